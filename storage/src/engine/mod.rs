@@ -1,0 +1,76 @@
+//! What the rest of storage needs of a disk, and nothing more: ordered keys in families, batches that are seen whole
+//! or not at all, and a sync that makes everything written before it outlive the machine.
+//!
+//! Two implementations pass one contract suite: RocksDB, and a model in memory that forgets what was not synced.
+//!
+//! A write is visible to reads at once and survives the death of the process, but only [`Engine::sync`] makes it
+//! survive the loss of power. After a crash the engine holds a prefix of the batches in the order they were written,
+//! at least all those before the last sync that returned: a batch is never there without those before it.
+
+use std::ops::ControlFlow;
+
+mod batch;
+
+pub use batch::Batch;
+
+/// Kinds of record that are kept apart on disk. Every key begins with its slot, big-endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Family {
+    /// Raft logs and hard states.
+    Log = 1,
+    /// Sessions, subscriptions, routes, outboxes and what else is applied.
+    Session = 2,
+    /// Messages that wait for their Session.
+    Queue = 3,
+    /// Retained Messages.
+    Retained = 4,
+    /// Messages kept for queries.
+    Archive = 5,
+    /// The node's own facts: identity, fleet, ring versions.
+    Meta = 6,
+}
+
+impl Family {
+    pub const ALL: [Family; 6] =
+        [Self::Log, Self::Session, Self::Queue, Self::Retained, Self::Archive, Self::Meta];
+}
+
+/// Why an operation failed, and what is true afterwards.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing of the batch is visible. Offer it again later: the engine recovers by itself once there is room.
+    #[error("no space left on the disk of {path}")]
+    Full { path: String },
+    /// What was read is not what was written. It was not returned; other keys may be read.
+    #[error("damaged record in {place}: {reason}")]
+    Damaged { place: String, reason: String },
+    /// The engine could not do it and may not be able to do anything else. After a failed write or sync the caller
+    /// must not acknowledge anything: what is on disk is unknown until the engine is opened again.
+    #[error("storage failed: {0}")]
+    Failed(String),
+}
+
+pub trait Engine: Send + Sync + 'static {
+    /// Appends the value of `key` to `into` and returns true; false and nothing appended if there is none.
+    fn get(&self, family: Family, key: &[u8], into: &mut Vec<u8>) -> Result<bool, Error>;
+
+    /// Visits keys in `[from, to)` in ascending order until `visit` breaks. The view is that of the call's begin.
+    fn scan(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error>;
+
+    /// The greatest key in `[from, to)` with its value.
+    fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error>;
+
+    /// Writes all of the batch or nothing. Visible to reads on return; durable only after a later [`Engine::sync`].
+    fn write(&self, batch: &Batch) -> Result<(), Error>;
+
+    /// On return every write that returned before this call began is on stable storage. May be called from a thread
+    /// of its own: reads and writes go on meanwhile.
+    fn sync(&self) -> Result<(), Error>;
+}
