@@ -1,1 +1,120 @@
-fn main() {}
+//! `convoy`: one binary for the broker, its operators and its testers.
+
+mod admin;
+mod config;
+mod ctl;
+mod observe;
+
+mod boot;
+
+use clap::{Args, Parser, Subcommand};
+use config::{Flags, Loaded};
+use std::{path::PathBuf, process::ExitCode};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Convoy, an MQTT broker for fleets of vehicles
+#[derive(Debug, Parser)]
+#[command(name = "convoy", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a broker; works at once without any flag
+    Serve(Sources),
+    /// Look at the configuration without starting anything
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Ask a running node
+    Ctl(ctl::Ctl),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say whether `serve` would start with it, and if not, everything that is wrong
+    Check(Sources),
+    /// Print every value with the source it comes from, as TOML
+    Show(Sources),
+}
+
+/// What `serve` is told. Every other setting is a key of the file or a variable CONVOY_SECTION__KEY.
+#[derive(Debug, Args)]
+struct Sources {
+    /// Configuration as TOML
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of everything durable [default: ./convoy-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Name operators see [default: the host's]
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// What fails together with this node
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+    /// Address for MQTT over TCP, may be repeated [default: 127.0.0.1:1883]
+    #[arg(long, value_name = "ADDR")]
+    mqtt: Vec<String>,
+    /// Address of the API for operators [default: 127.0.0.1:18083]
+    #[arg(long, value_name = "ADDR")]
+    api: Option<String>,
+}
+
+impl Sources {
+    fn load(self) -> Result<Loaded, config::Error> {
+        let Self { config, data, node, zone, mqtt, api } = self;
+        // A variable that is not text is none of ours: our keys and values are.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        config::load(config.as_deref(), environment, &Flags { data, node, zone, mqtt, api })
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("convoy: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(sources) => {
+            let Loaded { config, .. } = sources.load()?;
+            observe::logs::start(&config.log)?;
+            boot::serve(config)?;
+        }
+        Command::Config(ConfigCommand::Check(sources)) => {
+            sources.load()?;
+            println!("the configuration is right");
+        }
+        Command::Config(ConfigCommand::Show(sources)) => print!("{}", sources.load()?.settings),
+        Command::Ctl(ctl) => ctl::run(&ctl)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_features_that_are_not_there_are_refused() {
+        for flag in ["--mqtts", "--ws", "--wss", "--peer", "--join", "--token"] {
+            assert!(Cli::try_parse_from(["convoy", "serve", flag, "127.0.0.1:1"]).is_err(), "{flag}");
+        }
+    }
+}

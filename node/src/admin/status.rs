@@ -1,0 +1,88 @@
+//! `/status`: one page about this node, for people and for `convoy ctl status`.
+
+use super::Reason;
+use serde::{Deserialize, Serialize};
+use std::{fmt, net::SocketAddr, time::Duration};
+
+/// Whoever knows the state of the node. Called from the thread of the API: it must not wait for a shard.
+pub trait Source: Send + Sync + 'static {
+    fn state(&self) -> NodeState;
+}
+
+/// What the node knows about itself at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeState {
+    pub node: String,
+    /// 16 hexadecimal digits, drawn when the data folder was made.
+    pub node_id: String,
+    pub zone: String,
+    pub data: String,
+    pub shards: usize,
+    pub listeners: Vec<ListenerState>,
+    pub slots: usize,
+    pub slots_led: usize,
+    /// Network Connections open now.
+    pub connections: u64,
+    /// Sessions whose connection is open here.
+    pub sessions_connected: u64,
+    /// Free bytes of the file system that holds `data`.
+    pub storage_free_bytes: u64,
+}
+
+/// An address the node serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerState {
+    /// `mqtt` or `api`.
+    pub kind: String,
+    pub addr: SocketAddr,
+}
+
+/// The answer of `/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub uptime_seconds: u64,
+    pub ready: bool,
+    /// Why it is not ready.
+    pub reasons: Vec<Reason>,
+    #[serde(flatten)]
+    pub state: NodeState,
+}
+
+impl Status {
+    pub(super) fn new(state: NodeState, uptime: Duration, reasons: Vec<Reason>) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: uptime.as_secs(),
+            ready: reasons.is_empty(),
+            reasons,
+            state,
+        }
+    }
+}
+
+/// What `convoy ctl status` prints.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |name: &str, value: &dyn fmt::Display| writeln!(f, "{name:<12}{value}");
+        let state = &self.state;
+        line("node", &format_args!("{} ({}), zone {}", state.node, state.node_id, state.zone))?;
+        line("version", &self.version)?;
+        line("uptime", &format_args!("{} s", self.uptime_seconds))?;
+        match self.ready {
+            true => line("ready", &"yes")?,
+            false => line("ready", &"no")?,
+        }
+        for reason in &self.reasons {
+            line("", &format_args!("{}: {}", reason.condition, reason.reason))?;
+        }
+        for listener in &state.listeners {
+            line("listening", &format_args!("{} {}", listener.kind, listener.addr))?;
+        }
+        line("slots", &format_args!("{} of {} led here", state.slots_led, state.slots))?;
+        line("shards", &state.shards)?;
+        line("connections", &state.connections)?;
+        line("sessions", &format_args!("{} connected", state.sessions_connected))?;
+        line("data", &format_args!("{}, {} MiB free", state.data, state.storage_free_bytes >> 20))
+    }
+}

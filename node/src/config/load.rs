@@ -1,0 +1,610 @@
+//! From values with an origin to [`Config`]: every key is read by the type it has, leftovers are unknown keys,
+//! and each complaint names its place. Reading goes on after a complaint, so all of them come at once.
+
+use super::{
+    ApiOptions, Config, Error, Flags, FleetOptions, LimitsOptions, Listener, LogFormat, LogOptions,
+    NodeOptions, Origin, Problem, Problems, StorageOptions, check,
+    sections::is_name,
+    sources::{self, Entry, Located, Table, Value},
+};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    net::SocketAddr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The configuration with the source of each value.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub settings: Settings,
+}
+
+/// Every key by its full name, with its value as TOML and its origin.
+#[derive(Debug, Default)]
+pub struct Settings {
+    keys: Vec<Setting>,
+}
+
+#[derive(Debug)]
+struct Setting {
+    section: &'static str,
+    key: &'static str,
+    value: String,
+    origin: Origin,
+}
+
+impl Settings {
+    pub(super) fn origin(&self, section: &str, key: &str) -> Origin {
+        let setting = self.keys.iter().find(|setting| (setting.section, setting.key) == (section, key));
+        setting.map_or(Origin::Default, |setting| setting.origin.clone())
+    }
+}
+
+/// TOML that can be used as a file again; the source of each value stands behind it.
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut section = "";
+        for setting in &self.keys {
+            if setting.section != section {
+                let gap = if section.is_empty() { "" } else { "\n" };
+                section = setting.section;
+                writeln!(f, "{gap}[{section}]")?;
+            }
+            let line = format!("{} = {}", setting.key, setting.value);
+            writeln!(f, "{line:<48} # {}", setting.origin)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads file, environment and flags, the later over the earlier, and checks the whole.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &Flags,
+) -> Result<Loaded, Error> {
+    let mut problems = Problems::default();
+    let table = file.map_or_else(Table::default, |path| sources::from_file(path, &mut problems));
+    from_table(table, environment, flags, problems)
+}
+
+fn from_table(
+    mut table: Table,
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &Flags,
+    mut problems: Problems,
+) -> Result<Loaded, Error> {
+    let unsplit = sources::lay_environment(&mut table, environment, &mut problems);
+    flags.lay_over(&mut table);
+
+    let mut reader = Reader { table, settings: Settings::default(), problems };
+    let config = reader.config();
+    reader.refuse_leftovers();
+    reader.refuse_unsplit(&unsplit);
+    let Reader { settings, mut problems, .. } = reader;
+    check::check(&config, &settings, &mut problems);
+
+    if problems.is_empty() { Ok(Loaded { config, settings }) } else { Err(Error { problems }) }
+}
+
+struct Reader {
+    table: Table,
+    settings: Settings,
+    problems: Problems,
+}
+
+impl Reader {
+    fn config(&mut self) -> Config {
+        Config {
+            node: self.node(),
+            fleet: self.fleet(),
+            mqtt: self.mqtt(),
+            api: self.api(),
+            limits: self.limits(),
+            storage: self.storage(),
+            log: self.log(),
+        }
+    }
+
+    fn node(&mut self) -> NodeOptions {
+        let mut options = NodeOptions::default();
+        let mut section = self.section("node");
+        section.name("name", &mut options.name);
+        section.name("zone", &mut options.zone);
+        section.read("data", &mut options.data, path, |path| quote(&path.display().to_string()));
+        section.number("shards", &mut options.shards, 0..=1024);
+        section.end();
+        options
+    }
+
+    fn fleet(&mut self) -> FleetOptions {
+        let mut options = FleetOptions::default();
+        let mut section = self.section("fleet");
+        section.number("slots", &mut options.slots, 1..=16_384);
+        section.number("partitions", &mut options.partitions, 1..=1024);
+        section.number("partition_levels", &mut options.partition_levels, 1..=16);
+        section.end();
+        options
+    }
+
+    fn mqtt(&mut self) -> Vec<Listener> {
+        let mut allow_anonymous = false;
+        let mut drafts = vec![Draft { addr: Listener::default_addr(), allow_anonymous: None }];
+        let mut section = self.section("mqtt");
+        section.boolean("allow_anonymous", &mut allow_anonymous);
+        section.read("listeners", &mut drafts, listeners, |drafts| {
+            let drafts: Vec<_> = drafts.iter().map(Draft::to_string).collect();
+            format!("[{}]", drafts.join(", "))
+        });
+        section.end();
+        let listener = |draft: Draft| Listener {
+            addr: draft.addr,
+            allow_anonymous: draft.allow_anonymous.unwrap_or(allow_anonymous),
+        };
+        drafts.into_iter().map(listener).collect()
+    }
+
+    fn api(&mut self) -> ApiOptions {
+        let mut options = ApiOptions::default();
+        let mut section = self.section("api");
+        section.read("addr", &mut options.addr, addr, |addr| quote(&addr.to_string()));
+        section.boolean("allow_anonymous", &mut options.allow_anonymous);
+        section.end();
+        options
+    }
+
+    fn limits(&mut self) -> LimitsOptions {
+        let mut options = LimitsOptions::default();
+        let mut section = self.section("limits");
+        // The protocol cannot express a longer packet.
+        let packet_bytes = 1024..=268_435_460;
+        section.bytes("max_packet_bytes", &mut options.max_packet_bytes, packet_bytes.clone());
+        section.bytes("max_connect_packet_bytes", &mut options.max_connect_packet_bytes, packet_bytes);
+        section.duration("connect_timeout", &mut options.connect_timeout, SECOND..=HOUR);
+        section.duration("keep_alive_max", &mut options.keep_alive_max, SECOND..=SECOND * 65_535);
+        section.number("receive_maximum", &mut options.receive_maximum, 1..=u16::MAX);
+        section.number("inflight_outbound", &mut options.inflight_outbound, 1..=u16::MAX - 1);
+        section.number("topic_alias_maximum", &mut options.topic_alias_maximum, 0..=u16::MAX);
+        section.number("queue_messages", &mut options.queue_messages, 1..=100_000_000);
+        section.bytes("queue_bytes", &mut options.queue_bytes, 1024..=1 << 40);
+        section.duration("queue_age", &mut options.queue_age, SECOND..=SECOND * u32::MAX);
+        // 0xFFFFFFFF seconds is "never expires" in MQTT 5.0.
+        let expiry = Duration::ZERO..=SECOND * u32::MAX;
+        section.duration("session_expiry_default", &mut options.session_expiry_default, expiry.clone());
+        section.duration("session_expiry_max", &mut options.session_expiry_max, expiry);
+        section.number("subscriptions_per_session", &mut options.subscriptions_per_session, 1..=10_000_000);
+        section.number("topic_levels", &mut options.topic_levels, 1..=1024);
+        section.number("topic_bytes", &mut options.topic_bytes, 16..=u16::MAX);
+        section.number("retained_messages", &mut options.retained_messages, 0..=1 << 40);
+        section.bytes("retained_bytes", &mut options.retained_bytes, 0..=1 << 50);
+        section.number("connections", &mut options.connections, 1..=100_000_000);
+        options.connects_per_second = LimitsOptions::connects_per_second_for(options.connections);
+        section.number("connects_per_second", &mut options.connects_per_second, 1..=10_000_000);
+        section.end();
+        options
+    }
+
+    fn storage(&mut self) -> StorageOptions {
+        let mut options = StorageOptions::default();
+        let mut section = self.section("storage");
+        section.bytes("block_cache_bytes", &mut options.block_cache_bytes, 1 << 20..=1 << 50);
+        section.bytes("write_buffer_bytes", &mut options.write_buffer_bytes, 1 << 20..=1 << 40);
+        section.bytes("min_free_bytes", &mut options.min_free_bytes, 0..=1 << 50);
+        section.end();
+        options
+    }
+
+    fn log(&mut self) -> LogOptions {
+        let mut options = LogOptions::default();
+        let mut section = self.section("log");
+        section.read("level", &mut options.level, directives, |level| quote(level));
+        section.read("format", &mut options.format, log_format, |format| {
+            quote(match format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            })
+        });
+        section.end();
+        options
+    }
+
+    fn section(&mut self, name: &'static str) -> Section<'_> {
+        let mut table = Table::default();
+        if let Some(entry) = self.table.entries.remove(name) {
+            match entry.effective {
+                Located { value: Value::Table(found), .. } => table = found,
+                Located { value, origin } => self.problems.push(Problem::at(
+                    origin,
+                    format!("{name} is a section: write [{name}] and its keys below, not {}", value.kind()),
+                )),
+            }
+        }
+        Section { name, table, reader: self }
+    }
+
+    /// What no section took is a section that does not exist.
+    fn refuse_leftovers(&mut self) {
+        for (name, entry) in std::mem::take(&mut self.table.entries) {
+            // Every value laid into the section is named, since the section's own origin may be any of them.
+            let origins = match entry.effective.value {
+                Value::Table(table) if !table.entries.is_empty() => {
+                    table.entries.into_values().map(|entry| entry.effective.origin).collect()
+                }
+                _ => vec![entry.effective.origin],
+            };
+            let hint = if let Some(setting) = self.settings.keys.iter().find(|setting| setting.key == name) {
+                format!("; {} is a key of section [{}]", name, setting.section)
+            } else {
+                did_you_mean(&name, self.settings.keys.iter().map(|setting| setting.section))
+            };
+            for origin in origins {
+                self.problems.push(Problem::at(origin, format!("unknown section {name}{hint}")));
+            }
+        }
+    }
+
+    /// `CONVOY_NODE_NAME` is not ours, but whoever wrote it meant `CONVOY_NODE__NAME`.
+    fn refuse_unsplit(&mut self, variables: &[String]) {
+        for variable in variables {
+            let meant = self.settings.keys.iter().map(|setting| {
+                format!(
+                    "{}{}__{}",
+                    sources::PREFIX,
+                    setting.section.to_uppercase(),
+                    setting.key.to_uppercase()
+                )
+            });
+            if let Some(meant) = meant.into_iter().find(|meant| meant.replacen("__", "_", 1) == *variable) {
+                self.problems.push(Problem::at(
+                    Origin::Environment(variable.as_str().into()),
+                    format!("unknown variable; did you mean {meant}?"),
+                ));
+            }
+        }
+    }
+}
+
+/// One section while its keys are taken out of it.
+struct Section<'r> {
+    name: &'static str,
+    table: Table,
+    reader: &'r mut Reader,
+}
+
+/// What was expected instead, in words that complete "expected …".
+type Expected = String;
+
+impl Section<'_> {
+    /// Takes `key`: its value goes to `target`, which else keeps its default.
+    fn read<T>(
+        &mut self,
+        key: &'static str,
+        target: &mut T,
+        parse: impl Fn(&Value) -> Result<T, Expected>,
+        show: impl Fn(&T) -> String,
+    ) {
+        let mut origin = Origin::Default;
+        if let Some(Entry { effective, hidden }) = self.table.entries.remove(key) {
+            for located in hidden {
+                if let Err(expected) = parse(&located.value) {
+                    self.refuse(key, &located, &expected);
+                }
+            }
+            match parse(&effective.value) {
+                Ok(value) => *target = value,
+                Err(expected) => self.refuse(key, &effective, &expected),
+            }
+            origin = effective.origin;
+        }
+        let value = show(target);
+        self.reader.settings.keys.push(Setting { section: self.name, key, value, origin });
+    }
+
+    fn refuse(&mut self, key: &str, located: &Located, expected: &str) {
+        let message = format!("{}.{key} = {}: expected {expected}", self.name, shown(&located.value));
+        self.reader.problems.push(Problem::at(located.origin.clone(), message));
+    }
+
+    /// What is left are keys this section does not have.
+    fn end(self) {
+        let known = || self.reader.settings.keys.iter();
+        let mut problems = Problems::default();
+        for (key, entry) in &self.table.entries {
+            let own = known().filter(|setting| setting.section == self.name).map(|setting| setting.key);
+            let hint = did_you_mean(key, own);
+            for located in entry.hidden.iter().chain([&entry.effective]) {
+                let message = format!("unknown key {}.{key}{hint}", self.name);
+                problems.push(Problem::at(located.origin.clone(), message));
+            }
+        }
+        self.reader.problems.append(&mut problems);
+    }
+
+    fn name(&mut self, key: &'static str, target: &mut String) {
+        let parse = |value: &Value| match text(value) {
+            Some(name) if is_name(name) => Ok(name.to_owned()),
+            _ => Err("a name of 1 to 64 letters, digits, '-', '_' and '.'".to_owned()),
+        };
+        self.read(key, target, parse, |name| quote(name));
+    }
+
+    fn boolean(&mut self, key: &'static str, target: &mut bool) {
+        self.read(key, target, boolean, bool::to_string);
+    }
+
+    fn number<T>(&mut self, key: &'static str, target: &mut T, range: RangeInclusive<T>)
+    where
+        T: TryFrom<i64> + PartialOrd + fmt::Display,
+    {
+        let expected = || format!("an integer from {} to {}", range.start(), range.end());
+        let parse = |value: &Value| {
+            let number = match value {
+                Value::Integer(number) => Some(*number),
+                Value::Bare(text) => text.trim().replace('_', "").parse().ok(),
+                _ => None,
+            };
+            number
+                .and_then(|number| T::try_from(number).ok())
+                .filter(|number| range.contains(number))
+                .ok_or_else(expected)
+        };
+        self.read(key, target, parse, T::to_string);
+    }
+
+    fn bytes<T>(&mut self, key: &'static str, target: &mut T, range: RangeInclusive<T>)
+    where
+        T: TryFrom<u64> + Copy + Into<u64> + PartialOrd,
+    {
+        let parse = |value: &Value| {
+            let number = match value {
+                Value::Integer(number) => u64::try_from(*number).ok(),
+                _ => text(value).and_then(parse_bytes),
+            };
+            number
+                .and_then(|number| T::try_from(number).ok())
+                .filter(|number| range.contains(number))
+                .ok_or_else(|| {
+                    let (low, high) = ((*range.start()).into(), (*range.end()).into());
+                    format!(
+                        "bytes, as an integer or as \"64 MiB\", from {} to {}",
+                        show_bytes(low),
+                        show_bytes(high)
+                    )
+                })
+        };
+        self.read(key, target, parse, |bytes| match show_bytes((*bytes).into()) {
+            text if text.contains(' ') => quote(&text),
+            text => text,
+        });
+    }
+
+    fn duration(&mut self, key: &'static str, target: &mut Duration, range: RangeInclusive<Duration>) {
+        let parse = |value: &Value| {
+            text(value).and_then(parse_duration).filter(|duration| range.contains(duration)).ok_or_else(
+                || {
+                    format!(
+                        "a duration with its unit, such as \"90s\", \"15m\", \"2h\" or \"3d\", from {} to {}",
+                        show_duration(*range.start()),
+                        show_duration(*range.end())
+                    )
+                },
+            )
+        };
+        self.read(key, target, parse, |duration| quote(&show_duration(*duration)));
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::Text(text) | Value::Bare(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn boolean(value: &Value) -> Result<bool, Expected> {
+    match value {
+        Value::Boolean(value) => Ok(*value),
+        Value::Bare(text) if text == "true" => Ok(true),
+        Value::Bare(text) if text == "false" => Ok(false),
+        _ => Err("true or false".to_owned()),
+    }
+}
+
+fn path(value: &Value) -> Result<PathBuf, Expected> {
+    match text(value) {
+        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
+        _ => Err("a path".to_owned()),
+    }
+}
+
+fn addr(value: &Value) -> Result<SocketAddr, Expected> {
+    text(value)
+        .and_then(|text| text.trim().parse().ok())
+        .ok_or_else(|| "an IP address with a port, such as 127.0.0.1:1883 or [::1]:1883".to_owned())
+}
+
+fn directives(value: &Value) -> Result<String, Expected> {
+    match text(value) {
+        Some(text) if crate::observe::logs::is_directives(text) => Ok(text.to_owned()),
+        _ => Err("error, warn, info, debug, trace or directives such as \"info,convoy=debug\"".to_owned()),
+    }
+}
+
+fn log_format(value: &Value) -> Result<LogFormat, Expected> {
+    match text(value) {
+        Some("text") => Ok(LogFormat::Text),
+        Some("json") => Ok(LogFormat::Json),
+        _ => Err("text or json".to_owned()),
+    }
+}
+
+/// A listener before the section's `allow_anonymous` is known.
+#[derive(Debug)]
+struct Draft {
+    addr: SocketAddr,
+    allow_anonymous: Option<bool>,
+}
+
+impl fmt::Display for Draft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.allow_anonymous {
+            None => write!(f, "\"{}\"", self.addr),
+            Some(allowed) => write!(f, "{{ addr = \"{}\", allow_anonymous = {allowed} }}", self.addr),
+        }
+    }
+}
+
+fn listeners(value: &Value) -> Result<Vec<Draft>, Expected> {
+    let drafts: Vec<Draft> = match value {
+        Value::List(items) => items.iter().map(|item| listener(&item.value)).collect::<Result<_, _>>()?,
+        Value::Bare(text) => {
+            text.split(',').map(|part| listener(&Value::Bare(part.to_owned()))).collect::<Result<_, _>>()?
+        }
+        _ => Vec::new(),
+    };
+    if drafts.is_empty() {
+        return Err(
+            "a list of addresses, or of { addr = \"127.0.0.1:1883\", allow_anonymous = true }".to_owned()
+        );
+    }
+    Ok(drafts)
+}
+
+fn listener(value: &Value) -> Result<Draft, Expected> {
+    let Value::Table(table) = value else {
+        return Ok(Draft { addr: addr(value)?, allow_anonymous: None });
+    };
+    let known: BTreeMap<&str, &Value> =
+        table.entries.iter().map(|(key, entry)| (key.as_str(), &entry.effective.value)).collect();
+    if let Some(key) = known.keys().find(|key| !["addr", "allow_anonymous"].contains(key)) {
+        let hint = did_you_mean(key, ["addr", "allow_anonymous"]);
+        return Err(format!("listeners with addr and allow_anonymous only, not {key}{hint}"));
+    }
+    let missing = || "an addr in each listener".to_owned();
+    Ok(Draft {
+        addr: known.get("addr").ok_or_else(missing).and_then(|value| addr(value))?,
+        allow_anonymous: known.get("allow_anonymous").map(|value| boolean(value)).transpose()?,
+    })
+}
+
+/// A value as it was written, shortened: what is wrong must be seen, not repeated in full.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Text(text) => quote(&shortened(text)),
+        Value::Bare(text) => shortened(text),
+        Value::Integer(number) => number.to_string(),
+        Value::Boolean(value) => value.to_string(),
+        Value::List(items) => {
+            let items: Vec<_> = items.iter().map(|item| shown(&item.value)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Table(table) => {
+            let entries: Vec<_> = table
+                .entries
+                .iter()
+                .map(|(key, entry)| format!("{key} = {}", shown(&entry.effective.value)))
+                .collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+        Value::Other(name) => (*name).to_owned(),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    const SHOWN_CHARS: usize = 60;
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// A TOML basic string.
+fn quote(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for char in text.chars() {
+        match char {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            char if char.is_control() => {
+                write!(quoted, "\\u{:04X}", char as u32).expect("writing to a string cannot fail");
+            }
+            char => quoted.push(char),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// The nearest known word, if one is near enough to be meant.
+fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+    let nearest = known
+        .into_iter()
+        .map(|candidate| (strsim::normalized_damerau_levenshtein(word, candidate), candidate))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    match nearest {
+        Some((likeness, candidate)) if likeness >= 0.6 => format!("; did you mean {candidate}?"),
+        _ => String::new(),
+    }
+}
+
+const BYTE_UNITS: [(&str, u32); 5] = [("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+
+fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|char: char| !char.is_ascii_digit() && char != '_').unwrap_or(text.len());
+    let number: u64 = text[..digits].replace('_', "").parse().ok()?;
+    let shift = match text[digits..].trim_start() {
+        "" | "B" => 0,
+        unit => BYTE_UNITS.iter().find(|(name, _)| *name == unit)?.1,
+    };
+    number.checked_mul(1 << shift)
+}
+
+fn show_bytes(bytes: u64) -> String {
+    for (unit, shift) in BYTE_UNITS {
+        if bytes != 0 && bytes.trailing_zeros() >= shift {
+            return format!("{} {unit}", bytes >> shift);
+        }
+    }
+    bytes.to_string()
+}
+
+const DURATION_UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
+
+/// Any sequence of numbers with units: `90s`, `1h30m`. Zero needs its unit too.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    let mut seconds = 0_u64;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|char: char| !char.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let letters = rest.find(|char: char| !char.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let (_, unit) = DURATION_UNITS.iter().find(|(name, _)| *name == &rest[..letters])?;
+        rest = &rest[letters..];
+        seconds = seconds.checked_add(number.checked_mul(*unit)?)?;
+    }
+    Some(Duration::from_secs(seconds))
+}
+
+fn show_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (unit, size) = DURATION_UNITS
+        .iter()
+        .find(|(_, size)| seconds != 0 && seconds % *size == 0)
+        .unwrap_or(&DURATION_UNITS[3]);
+    format!("{}{unit}", seconds / size)
+}
+
+#[cfg(test)]
+mod tests;

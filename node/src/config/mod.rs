@@ -1,0 +1,70 @@
+//! Configuration is read from all sources, checked whole, and only then handed on as plain values: nothing
+//! starts on a key we do not know or a value we cannot keep, and no other room reads the environment.
+
+mod check;
+mod load;
+mod sections;
+mod sources;
+
+pub use load::{Loaded, load};
+pub use sections::{
+    ApiOptions, FleetOptions, LimitsOptions, Listener, LogFormat, LogOptions, NodeOptions, StorageOptions,
+};
+pub use sources::{Flags, Origin};
+
+use std::fmt;
+
+/// Everything a node is told before it starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub node: NodeOptions,
+    pub fleet: FleetOptions,
+    /// Where Clients connect over plain TCP. Never empty.
+    pub mqtt: Vec<Listener>,
+    pub api: ApiOptions,
+    pub limits: LimitsOptions,
+    pub storage: StorageOptions,
+    pub log: LogOptions,
+}
+
+/// One thing that is wrong, and where it was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    origin: Option<Origin>,
+    message: String,
+}
+
+impl Problem {
+    fn at(origin: Origin, message: String) -> Self {
+        Self { origin: Some(origin), message }
+    }
+
+    fn general(message: String) -> Self {
+        Self { origin: None, message }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            // What follows from a default alone is our own mistake, not one of a line somebody wrote.
+            Some(Origin::Default) | None => f.write_str(&self.message),
+            Some(origin) => write!(f, "{origin}: {}", self.message),
+        }
+    }
+}
+
+type Problems = Vec<Problem>;
+
+/// Nothing has started. Each line names one problem and its place.
+#[derive(Debug, thiserror::Error)]
+pub struct Error {
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration is wrong, nothing was started")?;
+        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}

@@ -1,0 +1,221 @@
+//! The sections of the configuration. Each field says what it changes, when to raise it and what that costs.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// `[node]`: this process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeOptions {
+    /// The name operators see. Free to change: identity is drawn once and lives in the data folder.
+    pub name: String,
+    /// What fails together with this node: a rack, a hall, an availability zone.
+    pub zone: String,
+    /// The folder everything durable lives in. It belongs to one process at a time.
+    pub data: PathBuf,
+    /// Threads that own connections and slots. 0 takes one per core. Lower it to leave cores to others; more
+    /// shards than cores only adds switches.
+    pub shards: usize,
+}
+
+/// `[fleet]`: what all nodes of a fleet must agree on, fixed when the fleet is born.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FleetOptions {
+    /// Shares of the key space. Raise it for fleets beyond some tens of nodes; each slot costs a Raft group on
+    /// every replica.
+    pub slots: u16,
+    /// Partitions of each parent topic. Raise it when one parent topic must use more nodes; a Topic Filter with
+    /// a wildcard in its first levels is registered once per partition.
+    pub partitions: u16,
+    /// Leading levels of a Topic Name that choose its partition. Raise it when the first levels say little
+    /// (`fleet/eu/VIN/...`); filters with a wildcard within them cost more.
+    pub partition_levels: usize,
+}
+
+/// One address of `[mqtt] listeners`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub addr: SocketAddr,
+    /// Lets Clients in without credentials. Off loopback it must be said, because everybody who can reach the
+    /// address can then read and write every topic.
+    pub allow_anonymous: bool,
+}
+
+/// `[api]`: health, metrics and state for operators.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiOptions {
+    pub addr: SocketAddr,
+    /// Serves an address off loopback without authentication: whoever reaches it sees metrics and state.
+    pub allow_anonymous: bool,
+}
+
+/// `[limits]`: what one Client, and all of them together, may ask of this node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitsOptions {
+    /// Maximum Packet Size of what a Client sends. Raise it for large payloads; a connection may hold that much
+    /// memory while such a packet arrives.
+    pub max_packet_bytes: u32,
+    /// The same for CONNECT, which comes before authentication. Raise it for large Will Messages or tokens; it
+    /// is memory that strangers can ask for.
+    pub max_connect_packet_bytes: u32,
+    /// Time from accept to a whole CONNECT. Raise it for very slow links; idle strangers hold a descriptor that
+    /// long.
+    pub connect_timeout: Duration,
+    /// Longest Keep Alive granted; a longer one, or none, is answered with this as Server Keep Alive (5.0). A
+    /// dead connection is noticed after one and a half times its Keep Alive.
+    pub keep_alive_max: Duration,
+    /// Receive Maximum towards publishers: QoS 1 and 2 messages a Client may have unacknowledged. Raise it for
+    /// fast publishers on long links; each may hold one packet in memory.
+    pub receive_maximum: u16,
+    /// Unacknowledged QoS 1 and 2 messages towards one Client, also bounded by its own Receive Maximum. Raise
+    /// it for fast subscribers on long links; slow Clients then get more duplicates on resume.
+    pub inflight_outbound: u16,
+    /// Topic Aliases a Client may define. Each costs its Topic Name in memory while the connection lasts.
+    pub topic_alias_maximum: u16,
+    /// Messages queued for one Session; beyond it the oldest goes. Raise it for Clients that are away for long;
+    /// it costs disk.
+    pub queue_messages: u32,
+    /// Bytes of payloads queued for one Session; beyond it the oldest goes.
+    pub queue_bytes: u64,
+    /// Age at which a queued message goes, whatever its own Message Expiry Interval says.
+    pub queue_age: Duration,
+    /// Session expiry of Clients that cannot say one: 3.1 and 3.1.1 with Clean Session 0.
+    pub session_expiry_default: Duration,
+    /// Longest Session Expiry Interval granted. Raise it for vehicles laid up for long; state and queue of each
+    /// stay on disk until then.
+    pub session_expiry_max: Duration,
+    /// Subscriptions of one Session; SUBACK refuses more. Profiles of cloud products set far lower ones.
+    pub subscriptions_per_session: u32,
+    /// Levels of a Topic Name or Topic Filter. Matching walks them one by one.
+    pub topic_levels: u16,
+    /// Bytes of a Topic Name or Topic Filter; the protocol allows 65,535.
+    pub topic_bytes: u16,
+    /// Retained Messages of this node; beyond it a new one is refused, replacing and deleting go on.
+    pub retained_messages: u64,
+    /// Bytes of Retained Messages of this node, on disk.
+    pub retained_bytes: u64,
+    /// Network Connections of this node; beyond it new ones are closed at once.
+    pub connections: u32,
+    /// Network Connections accepted per second; beyond it they wait in the kernel's backlog. By default a
+    /// hundredth of `connections`, at least 100. Raise it to let a fleet return faster after an outage; that
+    /// burst competes with traffic.
+    pub connects_per_second: u32,
+}
+
+/// `[storage]`: RocksDB.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StorageOptions {
+    /// Memory for blocks read from disk. Raise it when many queues are drained at once.
+    pub block_cache_bytes: u64,
+    /// Memory for writes not yet in tables, all column families together. Raise it to write amplify less under
+    /// steady load; recovery after a crash replays at most this much.
+    pub write_buffer_bytes: u64,
+    /// Free space below which publishers at QoS ≥ 1 are refused while readers go on. Leave room for compaction.
+    pub min_free_bytes: u64,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogOptions {
+    /// A level, or directives per module such as `info,convoy::drive=debug`. `CONVOY_LOG` overrides it.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+const KIB: u32 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        Self {
+            name: host_name(),
+            zone: "default".to_owned(),
+            data: PathBuf::from("./convoy-data"),
+            shards: 0,
+        }
+    }
+}
+
+impl Default for FleetOptions {
+    fn default() -> Self {
+        Self { slots: 64, partitions: 8, partition_levels: 2 }
+    }
+}
+
+impl Listener {
+    pub(super) fn default_addr() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 1883))
+    }
+}
+
+impl Default for ApiOptions {
+    fn default() -> Self {
+        Self { addr: SocketAddr::from(([127, 0, 0, 1], 18083)), allow_anonymous: false }
+    }
+}
+
+impl Default for LimitsOptions {
+    fn default() -> Self {
+        let connections = 1_000_000;
+        Self {
+            max_packet_bytes: 1024 * KIB,
+            max_connect_packet_bytes: 64 * KIB,
+            connect_timeout: Duration::from_secs(10),
+            keep_alive_max: Duration::from_secs(65_535),
+            receive_maximum: 1000,
+            inflight_outbound: 32,
+            topic_alias_maximum: 64,
+            queue_messages: 1000,
+            queue_bytes: 16 * MIB,
+            queue_age: 3 * DAY,
+            session_expiry_default: 2 * HOUR,
+            session_expiry_max: 30 * DAY,
+            subscriptions_per_session: 10_000,
+            topic_levels: 128,
+            topic_bytes: 4096,
+            retained_messages: 1_000_000,
+            retained_bytes: 4 * GIB,
+            connections,
+            connects_per_second: Self::connects_per_second_for(connections),
+        }
+    }
+}
+
+impl LimitsOptions {
+    pub(super) fn connects_per_second_for(connections: u32) -> u32 {
+        (connections / 100).max(100)
+    }
+}
+
+impl Default for StorageOptions {
+    fn default() -> Self {
+        Self { block_cache_bytes: 64 * MIB, write_buffer_bytes: 64 * MIB, min_free_bytes: 256 * MIB }
+    }
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// The host's name where it has one that a node may carry.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if is_name(name) { name.to_owned() } else { "convoy".to_owned() }
+}
+
+/// Names of nodes and zones end up in labels, paths and host lists: letters, digits, `-`, `_`, `.`.
+pub(super) fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}

@@ -1,0 +1,163 @@
+//! Every metric this crate emits, by name and meaning. A name is written here and nowhere else, which
+//! `deploy/checks/verify` enforces, so that this list is what an operator can rely on.
+//!
+//! Handles are taken once and kept by whoever counts; no label is built per message.
+
+use super::usage::Usage;
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use std::fmt::Write as _;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// One line of the list.
+#[derive(Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub meaning: &'static str,
+}
+
+const fn counter(name: &'static str, meaning: &'static str) -> Metric {
+    Metric { name, kind: Kind::Counter, meaning }
+}
+
+const fn gauge(name: &'static str, meaning: &'static str) -> Metric {
+    Metric { name, kind: Kind::Gauge, meaning }
+}
+
+const fn histogram(name: &'static str, meaning: &'static str) -> Metric {
+    Metric { name, kind: Kind::Histogram, meaning }
+}
+
+pub const BUILD_INFO: &str = "convoy_build_info";
+pub const CONNECTIONS: &str = "convoy_connections";
+pub const CONNECTIONS_ACCEPTED: &str = "convoy_connections_accepted_total";
+pub const CONNECTIONS_REFUSED: &str = "convoy_connections_refused_total";
+pub const CONNECTIONS_CLOSED: &str = "convoy_connections_closed_total";
+pub const SESSIONS: &str = "convoy_sessions";
+pub const SLOTS_LED: &str = "convoy_slots_led";
+pub const RECEIVED_BYTES: &str = "convoy_received_bytes_total";
+pub const SENT_BYTES: &str = "convoy_sent_bytes_total";
+pub const RECEIVED_MESSAGES: &str = "convoy_received_messages_total";
+pub const SENT_MESSAGES: &str = "convoy_sent_messages_total";
+pub const DROPPED_MESSAGES: &str = "convoy_dropped_messages_total";
+pub const REFUSED_MESSAGES: &str = "convoy_refused_messages_total";
+pub const SYNC_SECONDS: &str = "convoy_sync_seconds";
+pub const SYNC_RECORDS: &str = "convoy_sync_records";
+pub const STORAGE_FREE_BYTES: &str = "convoy_storage_free_bytes";
+
+pub const ALL: &[Metric] = &[
+    gauge(BUILD_INFO, "always 1; the label version says what runs"),
+    gauge(CONNECTIONS, "network connections open now"),
+    counter(CONNECTIONS_ACCEPTED, "network connections accepted"),
+    counter(CONNECTIONS_REFUSED, "network connections turned away before a session, by reason"),
+    counter(CONNECTIONS_CLOSED, "network connections ended, by reason"),
+    gauge(SESSIONS, "sessions whose connection is open on this node"),
+    gauge(SLOTS_LED, "slots this node leads"),
+    counter(RECEIVED_BYTES, "bytes read from clients"),
+    counter(SENT_BYTES, "bytes written to clients"),
+    counter(RECEIVED_MESSAGES, "application messages published by clients, by qos"),
+    counter(SENT_MESSAGES, "application messages delivered to clients, by qos"),
+    counter(DROPPED_MESSAGES, "application messages given up, by reason"),
+    counter(REFUSED_MESSAGES, "publishes answered with a failure, by reason"),
+    histogram(SYNC_SECONDS, "time of one synced write"),
+    histogram(SYNC_RECORDS, "records in one synced write"),
+    gauge(STORAGE_FREE_BYTES, "free bytes of the file system that holds the data folder"),
+];
+
+/// Renders what was counted. Cheap to clone.
+#[derive(Clone)]
+pub struct Recorder {
+    prometheus: PrometheusHandle,
+}
+
+impl Recorder {
+    /// Makes this the recorder of the process; before it, what is counted is lost. Fails when called twice.
+    pub fn install() -> Result<Self, BuildError> {
+        let prometheus = builder()?.install_recorder()?;
+        describe();
+        metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        Ok(Self { prometheus })
+    }
+
+    /// A recorder that nothing counts into, for tests of what is built upon one.
+    #[cfg(test)]
+    pub fn detached() -> Self {
+        Self { prometheus: PrometheusBuilder::new().build_recorder().handle() }
+    }
+
+    /// The text of one scrape; what the machine spent on us is read now.
+    pub fn render(&self) -> String {
+        let mut text = self.prometheus.render();
+        match Usage::read() {
+            Ok(usage) => write!(text, "{usage}").expect("writing to a string cannot fail"),
+            Err(error) => tracing::warn!(%error, "process usage cannot be read"),
+        }
+        text
+    }
+
+    /// Folds samples of histograms together. Called now and then, else they pile up between scrapes.
+    pub fn upkeep(&self) {
+        self.prometheus.run_upkeep();
+    }
+}
+
+/// A synced write takes from tens of microseconds to, on a bad day, seconds.
+const SECONDS: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0,
+];
+const RECORDS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16_384.0];
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), RECORDS)
+}
+
+fn describe() {
+    for metric in ALL {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, metric.meaning),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.meaning),
+            Kind::Histogram => metrics::describe_histogram!(metric.name, metric.meaning),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_follow_prometheus() {
+        let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for metric in ALL {
+            assert!(metric.name.starts_with("convoy_"), "{}", metric.name);
+            assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_rendered_with_its_meaning() {
+        let recorder = builder().unwrap().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            metrics::counter!(RECEIVED_BYTES).increment(7);
+            metrics::histogram!(SYNC_SECONDS).record(0.002);
+        });
+        let text = Recorder { prometheus: handle }.render();
+        assert!(text.contains("# HELP convoy_received_bytes_total bytes read from clients"), "{text}");
+        assert!(text.contains("\nconvoy_received_bytes_total 7\n"), "{text}");
+        assert!(text.contains("convoy_sync_seconds_bucket{le=\"0.0025\"} 1\n"), "{text}");
+        assert!(text.contains("\nprocess_resident_memory_bytes "), "{text}");
+    }
+}

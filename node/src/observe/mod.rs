@@ -1,0 +1,5 @@
+//! What an operator sees from outside: logs, metrics and what this machine has spent on us.
+
+pub mod logs;
+pub mod metrics;
+mod usage;
