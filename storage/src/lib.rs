@@ -1,1 +1,11 @@
-//! (being written)
+//! Opaque, ordered records per slot that outlive crashes, and their replication.
+//!
+//! - [`engine`]: what the rest needs of a disk, with RocksDB and a model in memory behind it;
+//! - [`envelope`]: how a record is marked so that a wrong, foreign or damaged one is never taken for a right one;
+//! - [`record`]: how the fields of a record become bytes.
+//!
+//! This room knows slots, terms, quorums and bytes. It knows no topic, no Client, no placement and no socket.
+
+pub mod engine;
+pub mod envelope;
+pub mod record;

@@ -1,7 +1,8 @@
 //! What the rest of storage needs of a disk, and nothing more: ordered keys in families, batches that are seen whole
 //! or not at all, and a sync that makes everything written before it outlive the machine.
 //!
-//! Two implementations pass one contract suite: RocksDB, and a model in memory that forgets what was not synced.
+//! Two implementations pass one contract suite: [`rocks`] keeps its keys with RocksDB, and [`model`] keeps them in
+//! memory and forgets what was not synced.
 //!
 //! A write is visible to reads at once and survives the death of the process, but only [`Engine::sync`] makes it
 //! survive the loss of power. After a crash the engine holds a prefix of the batches in the order they were written,
@@ -10,8 +11,12 @@
 use std::ops::ControlFlow;
 
 mod batch;
+#[cfg(test)]
+mod contract;
+pub mod model;
 
-pub use batch::Batch;
+pub use batch::{Batch, Record};
+pub use model::Model;
 
 /// Kinds of record that are kept apart on disk. Every key begins with its slot, big-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,8 +37,34 @@ pub enum Family {
 }
 
 impl Family {
+    /// In the order of their numbers, which are on disk and never change their meaning.
     pub const ALL: [Family; 6] =
         [Self::Log, Self::Session, Self::Queue, Self::Retained, Self::Archive, Self::Meta];
+
+    /// The name that operators meet in the folder of a database and in errors.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Session => "session",
+            Self::Queue => "queue",
+            Self::Retained => "retained",
+            Self::Archive => "archive",
+            Self::Meta => "meta",
+        }
+    }
+
+    /// Where this family stands in [`Family::ALL`].
+    pub(crate) const fn index(self) -> usize {
+        self as usize - 1
+    }
+}
+
+/// Room on the disk that holds an engine, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    pub total: u64,
+    /// What this process may still use.
+    pub free: u64,
 }
 
 /// Why an operation failed, and what is true afterwards.
@@ -55,7 +86,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Appends the value of `key` to `into` and returns true; false and nothing appended if there is none.
     fn get(&self, family: Family, key: &[u8], into: &mut Vec<u8>) -> Result<bool, Error>;
 
-    /// Visits keys in `[from, to)` in ascending order until `visit` breaks. The view is that of the call's begin.
+    /// Visits keys in `[from, to)` in ascending order until `visit` breaks. The view is that of the call's begin:
+    /// `visit` may write to the engine and will not meet what it wrote.
     fn scan(
         &self,
         family: Family,
@@ -73,4 +105,7 @@ pub trait Engine: Send + Sync + 'static {
     /// On return every write that returned before this call began is on stable storage. May be called from a thread
     /// of its own: reads and writes go on meanwhile.
     fn sync(&self) -> Result<(), Error>;
+
+    /// Room on the disk, to refuse work before a write is met with [`Error::Full`].
+    fn space(&self) -> Result<Space, Error>;
 }

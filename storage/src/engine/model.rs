@@ -1,0 +1,461 @@
+//! An engine in memory that loses what a disk may lose, for simulation and for tests.
+//!
+//! It keeps two states: what reads see, and what the last sync made safe. [`Model::crash`] turns it into the engine
+//! that a machine finds after a loss of power: all batches that were synced, and as many of the later ones, in their
+//! order, as the caller (a seeded generator) chooses. Faults are ordered beforehand: a sync that fails, a full disk, a
+//! damaged record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::ops::{Bound, ControlFlow};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::{Batch, Engine, Error, Family, Record, Space};
+
+const PATH: &str = "memory";
+const TOTAL: u64 = 1 << 40;
+
+type Keys = BTreeMap<Box<[u8]>, Arc<[u8]>>;
+
+/// Keys of all families. A scan holds on to the map it began with; a write copies the map only while one does.
+#[derive(Clone, Default)]
+struct Families([Arc<Keys>; Family::ALL.len()]);
+
+/// An engine in memory. Its state is behind one lock: reads and writes may come from any thread.
+#[derive(Default)]
+pub struct Model {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    visible: Families,
+    durable: Families,
+    /// Visible and not durable, oldest first.
+    unsynced: Vec<Batch>,
+    damaged: BTreeSet<(Family, Box<[u8]>)>,
+    writes: u64,
+    syncs: u64,
+    /// How many more syncs succeed before one fails.
+    syncs_until_failure: Option<u64>,
+    full: bool,
+    failed: Option<&'static str>,
+}
+
+impl Model {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The engine after a loss of power: what was synced, and the first `keep` batches of what was not, or all of
+    /// them if there are fewer. This model fails every call from now on.
+    pub fn crash(&self, keep: usize) -> Self {
+        let mut state = self.lock();
+        let mut durable = mem::take(&mut state.durable);
+        for batch in state.unsynced.iter().take(keep) {
+            durable.apply(batch);
+        }
+        let mut damaged = mem::take(&mut state.damaged);
+        damaged.retain(|(family, key)| durable.of(*family).contains_key(key));
+        let next = State { visible: durable.clone(), durable, damaged, full: state.full, ..State::default() };
+        *state = State { failed: Some("the power is gone"), ..State::default() };
+        Self { state: Mutex::new(next) }
+    }
+
+    /// The engine after its process died and was started again: the machine went on, so nothing is lost.
+    /// This model fails every call from now on.
+    pub fn restart(&self) -> Self {
+        self.crash(usize::MAX)
+    }
+
+    /// Batches that the next [`Model::crash`] may lose.
+    pub fn unsynced(&self) -> usize {
+        self.lock().unsynced.len()
+    }
+
+    /// Batches written so far: a mark for [`Model::sync_through`].
+    pub fn writes(&self) -> u64 {
+        self.lock().writes
+    }
+
+    /// Syncs that were tried so far, the failed ones included.
+    pub fn syncs(&self) -> u64 {
+        self.lock().syncs
+    }
+
+    /// Makes durable the batches written before [`Model::writes`] stood at `mark`: the end of a sync that began
+    /// there, for a simulation in which a sync takes time.
+    pub fn sync_through(&self, mark: u64) -> Result<(), Error> {
+        self.lock().sync_through(mark)
+    }
+
+    /// The next sync fails, and with it every write and sync until the engine is opened again. What it would have
+    /// synced stays unsynced.
+    pub fn fail_next_sync(&self) {
+        self.fail_sync_after(0);
+    }
+
+    /// As [`Model::fail_next_sync`], once `syncs` more have succeeded.
+    pub fn fail_sync_after(&self, syncs: u64) {
+        self.lock().syncs_until_failure = Some(syncs);
+    }
+
+    /// While the disk is full every write that is not empty is refused with [`Error::Full`].
+    pub fn set_full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    /// Spoils the record of `key`, if there is one: reads that meet it fail with [`Error::Damaged`] until it is
+    /// written or deleted. Returns whether there was one.
+    pub fn damage(&self, family: Family, key: &[u8]) -> bool {
+        let mut state = self.lock();
+        let found = state.visible.of(family).contains_key(key);
+        if found {
+            state.damaged.insert((family, key.into()));
+        }
+        found
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no call panics while it holds the state")
+    }
+}
+
+impl Engine for Model {
+    fn get(&self, family: Family, key: &[u8], into: &mut Vec<u8>) -> Result<bool, Error> {
+        let state = self.lock();
+        state.check_alive()?;
+        let Some(value) = state.visible.of(family).get(key) else {
+            return Ok(false);
+        };
+        state.check_intact(family, key)?;
+        into.extend_from_slice(value);
+        Ok(true)
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        if from >= to {
+            return Ok(());
+        }
+        let (keys, damaged) = {
+            let state = self.lock();
+            state.check_alive()?;
+            (Arc::clone(state.visible.of(family)), state.first_damaged(family, from, to))
+        };
+        for (key, value) in range(&keys, from, to) {
+            if damaged.as_ref() == Some(key) {
+                return Err(damage_at(family, key));
+            }
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error> {
+        if from >= to {
+            return Ok(None);
+        }
+        let state = self.lock();
+        state.check_alive()?;
+        let Some((key, value)) = range(state.visible.of(family), from, to).next_back() else {
+            return Ok(None);
+        };
+        state.check_intact(family, key)?;
+        Ok(Some((key.to_vec(), value.to_vec())))
+    }
+
+    fn write(&self, batch: &Batch) -> Result<(), Error> {
+        let mut state = self.lock();
+        state.check_alive()?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if state.full {
+            return Err(Error::Full { path: PATH.into() });
+        }
+        state.heal(batch);
+        state.visible.apply(batch);
+        state.unsynced.push(batch.clone());
+        state.writes += 1;
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        let mut state = self.lock();
+        let mark = state.writes;
+        state.sync_through(mark)
+    }
+
+    fn space(&self) -> Result<Space, Error> {
+        let state = self.lock();
+        state.check_alive()?;
+        Ok(Space { total: TOTAL, free: if state.full { 0 } else { TOTAL } })
+    }
+}
+
+impl State {
+    fn sync_through(&mut self, mark: u64) -> Result<(), Error> {
+        self.check_alive()?;
+        assert!(mark <= self.writes, "the mark {mark} is ahead of the {} batches written", self.writes);
+        self.syncs += 1;
+        match &mut self.syncs_until_failure {
+            Some(0) => {
+                self.failed = Some("a sync failed");
+                return self.check_alive();
+            }
+            Some(more) => *more -= 1,
+            None => {}
+        }
+        let durable = self.writes - self.unsynced.len() as u64;
+        let count = mark.saturating_sub(durable) as usize;
+        for batch in self.unsynced.drain(..count) {
+            self.durable.apply(&batch);
+        }
+        Ok(())
+    }
+
+    fn check_alive(&self) -> Result<(), Error> {
+        match self.failed {
+            Some(reason) => Err(Error::Failed(reason.into())),
+            None => Ok(()),
+        }
+    }
+
+    fn check_intact(&self, family: Family, key: &[u8]) -> Result<(), Error> {
+        if self.damaged.is_empty() || !self.damaged.contains(&(family, key.into())) {
+            return Ok(());
+        }
+        Err(damage_at(family, key))
+    }
+
+    fn first_damaged(&self, family: Family, from: &[u8], to: &[u8]) -> Option<Box<[u8]>> {
+        let range = (family, from.into())..(family, to.into());
+        self.damaged.range(range).next().map(|(_, key)| key.clone())
+    }
+
+    /// Forgets the damage of records that `batch` replaces.
+    fn heal(&mut self, batch: &Batch) {
+        if self.damaged.is_empty() {
+            return;
+        }
+        for record in batch.records() {
+            match record {
+                Record::Put { family, key, .. } | Record::Delete { family, key } => {
+                    self.damaged.remove(&(family, key.into()));
+                }
+                Record::DeleteRange { family, from, to } => {
+                    self.damaged.retain(|(of, key)| *of != family || **key < *from || **key >= *to);
+                }
+            }
+        }
+    }
+}
+
+impl Families {
+    fn of(&self, family: Family) -> &Arc<Keys> {
+        &self.0[family.index()]
+    }
+
+    fn of_mut(&mut self, family: Family) -> &mut Keys {
+        Arc::make_mut(&mut self.0[family.index()])
+    }
+
+    fn apply(&mut self, batch: &Batch) {
+        for record in batch.records() {
+            match record {
+                Record::Put { family, key, value } => {
+                    self.of_mut(family).insert(key.into(), value.into());
+                }
+                Record::Delete { family, key } => {
+                    self.of_mut(family).remove(key);
+                }
+                Record::DeleteRange { family, from, to } => {
+                    let keys = self.of_mut(family);
+                    let doomed: Vec<_> = range(keys, from, to).map(|(key, _)| key.clone()).collect();
+                    for key in doomed {
+                        keys.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn range<'a>(
+    keys: &'a Keys,
+    from: &[u8],
+    to: &[u8],
+) -> impl DoubleEndedIterator<Item = (&'a Box<[u8]>, &'a Arc<[u8]>)> {
+    keys.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)))
+}
+
+fn damage_at(family: Family, key: &[u8]) -> Error {
+    let place = format!("{PATH}, family {}, key {}", family.name(), key.escape_ascii());
+    Error::Damaged { place, reason: "damaged on purpose".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::contract::{self, Disk};
+
+    /// A disk whose one engine is opened again as after the death of its process.
+    struct ModelDisk(Mutex<Arc<Model>>);
+
+    impl Disk for ModelDisk {
+        fn open(&self) -> Arc<dyn Engine> {
+            let mut current = self.0.lock().unwrap();
+            *current = Arc::new(current.restart());
+            current.clone()
+        }
+    }
+
+    contract::suite!(ModelDisk(Mutex::new(Arc::new(Model::new()))));
+
+    fn put(key: &str) -> Batch {
+        let mut batch = Batch::new();
+        batch.put(Family::Log, key.as_bytes(), b"value");
+        batch
+    }
+
+    fn keys(model: &Model) -> Vec<String> {
+        let mut keys = Vec::new();
+        model
+            .scan(Family::Log, b"", b"\xff", &mut |key, _| {
+                keys.push(String::from_utf8(key.to_vec()).unwrap());
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        keys
+    }
+
+    /// `a` and `b` are synced, `c`, `d` and `e` are not.
+    fn two_of_five_synced() -> Model {
+        let model = Model::new();
+        for key in ["a", "b"] {
+            model.write(&put(key)).unwrap();
+        }
+        model.sync().unwrap();
+        for key in ["c", "d", "e"] {
+            model.write(&put(key)).unwrap();
+        }
+        model
+    }
+
+    #[test]
+    fn a_crash_keeps_what_was_synced_and_a_prefix_of_the_rest() {
+        for (keep, expected) in [(0, "ab"), (1, "abc"), (2, "abcd"), (3, "abcde"), (9, "abcde")] {
+            let model = two_of_five_synced();
+            assert_eq!(model.unsynced(), 3);
+            assert_eq!(keys(&model.crash(keep)).concat(), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_crash_left_is_durable() {
+        let after = two_of_five_synced().crash(1);
+        assert_eq!(after.unsynced(), 0);
+        assert_eq!(keys(&after.crash(0)).concat(), "abc");
+    }
+
+    #[test]
+    fn a_crashed_model_fails_every_call() {
+        let model = two_of_five_synced();
+        model.crash(0);
+        assert!(matches!(model.get(Family::Log, b"a", &mut Vec::new()), Err(Error::Failed(_))));
+        assert!(matches!(model.last(Family::Log, b"", b"z"), Err(Error::Failed(_))));
+        assert!(matches!(model.write(&put("f")), Err(Error::Failed(_))));
+        assert!(matches!(model.sync(), Err(Error::Failed(_))));
+        assert!(matches!(model.space(), Err(Error::Failed(_))));
+    }
+
+    #[test]
+    fn a_sync_makes_durable_what_was_written_when_it_began() {
+        let model = Model::new();
+        model.write(&put("a")).unwrap();
+        let mark = model.writes();
+        model.write(&put("b")).unwrap();
+        model.sync_through(mark).unwrap();
+        model.sync_through(mark).unwrap();
+        assert_eq!(keys(&model.crash(0)).concat(), "a");
+    }
+
+    #[test]
+    fn after_a_failed_sync_nothing_is_written_until_the_engine_is_opened_again() {
+        let model = Model::new();
+        model.fail_sync_after(1);
+        model.write(&put("a")).unwrap();
+        model.sync().unwrap();
+        model.write(&put("b")).unwrap();
+        assert!(matches!(model.sync(), Err(Error::Failed(_))));
+        assert!(matches!(model.write(&put("c")), Err(Error::Failed(_))));
+        assert!(matches!(model.sync(), Err(Error::Failed(_))));
+        assert_eq!(model.syncs(), 2);
+
+        let after = model.crash(0);
+        assert_eq!(keys(&after).concat(), "a");
+        after.write(&put("c")).unwrap();
+        after.sync().unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_refuses_writes_and_still_reads() {
+        let model = Model::new();
+        model.write(&put("a")).unwrap();
+        model.set_full(true);
+        assert!(matches!(model.write(&put("b")), Err(Error::Full { .. })));
+        assert_eq!(model.space().unwrap().free, 0);
+        assert_eq!(keys(&model).concat(), "a");
+
+        model.set_full(false);
+        model.write(&put("b")).unwrap();
+        assert_eq!(keys(&model).concat(), "ab");
+    }
+
+    #[test]
+    fn a_damaged_record_is_never_returned() {
+        let model = two_of_five_synced();
+        assert!(model.damage(Family::Log, b"b"));
+        assert!(!model.damage(Family::Log, b"absent"));
+        let model = model.restart();
+
+        let mut value = Vec::new();
+        let error = model.get(Family::Log, b"b", &mut value).unwrap_err();
+        assert_eq!(error.to_string(), "damaged record in memory, family log, key b: damaged on purpose");
+        assert!(value.is_empty());
+        assert!(matches!(model.last(Family::Log, b"", b"c"), Err(Error::Damaged { .. })));
+
+        let mut seen = Vec::new();
+        let scanned = model.scan(Family::Log, b"", b"z", &mut |key, _| {
+            seen.push(key.to_vec());
+            ControlFlow::Continue(())
+        });
+        assert!(matches!(scanned, Err(Error::Damaged { .. })));
+        assert_eq!(seen, [b"a"]);
+        assert!(model.get(Family::Log, b"c", &mut value).unwrap());
+    }
+
+    #[test]
+    fn a_record_that_is_replaced_is_whole_again() {
+        let model = two_of_five_synced();
+        for key in ["a", "b", "c", "d"] {
+            model.damage(Family::Log, key.as_bytes());
+        }
+        let mut batch = put("a");
+        batch.delete(Family::Log, b"b");
+        batch.delete_range(Family::Log, b"c", b"d");
+        model.write(&batch).unwrap();
+        assert!(model.get(Family::Log, b"a", &mut Vec::new()).unwrap());
+        assert!(!model.get(Family::Log, b"b", &mut Vec::new()).unwrap());
+        assert!(!model.get(Family::Log, b"c", &mut Vec::new()).unwrap());
+        assert!(model.get(Family::Log, b"d", &mut Vec::new()).is_err());
+    }
+}
