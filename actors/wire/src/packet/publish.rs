@@ -1,0 +1,245 @@
+//! PUBLISH [3.3]: the packet that everything else is there for, read and written without an allocation of its own.
+
+use alloc::vec::Vec;
+
+use crate::property::{delivery_size, put_delivery};
+use crate::reader::Reader;
+use crate::topic::name_from_bytes;
+use crate::{
+    EncodeError, Error, Forwardable, PacketId, PacketType, ProtocolVersion, PublishProperties, QoS,
+    ReasonCode, Sender, SubscriptionId, TopicAlias, TopicName, text, varint,
+};
+
+const DUP: u8 = 0b1000;
+const RETAIN: u8 = 0b0001;
+
+/// An Application Message on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// Whether it may have been sent before.
+    pub dup: bool,
+    pub qos: QoS,
+    pub retain: bool,
+    /// Without wildcards. Empty only where a Topic Alias stands in for it; see [`Publish::topic_name`].
+    pub topic: &'a str,
+    /// Present above QoS 0.
+    pub packet_id: Option<PacketId>,
+    pub properties: PublishProperties<'a>,
+    pub payload: &'a [u8],
+}
+
+impl<'a> Publish<'a> {
+    /// Reads a PUBLISH whose first byte and body [`cut`](crate::cut) gave.
+    #[inline]
+    pub fn decode(version: ProtocolVersion, first: u8, body: &'a [u8]) -> Result<Self, Error> {
+        let qos = QoS::from_u8(first >> 1 & 0b11)
+            .ok_or(Error::malformed("[MQTT-3.3.1-4] both QoS bits of a PUBLISH are not set at once"))?;
+        let dup = first & DUP != 0;
+        if dup && qos == QoS::AtMostOnce && version != ProtocolVersion::V31 {
+            return Err(Error::malformed("[MQTT-3.3.1-2] a QoS 0 message is never sent again"));
+        }
+        let mut reader = Reader::new(body);
+        let topic = name_from_bytes(reader.binary()?)?;
+        let packet_id = match qos {
+            QoS::AtMostOnce => None,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => Some(reader.packet_id()?),
+        };
+        let properties = match version.has_properties() {
+            true => match reader.block()? {
+                [] => PublishProperties::default(),
+                block => PublishProperties::decode(block)?,
+            },
+            false => PublishProperties::default(),
+        };
+        if topic.is_empty() && properties.topic_alias.is_none() {
+            return Err(match version {
+                ProtocolVersion::V5 => {
+                    Error::protocol("[3.3.2.1] an empty Topic Name comes with a Topic Alias")
+                }
+                ProtocolVersion::V31 | ProtocolVersion::V311 => Error::new(
+                    ReasonCode::TopicNameInvalid,
+                    "[MQTT-4.7.3-1] a Topic Name has at least one character",
+                ),
+            });
+        }
+        let retain = first & RETAIN != 0;
+        Ok(Self { dup, qos, retain, topic, packet_id, properties, payload: reader.rest() })
+    }
+
+    #[inline]
+    pub(super) fn check_sender(&self, sender: Sender) -> Result<(), Error> {
+        if sender == Sender::Client && !self.properties.subscription_ids.is_empty() {
+            return Err(Error::protocol(
+                "[MQTT-3.3.4-6] a Client sends no Subscription Identifier in a PUBLISH",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The topic of a decoded packet; `None` if a Topic Alias stands in for it.
+    #[inline]
+    pub fn topic_name(&self) -> Option<TopicName<'a>> {
+        if self.topic.is_empty() { None } else { Some(TopicName::checked(self.topic)) }
+    }
+
+    /// See [`Packet::encode`](crate::Packet::encode).
+    pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let packet_id = match self.qos {
+            QoS::AtMostOnce => None,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => Some(self.packet_id.ok_or(EncodeError::NoPacketId)?),
+        };
+        let layout = Layout {
+            first: first_byte(self.dup, self.qos, self.retain),
+            topic: self.topic,
+            packet_id,
+            properties: self.properties.size(),
+            payload: self.payload,
+        };
+        layout.put(version, out, |out| self.properties.put_block(out)).map(|_| ())
+    }
+}
+
+/// A message on its way to receivers who get it alike: it is written once, and shared. What differs between them, the
+/// Packet Identifier, is patched into a copy by [`Placed`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Delivery<'a> {
+    pub dup: bool,
+    pub qos: QoS,
+    pub retain: bool,
+    /// Empty only where `topic_alias` stands in for it.
+    pub topic: &'a str,
+    /// `None` above QoS 0 leaves zeros, to be patched.
+    pub packet_id: Option<PacketId>,
+    /// What travels with the message. 3.x drops it, and the two fields below.
+    pub properties: Forwardable<'a>,
+    /// What is left of the Message Expiry Interval, in seconds [MQTT-3.3.2-6]. `None` leaves it as it was sent; a
+    /// message that never expires ignores it.
+    pub message_expiry_left: Option<u32>,
+    pub topic_alias: Option<TopicAlias>,
+    pub subscription_ids: &'a [SubscriptionId],
+    pub payload: &'a [u8],
+}
+
+/// Where the fields that are patched stand in the buffer that a [`Delivery`] was appended to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The first byte of the packet.
+    pub start: usize,
+    /// Two bytes; `None` for QoS 0.
+    pub packet_id_at: Option<usize>,
+    /// Four bytes; `None` if the message never expires, and in 3.x.
+    pub message_expiry_at: Option<usize>,
+}
+
+impl Delivery<'_> {
+    /// Appends the packet. An error leaves `out` as it was.
+    #[inline]
+    pub fn append(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<Placed, EncodeError> {
+        let added = delivery_size(self.topic_alias, self.subscription_ids);
+        let layout = Layout {
+            first: first_byte(self.dup, self.qos, self.retain),
+            topic: self.topic,
+            packet_id: self.packet_id,
+            properties: self.properties.as_bytes().len() + added,
+            payload: self.payload,
+        };
+        let expires = self.properties.message_expiry_interval().is_some();
+        let (mut placed, properties_at) = layout.put(version, out, |out| {
+            out.extend_from_slice(self.properties.as_bytes());
+            if added == 0 { Ok(()) } else { put_delivery(self.topic_alias, self.subscription_ids, out) }
+        })?;
+        if expires && version.has_properties() {
+            let at = properties_at + 1;
+            placed.message_expiry_at = Some(at);
+            if let Some(left) = self.message_expiry_left {
+                placed.set_message_expiry(out, left);
+            }
+        }
+        Ok(placed)
+    }
+}
+
+impl Placed {
+    /// Writes the Packet Identifier into the buffer, or into a copy of it. Nothing happens to a QoS 0 packet.
+    #[inline]
+    pub fn set_packet_id(&self, buffer: &mut [u8], packet_id: PacketId) {
+        if let Some(at) = self.packet_id_at {
+            buffer[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
+        }
+    }
+
+    /// Writes what is left of the Message Expiry Interval, in seconds. Nothing happens if there is none.
+    #[inline]
+    pub fn set_message_expiry(&self, buffer: &mut [u8], left: u32) {
+        if let Some(at) = self.message_expiry_at {
+            buffer[at..at + 4].copy_from_slice(&left.to_be_bytes());
+        }
+    }
+
+    /// Marks the packet as sent again [MQTT-3.3.1-1].
+    #[inline]
+    pub fn set_dup(&self, buffer: &mut [u8]) {
+        buffer[self.start] |= DUP;
+    }
+}
+
+#[inline]
+const fn first_byte(dup: bool, qos: QoS, retain: bool) -> u8 {
+    let dup = if dup && !matches!(qos, QoS::AtMostOnce) { DUP } else { 0 };
+    let retain = if retain { RETAIN } else { 0 };
+    PacketType::Publish.first_byte() | dup | qos.as_u8() << 1 | retain
+}
+
+struct Layout<'a> {
+    first: u8,
+    topic: &'a str,
+    packet_id: Option<PacketId>,
+    /// The length of the block.
+    properties: usize,
+    payload: &'a [u8],
+}
+
+impl Layout<'_> {
+    /// Appends the packet, and says where the fields are and where the block of properties begins.
+    #[inline]
+    fn put(
+        &self,
+        version: ProtocolVersion,
+        out: &mut Vec<u8>,
+        put_properties: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
+    ) -> Result<(Placed, usize), EncodeError> {
+        let has_id = self.first & 0b0110 != 0;
+        let mut remaining = 2 + self.topic.len() + self.payload.len();
+        if has_id {
+            remaining += 2;
+        }
+        if version.has_properties() {
+            remaining += varint::size(self.properties) + self.properties;
+        }
+        let start = out.len();
+        let put = |out: &mut Vec<u8>| {
+            out.reserve(5 + remaining.min(varint::MAX as usize));
+            out.push(self.first);
+            varint::put(remaining, out)?;
+            text::put(self.topic, out)?;
+            let packet_id_at = has_id.then_some(out.len());
+            if has_id {
+                out.extend_from_slice(&self.packet_id.map_or([0; 2], PacketId::to_be_bytes));
+            }
+            if version.has_properties() {
+                varint::put(self.properties, out)?;
+            }
+            let properties_at = out.len();
+            if version.has_properties() && self.properties > 0 {
+                put_properties(out)?;
+            }
+            out.extend_from_slice(self.payload);
+            Ok((Placed { start, packet_id_at, message_expiry_at: None }, properties_at))
+        };
+        let result = put(out);
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+}
