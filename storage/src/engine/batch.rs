@@ -31,10 +31,21 @@ pub struct Batch {
 /// One write of a [`Batch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
-    Put { family: Family, key: &'a [u8], value: &'a [u8] },
-    Delete { family: Family, key: &'a [u8] },
+    Put {
+        family: Family,
+        key: &'a [u8],
+        value: &'a [u8],
+    },
+    Delete {
+        family: Family,
+        key: &'a [u8],
+    },
     /// Keys in `[from, to)`; `from` is less than `to`.
-    DeleteRange { family: Family, from: &'a [u8], to: &'a [u8] },
+    DeleteRange {
+        family: Family,
+        from: &'a [u8],
+        to: &'a [u8],
+    },
 }
 
 impl Batch {

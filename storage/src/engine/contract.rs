@@ -332,7 +332,8 @@ pub(crate) fn syncs_run_while_others_write(disk: &impl Disk) {
     let engine = disk.open();
     for family in [Family::Log, Family::Queue] {
         let pairs = scan(&*engine, family, b"", &ROUNDS.to_be_bytes());
-        let expected: Pairs = (0..ROUNDS).map(|round| (round.to_be_bytes().to_vec(), b"v".to_vec())).collect();
+        let expected: Pairs =
+            (0..ROUNDS).map(|round| (round.to_be_bytes().to_vec(), b"v".to_vec())).collect();
         assert_eq!(pairs, expected);
     }
 }

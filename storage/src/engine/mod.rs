@@ -14,9 +14,11 @@ mod batch;
 #[cfg(test)]
 mod contract;
 pub mod model;
+pub mod rocks;
 
 pub use batch::{Batch, Record};
 pub use model::Model;
+pub use rocks::Rocks;
 
 /// Kinds of record that are kept apart on disk. Every key begins with its slot, big-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,7 +72,8 @@ pub struct Space {
 /// Why an operation failed, and what is true afterwards.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing of the batch is visible. Offer it again later: the engine recovers by itself once there is room.
+    /// Nothing of the batch is visible; after a sync, what was written is visible and not durable. Offer it again
+    /// later: the engine recovers by itself once there is room. Reads go on.
     #[error("no space left on the disk of {path}")]
     Full { path: String },
     /// What was read is not what was written. It was not returned; other keys may be read.
@@ -82,22 +85,22 @@ pub enum Error {
     Failed(String),
 }
 
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// What a scan does with each key and its value.
+pub type Visit<'a> = &'a mut (dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a);
+
 pub trait Engine: Send + Sync + 'static {
     /// Appends the value of `key` to `into` and returns true; false and nothing appended if there is none.
     fn get(&self, family: Family, key: &[u8], into: &mut Vec<u8>) -> Result<bool, Error>;
 
     /// Visits keys in `[from, to)` in ascending order until `visit` breaks. The view is that of the call's begin:
     /// `visit` may write to the engine and will not meet what it wrote.
-    fn scan(
-        &self,
-        family: Family,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Error>;
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), Error>;
 
     /// The greatest key in `[from, to)` with its value.
-    fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error>;
+    fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Option<Pair>, Error>;
 
     /// Writes all of the batch or nothing. Visible to reads on return; durable only after a later [`Engine::sync`].
     fn write(&self, batch: &Batch) -> Result<(), Error>;

@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Batch, Engine, Error, Family, Record, Space};
+use super::{Batch, Engine, Error, Family, Pair, Record, Space, Visit};
 
 const PATH: &str = "memory";
 const TOTAL: u64 = 1 << 40;
@@ -133,13 +133,7 @@ impl Engine for Model {
         Ok(true)
     }
 
-    fn scan(
-        &self,
-        family: Family,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), Error> {
         if from >= to {
             return Ok(());
         }
@@ -159,7 +153,7 @@ impl Engine for Model {
         Ok(())
     }
 
-    fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error> {
+    fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Option<Pair>, Error> {
         if from >= to {
             return Ok(None);
         }
@@ -304,6 +298,8 @@ fn damage_at(family: Family, key: &[u8]) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use super::*;
     use crate::engine::contract::{self, Disk};
 

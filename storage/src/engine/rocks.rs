@@ -1,0 +1,326 @@
+//! The engine that keeps its keys on a disk, with RocksDB.
+//!
+//! All families share one write-ahead log, so what a crash leaves is a prefix of the batches. A write is handed to the
+//! operating system before it returns and so survives this process; [`Engine::sync`] makes it survive the machine. It
+//! runs beside writes: RocksDB holds no lock while the disk works.
+//!
+//! What is read is checked against the checksum it was written with. A log that is torn at its end is cut there; one
+//! that is damaged before its end is refused at [`Rocks::open`] and nothing is dropped in silence, see [`wal`].
+//!
+//! When the disk is full RocksDB refuses writes and looks every five seconds whether there is room again, a write
+//! buffer's worth at least; then it writes what it holds in memory to a file of its own, begins a new log and accepts
+//! writes. Reads go on all the while.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DBCompressionType,
+    DBRawIteratorWithThreadMode, DBRecoveryMode, DBWithThreadMode, ErrorKind, LogLevel, ReadOptions,
+    SingleThreaded, WriteBatch,
+};
+
+use super::{Batch, Engine, Error, Family, Pair, Space, Visit};
+
+mod wal;
+
+type Database = DBWithThreadMode<SingleThreaded>;
+
+/// What may be tuned. The memory of an engine is about `cache_bytes + buffer_bytes`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Memory for blocks read from disk, with their indexes and filters. Raise it when offline Sessions come back and
+    /// the disk is busy with reads; it costs that much memory.
+    pub cache_bytes: usize,
+    /// Memory for what was written and is not in a sorted file yet, all families together. Raise it, with
+    /// `log_bytes`, when the disk is busy with compaction; it costs that much memory.
+    pub buffer_bytes: usize,
+    /// Size of the write-ahead log from which on buffers are written out to shorten it. A start after a crash replays
+    /// all of it, at about 100 MB a second: raise it to write less, lower it to start sooner.
+    pub log_bytes: u64,
+    /// Sorted files held open. Raise it when the database is larger than this many times 64 MB; it costs file
+    /// descriptors, and some memory each.
+    pub open_files: u16,
+    /// Threads that write buffers out and compact. Raise it on large machines when writes stall; they compete with
+    /// everything else for the processor.
+    pub background_threads: u8,
+    /// Opens a database whose write-ahead log is damaged, with what was written before the damage, and drops the
+    /// rest. For an operator who has no other copy: what is dropped was promised to be safe.
+    pub drop_behind_damage: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 64 << 20,
+            buffer_bytes: 64 << 20,
+            log_bytes: 64 << 20,
+            open_files: 512,
+            background_threads: 2,
+            drop_behind_damage: false,
+        }
+    }
+}
+
+/// Why a database was not opened. Nothing was changed on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another engine, of this or another process, works with the folder.
+    #[error("{path} is in use by another process")]
+    InUse { path: String },
+    /// The folder holds a database that this release did not write.
+    #[error("{path} is not a database of this release: {reason}")]
+    Foreign { path: String, reason: String },
+    /// Something that was written is not there or is not what was written. [`Options::drop_behind_damage`] opens a
+    /// database with a damaged log, at a price.
+    #[error("{place} is damaged: {reason}")]
+    Damaged { place: String, reason: String },
+    #[error("no space left on the disk of {path}")]
+    Full { path: String },
+    #[error("cannot open {path}: {reason}")]
+    Failed { path: String, reason: String },
+}
+
+/// A database in a folder. Dropping it closes the folder; what was not synced is left to the operating system.
+pub struct Rocks {
+    database: Database,
+    /// Why a write or a sync failed. From then on none succeeds: what is on disk is unknown.
+    failed: OnceLock<String>,
+}
+
+impl Rocks {
+    /// Opens the database in `folder`, and makes both if they are not there. What it holds is on stable storage when
+    /// this returns.
+    pub fn open(folder: &Path, options: &Options) -> Result<Self, OpenError> {
+        let path = || folder.display().to_string();
+        let failed = |error: io::Error| OpenError::Failed { path: path(), reason: error.to_string() };
+        fs::create_dir_all(folder).map_err(failed)?;
+        let keep_log = match wal::inspect(folder).map_err(failed)? {
+            wal::Verdict::Whole => true,
+            wal::Verdict::Torn(wal::Place { file, offset }) => {
+                tracing::warn!(file = %file.display(), offset, "the end of the log is torn and is dropped");
+                false
+            }
+            wal::Verdict::Damaged(wal::Place { file, offset }) if options.drop_behind_damage => {
+                tracing::warn!(file = %file.display(), offset, "the log is damaged and what follows is dropped");
+                false
+            }
+            wal::Verdict::Damaged(wal::Place { file, offset }) => {
+                return Err(OpenError::Damaged {
+                    place: file.display().to_string(),
+                    reason: format!("whole records follow what cannot be read at offset {offset}"),
+                });
+            }
+        };
+
+        let refused = |error| refusal(folder, error);
+        let settings = settings(options, keep_log).map_err(refused)?;
+        let families = ["default"].into_iter().chain(Family::ALL.map(Family::name));
+        let families = families.map(|name| ColumnFamilyDescriptor::new(name, settings.clone()));
+        let database = Database::open_cf_descriptors(&settings, folder, families).map_err(refused)?;
+        check_numbers(&database)?;
+        Ok(Self { database, failed: OnceLock::new() })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.database.path()
+    }
+
+    fn family(&self, family: Family) -> &ColumnFamily {
+        self.database.cf_handle(family.name()).expect("every family was opened")
+    }
+
+    fn iterate(&self, family: Family, from: &[u8], to: &[u8]) -> DBRawIteratorWithThreadMode<'_, Database> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(from..to);
+        self.database.raw_iterator_cf_opt(self.family(family), options)
+    }
+
+    fn check_alive(&self) -> Result<(), Error> {
+        match self.failed.get() {
+            Some(reason) => Err(Error::Failed(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// What a failed read means.
+    fn unreadable(&self, error: rocksdb::Error) -> Error {
+        match error.kind() {
+            ErrorKind::Corruption => {
+                let place = damaged_file(&error).unwrap_or_else(|| self.path().display().to_string());
+                Error::Damaged { place, reason: error.into_string() }
+            }
+            _ => Error::Failed(error.into_string()),
+        }
+    }
+
+    /// What a failed write or sync means: later ones may succeed only if this one failed for want of space.
+    fn unwritten(&self, error: rocksdb::Error) -> Error {
+        if is_full(&error) {
+            return Error::Full { path: self.path().display().to_string() };
+        }
+        Error::Failed(self.failed.get_or_init(|| error.into_string()).clone())
+    }
+}
+
+impl Engine for Rocks {
+    fn get(&self, family: Family, key: &[u8], into: &mut Vec<u8>) -> Result<bool, Error> {
+        match self.database.get_pinned_cf(self.family(family), key) {
+            Ok(Some(value)) => {
+                into.extend_from_slice(&value);
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Err(error) => Err(self.unreadable(error)),
+        }
+    }
+
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), Error> {
+        if from >= to {
+            return Ok(());
+        }
+        let mut iterator = self.iterate(family, from, to);
+        iterator.seek_to_first();
+        while let Some((key, value)) = iterator.item() {
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            iterator.next();
+        }
+        iterator.status().map_err(|error| self.unreadable(error))
+    }
+
+    fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Option<Pair>, Error> {
+        if from >= to {
+            return Ok(None);
+        }
+        let mut iterator = self.iterate(family, from, to);
+        iterator.seek_to_last();
+        if let Some((key, value)) = iterator.item() {
+            return Ok(Some((key.to_vec(), value.to_vec())));
+        }
+        iterator.status().map_err(|error| self.unreadable(error))?;
+        Ok(None)
+    }
+
+    fn write(&self, batch: &Batch) -> Result<(), Error> {
+        self.check_alive()?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let batch = WriteBatch::from_data(batch.as_bytes());
+        self.database.write(batch).map_err(|error| self.unwritten(error))
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        self.check_alive()?;
+        self.database.flush_wal(true).map_err(|error| self.unwritten(error))
+    }
+
+    fn space(&self) -> Result<Space, Error> {
+        let found = rustix::fs::statvfs(self.path()).map_err(|error| Error::Failed(error.to_string()))?;
+        Ok(Space { total: found.f_blocks * found.f_frsize, free: found.f_bavail * found.f_frsize })
+    }
+}
+
+fn settings(options: &Options, keep_log: bool) -> Result<rocksdb::Options, rocksdb::Error> {
+    // For what has no call of its own. With the log kept, a start replays it into memory and writes nothing; else the
+    // replayed records are written to files, and the log that was torn is gone.
+    let mut settings = rocksdb::Options::default()
+        .get_options_from_string(format!("avoid_flush_during_recovery={keep_log}"))?;
+    settings.create_if_missing(true);
+    settings.create_missing_column_families(true);
+
+    // Damage is found here and never passed over. The end of the log was judged before: see `wal`.
+    settings.set_paranoid_checks(true);
+    settings.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    settings.set_track_and_verify_wals_in_manifest(true);
+
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&Cache::new_lru_cache(options.cache_bytes));
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_format_version(5);
+    // Whole keys, for lookups of what may not be there. No prefix: all keys of a slot begin alike, so its prefix is in
+    // every file and a filter of prefixes would say yes.
+    table.set_bloom_filter(10.0, false);
+    settings.set_block_based_table_factory(&table);
+
+    settings.set_db_write_buffer_size(options.buffer_bytes);
+    settings.set_write_buffer_size((options.buffer_bytes / 4).max(1 << 20));
+    settings.set_max_write_buffer_number(4);
+    settings.set_max_total_wal_size(options.log_bytes);
+    settings.set_target_file_size_base(64 << 20);
+    settings.set_max_open_files(i32::from(options.open_files));
+    settings.set_max_background_jobs(i32::from(options.background_threads));
+    settings.set_bytes_per_sync(1 << 20);
+    settings.set_skip_stats_update_on_db_open(true);
+
+    // What is short-lived is not worth compressing: most of a queue is gone before it reaches the third level.
+    let (raw, packed) = (DBCompressionType::None, DBCompressionType::Lz4);
+    settings.set_compression_per_level(&[raw, raw, packed, packed, packed, packed, packed]);
+    // A queue leaves a tombstone for each message: a file that is half tombstones is compacted at once, so that the
+    // next scan need not step over them.
+    settings.add_compact_on_deletion_collector_factory(4096, 2048, 0.5);
+
+    settings.set_log_level(LogLevel::Info);
+    settings.set_max_log_file_size(4 << 20);
+    settings.set_keep_log_file_num(4);
+    settings.set_max_manifest_file_size(16 << 20);
+    settings.set_stats_dump_period_sec(0);
+    settings.set_stats_persist_period_sec(0);
+    Ok(settings)
+}
+
+/// A batch names its families by number, and RocksDB gives the numbers: see that they are the same.
+fn check_numbers(database: &Database) -> Result<(), OpenError> {
+    for family in Family::ALL {
+        let handle = database.cf_handle(family.name()).expect("every family was opened");
+        let mut theirs = WriteBatch::default();
+        theirs.put_cf(handle, b"key", b"value");
+        let mut ours = Batch::new();
+        ours.put(family, b"key", b"value");
+        if theirs.data() != ours.as_bytes() {
+            return Err(OpenError::Foreign {
+                path: database.path().display().to_string(),
+                reason: format!("its family {} does not have the number {}", family.name(), family as u8),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn refusal(folder: &Path, error: rocksdb::Error) -> OpenError {
+    let path = folder.display().to_string();
+    let text = error.as_ref();
+    match error.kind() {
+        ErrorKind::Corruption => {
+            let place = damaged_file(&error).unwrap_or(path);
+            OpenError::Damaged { place, reason: error.into_string() }
+        }
+        ErrorKind::InvalidArgument => OpenError::Foreign { path, reason: error.into_string() },
+        _ if is_full(&error) => OpenError::Full { path },
+        _ if text.contains("lock") && text.contains("LOCK") => OpenError::InUse { path },
+        _ => OpenError::Failed { path, reason: error.into_string() },
+    }
+}
+
+fn is_full(error: &rocksdb::Error) -> bool {
+    error.kind() == ErrorKind::IOError && error.as_ref().contains("No space left on device")
+}
+
+/// The file that RocksDB names in what it says about damage.
+fn damaged_file(error: &rocksdb::Error) -> Option<String> {
+    let words =
+        error.as_ref().split_whitespace().map(|word| word.trim_matches([',', ';', ':', '.', '"', '\'']));
+    let mut files = words.filter(|word| {
+        let extension = Path::new(word).extension().and_then(|extension| extension.to_str());
+        matches!(extension, Some("sst" | "log")) || word.contains("MANIFEST-")
+    });
+    files.next().map(|file| PathBuf::from(file).display().to_string())
+}
+
+#[cfg(test)]
+mod tests;

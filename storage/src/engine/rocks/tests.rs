@@ -1,0 +1,363 @@
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::engine::contract::{self, Disk};
+
+/// A folder, and the engine that is open in it.
+struct Folder(TempDir, Mutex<Option<Arc<Rocks>>>);
+
+impl Disk for Folder {
+    fn open(&self) -> Arc<dyn Engine> {
+        let mut current = self.1.lock().unwrap();
+        *current = None;
+        let opened = Arc::new(Rocks::open(self.0.path(), &Options::default()).unwrap());
+        *current = Some(Arc::clone(&opened));
+        opened
+    }
+}
+
+contract::suite!(Folder(tempfile::tempdir().unwrap(), Mutex::new(None)));
+
+fn open(folder: &Path) -> Result<Rocks, OpenError> {
+    Rocks::open(folder, &Options::default())
+}
+
+fn put(engine: &Rocks, key: u32, value: &[u8]) -> Result<(), Error> {
+    let mut batch = Batch::new();
+    batch.put(Family::Queue, &key.to_be_bytes(), value);
+    engine.write(&batch)
+}
+
+/// The value that the tests write for a key: incompressible enough, and never that of another key.
+fn value(key: u32) -> Vec<u8> {
+    (0..100_u32).map(|i| (key.wrapping_add(i).wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+fn count(engine: &Rocks) -> u32 {
+    let mut next = 0_u32;
+    engine
+        .scan(Family::Queue, b"", b"\xff\xff\xff\xff\xff", &mut |key, found| {
+            assert_eq!(key, next.to_be_bytes(), "a batch is missing before others that are there");
+            assert_eq!(found, value(next));
+            next += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    next
+}
+
+/// What a process leaves that dies with `records` written: a copy of its folder while it is open.
+fn killed_with(records: u32) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path()).unwrap();
+    for key in 0..records {
+        put(&engine, key, &value(key)).unwrap();
+    }
+    copy(folder.path())
+}
+
+fn copy(folder: &Path) -> TempDir {
+    let copied = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::copy(&path, copied.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    copied
+}
+
+/// The largest file with this extension.
+fn file_with(folder: &Path, extension: &str) -> PathBuf {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .max_by_key(|path| path.metadata().unwrap().len())
+        .unwrap()
+}
+
+fn change(file: &Path, offset: u64, change: impl FnOnce(&mut [u8]), length: usize) {
+    let file = fs::File::options().read(true).write(true).open(file).unwrap();
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, offset).unwrap();
+    change(&mut bytes);
+    file.write_all_at(&bytes, offset).unwrap();
+}
+
+fn flip(file: &Path, offset: u64) {
+    change(file, offset, |byte| byte[0] ^= 0x10, 1);
+}
+
+#[test]
+fn a_killed_process_loses_nothing() {
+    let folder = killed_with(1000);
+    assert_eq!(count(&open(folder.path()).unwrap()), 1000);
+}
+
+#[test]
+fn a_log_that_ends_anywhere_is_cut_to_whole_batches() {
+    let folder = killed_with(300);
+    let length = file_with(folder.path(), "log").metadata().unwrap().len();
+    let mut longest = 0;
+    for end in (0..length).step_by(991) {
+        let folder = copy(folder.path());
+        let log = file_with(folder.path(), "log");
+        fs::File::options().write(true).open(log).unwrap().set_len(end).unwrap();
+        let engine = open(folder.path()).unwrap();
+        let found = count(&engine);
+        assert!(found >= longest, "a longer log holds more: {found} of {end} bytes");
+        longest = found;
+
+        // What is written next is kept too.
+        put(&engine, found, &value(found)).unwrap();
+        let folder = copy(folder.path());
+        assert_eq!(count(&open(folder.path()).unwrap()), found + 1);
+    }
+    assert!(longest > 280);
+}
+
+#[test]
+fn a_log_whose_end_was_never_written_is_cut_there() {
+    for garbage in [0, 0xa5] {
+        let folder = killed_with(500);
+        let log = file_with(folder.path(), "log");
+        let length = log.metadata().unwrap().len();
+        change(&log, length - 5000, |bytes| bytes.fill(garbage), 5000);
+        let found = count(&open(folder.path()).unwrap());
+        assert!((440..470).contains(&found), "{found}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_within_the_log_is_refused_and_nothing_is_dropped() {
+    let folder = killed_with(600);
+    let log = file_with(folder.path(), "log");
+    let length = log.metadata().unwrap().len();
+    let record = length / 600;
+    for offset in (0..length).step_by(1009) {
+        flip(&log, offset);
+        match open(folder.path()) {
+            Err(OpenError::Damaged { place, .. }) => assert_eq!(place, log.display().to_string()),
+            Err(error) => panic!("{error}"),
+            Ok(_) => assert!(offset + 2 * record > length, "damage at {offset} of {length} went unseen"),
+        }
+        flip(&log, offset);
+    }
+    assert_eq!(count(&open(folder.path()).unwrap()), 600);
+}
+
+#[test]
+fn zeros_within_the_log_are_refused() {
+    let folder = killed_with(1500);
+    let log = file_with(folder.path(), "log");
+    for (offset, length) in [(32 << 10, 32 << 10), (40_000, 4096), (0, 32 << 10)] {
+        let folder = copy(folder.path());
+        let log = folder.path().join(log.file_name().unwrap());
+        change(&log, offset, |bytes| bytes.fill(0), length);
+        assert!(matches!(open(folder.path()), Err(OpenError::Damaged { .. })), "zeros at {offset}");
+    }
+}
+
+#[test]
+fn an_operator_may_drop_what_is_behind_the_damage() {
+    let folder = killed_with(600);
+    let log = file_with(folder.path(), "log");
+    let length = log.metadata().unwrap().len();
+    flip(&log, length / 2);
+    let options = Options { drop_behind_damage: true, ..Options::default() };
+    let engine = Rocks::open(folder.path(), &options).unwrap();
+    let found = count(&engine);
+    assert!((280..=300).contains(&found), "{found}");
+    put(&engine, found, &value(found)).unwrap();
+    drop(engine);
+
+    let engine = open(folder.path()).unwrap();
+    assert_eq!(count(&engine), found + 1);
+}
+
+#[test]
+fn a_lost_log_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    // Small buffers and a large log: logs are begun and stay.
+    let options = Options { log_bytes: 1 << 30, buffer_bytes: 4 << 20, ..Options::default() };
+    let engine = Rocks::open(folder.path(), &options).unwrap();
+    let mut batch = Batch::new();
+    batch.put(Family::Meta, b"keeps the first log alive", b"");
+    engine.write(&batch).unwrap();
+    for key in 0..30_000 {
+        put(&engine, key, &value(key)).unwrap();
+    }
+    engine.sync().unwrap();
+    let folder = copy(folder.path());
+    let first = wal::logs(folder.path()).unwrap().remove(0);
+    assert!(wal::logs(folder.path()).unwrap().len() > 1);
+    fs::remove_file(&first).unwrap();
+    assert!(matches!(open(folder.path()), Err(OpenError::Damaged { .. })));
+}
+
+/// A database with records 0 to 2999 in a sorted file and none in the log.
+fn flushed() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path()).unwrap();
+    for key in 0..3000 {
+        put(&engine, key, &value(key)).unwrap();
+    }
+    engine.database.flush_cf(engine.family(Family::Queue)).unwrap();
+    drop(engine);
+    folder
+}
+
+#[test]
+fn a_damaged_file_is_named_and_what_it_held_is_not_returned() {
+    let folder = flushed();
+    let file = file_with(folder.path(), "sst");
+    flip(&file, file.metadata().unwrap().len() / 3);
+    let engine = open(folder.path()).unwrap();
+
+    let mut outcomes = BTreeMap::new();
+    for key in 0..3000_u32 {
+        let mut found = Vec::new();
+        let outcome = match engine.get(Family::Queue, &key.to_be_bytes(), &mut found) {
+            Ok(true) if found == value(key) => "right",
+            Err(Error::Damaged { place, .. }) if place == file.display().to_string() => "damaged",
+            other => panic!("key {key}: {other:?}"),
+        };
+        *outcomes.entry(outcome).or_insert(0) += 1;
+    }
+    assert!(outcomes["right"] > 2900 && outcomes["damaged"] > 0, "{outcomes:?}");
+
+    let mut seen = 0;
+    let scanned = engine.scan(Family::Queue, b"", b"\xff", &mut |_, _| {
+        seen += 1;
+        ControlFlow::Continue(())
+    });
+    assert!(matches!(scanned, Err(Error::Damaged { .. })));
+    assert!(seen < 3000);
+}
+
+#[test]
+fn no_flipped_bit_of_a_file_makes_a_wrong_value() {
+    let folder = flushed();
+    let file = file_with(folder.path(), "sst");
+    let length = file.metadata().unwrap().len();
+    for offset in (0..length).step_by(length as usize / 60).chain(length - 60..length) {
+        flip(&file, offset);
+        match open(folder.path()) {
+            Ok(engine) => {
+                for key in (0..3000_u32).step_by(7) {
+                    let mut found = Vec::new();
+                    match engine.get(Family::Queue, &key.to_be_bytes(), &mut found) {
+                        Ok(true) => assert!(found == value(key), "wrong value after a flip at {offset}"),
+                        Ok(false) => panic!("key {key} vanished after a flip at {offset}"),
+                        Err(Error::Damaged { .. } | Error::Failed(_)) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+            Err(OpenError::Damaged { .. }) => {}
+            Err(error) => panic!("flip at {offset}: {error}"),
+        }
+        flip(&file, offset);
+    }
+}
+
+#[test]
+fn a_folder_in_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let _engine = open(folder.path()).unwrap();
+    let error = open(folder.path()).err().unwrap();
+    assert_eq!(error.to_string(), format!("{} is in use by another process", folder.path().display()));
+}
+
+#[test]
+fn a_database_whose_families_have_other_numbers_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = rocksdb::Options::default();
+    settings.create_if_missing(true);
+    settings.create_missing_column_families(true);
+    let reversed = Family::ALL.into_iter().rev().map(Family::name);
+    drop(Database::open_cf(&settings, folder.path(), reversed).unwrap());
+    assert!(matches!(open(folder.path()), Err(OpenError::Foreign { .. })));
+}
+
+#[test]
+fn a_database_with_other_families_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()).unwrap());
+    let names = ["default"].into_iter().chain(Family::ALL.map(Family::name));
+    let mut database = Database::open_cf(&rocksdb::Options::default(), folder.path(), names).unwrap();
+    database.create_cf("later", &rocksdb::Options::default()).unwrap();
+    drop(database);
+    assert!(matches!(open(folder.path()), Err(OpenError::Foreign { .. })));
+}
+
+/// A file system of its own, small enough to be filled. Only root can mount one.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(folder.path())
+            .status()
+            .is_ok_and(|status| status.success());
+        mounted.then_some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a real disk takes real time")]
+fn a_full_disk_refuses_writes_until_there_is_room() {
+    let Some(disk) = SmallDisk::mount("48m") else {
+        eprintln!("skipped a_full_disk_refuses_writes_until_there_is_room: cannot mount a small disk here");
+        return;
+    };
+    let ballast = disk.0.path().join("ballast");
+    fs::write(&ballast, vec![1; 28 << 20]).unwrap();
+    let folder = disk.0.path().join("database");
+    let options = Options { buffer_bytes: 8 << 20, log_bytes: 256 << 20, ..Options::default() };
+    let engine = Rocks::open(&folder, &options).unwrap();
+
+    let mut written = 0;
+    let refused = loop {
+        match put(&engine, written, &value(written)) {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, Error::Full { .. }), "{refused}");
+    assert_eq!(count(&engine), written, "reads go on and nothing of the refused batch is seen");
+    assert!(matches!(put(&engine, written, b"still full"), Err(Error::Full { .. })));
+
+    fs::remove_file(&ballast).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match put(&engine, written, &value(written)) {
+            Ok(()) => break,
+            Err(Error::Full { .. }) => {
+                assert!(Instant::now() < deadline, "writes are refused though there is room")
+            }
+            Err(error) => panic!("{error}"),
+        }
+        // RocksDB looks for room every five seconds and tells nobody when it has found some.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    engine.sync().unwrap();
+    assert_eq!(count(&engine), written + 1);
+    let copied = copy(&folder);
+    assert_eq!(count(&open(copied.path()).unwrap()), written + 1);
+}
