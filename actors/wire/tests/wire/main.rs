@@ -1,0 +1,6 @@
+//! Facts about all packets at once, found by generated examples.
+
+mod hostile;
+mod oracle;
+mod packets;
+mod round_trip;
