@@ -1,0 +1,115 @@
+//! What routing costs: `cargo bench -p convoy-actors --bench trie`. Prints the time of one match and the bytes of one
+//! route for the shapes of filter that fleets use. The targets: 1 µs among 100,000 wildcard filters of four levels,
+//! 100 ns for an exact one, 250 bytes a route.
+
+#[allow(dead_code, unused_imports)]
+#[path = "../src/topic/trie/mod.rs"]
+mod trie;
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use trie::Trie;
+
+/// What a partition knows of a Subscription is about as large.
+type Value = [u64; 4];
+
+const ROUNDS: usize = 7;
+
+fn main() {
+    exact(1, "exact, one filter");
+    exact(100_000, "exact, 100,000 filters");
+    vehicles(100_000);
+    vehicles(2_000_000);
+    wildcards(100_000);
+    subscribers(100_000);
+    churn(100_000);
+}
+
+fn exact(filters: u64, name: &str) {
+    let topics: Vec<_> = (0..filters).map(|at| format!("a/{}/{}/d", at % 300, at / 300)).collect();
+    let trie = filled(topics.iter().cloned());
+    report(name, &trie, &topics);
+}
+
+fn vehicles(count: u64) {
+    let trie = filled((0..count).map(|vin| format!("cmd/WVWZZZ1JZXW{vin:06}/#")));
+    let topics: Vec<_> = (0..count).step_by(7).map(|vin| format!("cmd/WVWZZZ1JZXW{vin:06}/doors/lock")).collect();
+    report(&format!("cmd/VIN/#, {count} vehicles"), &trie, &topics);
+}
+
+/// Filters of four levels with a wildcard each; most topics match several.
+fn wildcards(count: u64) {
+    let filter = |at: u64| {
+        let [a, b, c] = [at % 10, at / 10 % 100, at / 1000 % 100];
+        match at % 4 {
+            0 => format!("p{a}/q{b}/r{c}/+"),
+            1 => format!("p{a}/+/q{b}/r{c}"),
+            2 => format!("p{a}/q{b}x{c}/#"),
+            _ => format!("p{a}/q{b}/+/r{c}"),
+        }
+    };
+    let trie = filled((0..count).map(filter));
+    let topic = |at: u64| format!("p{}/q{}/r{}/r{}", at % 10, at / 10 % 100, at / 77 % 100, at / 31 % 100);
+    let topics: Vec<_> = (0..50_000).map(|at| topic(mixed(at))).collect();
+    report("four levels with wildcards", &trie, &topics);
+}
+
+/// One filter with many subscribers.
+fn subscribers(count: u64) {
+    let mut trie = Trie::new(7);
+    for key in 0..count {
+        trie.insert("broadcast/all", key, [key; 4]);
+    }
+    report(&format!("broadcast, {count} subscribers"), &trie, &["broadcast/all".to_string()]);
+}
+
+/// Subscribing and leaving, as a fleet does that reconnects.
+fn churn(count: u64) {
+    let filters: Vec<_> = (0..count).map(|vin| format!("cmd/WVWZZZ1JZXW{vin:06}/#")).collect();
+    let mut trie = filled(filters.iter().cloned());
+    let start = Instant::now();
+    for (key, filter) in (0..).zip(&filters) {
+        let value = trie.remove(filter, &key).expect("it was inserted");
+        trie.insert(filter, key, value);
+    }
+    let each = start.elapsed().as_nanos() / u128::from(count);
+    println!("{:<32} {each:>7} ns a pair", "leave and subscribe");
+}
+
+fn filled(filters: impl Iterator<Item = String>) -> Trie<u64, Value> {
+    let mut trie = Trie::new(7);
+    for (key, filter) in (0..).zip(filters) {
+        trie.insert(&filter, key, [key; 4]);
+    }
+    trie
+}
+
+/// The best of several rounds over the topics, in an order that makes the trie's memory cold. Those of a PUBLISH are
+/// warm, having just been read, so they lie here in the order in which they are asked.
+fn report(name: &str, trie: &Trie<u64, Value>, topics: &[String]) {
+    let count = topics.len().max(1000);
+    let order: Vec<_> = (0..count).map(|at| topics[mixed(at as u64) as usize % topics.len()].clone()).collect();
+    let mut best = f64::INFINITY;
+    let mut found = 0_u64;
+    for _ in 0..ROUNDS {
+        found = 0;
+        let start = Instant::now();
+        for topic in &order {
+            trie.matches(black_box(topic), &mut |key, _| {
+                black_box(key);
+                found += 1;
+            });
+        }
+        best = best.min(start.elapsed().as_nanos() as f64 / order.len() as f64);
+    }
+    let matches = found as f64 / order.len() as f64;
+    let bytes = trie.bytes_used() / trie.len();
+    println!("{name:<32} {best:>7.0} ns a topic   {matches:>8.1} matches   {bytes:>4} bytes a route");
+}
+
+/// A number that looks drawn.
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ (number >> 31)).wrapping_mul(0x7fb5_d329_728e_a185);
+    (number ^ (number >> 27)).wrapping_mul(0x81da_def4_bc2d_d44d) >> 20
+}
