@@ -4,6 +4,7 @@ mod admin;
 mod config;
 mod ctl;
 mod observe;
+mod tester;
 
 mod boot;
 
@@ -31,6 +32,10 @@ enum Command {
     Config(ConfigCommand),
     /// Ask a running node
     Ctl(ctl::Ctl),
+    /// Publish messages to any MQTT server
+    Pub(Box<tester::PubOptions>),
+    /// Subscribe at any MQTT server and print what arrives
+    Sub(Box<tester::SubOptions>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,6 +102,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Config(ConfigCommand::Show(sources)) => print!("{}", sources.load()?.settings),
         Command::Ctl(ctl) => ctl::run(&ctl)?,
+        Command::Pub(options) => return Ok(tester::publish(*options)),
+        Command::Sub(options) => return Ok(tester::subscribe(*options)),
     }
     Ok(ExitCode::SUCCESS)
 }
