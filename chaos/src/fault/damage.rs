@@ -1,0 +1,76 @@
+//! Damage: bits flipped in files of a node that is down.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::sim::seed::Stream;
+
+/// Files under `folder` whose names end with one of `suffixes`, not empty, in a stable order.
+pub fn files(folder: &Path, suffixes: &[&str]) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file()
+                && entry.metadata()?.len() > 0
+                && suffixes.iter().any(|suffix| entry.file_name().to_string_lossy().ends_with(suffix))
+            {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// One bit in each of `count` places between `from` and `to`, which are parts of the file's length in percent.
+pub fn flip(file: &Path, count: u64, (from, to): (u64, u64), chance: &mut Stream) -> io::Result<Vec<u64>> {
+    let mut bytes = fs::read(file)?;
+    let length = bytes.len() as u64;
+    let (low, high) = (length * from / 100, (length * to / 100).clamp(1, length) - 1);
+    let mut places = Vec::new();
+    for _ in 0..count {
+        let place = chance.between(low.min(high), high);
+        bytes[place as usize] ^= 1 << chance.below(8);
+        places.push(place);
+    }
+    fs::write(file, bytes)?;
+    Ok(places)
+}
+
+/// Where `needle` stands in the file.
+pub fn find(file: &Path, needle: &[u8]) -> io::Result<Option<usize>> {
+    let bytes = fs::read(file)?;
+    Ok(bytes.windows(needle.len()).position(|window| window == needle))
+}
+
+/// Flips one bit at `place`.
+pub fn flip_at(file: &Path, place: usize, bit: u8) -> io::Result<()> {
+    let mut bytes = fs::read(file)?;
+    bytes[place] ^= 1 << (bit % 8);
+    fs::write(file, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::seed::Seed;
+
+    #[test]
+    fn flipped_file_differs_in_the_places_named() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("000001.log");
+        fs::write(&file, [0_u8; 100]).expect("room");
+        let places = flip(&file, 1, (50, 60), &mut Seed(3).stream("damage")).expect("a file");
+        let bytes = fs::read(&file).expect("a file");
+        let changed: Vec<u64> = (0..100).filter(|&at| bytes[at as usize] != 0).collect();
+        assert_eq!(changed, places);
+        assert!((50..60).contains(&places[0]));
+        assert_eq!(files(folder.path(), &[".log"]).expect("a folder"), [file]);
+    }
+}

@@ -1,0 +1,69 @@
+//! Disk full: a small tmpfs, filled by a ballast file and freed by its removal.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::Lacking;
+use super::mount::Mounted;
+
+#[derive(Debug)]
+pub struct SmallDisk {
+    mounted: Mounted,
+}
+
+impl SmallDisk {
+    pub fn new(folder: &Path, bytes: u64) -> Result<Self, Lacking> {
+        let size = format!("size={bytes}");
+        let mounted = Mounted::new("a tmpfs of its own", &["-t", "tmpfs", "-o", &size, "chaos"], &folder.join("small"))?;
+        Ok(Self { mounted })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.mounted.path()
+    }
+
+    /// Takes all the room that is left. Returns how much that was.
+    pub fn fill(&self) -> io::Result<u64> {
+        let mut ballast = File::options().create(true).append(true).open(self.ballast())?;
+        let block = vec![0x55_u8; 64 << 10];
+        let mut taken = 0;
+        loop {
+            match ballast.write(&block) {
+                Ok(0) => return Ok(taken),
+                Ok(written) => taken += written as u64,
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(taken),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Gives the room back.
+    pub fn free(&self) -> io::Result<()> {
+        fs::remove_file(self.ballast())
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.mounted.path().join("ballast")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::skipped;
+
+    #[test]
+    fn filled_disk_takes_nothing_until_it_is_freed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let disk = match SmallDisk::new(folder.path(), 1 << 20) {
+            Ok(disk) => disk,
+            Err(lacking) => return skipped("filled_disk_takes_nothing_until_it_is_freed", &lacking),
+        };
+        disk.fill().expect("a tmpfs");
+        let full = fs::write(disk.path().join("more"), vec![0; 64 << 10]).expect_err("no room");
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        disk.free().expect("a tmpfs");
+        fs::write(disk.path().join("more"), vec![0; 64 << 10]).expect("room again");
+    }
+}

@@ -1,0 +1,300 @@
+//! Real processes: started, killed, paused and started again, on ports of their own, with a data folder that stays.
+//!
+//! One node now. What a node is made of does not change when there are several: a fleet will be a list of them.
+
+mod http;
+mod signal;
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+pub use http::get;
+
+use crate::oracle::{Fault, History};
+
+/// How long a start may take before it counts as failed; how soon it has to be is a promise, and judged apart.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// The binary in `CONVOY_BIN`.
+    Convoy(PathBuf),
+    /// Debian's mosquitto, to tell a mistake of this suite from one of the broker: `CHAOS_PROGRAM=mosquitto`.
+    Mosquitto,
+}
+
+impl Program {
+    pub fn from_env() -> Self {
+        if std::env::var("CHAOS_PROGRAM").as_deref() == Ok("mosquitto") {
+            return Self::Mosquitto;
+        }
+        let path = std::env::var_os("CONVOY_BIN").map(PathBuf::from).unwrap_or_else(|| {
+            panic!("CONVOY_BIN names no broker: build one and set it to target/release/convoy (`make test` does both)")
+        });
+        assert!(path.is_file(), "CONVOY_BIN names {}, which is no file: build the broker first", path.display());
+        Self::Convoy(path)
+    }
+
+    pub fn is_convoy(&self) -> bool {
+        matches!(self, Self::Convoy(_))
+    }
+}
+
+/// Why a node did not start. It is not running.
+#[derive(Debug)]
+pub enum StartError {
+    Spawn(io::Error),
+    /// The process ended by itself; its own words are in `stderr`.
+    Exited { status: String, stderr: String },
+    /// It was killed after waiting for so long.
+    NotReady { after: Duration, stderr: String },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Spawn(error) => write!(f, "the process could not be made: {error}"),
+            StartError::Exited { status, stderr } => write!(f, "the node ended by itself ({status}):\n{stderr}"),
+            StartError::NotReady { after, stderr } => write!(f, "the node was not ready after {after:?}:\n{stderr}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+pub struct Node {
+    program: Program,
+    data: PathBuf,
+    /// Holds configuration and the node's output; apart from `data`, which may be full, cut off or damaged.
+    aside: PathBuf,
+    mqtt: SocketAddr,
+    api: SocketAddr,
+    settings: Vec<(String, String)>,
+    history: History,
+    child: Option<Child>,
+}
+
+impl Node {
+    /// Not started yet. `data` may be on a disk of its own.
+    pub fn new(program: Program, data: &Path, aside: &Path, history: &History) -> io::Result<Self> {
+        fs::create_dir_all(data)?;
+        fs::create_dir_all(aside)?;
+        let [mqtt, api] = free_ports()?;
+        Ok(Self {
+            program,
+            data: data.to_owned(),
+            aside: aside.to_owned(),
+            mqtt,
+            api,
+            settings: Vec::new(),
+            history: history.clone(),
+            child: None,
+        })
+    }
+
+    /// A key of the configuration, as the environment overrides it: `CONVOY_SECTION__KEY`.
+    pub fn with_setting(mut self, variable: &str, value: &str) -> Self {
+        self.settings.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn mqtt(&self) -> SocketAddr {
+        self.mqtt
+    }
+
+    pub fn api(&self) -> SocketAddr {
+        self.api
+    }
+
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// From here on events go to another history: a long run is judged round by round.
+    pub fn record_to(&mut self, history: &History) {
+        self.history = history.clone();
+    }
+
+    /// Starts the process and waits until it is ready. Returns how long that took.
+    pub async fn start(&mut self) -> Result<Duration, StartError> {
+        assert!(self.child.is_none(), "a node is started once");
+        let mut command = self.command().map_err(StartError::Spawn)?;
+        let stderr = fs::OpenOptions::new().create(true).append(true).open(self.stderr_path()).map_err(StartError::Spawn)?;
+        let stdout = stderr.try_clone().map_err(StartError::Spawn)?;
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).kill_on_drop(true);
+        let began = Instant::now();
+        self.history.fault(Fault::Started);
+        self.child = Some(command.spawn().map_err(StartError::Spawn)?);
+        loop {
+            if self.is_ready().await {
+                self.history.fault(Fault::Ready);
+                return Ok(began.elapsed());
+            }
+            if let Some(status) = self.exited() {
+                return Err(StartError::Exited { status, stderr: self.stderr() });
+            }
+            if began.elapsed() > START_LIMIT {
+                self.kill().await;
+                return Err(StartError::NotReady { after: START_LIMIT, stderr: self.stderr() });
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// How the process ended, if it did by itself.
+    pub fn exited(&mut self) -> Option<String> {
+        let status = self.child.as_mut()?.try_wait().ok().flatten()?;
+        self.child = None;
+        Some(status.to_string())
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.exited();
+        self.child.is_some()
+    }
+
+    /// kill -9; back when the process is gone and its files are closed.
+    pub async fn kill(&mut self) {
+        self.history.fault(Fault::Killed);
+        self.reap().await;
+    }
+
+    /// Ends the process without an event: the caller records what this is.
+    pub async fn reap(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself: then there is nothing left to kill.
+            let _ = child.kill().await;
+        }
+    }
+
+    /// SIGTERM, and the exit status; the process is killed if it has not ended after `limit`.
+    pub async fn stop(&mut self, limit: Duration) -> Option<std::process::ExitStatus> {
+        let mut child = self.child.take()?;
+        self.history.fault(Fault::Killed);
+        if let Some(pid) = child.id() {
+            signal::terminate(pid);
+        }
+        match tokio::time::timeout(limit, child.wait()).await {
+            Ok(status) => status.ok(),
+            Err(_) => {
+                let _ = child.kill().await;
+                None
+            }
+        }
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&self) {
+        if let Some(pid) = self.pid() {
+            self.history.fault(Fault::Paused);
+            signal::pause(pid);
+        }
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        if let Some(pid) = self.pid() {
+            signal::resume(pid);
+            self.history.fault(Fault::Resumed);
+        }
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
+    /// Resident memory in bytes, by the kernel's count.
+    pub fn resident_bytes(&self) -> io::Result<u64> {
+        let pid = self.pid().ok_or(io::ErrorKind::NotFound)?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let kilobytes = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+        kilobytes.map(|kilobytes| kilobytes * 1024).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    pub fn descriptors(&self) -> io::Result<usize> {
+        let pid = self.pid().ok_or(io::ErrorKind::NotFound)?;
+        Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+    }
+
+    pub async fn is_ready(&self) -> bool {
+        match self.program {
+            Program::Convoy(_) => matches!(get(self.api, "/readyz").await, Ok((200, _))),
+            Program::Mosquitto => tokio::net::TcpStream::connect(self.mqtt).await.is_ok(),
+        }
+    }
+
+    /// What the node has written so far, its end if that is long.
+    pub fn stderr(&self) -> String {
+        let bytes = fs::read(self.stderr_path()).unwrap_or_default();
+        let from = bytes.len().saturating_sub(16_000);
+        String::from_utf8_lossy(&bytes[from..]).into_owned()
+    }
+
+    fn stderr_path(&self) -> PathBuf {
+        self.aside.join("node.log")
+    }
+
+    fn command(&self) -> io::Result<Command> {
+        match &self.program {
+            Program::Convoy(path) => {
+                let mut command = Command::new(path);
+                command.arg("serve").arg("--data").arg(&self.data);
+                command.arg("--mqtt").arg(self.mqtt.to_string()).arg("--api").arg(self.api.to_string());
+                command.envs(self.settings.iter().map(|(key, value)| (key, value)));
+                // A configuration of the machine is none of the test's.
+                command.current_dir(&self.aside);
+                Ok(command)
+            }
+            Program::Mosquitto => {
+                let file = self.aside.join("mosquitto.conf");
+                let text = format!(
+                    "listener {} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\n\
+                     max_queued_messages 0\nuser root\n",
+                    self.mqtt.port(),
+                    self.data.display()
+                );
+                fs::write(&file, text)?;
+                let mut command = Command::new("mosquitto");
+                command.arg("-c").arg(file);
+                Ok(command)
+            }
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("---- what the node said ----\n{}\n----", self.stderr());
+        }
+    }
+}
+
+/// Ports that were free a moment ago. All are held until the last is known, so none is given twice.
+fn free_ports<const N: usize>() -> io::Result<[SocketAddr; N]> {
+    let mut listeners = Vec::with_capacity(N);
+    for _ in 0..N {
+        listeners.push(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
+    }
+    let mut ports = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr()?;
+    }
+    Ok(ports)
+}

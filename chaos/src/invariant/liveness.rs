@@ -1,0 +1,88 @@
+//! Invariant 16: after a fault the Server is ready in time, and what is asked of it then succeeds in time.
+
+use std::time::Duration;
+
+use super::Violation;
+use crate::oracle::{Fault, Ledger, What};
+
+const NAME: &str = "16 liveness";
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the start of the process to `/readyz`.
+    pub ready: Duration,
+    /// From there to the first acknowledgement.
+    pub serve: Duration,
+}
+
+pub fn check(ledger: &Ledger, limits: Limits) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let faults: Vec<_> = ledger.faults().collect();
+    for (place, (index, fault)) in faults.iter().enumerate() {
+        let (limit, what) = match fault {
+            Fault::Started => (limits.ready, "be ready"),
+            Fault::Ready | Fault::DiskFreed | Fault::Resumed => (limits.serve, "acknowledge again"),
+            _ => continue,
+        };
+        let due = ledger.at(*index) + limit;
+        let done = ledger.events[*index..].iter().take_while(|event| event.at <= due).any(|event| match fault {
+            Fault::Started => event.what == What::Fault(Fault::Ready),
+            _ => matches!(event.what, What::Accepted { .. }),
+        });
+        // The next fault, or the end of the run, may come first.
+        let cut_short = faults.get(place + 1..).into_iter().flatten().any(|(next, fault)| {
+            ledger.at(*next) <= due && matches!(fault, Fault::Killed | Fault::PowerCut | Fault::Paused | Fault::DiskFull)
+        }) || ledger.end() < due;
+        if !done && !cut_short {
+            violations.push(Violation {
+                invariant: NAME,
+                at: *index,
+                said: format!("after {fault:?} the Server took longer than {limit:?} to {what}"),
+            });
+        }
+    }
+    violations
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::by_hand::{Tale, message};
+    use super::{Limits, check};
+    use crate::oracle::{Fault, Terms};
+
+    const LIMITS: Limits = Limits { ready: Duration::from_secs(3), serve: Duration::from_secs(5) };
+
+    fn found(ready_after: u64, served_after: u64) -> usize {
+        let mut tale = Tale::default();
+        let desk = tale.connect("desk", Terms::lasting(), false);
+        tale.fault(Fault::Killed);
+        tale.fault(Fault::Started);
+        tale.wait(ready_after);
+        tale.fault(Fault::Ready);
+        tale.wait(served_after);
+        tale.publish(&desk, &message("desk", "cmd", 1, 1));
+        tale.wait(30);
+        tale.fault(Fault::Healed);
+        check(&tale.ledger(), LIMITS).len()
+    }
+
+    #[test]
+    fn late_is_caught_and_in_time_is_not() {
+        assert_eq!(found(1, 1), 0);
+        assert_eq!(found(7, 1), 1);
+        assert_eq!(found(1, 9), 1);
+    }
+
+    #[test]
+    fn next_crash_ends_the_waiting() {
+        let mut tale = Tale::default();
+        tale.fault(Fault::Started);
+        tale.wait(1);
+        tale.fault(Fault::Killed);
+        tale.wait(60);
+        tale.fault(Fault::Healed);
+        assert_eq!(check(&tale.ledger(), LIMITS).len(), 0);
+    }
+}

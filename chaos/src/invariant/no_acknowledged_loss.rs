@@ -1,0 +1,117 @@
+//! Invariant 1: an acknowledged message of QoS 1 or 2 reaches every Session whose SUBACK came before the PUBLISH.
+//!
+//! Judged when the queues have drained, over the lives that are still open then: a Session that its Client let end takes
+//! its messages with it. Declared overflow is kept out by the workload, which holds publishers back before a queue is full.
+
+use std::collections::HashSet;
+
+use super::Violation;
+use crate::oracle::{Ledger, Message, Qos, Retain, matches};
+
+const NAME: &str = "1 no acknowledged loss";
+
+pub fn check(ledger: &Ledger) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for life in ledger.lives.iter().filter(|life| life.ends.is_none()) {
+        let delivered: HashSet<&Message> = life.deliveries.iter().map(|delivery| &delivery.message).collect();
+        for span in &life.spans {
+            let Some(since) = span.promises_at_least_once() else { continue };
+            for topic in ledger.topics().filter(|topic| matches(&span.filter, topic)) {
+                for sent in ledger.sent_to(topic) {
+                    let Some(accepted) = sent.accepted else { continue };
+                    let promised = sent.message.qos > Qos::AtMostOnce
+                        && sent.first > since
+                        && span.over.is_none_or(|over| accepted < over)
+                        // A delete carries no payload that could name it.
+                        && sent.retain != Retain::Delete;
+                    if promised && !delivered.contains(&sent.message) {
+                        violations.push(Violation {
+                            invariant: NAME,
+                            at: accepted,
+                            said: format!(
+                                "{} was acknowledged and never reached {} (subscribed to {} at event {since})",
+                                sent.message, life.client, span.filter
+                            ),
+                        });
+                    }
+                }
+            }
+        }
+    }
+    violations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::by_hand::{Tale, message};
+    use super::check;
+    use crate::oracle::{Closer, Fault, Terms, What};
+
+    #[test]
+    fn delivered_after_a_crash_is_kept() {
+        let mut tale = Tale::default();
+        let van = tale.connect("van", Terms::lasting(), false);
+        tale.subscribe(&van, "cmd/van/#", 1);
+        tale.close(&van, Closer::Client);
+        let desk = tale.connect("desk", Terms::lasting(), false);
+        let stop = message("desk", "cmd/van/stop", 1, 1);
+        tale.publish(&desk, &stop);
+        tale.fault(Fault::Killed);
+        let van = tale.connect("van", Terms::lasting(), true);
+        tale.deliver(&van, &stop);
+        assert_eq!(check(&tale.ledger()), []);
+    }
+
+    #[test]
+    fn acknowledged_and_never_delivered_is_caught() {
+        let mut tale = Tale::default();
+        let van = tale.connect("van", Terms::lasting(), false);
+        tale.subscribe(&van, "cmd/van/#", 1);
+        let desk = tale.connect("desk", Terms::lasting(), false);
+        tale.publish(&desk, &message("desk", "cmd/van/stop", 1, 1));
+        let found = check(&tale.ledger());
+        assert_eq!(found.len(), 1);
+        assert!(found[0].said.contains("cmd/van/stop/1 QoS 1 from desk"), "{}", found[0]);
+    }
+
+    #[test]
+    fn session_that_the_server_forgot_still_counts() {
+        let mut tale = Tale::default();
+        let van = tale.connect("van", Terms::lasting(), false);
+        tale.subscribe(&van, "cmd/#", 2);
+        let desk = tale.connect("desk", Terms::lasting(), false);
+        let stop = message("desk", "cmd/van/stop", 2, 1);
+        tale.publish(&desk, &stop);
+        tale.close(&van, Closer::Server);
+        let van = tale.connect("van", Terms::lasting(), false);
+        tale.subscribe(&van, "cmd/#", 2);
+        assert_eq!(check(&tale.ledger()).len(), 1, "a second SUBSCRIBE does not make up for the loss");
+    }
+
+    #[test]
+    fn no_promise_is_seen_where_none_was_made() {
+        let mut tale = Tale::default();
+        let early = message("desk", "cmd/van/early", 1, 1);
+        let desk = tale.connect("desk", Terms::lasting(), false);
+        let van = tale.connect("van", Terms::lasting(), false);
+        tale.send(&desk, &early);
+        tale.subscribe(&van, "cmd/#", 1);
+        tale.accept(&desk, &early);
+        // Not acknowledged, refused, or of QoS 0.
+        tale.send(&desk, &message("desk", "cmd/van/unknown", 1, 1));
+        let refused = message("desk", "cmd/van/refused", 1, 1);
+        tale.send(&desk, &refused);
+        tale.push(What::Refused { link: desk.clone(), message: refused, reason: 0x97 });
+        tale.publish(&desk, &message("desk", "cmd/van/loose", 0, 1));
+        // Unsubscribed on the way.
+        let late = message("desk", "cmd/van/late", 1, 1);
+        tale.publish(&desk, &late);
+        tale.unsubscribe(&van, "cmd/#");
+        // A Session of its connection alone, closed before it could read.
+        let guest = tale.connect("guest", Terms::clean(), false);
+        tale.subscribe(&guest, "cmd/#", 1);
+        tale.publish(&desk, &message("desk", "cmd/van/late", 1, 2));
+        tale.close(&guest, Closer::Server);
+        assert_eq!(check(&tale.ledger()), []);
+    }
+}

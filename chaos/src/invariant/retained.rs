@@ -1,0 +1,142 @@
+//! Invariant 6: a later SUBSCRIBE sees the Retained Message that was acknowledged, or a later one; a delete stays.
+//!
+//! Each retained topic has one writer that writes one value at a time, so the order of its PUBLISHes is the order of the
+//! topic. A value without an answer may hold or not, and once it was seen it holds.
+
+use std::collections::HashMap;
+
+use super::Violation;
+use crate::oracle::{Ledger, Message, Name, Retain, Sent, What};
+
+const NAME: &str = "6 Retained Messages";
+
+pub fn check(ledger: &Ledger) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    // Per topic: the place in the order of writes that reads have shown, and the event of that read.
+    let mut shown: HashMap<&Name, (usize, usize)> = HashMap::new();
+    for (index, event) in ledger.events.iter().enumerate() {
+        let What::Read { link, topic, since, value } = &event.what else { continue };
+        let writes: Vec<&Sent> = ledger.sent_to(topic).filter(|sent| sent.retain != Retain::No).collect();
+        let acknowledged =
+            writes.iter().rposition(|sent| sent.accepted.is_some_and(|accepted| accepted < *since));
+        let seen = shown.get(topic).filter(|(_, read)| read < since).map(|&(place, _)| place);
+        let floor = acknowledged.max(seen);
+        let place = match value {
+            Some(message) => place_of(&writes, message),
+            None => deleted_from(&writes, floor, index),
+        };
+        match (place, value) {
+            (Some(place), _) if Some(place) >= floor => {
+                let known = shown.entry(topic).or_insert((place, index));
+                if place >= known.0 {
+                    *known = (place, index);
+                }
+            }
+            // Nothing was promised and nothing is there.
+            (None, None) if floor.is_none() => {}
+            _ => violations.push(Violation {
+                invariant: NAME,
+                at: index,
+                said: format!(
+                    "{} read {} from {topic}, where {} was {}",
+                    link.client,
+                    value.as_ref().map_or("nothing".to_owned(), |message| format!("value {}", message.seq)),
+                    floor.map_or("nothing".to_owned(), |floor| describe(writes[floor])),
+                    if floor > acknowledged { "read before" } else { "acknowledged before" },
+                ),
+            }),
+        }
+    }
+    violations
+}
+
+fn place_of(writes: &[&Sent], message: &Message) -> Option<usize> {
+    writes.iter().position(|sent| sent.message == *message && sent.retain == Retain::Set)
+}
+
+/// The earliest delete, sent before `index`, that explains an empty topic.
+fn deleted_from(writes: &[&Sent], floor: Option<usize>, index: usize) -> Option<usize> {
+    (floor.unwrap_or(0)..writes.len())
+        .find(|&place| writes[place].retain == Retain::Delete && writes[place].first < index)
+}
+
+fn describe(sent: &Sent) -> String {
+    match sent.retain {
+        Retain::Delete => format!("delete {}", sent.message.seq),
+        _ => format!("value {}", sent.message.seq),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::by_hand::{Tale, message};
+    use super::check;
+    use crate::oracle::{Link, Message, Retain, Terms, What};
+
+    struct Topic {
+        tale: Tale,
+        link: Link,
+        seq: u64,
+    }
+
+    impl Topic {
+        fn new() -> Self {
+            let mut tale = Tale::default();
+            let link = tale.connect("desk", Terms::lasting(), false);
+            Self { tale, link, seq: 0 }
+        }
+
+        fn write(&mut self, retain: Retain, accepted: bool) -> Message {
+            self.seq += 1;
+            let message = message("desk", "door", 1, self.seq);
+            self.tale.push(What::Publish { link: self.link.clone(), message: message.clone(), retain });
+            if accepted {
+                self.tale.accept(&self.link, &message);
+            }
+            message
+        }
+
+        fn read(&mut self, value: Option<&Message>) -> usize {
+            let link = self.tale.connect("reader", Terms::clean(), false);
+            let since = self.tale.subscribe(&link, "door", 1);
+            self.tale.push(What::Read { link, topic: "door".into(), since, value: value.cloned() });
+            check(&self.tale.ledger()).len()
+        }
+    }
+
+    #[test]
+    fn acknowledged_value_is_seen() {
+        let mut topic = Topic::new();
+        assert_eq!(topic.read(None), 0);
+        let open = topic.write(Retain::Set, true);
+        assert_eq!(topic.read(Some(&open)), 0);
+        assert_eq!(topic.read(None), 1, "lost");
+    }
+
+    #[test]
+    fn older_value_is_caught() {
+        let mut topic = Topic::new();
+        let open = topic.write(Retain::Set, true);
+        topic.write(Retain::Set, true);
+        assert_eq!(topic.read(Some(&open)), 1);
+    }
+
+    #[test]
+    fn deleted_value_that_comes_back_is_caught() {
+        let mut topic = Topic::new();
+        let open = topic.write(Retain::Set, true);
+        topic.write(Retain::Delete, true);
+        assert_eq!(topic.read(None), 0);
+        assert_eq!(topic.read(Some(&open)), 1);
+    }
+
+    #[test]
+    fn value_without_an_answer_may_hold_or_not_until_it_was_seen() {
+        let mut topic = Topic::new();
+        let open = topic.write(Retain::Set, true);
+        let shut = topic.write(Retain::Set, false);
+        assert_eq!(topic.read(Some(&open)), 0);
+        assert_eq!(topic.read(Some(&shut)), 0);
+        assert_eq!(topic.read(Some(&open)), 1, "it was seen to have changed");
+    }
+}

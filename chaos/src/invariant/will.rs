@@ -1,0 +1,198 @@
+//! Invariant 7: a Will is published once when it is due, never after a normal disconnect, never when its Session was resumed
+//! within the delay; and the Will of a new connection survives the takeover that began it.
+//!
+//! Each connection has a Will of its own, so the observers' deliveries say whose Will went out and how often. A Will that
+//! the Server acknowledged with a lasting Session is due even when the Server itself died: the connection is gone, the
+//! Session is not.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::Violation;
+use crate::oracle::{Closer, Connection, Ledger, Message, Qos, Will};
+
+const NAME: &str = "7 Will";
+/// How much later than due a Will may leave.
+const SLACK: Duration = Duration::from_secs(3);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Due,
+    Never(&'static str),
+    Either,
+}
+
+pub fn check(ledger: &Ledger) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut counts: Vec<HashMap<&Message, usize>> = Vec::new();
+    for life in &ledger.lives {
+        let mut count: HashMap<&Message, usize> = HashMap::new();
+        for delivery in life.deliveries.iter().filter(|delivery| !delivery.retained) {
+            *count.entry(&delivery.message).or_default() += 1;
+        }
+        counts.push(count);
+    }
+    for (place, connection) in ledger.connections.iter().enumerate() {
+        let Some(will) = &connection.terms.will else { continue };
+        let verdict = verdict(ledger, place, connection, will);
+        for (life, count) in ledger.lives.iter().zip(&counts).filter(|(life, _)| life.ends.is_none()) {
+            let spans: Vec<_> = life.spans_for(&will.message.topic).collect();
+            let [span] = spans[..] else { continue };
+            let count = count.get(&will.message).copied().unwrap_or(0);
+            let watched = span.promises_at_least_once().is_some_and(|since| since < connection.connect);
+            let once = will.message.qos == Qos::ExactlyOnce && span.granted == Some(Qos::ExactlyOnce);
+            let said = match verdict {
+                Verdict::Due if watched && count == 0 && will.message.qos > Qos::AtMostOnce => {
+                    "was due and was not published".to_owned()
+                }
+                Verdict::Never(why) if count > 0 => format!("was published, though {why}"),
+                _ if once && count > 1 => format!("was published {count} times"),
+                _ => continue,
+            };
+            violations.push(Violation {
+                invariant: NAME,
+                at: connection.closed.map_or(connection.connect, |(closed, _)| closed),
+                said: format!(
+                    "the Will {} of {} (connection {}) {said}, as {} saw it",
+                    will.message, connection.link.client, connection.link.connection, life.client
+                ),
+            });
+        }
+    }
+    violations
+}
+
+fn verdict(ledger: &Ledger, place: usize, connection: &Connection, will: &Will) -> Verdict {
+    if connection.rejected || connection.connack.is_none() {
+        return Verdict::Either;
+    }
+    let next = ledger.connections[place + 1..].iter().find(|next| next.link.client == connection.link.client && !next.rejected);
+    let Some((closed, by)) = connection.closed else {
+        return if next.is_some() { Verdict::Either } else { Verdict::Never("its connection is open") };
+    };
+    if let Some(disconnect) = connection.disconnect {
+        // The Server's own close, with no crash since, shows that it has read the DISCONNECT.
+        return if by == Closer::Server && !ledger.crashed_between(disconnect, closed) {
+            Verdict::Never("its Client disconnected normally")
+        } else {
+            Verdict::Either
+        };
+    }
+    let crashed = ledger.crashed_between(connection.connect, ledger.events.len());
+    if connection.terms.expiry.is_zero() && crashed {
+        // Such a Session, Will included, may die with the process.
+        return Verdict::Either;
+    }
+    let delay = will.delay.min(connection.terms.expiry);
+    let ended = ledger.at(closed);
+    if delay.is_zero() {
+        return in_time(ledger, ended);
+    }
+    let Some(next) = next else { return in_time(ledger, ended + delay) };
+    let Some((answered, _)) = next.connack else { return Verdict::Either };
+    if next.terms.clean_start {
+        // The Session ends, and with it the delay.
+        return in_time(ledger, ledger.at(answered));
+    }
+    if ledger.at(answered).saturating_sub(ended) < delay.mul_f64(0.8) {
+        return Verdict::Never("its Session was resumed within the delay");
+    }
+    let away = ledger.at(next.connect).saturating_sub(ended);
+    if away > delay + SLACK && !ledger.crashed_between(connection.connect, next.connect) {
+        return in_time(ledger, ended + delay);
+    }
+    Verdict::Either
+}
+
+/// Due, if the run went on for long enough to see it.
+fn in_time(ledger: &Ledger, due: Duration) -> Verdict {
+    if ledger.end() >= due + SLACK { Verdict::Due } else { Verdict::Either }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::by_hand::{Tale, message};
+    use super::check;
+    use crate::oracle::{Closer, Fault, Link, Message, Terms};
+
+    /// A watcher with a QoS 2 Subscription, and a van whose Will has `delay` seconds.
+    fn scene(delay: u64) -> (Tale, Link, Link, Message) {
+        let mut tale = Tale::default();
+        let watcher = tale.connect("watcher", Terms::lasting(), false);
+        tale.subscribe(&watcher, "will/#", 2);
+        let will = message("van", "will/van", 2, 1);
+        let terms = Terms::lasting().with_will(will.clone(), Duration::from_secs(delay));
+        let van = tale.connect("van", terms, false);
+        (tale, watcher, van, will)
+    }
+
+    fn violations(mut tale: Tale, watcher: &Link, will: &Message, times: usize) -> usize {
+        tale.wait(20);
+        for _ in 0..times {
+            tale.deliver(watcher, will);
+        }
+        tale.fault(Fault::Healed);
+        check(&tale.ledger()).len()
+    }
+
+    #[test]
+    fn lost_connection_publishes_once() {
+        for (times, expected) in [(0, 1), (1, 0), (2, 1)] {
+            let (mut tale, watcher, van, will) = scene(0);
+            tale.close(&van, Closer::Client);
+            assert_eq!(violations(tale, &watcher, &will, times), expected, "published {times} times");
+        }
+    }
+
+    #[test]
+    fn crash_of_the_server_leaves_it_due() {
+        let (mut tale, watcher, van, will) = scene(0);
+        tale.fault(Fault::Killed);
+        tale.close(&van, Closer::Server);
+        assert_eq!(violations(tale, &watcher, &will, 0), 1);
+    }
+
+    #[test]
+    fn normal_disconnect_publishes_nothing() {
+        for (times, expected) in [(0, 0), (1, 1)] {
+            let (mut tale, watcher, van, will) = scene(0);
+            tale.disconnect(&van);
+            assert_eq!(violations(tale, &watcher, &will, times), expected);
+        }
+    }
+
+    #[test]
+    fn resume_within_the_delay_publishes_nothing() {
+        for (times, expected) in [(0, 0), (1, 1)] {
+            let (mut tale, watcher, van, will) = scene(10);
+            tale.close(&van, Closer::Client);
+            tale.wait(2);
+            tale.connect("van", Terms::lasting(), true);
+            assert_eq!(violations(tale, &watcher, &will, times), expected);
+        }
+    }
+
+    #[test]
+    fn resume_after_the_delay_comes_too_late() {
+        for (times, expected) in [(0, 1), (1, 0)] {
+            let (mut tale, watcher, van, will) = scene(2);
+            tale.close(&van, Closer::Client);
+            tale.wait(9);
+            tale.connect("van", Terms::lasting(), true);
+            assert_eq!(violations(tale, &watcher, &will, times), expected);
+        }
+    }
+
+    #[test]
+    fn takeover_publishes_the_old_will_and_keeps_the_new() {
+        let (mut tale, watcher, old, first) = scene(0);
+        let second = message("van", "will/van", 2, 2);
+        let new = tale.connect("van", Terms::lasting().with_will(second.clone(), Duration::ZERO), true);
+        tale.close(&old, Closer::Server);
+        tale.deliver(&watcher, &first);
+        tale.close(&new, Closer::Client);
+        assert_eq!(violations(tale, &watcher, &second, 0), 1, "the new Will was lost in the takeover");
+    }
+}

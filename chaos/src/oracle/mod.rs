@@ -1,0 +1,13 @@
+//! What happened, in an order that can be judged.
+//!
+//! [`History`] is written by Clients and faults while a run goes on; [`Ledger`] is what the invariants read afterwards.
+
+mod history;
+mod ledger;
+mod message;
+mod topic;
+
+pub use history::{Closer, Event, Fault, History, Link, Retain, Terms, What, Will};
+pub use ledger::{Connection, Delivery, Ledger, Life, Present, Sent, Span};
+pub use message::{Message, Name, Qos};
+pub use topic::matches;
