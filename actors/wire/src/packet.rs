@@ -176,3 +176,97 @@ fn put_frame(
         }
     }
 }
+
+/// What the tests of the packets share.
+#[cfg(test)]
+mod testing {
+    use super::*;
+    use crate::{PacketId, ReasonCode};
+
+    #[track_caller]
+    pub(super) fn assert_refused(
+        version: ProtocolVersion,
+        first: u8,
+        body: &[u8],
+        reason: ReasonCode,
+        rule: &str,
+    ) {
+        match decode(version, first, body) {
+            Ok(packet) => panic!("{packet:?} should break {rule}"),
+            Err(error) => {
+                assert!(error.rule.contains(rule), "{rule} expected, not {error}");
+                assert_eq!(error.reason, reason, "{error}");
+            }
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn accepted(version: ProtocolVersion, first: u8, body: &[u8]) -> Packet<'_> {
+        decode(version, first, body).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub(super) fn id(value: u16) -> PacketId {
+        PacketId::new(value).expect("it is not zero")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{accepted, assert_refused};
+    use super::*;
+    use crate::ProtocolVersion::{V5, V31, V311};
+    use crate::ReasonCode;
+
+    #[test]
+    fn reserved_flags_have_their_one_value() {
+        for packet_type in PacketType::ALL {
+            if packet_type == PacketType::Publish || packet_type == PacketType::Connect {
+                continue;
+            }
+            for flags in (0..16).filter(|flags| *flags != packet_type.first_byte() & 0x0f) {
+                let first = packet_type.first_byte() & 0xf0 | flags;
+                for version in [V311, V5] {
+                    assert_refused(version, first, &[0, 1], ReasonCode::MalformedPacket, "[MQTT-2.1.3-1]");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_packet_of_3_1_may_be_marked_as_sent_again() {
+        accepted(V31, 0x6a, &[0, 1]);
+        accepted(V31, 0x8a, b"\0\x01\0\x01a\0");
+    }
+
+    #[test]
+    fn packet_type_zero_is_reserved_and_fifteen_too_before_5_0() {
+        assert_refused(V5, 0x00, &[], ReasonCode::MalformedPacket, "[2.1.2]");
+        assert_refused(V311, 0xf0, &[], ReasonCode::MalformedPacket, "2.2.1");
+    }
+
+    #[test]
+    fn pings_are_empty() {
+        assert_eq!(accepted(V5, 0xc0, &[]), Packet::Pingreq);
+        assert_eq!(accepted(V311, 0xd0, &[]), Packet::Pingresp);
+        assert_refused(V5, 0xc0, &[0], ReasonCode::MalformedPacket, "bytes follow");
+    }
+
+    #[test]
+    fn a_side_does_not_hear_its_own_packets() {
+        let error = decode_from(Sender::Client, V5, 0xd0, &[]).unwrap_err();
+        assert_eq!(error.reason, ReasonCode::ProtocolError);
+        assert_eq!(decode_from(Sender::Server, V5, 0xd0, &[]), Ok(Packet::Pingresp));
+        assert!(decode_from(Sender::Server, V311, 0xe0, &[]).is_err());
+        assert!(decode_from(Sender::Server, V5, 0xe0, &[]).is_ok());
+    }
+
+    #[test]
+    fn a_frame_that_fails_leaves_the_buffer_as_it_was() {
+        let mut out = alloc::vec![1, 2];
+        let result = put_frame(0x10, &mut out, |out| {
+            out.push(9);
+            Err(EncodeError::TooLong)
+        });
+        assert_eq!((result, &out[..]), (Err(EncodeError::TooLong), &[1, 2][..]));
+    }
+}

@@ -605,3 +605,103 @@ pub(crate) fn put_delivery(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn assert_publish_refused(block: &[u8], reason: ReasonCode, rule: &str) {
+        let error = PublishProperties::decode(block).unwrap_err();
+        assert_eq!(error.reason, reason, "{error}");
+        assert!(error.rule.starts_with(rule), "{error}");
+    }
+
+    #[test]
+    fn a_property_stands_once_unless_it_may_be_repeated() {
+        assert_publish_refused(&[0x01, 0, 0x01, 0], ReasonCode::ProtocolError, "[2.2.2.2] only");
+        let properties =
+            PublishProperties::decode(b"\x26\0\x01a\0\x011\x0b\x01\x26\0\x01a\0\x012\x0b\x02").unwrap();
+        assert!(properties.user_properties.iter().eq([("a", "1"), ("a", "2")]));
+        assert!(properties.subscription_ids.iter().map(SubscriptionId::get).eq([1, 2]));
+        // Of a SUBSCRIBE it is one for all Topic Filters [3.8.2.1.2].
+        let error = SubscribeProperties::decode(&[0x0b, 1, 0x0b, 2]).unwrap_err();
+        assert_eq!(error.reason, ReasonCode::ProtocolError);
+    }
+
+    #[test]
+    fn a_property_of_another_packet_is_malformed() {
+        // Session Expiry Interval, an identifier nobody knows, and one spelled with two bytes.
+        for block in [&[0x11, 0, 0, 0, 1][..], &[0x7f, 0], &[0x81, 0x00, 0]] {
+            assert_publish_refused(block, ReasonCode::MalformedPacket, "[2.2.2.2] a property is");
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_protocol_errors() {
+        assert_publish_refused(&[0x01, 2], ReasonCode::ProtocolError, "[3.3.2.3.2]");
+        assert_publish_refused(&[0x0b, 0], ReasonCode::ProtocolError, "[3.8.2.1.2]");
+        assert_publish_refused(&[0x23, 0, 0], ReasonCode::TopicAliasInvalid, "[MQTT-3.3.2-8]");
+        for topic in [&b"\x08\0\x01#"[..], b"\x08\0\0"] {
+            assert_publish_refused(topic, ReasonCode::ProtocolError, "[MQTT-3.3.2-14]");
+        }
+        for block in [&[0x21, 0, 0][..], &[0x27, 0, 0, 0, 0], &[0x17, 2], &[0x19, 2]] {
+            assert_eq!(ConnectProperties::decode(block).unwrap_err().reason, ReasonCode::ProtocolError);
+        }
+        for block in [&[0x24, 2][..], &[0x25, 2], &[0x28, 2], &[0x29, 2], &[0x2a, 2]] {
+            assert_eq!(ConnackProperties::decode(block).unwrap_err().reason, ReasonCode::ProtocolError);
+        }
+    }
+
+    #[test]
+    fn a_value_ends_within_its_block() {
+        for block in [&[0x02, 0, 0, 0][..], &[0x03, 0, 5, b'a'], &[0x26, 0, 0], &[0x0b, 0x80]] {
+            assert_publish_refused(block, ReasonCode::MalformedPacket, "[4.13.1]");
+        }
+    }
+
+    #[test]
+    fn topic_alias_and_subscription_identifiers_stay_behind() {
+        let pairs = [("a", "1"), ("a", "2")];
+        let ids = [SubscriptionId::new(3).unwrap()];
+        let properties = PublishProperties {
+            message_expiry_interval: Some(60),
+            content_type: Some("t"),
+            topic_alias: TopicAlias::new(7),
+            user_properties: pairs.as_slice().into(),
+            subscription_ids: ids.as_slice().into(),
+            ..PublishProperties::default()
+        };
+        let mut bytes = Vec::new();
+        properties.put_forwardable(&mut bytes).unwrap();
+        let forwardable = Forwardable::from_put(&bytes);
+        assert_eq!(Forwardable::parse(&bytes), Ok(forwardable));
+        assert_eq!(forwardable.message_expiry_interval(), Some(60));
+        let left = PublishProperties { topic_alias: None, subscription_ids: List::EMPTY, ..properties };
+        assert_eq!(forwardable.properties(), Ok(left));
+    }
+
+    #[test]
+    fn foreign_bytes_do_not_pass_as_forwardable() {
+        assert!(Forwardable::parse(&[0x23, 0, 1]).is_err());
+        assert!(Forwardable::parse(&[0x0b, 1]).is_err());
+        assert!(Forwardable::parse(&[0x01, 1, 0x02, 0, 0, 0, 1]).is_err());
+        assert_eq!(Forwardable::parse(&[]), Ok(Forwardable::EMPTY));
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_no_trace() {
+        let long = "a".repeat(65_536);
+        let properties = PublishProperties { content_type: Some(&long), ..PublishProperties::default() };
+        let mut out = alloc::vec![7];
+        assert_eq!(properties.put_forwardable(&mut out), Err(EncodeError::TooLong));
+        assert_eq!(out, [7]);
+    }
+
+    #[test]
+    fn a_subscription_identifier_fits_a_variable_byte_integer() {
+        assert_eq!(SubscriptionId::new(0), None);
+        assert_eq!(SubscriptionId::new(268_435_456), None);
+        assert_eq!(SubscriptionId::new(268_435_455).unwrap().get(), 268_435_455);
+    }
+}

@@ -16,7 +16,12 @@ pub(crate) const BYTES_MAX: usize = u16::MAX as usize;
 #[inline]
 pub(crate) fn from_bytes(bytes: &[u8]) -> Result<&str, Error> {
     let text = well_formed(bytes)?;
-    if bytes.contains(&0) { Err(NUL) } else { Ok(text) }
+    // Without an early exit the loop runs over many bytes at a time.
+    let mut has_nul = false;
+    for &byte in bytes {
+        has_nul |= byte == 0;
+    }
+    if has_nul { Err(NUL) } else { Ok(text) }
 }
 
 /// Without a look for U+0000, for callers that look for more than that in one pass.

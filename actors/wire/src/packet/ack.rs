@@ -99,3 +99,55 @@ macro_rules! ack {
 }
 
 pub(super) use ack;
+
+#[cfg(test)]
+mod tests {
+    use crate::ProtocolVersion::{V5, V311};
+    use crate::packet::testing::{accepted, assert_refused, id};
+    use crate::{Packet, Puback, Pubrel, ReasonCode};
+
+    const PUBACK: u8 = 0x40;
+
+    #[test]
+    fn what_says_nothing_is_left_away() {
+        // 3.4.2.1: no Reason Code is Success, no Property Length is zero.
+        let success = Packet::Puback(Puback::new(id(7), ReasonCode::Success));
+        assert_eq!(accepted(V5, PUBACK, &[0, 7]), success);
+        assert_eq!(accepted(V5, PUBACK, &[0, 7, 0]), success);
+        assert_eq!(accepted(V5, PUBACK, &[0, 7, 0, 0]), success);
+        let mut out = alloc::vec::Vec::new();
+        success.encode(V5, &mut out).unwrap();
+        assert_eq!(out, [PUBACK, 2, 0, 7]);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_3_x_is_a_packet_identifier() {
+        assert_refused(V311, PUBACK, &[0, 7, 0], ReasonCode::MalformedPacket, "bytes follow");
+        let mut out = alloc::vec::Vec::new();
+        Puback::new(id(7), ReasonCode::QuotaExceeded).encode(V311, &mut out).unwrap();
+        assert_eq!(out, [PUBACK, 2, 0, 7]);
+    }
+
+    #[test]
+    fn packet_identifier_zero_is_refused() {
+        for first in [0x40, 0x50, 0x62, 0x70] {
+            assert_refused(V5, first, &[0, 0], ReasonCode::ProtocolError, "[MQTT-2.2.1-3]");
+        }
+    }
+
+    #[test]
+    fn reason_codes_are_known_and_the_packets_own() {
+        assert_refused(V5, PUBACK, &[0, 7, 0x7f], ReasonCode::MalformedPacket, "[2.4]");
+        // Packet Identifier not found belongs to PUBREL and PUBCOMP.
+        assert_refused(V5, PUBACK, &[0, 7, 0x92], ReasonCode::ProtocolError, "[MQTT-3.4.2-1]");
+        let not_found = Pubrel::new(id(7), ReasonCode::PacketIdentifierNotFound);
+        assert_eq!(accepted(V5, 0x62, &[0, 7, 0x92]), Packet::Pubrel(not_found));
+    }
+
+    #[test]
+    fn nothing_follows_the_properties() {
+        assert_refused(V5, PUBACK, &[0, 7, 0, 0, 0], ReasonCode::MalformedPacket, "bytes follow");
+        assert_refused(V5, PUBACK, &[0, 7, 0, 5], ReasonCode::MalformedPacket, "ends after");
+        assert_refused(V5, PUBACK, &[0], ReasonCode::MalformedPacket, "ends after");
+    }
+}

@@ -58,3 +58,34 @@ impl<'a> Auth<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Packet;
+    use crate::ProtocolVersion::{V5, V311};
+    use crate::packet::testing::{accepted, assert_refused};
+
+    #[test]
+    fn an_auth_has_a_method_unless_it_is_the_shortest() {
+        let shortest = Auth { reason: Success, properties: AuthProperties::default() };
+        assert_eq!(accepted(V5, 0xf0, &[]), Packet::Auth(shortest));
+        assert_refused(V5, 0xf0, &[0x18, 0], ReasonCode::ProtocolError, "[3.15.2.2.2]");
+        accepted(V5, 0xf0, b"\x18\x04\x15\0\x01m");
+    }
+
+    #[test]
+    fn reason_codes_are_auths_own_and_sent_in_their_direction() {
+        assert_refused(V5, 0xf0, &[0x87, 0], ReasonCode::ProtocolError, "[MQTT-3.15.2-1]");
+        let step = |reason| Auth { reason, properties: AuthProperties::default() };
+        assert!(step(Success).check_sender(Sender::Client).is_err());
+        assert!(step(ReAuthenticate).check_sender(Sender::Server).is_err());
+        assert_eq!(step(ContinueAuthentication).check_sender(Sender::Client), Ok(()));
+    }
+
+    #[test]
+    fn there_is_no_auth_before_5_0() {
+        let auth = Auth { reason: Success, properties: AuthProperties::default() };
+        assert_eq!(auth.encode(V311, &mut Vec::new()), Err(EncodeError::NotInVersion));
+    }
+}

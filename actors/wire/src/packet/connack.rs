@@ -90,3 +90,44 @@ fn allows(reason: ReasonCode) -> bool {
             | ConnectionRateExceeded
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Packet;
+    use crate::ProtocolVersion::{V5, V31, V311};
+    use crate::packet::testing::{accepted, assert_refused};
+
+    #[test]
+    fn a_refusal_has_no_session_present() {
+        assert_refused(V5, 0x20, &[1, 0x87, 0], ReasonCode::ProtocolError, "[MQTT-3.2.2-6]");
+        assert_refused(V311, 0x20, &[1, 5], ReasonCode::ProtocolError, "[MQTT-3.2.2-6]");
+        assert_refused(V5, 0x20, &[2, 0, 0], ReasonCode::MalformedPacket, "[MQTT-3.2.2-1]");
+    }
+
+    #[test]
+    fn before_5_0_a_refusal_is_one_of_five_return_codes() {
+        let refused = Packet::Connack(Connack::refused(NotAuthorized));
+        assert_eq!(accepted(V311, 0x20, &[0, 5]), refused);
+        assert_refused(V311, 0x20, &[0, 6], ReasonCode::MalformedPacket, "3.2.2.3");
+        let mut out = Vec::new();
+        Connack::refused(Banned).encode(V311, &mut out).unwrap();
+        assert_eq!(out, [0x20, 2, 0, 5]);
+        let unsayable = Connack::refused(ReasonCode::MalformedPacket);
+        assert_eq!(unsayable.encode(V311, &mut out), Err(EncodeError::NotInVersion));
+    }
+
+    #[test]
+    fn session_present_is_unknown_to_3_1() {
+        let mut out = Vec::new();
+        let connack = Connack { session_present: true, ..Connack::refused(Success) };
+        connack.encode(V31, &mut out).unwrap();
+        assert_eq!(out, [0x20, 2, 0, 0]);
+        assert_eq!(accepted(V31, 0x20, &[1, 0]), Packet::Connack(Connack::refused(Success)));
+    }
+
+    #[test]
+    fn a_reason_code_of_another_packet_is_refused() {
+        assert_refused(V5, 0x20, &[0, 0x8e, 0], ReasonCode::ProtocolError, "[MQTT-3.2.2-8]");
+    }
+}

@@ -253,3 +253,133 @@ impl fmt::Debug for Connect<'_> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+    use crate::ProtocolVersion::{V5, V31, V311};
+    use crate::packet::testing::{accepted, assert_refused};
+    use crate::{Packet, ReasonCode};
+
+    const CONNECT: u8 = 0x10;
+
+    /// Of 3.1.1, with these flags and what follows the Keep Alive.
+    fn v311(flags: u8, rest: &[u8]) -> Vec<u8> {
+        body(b"\0\x04MQTT\x04", flags, rest)
+    }
+
+    fn body(name_and_level: &[u8], flags: u8, rest: &[u8]) -> Vec<u8> {
+        let mut body = name_and_level.to_vec();
+        body.extend_from_slice(&[flags, 0, 60]);
+        body.extend_from_slice(rest);
+        body
+    }
+
+    #[track_caller]
+    fn connect(body: &[u8]) -> Connect<'_> {
+        // The version given from outside is not looked at.
+        match accepted(V31, CONNECT, body) {
+            Packet::Connect(connect) => connect,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_version_stands_in_the_packet() {
+        assert_eq!(connect(&v311(2, b"\0\x01c")).version, V311);
+        assert_eq!(connect(&body(b"\0\x06MQIsdp\x03", 2, b"\0\x01c")).version, V31);
+        let bytes = body(b"\0\x04MQTT\x05", 2, b"\0\0\x01c");
+        assert_eq!(connect(&bytes).version, V5);
+        assert_eq!(Connect::peek_version(&bytes[..7]), Some(V5));
+    }
+
+    #[test]
+    fn other_versions_are_unsupported() {
+        for name in
+            [&b"\0\x04MQTT\x06"[..], b"\0\x04MQTT\x03", b"\0\x06MQIsdp\x04", b"\0\x04mqtt\x04", b"\0\0\x05"]
+        {
+            let bytes = body(name, 2, b"\0\x01c");
+            assert_refused(V5, CONNECT, &bytes, ReasonCode::UnsupportedProtocolVersion, "MQTT-3.1.2-");
+            assert_eq!(Connect::peek_version(&bytes), None);
+        }
+    }
+
+    #[test]
+    fn the_reserved_flag_and_the_fixed_header_are_zero() {
+        assert_refused(V5, CONNECT, &v311(3, b"\0\x01c"), ReasonCode::MalformedPacket, "[MQTT-3.1.2-3]");
+        assert_refused(V5, 0x11, &v311(2, b"\0\x01c"), ReasonCode::MalformedPacket, "[MQTT-2.1.3-1]");
+        connect(&body(b"\0\x06MQIsdp\x03", 3, b"\0\x01c"));
+    }
+
+    #[test]
+    fn will_flags_agree_with_each_other() {
+        let with_will = b"\0\x01c\0\x01w\0\0";
+        assert_refused(
+            V5,
+            CONNECT,
+            &v311(0b0001_1110, with_will),
+            ReasonCode::MalformedPacket,
+            "[MQTT-3.1.2-12]",
+        );
+        for flags in [0b0000_1010, 0b0001_0010, 0b0010_0010] {
+            assert_refused(
+                V5,
+                CONNECT,
+                &v311(flags, b"\0\x01c"),
+                ReasonCode::MalformedPacket,
+                "MQTT-3.1.2-11",
+            );
+        }
+        let bytes = v311(0b0011_0110, with_will);
+        let will = connect(&bytes).will.unwrap();
+        assert_eq!((will.topic.as_str(), will.qos, will.retain), ("w", QoS::ExactlyOnce, true));
+        let wildcard = v311(0b0000_0110, b"\0\x01c\0\x01#\0\0");
+        assert_refused(V5, CONNECT, &wildcard, ReasonCode::TopicNameInvalid, "[MQTT-3.3.2-2]");
+    }
+
+    #[test]
+    fn a_password_comes_with_a_user_name_before_5_0() {
+        let password = v311(0b0100_0010, b"\0\x01c\0\x01p");
+        assert_refused(V5, CONNECT, &password, ReasonCode::MalformedPacket, "MQTT-3.1.2-22");
+        let bytes = body(b"\0\x04MQTT\x05", 0b0100_0010, b"\0\0\x01c\0\x01p");
+        assert_eq!(connect(&bytes).password, Some(&b"p"[..]));
+        let unsayable = Connect { password: Some(b"p"), ..Connect::new(V311, "c") };
+        assert_eq!(unsayable.encode(&mut Vec::new()), Err(EncodeError::NotInVersion));
+    }
+
+    #[test]
+    fn in_3_1_a_user_name_that_was_announced_may_be_missing() {
+        let bytes = body(b"\0\x06MQIsdp\x03", 0b1100_0010, b"\0\x01c");
+        assert_eq!((connect(&bytes).username, connect(&bytes).password), (None, None));
+        let missing = v311(0b1100_0010, b"\0\x01c");
+        assert_refused(V5, CONNECT, &missing, ReasonCode::MalformedPacket, "ends after");
+    }
+
+    #[test]
+    fn an_empty_client_identifier_needs_clean_session_in_3_1_1() {
+        assert_eq!(connect(&v311(2, b"\0\0")).client_id, "");
+        let refused = ReasonCode::ClientIdentifierNotValid;
+        assert_refused(V5, CONNECT, &v311(0, b"\0\0"), refused, "MQTT-3.1.3-8");
+        assert_refused(V5, CONNECT, &body(b"\0\x06MQIsdp\x03", 2, b"\0\0"), refused, "MQTT-3.1.3-8");
+        connect(&body(b"\0\x04MQTT\x05", 0, b"\0\0\0"));
+    }
+
+    #[test]
+    fn nothing_follows_the_payload() {
+        assert_refused(V5, CONNECT, &v311(2, b"\0\x01cx"), ReasonCode::MalformedPacket, "bytes follow");
+    }
+
+    #[test]
+    fn authentication_data_comes_with_a_method() {
+        let bytes = body(b"\0\x04MQTT\x05", 2, b"\x04\x16\0\x01d\0\x01c");
+        assert_refused(V5, CONNECT, &bytes, ReasonCode::ProtocolError, "[3.1.2.11.10]");
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let shown = format!("{:?}", Connect { password: Some(b"hunter2"), ..Connect::new(V5, "c") });
+        assert!(shown.contains("***") && !shown.contains("104"), "{shown}");
+    }
+}

@@ -113,3 +113,40 @@ fn is_sent_by_server(reason: ReasonCode) -> bool {
         _ => is_sent_by_client(reason),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Packet;
+    use crate::ProtocolVersion::{V5, V311};
+    use crate::packet::testing::{accepted, assert_refused};
+
+    #[test]
+    fn an_empty_disconnect_is_a_normal_one() {
+        let normal = Packet::Disconnect(Disconnect::new(ReasonCode::NORMAL_DISCONNECTION));
+        for body in [&[][..], &[0], &[0, 0]] {
+            assert_eq!(accepted(V5, 0xe0, body), normal);
+        }
+        assert_eq!(accepted(V311, 0xe0, &[]), normal);
+        assert_refused(V311, 0xe0, &[0], ReasonCode::MalformedPacket, "bytes follow");
+    }
+
+    #[test]
+    fn reason_codes_are_sent_in_their_direction() {
+        let with_will = Disconnect::new(DisconnectWithWill);
+        assert_eq!(with_will.check_sender(Sender::Client), Ok(()));
+        assert!(with_will.check_sender(Sender::Server).is_err());
+        let taken_over = Disconnect::new(SessionTakenOver);
+        assert_eq!(taken_over.check_sender(Sender::Server), Ok(()));
+        assert!(taken_over.check_sender(Sender::Client).is_err());
+        assert_refused(V5, 0xe0, &[0x10], ReasonCode::ProtocolError, "[MQTT-3.14.2-1]");
+    }
+
+    #[test]
+    fn a_server_sends_no_session_expiry_interval() {
+        let mut disconnect = Disconnect::new(ServerShuttingDown);
+        disconnect.properties.session_expiry_interval = Some(0);
+        let error = disconnect.check_sender(Sender::Server).unwrap_err();
+        assert!(error.rule.starts_with("[MQTT-3.14.2-2]"));
+    }
+}

@@ -243,3 +243,106 @@ impl Layout<'_> {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ProtocolVersion::{V5, V31, V311};
+    use crate::packet::testing::{assert_refused, id};
+    use crate::{Cut, Limits, cut, decode_from};
+
+    #[test]
+    fn qos_3_is_malformed() {
+        assert_refused(V5, 0x36, b"\0\x01a\0\x01\0", ReasonCode::MalformedPacket, "[MQTT-3.3.1-4]");
+    }
+
+    #[test]
+    fn a_qos_0_message_is_never_marked_as_sent_again() {
+        for version in [V311, V5] {
+            assert_refused(version, 0x38, b"\0\x01a\0", ReasonCode::MalformedPacket, "[MQTT-3.3.1-2]");
+        }
+        assert!(Publish::decode(V31, 0x38, b"\0\x01a").is_ok());
+    }
+
+    #[test]
+    fn packet_identifier_zero_is_refused() {
+        assert_refused(V5, 0x32, b"\0\x01a\0\0\0", ReasonCode::ProtocolError, "[MQTT-2.2.1-3]");
+    }
+
+    #[test]
+    fn a_topic_name_has_no_wildcards() {
+        for body in [b"\0\x01+\0", b"\0\x01#\0"] {
+            assert_refused(V5, 0x30, body, ReasonCode::TopicNameInvalid, "[MQTT-3.3.2-2]");
+        }
+        assert_refused(V5, 0x30, b"\0\x01\0\0", ReasonCode::MalformedPacket, "[MQTT-1.5.4-2]");
+        assert_refused(V5, 0x30, b"\0\x01\xff\0", ReasonCode::MalformedPacket, "[MQTT-1.5.4-1]");
+    }
+
+    #[test]
+    fn a_topic_alias_stands_in_for_an_empty_topic() {
+        assert_refused(V5, 0x30, b"\0\0\0", ReasonCode::ProtocolError, "[3.3.2.1]");
+        assert_refused(V311, 0x30, b"\0\0", ReasonCode::TopicNameInvalid, "[MQTT-4.7.3-1]");
+        let publish = Publish::decode(V5, 0x30, b"\0\0\x03\x23\0\x09x").unwrap();
+        assert_eq!(publish.properties.topic_alias, TopicAlias::new(9));
+        assert_eq!((publish.topic_name(), publish.payload), (None, &b"x"[..]));
+    }
+
+    #[test]
+    fn a_client_sends_no_subscription_identifier() {
+        let body = b"\0\x01a\x02\x0b\x05";
+        assert!(decode_from(Sender::Server, V5, 0x30, body).is_ok());
+        let error = decode_from(Sender::Client, V5, 0x30, body).unwrap_err();
+        assert_eq!(error.reason, ReasonCode::ProtocolError);
+        assert!(error.rule.starts_with("[MQTT-3.3.4-6]"));
+    }
+
+    #[test]
+    fn all_that_follows_the_header_is_payload_and_may_be_nothing() {
+        assert_eq!(Publish::decode(V311, 0x30, b"\0\x01a").unwrap().payload, b"");
+        assert_eq!(Publish::decode(V311, 0x32, b"\0\x01a\0\x07xyz").unwrap().payload, b"xyz");
+        // In 5.0 the Property Length is not optional.
+        assert_refused(V5, 0x30, b"\0\x01a", ReasonCode::MalformedPacket, "ends after");
+    }
+
+    #[test]
+    fn a_publish_above_qos_0_is_not_written_without_a_packet_identifier() {
+        let publish = Publish { qos: QoS::AtLeastOnce, topic: "a", ..Publish::default() };
+        let mut out = Vec::new();
+        assert_eq!(publish.encode(V5, &mut out), Err(EncodeError::NoPacketId));
+        let long = "a".repeat(65_536);
+        let publish = Publish { topic: &long, ..Publish::default() };
+        assert_eq!(publish.encode(V5, &mut out), Err(EncodeError::TooLong));
+        assert_eq!(out, []);
+    }
+
+    #[test]
+    fn one_delivery_serves_receivers_with_packet_identifiers_of_their_own() {
+        let forwardable = [0x02, 0, 0, 0, 60, 0x01, 1];
+        let delivery = Delivery {
+            qos: QoS::AtLeastOnce,
+            topic: "lamp/on",
+            properties: Forwardable::parse(&forwardable).unwrap(),
+            message_expiry_left: Some(59),
+            payload: b"1",
+            ..Delivery::default()
+        };
+        let mut shared = Vec::new();
+        let placed = delivery.append(V5, &mut shared).unwrap();
+        for value in [1, 0x1234] {
+            let mut copy = shared.clone();
+            placed.set_packet_id(&mut copy, id(value));
+            placed.set_dup(&mut copy);
+            placed.set_message_expiry(&mut copy, 58);
+            let Cut::Whole { first, body, .. } = cut(&copy, Limits::NONE).unwrap() else {
+                panic!("the packet is whole");
+            };
+            let publish = Publish::decode(V5, first, body).unwrap();
+            assert_eq!((publish.packet_id, publish.dup), (Some(id(value)), true));
+            assert_eq!(publish.properties.message_expiry_interval, Some(58));
+        }
+        let mut shared = Vec::new();
+        let placed = delivery.append(V311, &mut shared).unwrap();
+        assert_eq!((placed.packet_id_at, placed.message_expiry_at), (Some(11), None));
+        assert_eq!(shared, b"\x32\x0c\0\x07lamp/on\0\x001");
+    }
+}

@@ -77,3 +77,35 @@ fn allows(version: ProtocolVersion, reason: ReasonCode) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Packet;
+    use crate::ProtocolVersion::{V5, V311};
+    use crate::packet::testing::{accepted, assert_refused, id};
+
+    #[test]
+    fn before_5_0_every_failure_is_0x80() {
+        let reasons = [GrantedQoS1, QuotaExceeded, Success];
+        let suback = Suback {
+            packet_id: id(7),
+            properties: AckProperties::default(),
+            reasons: reasons.as_slice().into(),
+        };
+        let mut out = Vec::new();
+        suback.encode(V311, &mut out).unwrap();
+        assert_eq!(out, [0x90, 5, 0, 7, 1, 0x80, 0]);
+        let Packet::Suback(read) = accepted(V311, 0x90, &out[2..]) else { panic!("it is a SUBACK") };
+        assert!(read.reasons.iter().eq([GrantedQoS1, UnspecifiedError, Success]));
+        assert_refused(V311, 0x90, &[0, 7, 0x87], ReasonCode::ProtocolError, "[MQTT-3.9.3-2");
+    }
+
+    #[test]
+    fn there_is_a_reason_code_and_it_is_one_of_suback() {
+        assert_refused(V5, 0x90, &[0, 7, 0], ReasonCode::ProtocolError, "MQTT-3.9.3-1");
+        assert_refused(V5, 0x90, &[0, 7, 0, 0x03], ReasonCode::MalformedPacket, "[2.4]");
+        assert_refused(V5, 0x90, &[0, 7, 0, 0x11], ReasonCode::ProtocolError, "[MQTT-3.9.3-2");
+        accepted(V5, 0x90, &[0, 7, 0, 0x9e]);
+    }
+}

@@ -159,3 +159,72 @@ impl<'a> Element<'a> for Subscription<'a> {
         Some(Self { filter, options })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ProtocolVersion::{V5, V311};
+    use crate::packet::testing::{accepted, assert_refused};
+    use crate::{Packet, ReasonCode, SubscriptionId};
+
+    const SUBSCRIBE: u8 = 0x82;
+
+    #[track_caller]
+    fn assert_option_refused(options: u8, reason: ReasonCode, rule: &str) {
+        assert_refused(V5, SUBSCRIBE, &[0, 1, 0, 0, 1, b'a', options], reason, rule);
+    }
+
+    #[test]
+    fn subscriptions_are_read_in_order() {
+        let body = b"\0\x01\x02\x0b\x07\0\x01a\x2d\0\x01#\x00";
+        let Packet::Subscribe(subscribe) = accepted(V5, SUBSCRIBE, body) else {
+            panic!("it is a SUBSCRIBE");
+        };
+        assert_eq!(subscribe.properties.subscription_id, SubscriptionId::new(7));
+        let first = SubscriptionOptions {
+            qos: QoS::AtLeastOnce,
+            no_local: true,
+            retain_as_published: true,
+            retain_handling: RetainHandling::Never,
+        };
+        let read = subscribe.subscriptions.iter().map(|it| (it.filter.as_str(), it.options));
+        assert!(read.eq([("a", first), ("#", SubscriptionOptions::default())]));
+    }
+
+    #[test]
+    fn reserved_bits_are_malformed_and_reserved_values_protocol_errors() {
+        assert_option_refused(0x40, ReasonCode::MalformedPacket, "[MQTT-3.8.3-5]");
+        assert_option_refused(0x80, ReasonCode::MalformedPacket, "[MQTT-3.8.3-5]");
+        assert_option_refused(0x03, ReasonCode::ProtocolError, "Maximum QoS");
+        assert_option_refused(0x30, ReasonCode::ProtocolError, "Retain Handling");
+        for options in [3, 4, 0x80] {
+            let body = [0, 1, 0, 1, b'a', options];
+            assert_refused(V311, SUBSCRIBE, &body, ReasonCode::MalformedPacket, "MQTT-3-8.3-4");
+        }
+    }
+
+    #[test]
+    fn a_shared_subscription_has_no_no_local() {
+        let body = b"\0\x01\0\0\x0a$share/c/a\x04";
+        assert_refused(V5, SUBSCRIBE, body, ReasonCode::ProtocolError, "[MQTT-3.8.3-4]");
+    }
+
+    #[test]
+    fn there_is_a_topic_filter_and_each_has_its_options() {
+        assert_refused(V5, SUBSCRIBE, &[0, 1, 0], ReasonCode::ProtocolError, "[MQTT-3.8.3-2]");
+        assert_refused(V311, SUBSCRIBE, &[0, 1], ReasonCode::ProtocolError, "[MQTT-3.8.3-2]");
+        assert_refused(V5, SUBSCRIBE, b"\0\x01\0\0\x01a", ReasonCode::MalformedPacket, "ends after");
+        assert_refused(V5, SUBSCRIBE, b"\0\0\0\0\x01a\0", ReasonCode::ProtocolError, "[MQTT-2.2.1-3]");
+        let bad_filter = b"\0\x01\0\0\x02a#\0";
+        assert_refused(V5, SUBSCRIBE, bad_filter, ReasonCode::TopicFilterInvalid, "[MQTT-4.7.1-1]");
+    }
+
+    #[test]
+    fn every_good_option_byte_is_read_back() {
+        for byte in 0..=u8::MAX {
+            if let Some(options) = SubscriptionOptions::from_u8(byte) {
+                assert_eq!(options.as_u8(), byte);
+            }
+        }
+    }
+}

@@ -54,3 +54,19 @@ fn allows(reason: ReasonCode) -> bool {
             | PacketIdentifierInUse
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ProtocolVersion::{V5, V311};
+    use crate::ReasonCode;
+    use crate::packet::testing::{accepted, assert_refused};
+
+    #[test]
+    fn reason_codes_are_there_in_5_0_only() {
+        accepted(V311, 0xb0, &[0, 7]);
+        accepted(V5, 0xb0, &[0, 7, 0, 0x11]);
+        assert_refused(V311, 0xb0, &[0, 7, 0], ReasonCode::MalformedPacket, "bytes follow");
+        assert_refused(V5, 0xb0, &[0, 7, 0], ReasonCode::ProtocolError, "MQTT-3.11.3-1");
+        assert_refused(V5, 0xb0, &[0, 7, 0, 1], ReasonCode::ProtocolError, "MQTT-3.11.3-2");
+    }
+}

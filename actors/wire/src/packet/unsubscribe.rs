@@ -47,3 +47,20 @@ impl<'a> Unsubscribe<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ProtocolVersion::{V5, V311};
+    use crate::packet::testing::{accepted, assert_refused};
+    use crate::{Packet, ReasonCode};
+
+    #[test]
+    fn there_is_a_topic_filter() {
+        assert_refused(V5, 0xa2, &[0, 1, 0], ReasonCode::ProtocolError, "[MQTT-3.10.3-2]");
+        assert_refused(V311, 0xa2, &[0, 1], ReasonCode::ProtocolError, "[MQTT-3.10.3-2]");
+        let Packet::Unsubscribe(packet) = accepted(V311, 0xa2, b"\0\x01\0\x01a\0\x01#") else {
+            panic!("it is an UNSUBSCRIBE");
+        };
+        assert!(packet.filters.iter().map(|filter| filter.as_str()).eq(["a", "#"]));
+    }
+}
