@@ -2,10 +2,12 @@
 //!
 //! - [`engine`]: what the rest needs of a disk, with RocksDB and a model in memory behind it;
 //! - [`envelope`]: how a record is marked so that a wrong, foreign or damaged one is never taken for a right one;
-//! - [`record`]: how the fields of a record become bytes.
+//! - [`record`]: how the fields of a record become bytes;
+//! - [`replica`]: slots as Raft groups, one driver for all that a node holds.
 //!
 //! This room knows slots, terms, quorums and bytes. It knows no topic, no Client, no placement and no socket.
 
 pub mod engine;
 pub mod envelope;
 pub mod record;
+pub mod replica;

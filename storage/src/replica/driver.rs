@@ -1,0 +1,354 @@
+//! Many groups, one write: a round gathers the rows of every group that has some, and the caller's state, into one
+//! batch; one sync makes all of it durable; while it runs, the next round accumulates.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::Arc;
+
+use convoy_ids::{Index, NodeId, SlotId, Term};
+use slog::Logger;
+
+use super::effects::{Effects, ReadId, Role, Round};
+use super::group::{Group, Promise};
+use super::log::Log;
+use super::members::{Base, Members};
+use super::row::{self, Kind};
+use super::{
+    Error, Options, ProposeError, ReadError, ReconfigureError, RoundError, StepError, logger, transport,
+};
+use crate::engine::{self, Batch, Engine};
+
+/// What was found when a slot was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The last entry whose state is on disk. Those behind it come out as committed, when they are.
+    pub applied: Index,
+    /// The last entry of the log.
+    pub last: Index,
+}
+
+/// Rows that are written and wait for the same sync.
+#[derive(Debug, Default)]
+struct Gathered {
+    round: u64,
+    promises: Vec<(usize, Promise)>,
+}
+
+/// The replicas of many slots on one node, or on one of its shards. It has no thread, no clock and no disk but the
+/// engine it was given; what it decides comes out as [`Effects`].
+pub struct Driver {
+    engine: Arc<dyn Engine>,
+    node: NodeId,
+    options: Options,
+    logger: Logger,
+    /// In the order they were opened; a closed one leaves its place empty.
+    groups: Vec<Option<Group>>,
+    places: BTreeMap<SlotId, usize>,
+    /// Groups to visit in the next round, in the order they got news.
+    listed: Vec<usize>,
+    /// Groups whose rows wait until the sync under way is done.
+    waiting: Vec<usize>,
+    visiting: Vec<usize>,
+    batch: Batch,
+    syncing: Option<Gathered>,
+    gathering: Gathered,
+    stalled: bool,
+    reads: u64,
+}
+
+impl Driver {
+    /// The settings have passed [`Options::check`].
+    pub fn new(engine: Arc<dyn Engine>, node: NodeId, options: Options) -> Self {
+        assert_eq!(options.check(), Ok(()), "the settings are checked before anything starts");
+        Self {
+            engine,
+            node,
+            options,
+            logger: logger::to_tracing(),
+            groups: Vec::new(),
+            places: BTreeMap::new(),
+            listed: Vec::new(),
+            waiting: Vec::new(),
+            visiting: Vec::new(),
+            batch: Batch::new(),
+            syncing: None,
+            gathering: Gathered { round: 1, promises: Vec::new() },
+            stalled: false,
+            reads: 0,
+        }
+    }
+
+    /// Creates the replica of `slot` with `voters`, or recovers the one that is on disk: then `voters` says nothing,
+    /// the group is what its log made it. A replica alone leads as soon as its first round is synced.
+    pub fn open(&mut self, slot: SlotId, voters: &[NodeId]) -> Result<Opened, Error> {
+        if self.places.contains_key(&slot) {
+            return Err(Error::Open { slot });
+        }
+        let found = Log::open(Arc::clone(&self.engine), slot, voters, &self.options)?;
+        let opened = Opened { applied: Index(found.applied), last: Index(found.log.last()) };
+        let group = Group::open(found, self.node, &self.options, &self.logger)?;
+        let place = self.groups.len();
+        self.groups.push(Some(group));
+        self.places.insert(slot, place);
+        self.list(place);
+        Ok(opened)
+    }
+
+    /// Forgets the replica of `slot`. What is on disk stays; what was promised by rounds not yet synced is not kept.
+    pub fn close(&mut self, slot: SlotId) -> bool {
+        match self.places.remove(&slot) {
+            Some(place) => self.groups[place].take().is_some(),
+            None => false,
+        }
+    }
+
+    /// The slots that are open, in their order.
+    pub fn slots(&self) -> impl Iterator<Item = SlotId> + '_ {
+        self.places.keys().copied()
+    }
+
+    /// One tick for every group. One that is alone costs nothing but the look at it.
+    pub fn tick(&mut self) {
+        for (place, group) in self.groups.iter_mut().enumerate() {
+            let Some(group) = group else { continue };
+            group.tick(&self.options);
+            list(&mut self.listed, place, group);
+        }
+    }
+
+    /// Appends a record to the log of `slot`. It is decided when it comes out as committed with this term and index;
+    /// another term at this index means that it is lost. `data` is not empty.
+    pub fn propose(&mut self, slot: SlotId, data: Vec<u8>) -> Result<(Term, Index), (ProposeError, Vec<u8>)> {
+        if self.stalled {
+            return Err((ProposeError::Stalled, data));
+        }
+        let Some(&place) = self.places.get(&slot) else {
+            return Err((ProposeError::NotLeader { term: Term(0), leader: None }, data));
+        };
+        let group = self.groups[place].as_mut().expect(OPEN);
+        let proposed = group.propose(data, &self.options);
+        list(&mut self.listed, place, group);
+        proposed
+    }
+
+    /// Begins to change the group of `slot` to these replicas, through a joint state if it takes more than one step.
+    /// `None` if that is what it is already. Learners follow without a vote: let a new replica catch up as one.
+    pub fn reconfigure(
+        &mut self,
+        slot: SlotId,
+        voters: &[NodeId],
+        learners: &[NodeId],
+    ) -> Result<Option<(Term, Index)>, ReconfigureError> {
+        if self.stalled {
+            return Err(ReconfigureError::Busy);
+        }
+        let nowhere = ReconfigureError::NotLeader { term: Term(0), leader: None };
+        self.visit(slot, |group, _| group.reconfigure(voters, learners)).unwrap_or(Err(nowhere))
+    }
+
+    /// Begins a linearizable read. It comes out as [`Readable`](super::Readable), or never if leadership is lost:
+    /// with a [`RoleChange`](super::RoleChange) the caller gives up its reads of that slot.
+    pub fn read_index(&mut self, slot: SlotId) -> Result<ReadId, ReadError> {
+        self.reads += 1;
+        let read = ReadId(self.reads);
+        let nowhere = ReadError::NotLeader { term: Term(0), leader: None };
+        self.visit(slot, |group, options| group.read_index(read, options)).unwrap_or(Err(nowhere))?;
+        Ok(read)
+    }
+
+    /// Hands leadership of `slot` over, if this replica has it. Proposals are Busy until `to` leads or an election's
+    /// time has passed.
+    pub fn transfer(&mut self, slot: SlotId, to: NodeId) {
+        self.visit(slot, |group, options| group.transfer(to, options));
+    }
+
+    /// The link to `node` broke: what was on its way there is lost, and each group that leads sends it again.
+    pub fn unreachable(&mut self, node: NodeId) {
+        for group in self.groups.iter_mut().flatten() {
+            group.unreachable(node);
+        }
+    }
+
+    /// Takes a message of the replica of `slot` on node `from`. `bytes` are what its driver gave out.
+    pub fn step(&mut self, slot: SlotId, from: NodeId, bytes: &[u8]) -> Result<(), StepError> {
+        let (node, stalled) = (self.node, self.stalled);
+        self.visit(slot, |group, options| {
+            let received = transport::decode(bytes, from, node)?;
+            group.step(received, stalled, options)
+        })
+        .unwrap_or(Err(StepError::NotOpen(slot)))
+    }
+
+    /// Whether [`Driver::round`] has something to do. While the disk is full it has, and the caller waits a little
+    /// between two calls.
+    pub fn is_dirty(&self) -> bool {
+        !self.listed.is_empty()
+    }
+
+    /// Whether a sync was asked for and is not reported yet.
+    pub fn is_syncing(&self) -> bool {
+        self.syncing.is_some()
+    }
+
+    /// Collects what every group has to write, and `state`, into one batch and writes it. `state` is cleared when it
+    /// is written and left as it was when not. Effects come out in either case: they are true even if the disk is
+    /// full.
+    ///
+    /// May be called while a sync is under way. What it then writes becomes durable with the sync after that, so a
+    /// leader sends entries early, and groups with nobody to send them to wait.
+    pub fn round(&mut self, state: &mut Batch, effects: &mut Effects) -> Result<(), RoundError> {
+        mem::swap(&mut self.visiting, &mut self.listed);
+        self.batch.clear();
+        for place in &self.visiting {
+            let Some(group) = &mut self.groups[*place] else { continue };
+            if self.syncing.is_none() || !group.can_wait() {
+                group.collect(&mut self.batch);
+            }
+        }
+        self.batch.append(state);
+        let written = self.engine.write(&self.batch);
+        let outcome = match written {
+            Ok(()) => {
+                state.clear();
+                Ok(())
+            }
+            Err(engine::Error::Full { path }) => Err(RoundError::Full { path }),
+            Err(error) => {
+                // Nothing that was promised may be kept: the groups take no further part.
+                self.groups.iter_mut().flatten().for_each(Group::fail);
+                self.visiting.clear();
+                return Err(RoundError::Failed(error.to_string()));
+            }
+        };
+        self.stalled = outcome.is_err();
+        for place in mem::take(&mut self.visiting) {
+            let Some(group) = &mut self.groups[place] else { continue };
+            if self.stalled && group.collected {
+                group.refused(effects);
+            } else if let Some(promise) = group.written(effects) {
+                match (&mut self.syncing, group.unsynced) {
+                    (Some(syncing), Some(round)) if !promise.is_rows() && round == syncing.round => {
+                        syncing.promises.push((place, promise));
+                    }
+                    _ => {
+                        group.unsynced = Some(self.gathering.round);
+                        self.gathering.promises.push((place, promise));
+                    }
+                }
+            }
+            group.report(effects, &self.options);
+            group.listed = false;
+            if self.syncing.is_some() && group.can_wait() {
+                group.listed = true;
+                self.waiting.push(place);
+            } else {
+                list(&mut self.listed, place, group);
+            }
+        }
+        self.begin_sync(effects);
+        outcome
+    }
+
+    /// The engine's sync that was asked for as `round` has returned well: what waited for it comes out.
+    pub fn synced(&mut self, round: Round, effects: &mut Effects) {
+        let gathered = self.syncing.take().expect("a sync is reported once, and only if it was asked for");
+        assert_eq!(gathered.round, round.0, "syncs are reported in the order they were asked for");
+        self.listed.append(&mut self.waiting);
+        for (place, promise) in gathered.promises {
+            let Some(group) = &mut self.groups[place] else { continue };
+            if group.unsynced == Some(gathered.round) {
+                group.unsynced = None;
+            }
+            group.synced(promise, effects, &self.options);
+            group.report(effects, &self.options);
+            list(&mut self.listed, place, group);
+        }
+        self.begin_sync(effects);
+    }
+
+    fn begin_sync(&mut self, effects: &mut Effects) {
+        if self.syncing.is_some() || self.gathering.promises.is_empty() {
+            return;
+        }
+        let next = Gathered { round: self.gathering.round + 1, promises: Vec::new() };
+        let gathered = mem::replace(&mut self.gathering, next);
+        effects.sync = Some(Round(gathered.round));
+        self.syncing = Some(gathered);
+    }
+
+    /// Puts the applied index of a slot into the batch of the state it made, which goes to [`Driver::round`]: after
+    /// a crash the slot goes on behind it.
+    pub fn put_applied(slot: SlotId, index: Index, batch: &mut Batch) {
+        row::put(batch, slot, Kind::Applied, [index.0], &[]);
+    }
+
+    /// The state up to `index`, with the applied index, is in a batch that was or will be given to the next round.
+    /// From there on the log need not be kept.
+    pub fn advance_applied(&mut self, slot: SlotId, index: Index) {
+        self.visit(slot, |group, options| group.advance_applied(index.0, options));
+    }
+
+    pub fn role(&self, slot: SlotId) -> Option<Role> {
+        self.open_group(slot).map(Group::role)
+    }
+
+    /// The last entry of the log, proposed or received, whether committed or not.
+    pub fn last(&self, slot: SlotId) -> Option<Index> {
+        self.open_group(slot).map(|group| Index(group.last()))
+    }
+
+    /// Entries of `slot` that are on disk.
+    pub fn log_entries(&self, slot: SlotId) -> Option<u64> {
+        self.open_group(slot).map(Group::log_entries)
+    }
+
+    /// The replicas of `slot` as the log has made them so far.
+    pub fn members(&self, slot: SlotId) -> Option<Members> {
+        self.open_group(slot).map(Group::members)
+    }
+
+    /// Where a copy of the state of `slot` stands that is taken now, for [`Driver::put_base`] elsewhere. `None` if
+    /// the slot is not open, nothing is applied, or a change of the group is not applied yet: ask again then.
+    pub fn base(&self, slot: SlotId) -> Option<Base> {
+        self.open_group(slot).and_then(Group::applied_base)
+    }
+
+    /// Puts the rows that let `slot` go on behind a state copied from another replica, and closes it. The caller puts
+    /// that state into the same batch, writes and syncs it, and only then opens the slot.
+    ///
+    /// Returns false, with nothing put, if the log reaches that point already: then it needs no copy.
+    pub fn put_base(&mut self, slot: SlotId, base: &Base, batch: &mut Batch) -> Result<bool, Error> {
+        if !Log::put_base(&*self.engine, slot, base, batch)? {
+            return Ok(false);
+        }
+        self.close(slot);
+        Ok(true)
+    }
+
+    fn open_group(&self, slot: SlotId) -> Option<&Group> {
+        self.groups[*self.places.get(&slot)?].as_ref()
+    }
+
+    fn list(&mut self, place: usize) {
+        if let Some(group) = &mut self.groups[place] {
+            list(&mut self.listed, place, group);
+        }
+    }
+
+    fn visit<R>(&mut self, slot: SlotId, call: impl FnOnce(&mut Group, &Options) -> R) -> Option<R> {
+        let place = *self.places.get(&slot)?;
+        let group = self.groups[place].as_mut().expect(OPEN);
+        let result = call(group, &self.options);
+        list(&mut self.listed, place, group);
+        Some(result)
+    }
+}
+
+const OPEN: &str = "a slot that has a place is open";
+
+fn list(listed: &mut Vec<usize>, place: usize, group: &mut Group) {
+    if !group.listed && group.has_news() {
+        group.listed = true;
+        listed.push(place);
+    }
+}

@@ -1,0 +1,678 @@
+//! One slot's replica: raft, its log, and what this node knows beyond them.
+//!
+//! A [`Ready`](raft::Ready) is taken from raft only after its rows are written, so that a full disk leaves raft as it
+//! was: it can still be stepped, and the next round offers the same rows, or better ones.
+
+use std::mem;
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use convoy_ids::{Index, NodeId, Term};
+use raft::eraftpb::{HardState, Message, MessageType};
+use raft::{Config, RawNode, ReadOnlyOption, StateRole};
+use slog::Logger;
+
+use super::chance::Chance;
+use super::effects::{
+    Committed, Effects, Failure, Outgoing, ReadId, Readable, Role, RoleChange, SnapshotWanted,
+};
+use super::log::{Found, Log};
+use super::members::{Base, Members};
+use super::row::EntryKind;
+use super::tail::TailEntry;
+use super::transport::{self, Received};
+use super::{Error, Options, ProposeError, ReadError, ReconfigureError, StepError, members};
+use crate::engine::Batch;
+
+pub(super) struct Group {
+    raft: RawNode<Log>,
+    chance: Chance,
+    /// Drawn by us: raft would draw it from the thread's generator, and no run could be repeated.
+    election_timeout: usize,
+    /// The (term, role) that `election_timeout` was drawn for.
+    drawn_for: (u64, StateRole),
+    /// The last entry that came out as committed.
+    delivered: u64,
+    /// Proposed by this leader and not yet delivered.
+    uncommitted_bytes: usize,
+    /// Entries were proposed that are not yet sent to the followers.
+    unsent: bool,
+    group_unwritten: bool,
+    truncate_through: Option<u64>,
+    /// The last term whose hard state is on stable storage.
+    synced_term: u64,
+    reported: Role,
+    /// The only replica: it needs no tick and no follower waits for it.
+    alone: bool,
+    failed: bool,
+
+    /// In the list of groups to visit, of the driver.
+    pub(super) listed: bool,
+    /// The last round that has something of this group to sync, while there is one.
+    pub(super) unsynced: Option<u64>,
+    /// Rows of this group are in the batch being written.
+    pub(super) collected: bool,
+}
+
+/// Messages kept while the disk is full.
+const UNSENT_LIMIT: usize = 256;
+
+/// Something of a group that is true once its round is synced.
+#[derive(Debug)]
+pub(super) struct Promise {
+    number: Option<u64>,
+    term: u64,
+    messages: Vec<Message>,
+}
+
+impl Promise {
+    /// Whether rows wait for the sync, and not messages alone.
+    pub(super) fn is_rows(&self) -> bool {
+        self.number.is_some()
+    }
+}
+
+impl Group {
+    pub(super) fn open(
+        found: Found,
+        node: NodeId,
+        options: &Options,
+        logger: &Logger,
+    ) -> Result<Self, Error> {
+        let Found { log, applied, new } = found;
+        let slot = log.slot();
+        let chance =
+            Chance::new(options.seed ^ node.get().rotate_left(17) ^ u64::from(slot.0).rotate_left(48));
+        let term = log.hard().term;
+        let config = Config {
+            id: node.get(),
+            election_tick: options.election_ticks as usize,
+            heartbeat_tick: options.heartbeat_ticks as usize,
+            applied,
+            max_size_per_msg: options.message_bytes_limit,
+            max_inflight_msgs: options.inflight_limit,
+            check_quorum: true,
+            pre_vote: true,
+            read_only_option: ReadOnlyOption::Safe,
+            // Followers learn what is committed from the next entries or heartbeat: half the messages.
+            skip_bcast_commit: true,
+            batch_append: true,
+            ..Config::default()
+        };
+        // The settings and the rows were checked, so this is not met by an operator.
+        let raft = RawNode::new(&config, log, logger).map_err(|error| Error::Damaged {
+            slot,
+            index: Index(0),
+            reason: error.to_string(),
+        })?;
+        let mut group = Self {
+            raft,
+            chance,
+            election_timeout: 0,
+            drawn_for: (u64::MAX, StateRole::Follower),
+            delivered: applied,
+            uncommitted_bytes: 0,
+            unsent: false,
+            group_unwritten: new,
+            truncate_through: None,
+            synced_term: term,
+            reported: Role::Follower { term: Term(term), leader: None },
+            alone: false,
+            failed: false,
+            listed: false,
+            unsynced: None,
+            collected: false,
+        };
+        group.learn_members();
+        group.after(options);
+        group.campaign_alone(options);
+        Ok(group)
+    }
+
+    fn log(&self) -> &Log {
+        self.raft.store()
+    }
+
+    pub(super) fn last(&self) -> u64 {
+        self.raft.raft.raft_log.last_index()
+    }
+
+    pub(super) fn members(&self) -> Members {
+        Members::of(self.log().group())
+    }
+
+    pub(super) fn applied_base(&self) -> Option<Base> {
+        let (log, index) = (self.log(), self.raft.raft.raft_log.applied());
+        if index == 0 || log.group_index() > index {
+            return None;
+        }
+        let term = Term(log.term_at(index)?);
+        Some(Base { index: Index(index), term, group: members::encode_group(log.group()) })
+    }
+
+    pub(super) fn log_entries(&self) -> u64 {
+        self.log().entries()
+    }
+
+    pub(super) fn role(&self) -> Role {
+        let raft = &self.raft.raft;
+        let term = Term(raft.term);
+        match raft.state {
+            // A replica alone elects itself at once: it leads when its vote is durable, not before.
+            StateRole::Leader if self.synced_term == raft.term && !self.failed => Role::Leader { term },
+            StateRole::Follower => Role::Follower { term, leader: NodeId::new(raft.leader_id) },
+            _ if self.failed => Role::Follower { term, leader: None },
+            _ => Role::Candidate { term },
+        }
+    }
+
+    /// Whether a round has anything to do for this group now.
+    pub(super) fn has_news(&self) -> bool {
+        if self.failed {
+            return false;
+        }
+        let raft = &self.raft.raft;
+        self.has_rows()
+            || self.unsent
+            || !raft.msgs.is_empty()
+            || !raft.read_states.is_empty()
+            || self.delivered < self.deliverable()
+            || self.role() != self.reported
+    }
+
+    /// Whether there is something to write.
+    pub(super) fn has_rows(&self) -> bool {
+        !self.failed
+            && (!self.raft.raft.raft_log.unstable_entries().is_empty()
+                || self.hard_changed()
+                || self.group_unwritten
+                || self.truncate_through.is_some())
+    }
+
+    /// While a sync is under way, writing now would only cost a second write: nobody waits for these rows but the
+    /// sync that follows.
+    pub(super) fn can_wait(&self) -> bool {
+        self.alone && self.has_rows() && self.delivered == self.deliverable()
+    }
+
+    fn hard_changed(&self) -> bool {
+        let (raft, hard) = (&self.raft.raft, self.log().hard());
+        raft.term != hard.term || raft.vote != hard.vote
+    }
+
+    fn deliverable(&self) -> u64 {
+        let log = &self.raft.raft.raft_log;
+        log.committed.min(log.persisted)
+    }
+
+    fn learn_members(&mut self) {
+        let group = self.log().group();
+        let me = [self.raft.raft.id];
+        self.alone = group.get_voters() == me
+            && group.get_learners().is_empty()
+            && group.get_voters_outgoing().is_empty()
+            && group.get_learners_next().is_empty();
+    }
+
+    /// The only replica need not wait for an election. raft expects its log to be durable then.
+    fn campaign_alone(&mut self, options: &Options) {
+        let raft = &self.raft.raft;
+        let durable = raft.raft_log.persisted == raft.raft_log.last_index();
+        if self.alone && raft.state != StateRole::Leader && durable {
+            let _ = self.raft.campaign();
+            self.after(options);
+        }
+    }
+
+    pub(super) fn tick(&mut self, options: &Options) {
+        if self.failed {
+            return;
+        }
+        if self.alone {
+            if self.raft.raft.state != StateRole::Leader {
+                self.campaign_alone(options);
+            }
+            return;
+        }
+        self.raft.tick();
+        self.after(options);
+    }
+
+    /// What must follow every call that may have changed raft.
+    fn after(&mut self, options: &Options) {
+        let raft = &self.raft.raft;
+        let now = (raft.term, raft.state);
+        if now != self.drawn_for {
+            if self.drawn_for.1 != StateRole::Leader && raft.state == StateRole::Leader {
+                self.uncommitted_bytes = 0;
+            }
+            self.drawn_for = now;
+            let least = options.election_ticks as usize;
+            self.election_timeout = least + self.chance.below(least as u64) as usize;
+        }
+        if raft.randomized_election_timeout() != self.election_timeout {
+            self.raft.raft.set_randomized_election_timeout(self.election_timeout);
+        }
+        self.adopt_own_entries();
+        self.note_failure();
+    }
+
+    /// Entries that raft makes by itself, such as the empty first one of a leader, enter the tail too.
+    fn adopt_own_entries(&mut self) {
+        let last = self.raft.raft.raft_log.last_index();
+        let next = self.log().tail.next();
+        for index in next..=last {
+            let unstable = &self.raft.raft.raft_log.unstable().entries;
+            let at = (index - self.raft.raft.raft_log.unstable().offset) as usize;
+            let (kind, term) = (transport::kind_of(&unstable[at]), unstable[at].term);
+            self.raft.mut_store().tail.push(TailEntry { term, kind, payload: Bytes::new() });
+        }
+    }
+
+    fn note_failure(&mut self) -> Option<Error> {
+        let failure = self.log().take_failure()?;
+        self.failed = true;
+        Some(failure)
+    }
+
+    pub(super) fn propose(
+        &mut self,
+        data: Vec<u8>,
+        options: &Options,
+    ) -> Result<(Term, Index), (ProposeError, Vec<u8>)> {
+        assert!(!data.is_empty(), "an empty record is a leader's first entry");
+        let Role::Leader { term } = self.role() else { return Err((self.not_leader(), data)) };
+        if data.len() > options.entry_bytes_limit {
+            return Err((ProposeError::TooLarge { limit: options.entry_bytes_limit }, data));
+        }
+        let raft = &self.raft.raft;
+        let full = self.uncommitted_bytes > 0
+            && self.uncommitted_bytes + data.len() > options.uncommitted_bytes_limit;
+        if full || raft.lead_transferee.is_some() || raft.prs().get(raft.id).is_none() {
+            return Err((ProposeError::Busy, data));
+        }
+        let index = self.append(EntryKind::Record, Bytes::from(data));
+        Ok((term, Index(index)))
+    }
+
+    fn append(&mut self, kind: EntryKind, payload: Bytes) -> u64 {
+        let appended = self.raft.raft.append_entry(&mut [transport::shadow(kind, 0, 0)]);
+        assert!(appended, "raft's own limit of uncommitted bytes is off");
+        let (term, index) = (self.raft.raft.term, self.last());
+        self.uncommitted_bytes += payload.len();
+        let tail = &mut self.raft.mut_store().tail;
+        assert_eq!(tail.next(), index, "the tail follows raft");
+        tail.push(TailEntry { term, kind, payload });
+        self.unsent = true;
+        index
+    }
+
+    fn not_leader(&self) -> ProposeError {
+        let (term, leader) = self.leader();
+        ProposeError::NotLeader { term, leader }
+    }
+
+    fn leader(&self) -> (Term, Option<NodeId>) {
+        match self.role() {
+            Role::Follower { term, leader } => (term, leader),
+            Role::Leader { term } | Role::Candidate { term } => (term, None),
+        }
+    }
+
+    /// Begins a change of the group. Not while another is unapplied: raft allows one at a time.
+    pub(super) fn reconfigure(
+        &mut self,
+        voters: &[NodeId],
+        learners: &[NodeId],
+    ) -> Result<Option<(Term, Index)>, ReconfigureError> {
+        if voters.is_empty() {
+            return Err(ReconfigureError::NoVoters);
+        }
+        let Role::Leader { term } = self.role() else {
+            let (term, leader) = self.leader();
+            return Err(ReconfigureError::NotLeader { term, leader });
+        };
+        let raft = &self.raft.raft;
+        let joint = !self.log().group().get_voters_outgoing().is_empty();
+        if raft.has_pending_conf() || joint || raft.lead_transferee.is_some() {
+            return Err(ReconfigureError::Busy);
+        }
+        let change = members::steps(self.log().group(), voters, learners);
+        if change.get_changes().is_empty() {
+            return Ok(None);
+        }
+        let index = self.append(EntryKind::Change, Bytes::from(members::encode_change(&change)));
+        self.raft.raft.pending_conf_index = index;
+        Ok(Some((term, Index(index))))
+    }
+
+    pub(super) fn read_index(&mut self, read: ReadId, options: &Options) -> Result<(), ReadError> {
+        if !self.role().is_leader() {
+            let (term, leader) = self.leader();
+            return Err(ReadError::NotLeader { term, leader });
+        }
+        let raft = &self.raft.raft;
+        if !raft.commit_to_current_term() || raft.pending_read_count() >= options.reads_limit {
+            return Err(ReadError::Busy);
+        }
+        self.raft.read_index(read.0.to_be_bytes().to_vec());
+        Ok(())
+    }
+
+    pub(super) fn transfer(&mut self, to: NodeId, options: &Options) {
+        if self.role().is_leader() {
+            self.raft.transfer_leader(to.get());
+            self.after(options);
+        }
+    }
+
+    pub(super) fn unreachable(&mut self, node: NodeId) {
+        self.raft.report_unreachable(node.get());
+    }
+
+    pub(super) fn step(
+        &mut self,
+        received: Received,
+        stalled: bool,
+        options: &Options,
+    ) -> Result<(), StepError> {
+        let Received { mut message, entries } = received;
+        if self.failed {
+            return Err(StepError::NotOpen(self.log().slot()));
+        }
+        if stalled && !entries.is_empty() {
+            return Err(StepError::Stalled);
+        }
+        if !self.admit(&mut message)? {
+            return Ok(());
+        }
+        let first = message.index + 1;
+        // What raft refuses (an unknown sender, a message it does not expect) leaves it as it was.
+        let _ = self.raft.step(message);
+        self.adopt(first, entries);
+        self.after(options);
+        Ok(())
+    }
+
+    /// Whether raft may see the message: what would make it panic, or count what is not there, is refused.
+    fn admit(&self, message: &mut Message) -> Result<bool, StepError> {
+        let raft = &self.raft.raft;
+        if message.term < raft.term {
+            return Ok(true);
+        }
+        let last = raft.raft_log.last_index();
+        match message.get_msg_type() {
+            // A leader names only what this replica acknowledged: it was there.
+            MessageType::MsgHeartbeat if message.commit > last => {
+                Err(StepError::LogLost { committed: Index(message.commit), last: Index(last) })
+            }
+            MessageType::MsgAppendResponse
+                if raft.state == StateRole::Leader && message.term == raft.term =>
+            {
+                if message.index > last {
+                    return Err(StepError::Malformed("acknowledges what was not sent"));
+                }
+                let matched = raft.prs().get(message.from).map_or(0, |progress| progress.matched);
+                if message.reject && message.index <= matched {
+                    // Late: the follower has acknowledged that entry since.
+                    return Ok(false);
+                }
+                if message.reject && message.reject_hint < matched {
+                    // raft 0.7.0 would go back behind what is known to match (raft-rs pull 557).
+                    message.reject_hint = matched;
+                    message.log_term = 0;
+                }
+                Ok(true)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// Takes the payloads of those entries that are now raft's.
+    fn adopt(&mut self, first: u64, entries: Vec<TailEntry>) {
+        for (index, entry) in (first..).zip(entries) {
+            let log = &self.raft.raft.raft_log;
+            if index > log.last_index() || !log.match_term(index, entry.term) {
+                return;
+            }
+            let store = self.raft.mut_store();
+            let held = match store.tail.get(index) {
+                Some(held) => held.term == entry.term,
+                None => index < store.tail.first() && store.term_at(index) == Some(entry.term),
+            };
+            if !held && index > store.base().0 {
+                store.tail.cut(index);
+                store.tail.push(entry);
+            }
+        }
+    }
+
+    /// Puts the rows of this group into the batch of a round.
+    pub(super) fn collect(&mut self, batch: &mut Batch) {
+        if mem::take(&mut self.unsent) && self.raft.raft.state == StateRole::Leader && !self.alone {
+            self.raft.raft.bcast_append();
+        }
+        self.collected = self.has_rows();
+        if !self.collected {
+            return;
+        }
+        let log = self.log();
+        if self.hard_changed() {
+            log.put_hard(&self.raft.raft.hard_state(), batch);
+        }
+        log.put_entries(self.raft.raft.raft_log.unstable_entries(), batch);
+        if self.group_unwritten {
+            log.put_group(batch);
+        }
+        if let Some(through) = self.truncate_through {
+            log.put_truncation(through, batch);
+        }
+    }
+
+    /// The rows of this group are on disk, though not yet durable. What must wait for that is the promise.
+    pub(super) fn written(&mut self, effects: &mut Effects) -> Option<Promise> {
+        let mut promise = Promise { number: None, term: self.raft.raft.term, messages: Vec::new() };
+        if mem::take(&mut self.collected) {
+            self.group_unwritten = false;
+            if !self.raft.raft.raft_log.unstable_entries().is_empty() || self.hard_changed() {
+                promise.number = Some(self.advance(&mut promise.messages));
+            }
+            if let Some(through) = self.truncate_through.take() {
+                self.raft.mut_store().truncated(through);
+            }
+        }
+        promise.messages.append(&mut self.raft.raft.msgs);
+        let leads = self.raft.raft.state == StateRole::Leader && self.synced_term == self.raft.raft.term;
+        if leads || (promise.number.is_none() && self.unsynced.is_none()) {
+            // A leader need not wait for its own disk (Ongaro's thesis, 10.2.1): its followers sync meanwhile.
+            let messages = mem::take(&mut promise.messages);
+            self.send(&messages, effects);
+        }
+        (promise.number.is_some() || !promise.messages.is_empty()).then_some(promise)
+    }
+
+    /// The disk had no room for the rows of this group. raft still has them; a leader goes on to speak.
+    pub(super) fn refused(&mut self, effects: &mut Effects) {
+        self.collected = false;
+        let raft = &mut self.raft.raft;
+        if raft.state == StateRole::Leader && self.synced_term == raft.term {
+            let messages = mem::take(&mut raft.msgs);
+            self.send(&messages, effects);
+        } else if raft.msgs.len() > UNSENT_LIMIT {
+            // Lost, as any message may be: their receivers ask again.
+            raft.msgs.clear();
+        }
+    }
+
+    /// Hands the written entries and hard state over from raft to the log.
+    fn advance(&mut self, messages: &mut Vec<Message>) -> u64 {
+        let mut ready = self.raft.ready();
+        assert!(ready.snapshot().is_empty(), "no message brings a snapshot");
+        messages.append(&mut ready.take_messages());
+        messages.append(&mut ready.take_persisted_messages());
+        // raft hands them out once, and they may be there already.
+        let mut reads = ready.take_read_states();
+        reads.append(&mut self.raft.raft.read_states);
+        self.raft.raft.read_states = reads;
+        let hard: HardState = self.raft.raft.hard_state();
+        let log = self.raft.mut_store();
+        log.entries_written(ready.entries());
+        log.set_hard(hard);
+        let number = ready.number();
+        self.raft.advance_append_async(ready);
+        number
+    }
+
+    pub(super) fn synced(&mut self, promise: Promise, effects: &mut Effects, options: &Options) {
+        if self.failed {
+            return;
+        }
+        if let Some(number) = promise.number {
+            self.raft.on_persist_ready(number);
+            self.synced_term = self.synced_term.max(promise.term);
+        }
+        self.send(&promise.messages, effects);
+        self.after(options);
+        if self.raft.raft.state == StateRole::Leader && self.synced_term == self.raft.raft.term {
+            let messages = mem::take(&mut self.raft.raft.msgs);
+            self.send(&messages, effects);
+        }
+    }
+
+    fn send(&mut self, messages: &[Message], effects: &mut Effects) {
+        let log = self.raft.store();
+        for message in messages {
+            let bytes = transport::encode(message, |index, term| log.payload_for(index, term));
+            if let (Some(bytes), Some(to)) = (bytes, NodeId::new(message.to)) {
+                effects.messages.push(Outgoing { slot: log.slot(), to, bytes });
+            }
+        }
+        log.forget_fetched();
+    }
+
+    /// What needs no write: commits, reads, roles, followers left behind.
+    pub(super) fn report(&mut self, effects: &mut Effects, options: &Options) {
+        let slot = self.log().slot();
+        if let Some(error) = self.deliver(effects, options).err().or_else(|| self.note_failure()) {
+            self.failed = true;
+            effects.failures.push(Failure { slot, error });
+        }
+        for read in mem::take(&mut self.raft.raft.read_states) {
+            if let Ok(number) = read.request_ctx.as_slice().try_into() {
+                let read_id = ReadId(u64::from_be_bytes(number));
+                effects.reads.push(Readable { slot, read: read_id, index: Index(read.index) });
+            }
+        }
+        for to in self.log().take_behind() {
+            if let Some(to) = NodeId::new(to) {
+                effects.snapshots.push(SnapshotWanted { slot, to });
+            }
+        }
+        let role = self.role();
+        if role != self.reported {
+            self.reported = role;
+            effects.roles.push(RoleChange { slot, role });
+        }
+    }
+
+    /// Hands out what is committed and durable here, in the order of the log.
+    fn deliver(&mut self, effects: &mut Effects, options: &Options) -> Result<(), Error> {
+        let through = self.deliverable();
+        let mut bytes = 0;
+        while self.delivered < through && bytes < options.committed_bytes_limit {
+            let index = self.delivered + 1;
+            if let Some(held) = self.log().tail.get(index) {
+                let entry = held.clone();
+                bytes += entry.payload.len();
+                self.deliver_one(index, entry, effects);
+                continue;
+            }
+            let end = self.log().tail.first().min(through + 1);
+            let mut read = Vec::new();
+            self.log().read(index, end, |_, entry| {
+                bytes += entry.payload.len();
+                read.push(entry);
+                if bytes < options.committed_bytes_limit && read.len() < 1024 {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            })?;
+            for (index, entry) in (index..).zip(read) {
+                self.deliver_one(index, entry, effects);
+            }
+        }
+        self.trim_tail(options);
+        Ok(())
+    }
+
+    fn deliver_one(&mut self, index: u64, entry: TailEntry, effects: &mut Effects) {
+        let TailEntry { term, kind, payload } = entry;
+        self.uncommitted_bytes = self.uncommitted_bytes.saturating_sub(payload.len());
+        self.delivered = index;
+        let data = match kind {
+            EntryKind::Record => payload,
+            EntryKind::Change => {
+                self.change_group(index, &payload);
+                Bytes::new()
+            }
+        };
+        effects.committed.push(Committed {
+            slot: self.log().slot(),
+            term: Term(term),
+            index: Index(index),
+            data,
+        });
+    }
+
+    /// A change that raft refuses is refused by every replica alike, and then it is as if it had not been asked for.
+    fn change_group(&mut self, index: u64, payload: &[u8]) {
+        if index <= self.log().group_index() {
+            return;
+        }
+        let slot = self.log().slot();
+        let Some(change) = members::decode_change(payload) else {
+            tracing::warn!(%slot, index, "a change of the group is not readable and was passed over");
+            return;
+        };
+        match self.raft.apply_conf_change(&change) {
+            Ok(group) => {
+                self.raft.mut_store().set_group(group, index);
+                self.group_unwritten = true;
+                self.learn_members();
+            }
+            Err(error) => tracing::warn!(%slot, index, %error, "a change of the group was refused"),
+        }
+    }
+
+    fn trim_tail(&mut self, options: &Options) {
+        let (delivered, alone) = (self.delivered, self.alone);
+        let written = self.log().last();
+        let tail = &mut self.raft.mut_store().tail;
+        if alone {
+            tail.evict(0, delivered);
+        } else {
+            tail.evict(options.cached_log_bytes, delivered);
+            tail.evict(options.cached_log_bytes + options.uncommitted_bytes_limit, written);
+        }
+    }
+
+    pub(super) fn advance_applied(&mut self, index: u64, options: &Options) {
+        assert!(index <= self.delivered, "applied is what was committed");
+        if index <= self.raft.raft.raft_log.applied() {
+            return;
+        }
+        self.raft.advance_apply_to(index);
+        self.after(options);
+        if self.raft.raft.state != StateRole::Leader {
+            self.campaign_alone(options);
+        }
+        let (bytes, entries) =
+            if self.alone { (0, 0) } else { (options.kept_log_bytes, options.kept_log_entries) };
+        self.truncate_through = self.log().truncatable(index, bytes, entries).or(self.truncate_through);
+    }
+
+    pub(super) fn fail(&mut self) {
+        self.failed = true;
+    }
+}

@@ -1,0 +1,604 @@
+//! The log of one slot: what is on disk, as raft asks for it.
+//!
+//! All of it is read and checked once, when the slot is opened; from then on raft's questions are answered from
+//! memory, as terms come in long runs. Payloads behind the tail are read again when a follower or the caller needs
+//! them. raft panics on a log that fails under it, so a failed read is kept as [`Log::take_failure`] and answered
+//! with nothing; the group asks after every call and takes no further part.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use convoy_ids::{Index, NodeId, SlotId};
+use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+
+use super::members::{self, Base};
+use super::row::{self, EntryKind, Kind};
+use super::tail::{Tail, TailEntry};
+use super::{Error, Options, transport};
+use crate::engine::{self, Batch, Engine, Family};
+
+/// A run of entries of one term.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: u64,
+    term: u64,
+}
+
+/// A piece of the log that is truncated as a whole.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    last: u64,
+    bytes: u64,
+}
+
+pub(super) struct Log {
+    engine: Arc<dyn Engine>,
+    slot: SlotId,
+    segment_bytes: u64,
+    segment_entries: u64,
+    /// As on disk, but for the commit index: that one follows from what was applied.
+    hard: HardState,
+    group: ConfState,
+    /// The entry that made the group what it is.
+    group_index: u64,
+    /// The last entry that was truncated, and its term.
+    base: (u64, u64),
+    last: u64,
+    runs: Vec<Run>,
+    changes: BTreeSet<u64>,
+    segments: VecDeque<Segment>,
+    pub(super) tail: Tail,
+    /// Payloads read for messages under way.
+    fetched: RefCell<BTreeMap<u64, Bytes>>,
+    failure: Cell<Option<Error>>,
+    /// Followers whose entries are truncated.
+    behind: RefCell<Vec<u64>>,
+}
+
+/// What [`Log::open`] found beside the log.
+pub(super) struct Found {
+    pub log: Log,
+    pub applied: u64,
+    /// There was nothing: the group is to be written.
+    pub new: bool,
+}
+
+impl Log {
+    pub(super) fn open(
+        engine: Arc<dyn Engine>,
+        slot: SlotId,
+        voters: &[NodeId],
+        options: &Options,
+    ) -> Result<Found, Error> {
+        let mut reader = Reader { engine: &*engine, slot, value: Vec::new() };
+        let hard = reader.numbers::<3>(Kind::Hard)?;
+        let group = reader.group()?;
+        let base = reader.numbers::<2>(Kind::Base)?.map_or((0, 0), |[index, term]| (index, term));
+        let applied = reader.numbers::<1>(Kind::Applied)?.map_or(0, |[index]| index);
+        let new = group.is_none();
+        if new && (hard.is_some() || applied != 0 || base != (0, 0)) {
+            return Err(reader.damaged(0, "the group is missing"));
+        }
+        let (group, group_index) = match group {
+            Some(found) => found,
+            None => (first_group(slot, voters)?, 0),
+        };
+        let mut log = Log {
+            engine: Arc::clone(&engine),
+            slot,
+            segment_bytes: options.segment_bytes,
+            segment_entries: options.segment_entries,
+            hard: HardState::default(),
+            group,
+            group_index,
+            base,
+            last: base.0,
+            runs: Vec::new(),
+            changes: BTreeSet::new(),
+            segments: VecDeque::new(),
+            tail: Tail::behind(base.0),
+            fetched: RefCell::default(),
+            failure: Cell::new(None),
+            behind: RefCell::default(),
+        };
+        log.read_all(options.cached_log_bytes)?;
+        if applied < base.0 {
+            return Err(Error::StateLost { slot, applied: Index(applied), base: Index(base.0) });
+        }
+        let [term, vote, commit] = hard.unwrap_or_default();
+        let commit = commit.max(applied).max(base.0);
+        if commit > log.last {
+            return Err(Error::LogLost { slot, committed: Index(commit), last: Index(log.last) });
+        }
+        if term < log.term_at(log.last).unwrap_or(0) {
+            return Err(log.damaged(log.last, "an entry of a term that never began here"));
+        }
+        log.hard.term = term;
+        log.hard.vote = vote;
+        log.hard.commit = commit;
+        Ok(Found { log, applied, new })
+    }
+
+    /// See [`Driver::put_base`](super::Driver::put_base).
+    pub(super) fn put_base(
+        engine: &dyn Engine,
+        slot: SlotId,
+        base: &Base,
+        batch: &mut Batch,
+    ) -> Result<bool, Error> {
+        let mut reader = Reader { engine, slot, value: Vec::new() };
+        if base.index.0 == 0 || base.term.0 == 0 || members::decode_group(&base.group).is_none() {
+            return Err(Error::Voters { slot, reason: "the base is not one".into() });
+        }
+        if reader.reaches(base.index.0, base.term.0)? {
+            return Ok(false);
+        }
+        let [term, vote, _] = reader.numbers::<3>(Kind::Hard)?.unwrap_or_default();
+        // A vote in this term stays given; in a later one nothing was promised yet.
+        let vote = if term >= base.term.0 { vote } else { 0 };
+        let term = term.max(base.term.0);
+        let from = row::key(slot, Kind::Entry, 0);
+        let to = row::key(slot, Kind::Entry, u64::MAX);
+        batch.delete_range(Family::Log, &from, &to);
+        row::put(batch, slot, Kind::Hard, [term, vote, base.index.0], &[]);
+        row::put(batch, slot, Kind::Group, [base.index.0], &base.group);
+        row::put(batch, slot, Kind::Base, [base.index.0, base.term.0], &[]);
+        row::put(batch, slot, Kind::Applied, [base.index.0], &[]);
+        Ok(true)
+    }
+
+    fn read_all(&mut self, cached_bytes: usize) -> Result<(), Error> {
+        let from = row::key(self.slot, Kind::Entry, 0);
+        let to = row::key(self.slot, Kind::Entry, u64::MAX);
+        let engine = Arc::clone(&self.engine);
+        let mut damage = None;
+        let scanned = engine.scan(Family::Log, &from, &to, &mut |key, value| {
+            let index = self.last + 1;
+            let checked = match row::index_of(key) {
+                Some(found) if found == index => row::parse_entry(key, value),
+                _ => Err("the entry is missing"),
+            };
+            match checked {
+                Ok(entry) if entry.term >= self.term_at(self.last).unwrap_or(0) && entry.term > 0 => {
+                    let payload = Bytes::copy_from_slice(entry.payload);
+                    self.tail.push(TailEntry { term: entry.term, kind: entry.kind, payload });
+                    self.note(index, entry.term, entry.kind, entry.payload.len());
+                    self.tail.evict(cached_bytes.max(1), index);
+                    ControlFlow::Continue(())
+                }
+                Ok(_) => {
+                    damage = Some((index, "its term is before that of the entry before"));
+                    ControlFlow::Break(())
+                }
+                Err(reason) => {
+                    damage = Some((index, reason));
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        if let Some((index, reason)) = damage {
+            return Err(self.damaged(index, reason));
+        }
+        scanned.map_err(|source| self.read_error(self.last + 1, source))
+    }
+
+    pub(super) fn slot(&self) -> SlotId {
+        self.slot
+    }
+
+    pub(super) fn hard(&self) -> &HardState {
+        &self.hard
+    }
+
+    pub(super) fn group(&self) -> &ConfState {
+        &self.group
+    }
+
+    pub(super) fn group_index(&self) -> u64 {
+        self.group_index
+    }
+
+    pub(super) fn base(&self) -> (u64, u64) {
+        self.base
+    }
+
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    pub(super) fn entries(&self) -> u64 {
+        self.last - self.base.0
+    }
+
+    pub(super) fn take_failure(&self) -> Option<Error> {
+        self.failure.take()
+    }
+
+    pub(super) fn take_behind(&self) -> Vec<u64> {
+        self.behind.take()
+    }
+
+    pub(super) fn forget_fetched(&self) {
+        self.fetched.borrow_mut().clear();
+    }
+
+    pub(super) fn set_group(&mut self, group: ConfState, index: u64) {
+        self.group = group;
+        self.group_index = index;
+    }
+
+    pub(super) fn put_group(&self, batch: &mut Batch) {
+        row::put(batch, self.slot, Kind::Group, [self.group_index], &members::encode_group(&self.group));
+    }
+
+    pub(super) fn put_hard(&self, hard: &HardState, batch: &mut Batch) {
+        row::put(batch, self.slot, Kind::Hard, [hard.term, hard.vote, hard.commit], &[]);
+    }
+
+    pub(super) fn set_hard(&mut self, hard: HardState) {
+        self.hard = hard;
+    }
+
+    /// Puts the rows of entries raft has and the disk has not. Those on disk that they replace go first.
+    pub(super) fn put_entries(&self, unstable: &[Entry], batch: &mut Batch) {
+        let Some(first) = unstable.first() else { return };
+        assert!(first.index > self.base.0 && first.index <= self.last + 1, "entries are put without a gap");
+        if first.index <= self.last {
+            let from = row::key(self.slot, Kind::Entry, first.index);
+            let to = row::key(self.slot, Kind::Entry, self.last + 1);
+            batch.delete_range(Family::Log, &from, &to);
+        }
+        for entry in unstable {
+            let held = self.tail.get(entry.index).expect("what is not on disk is in the tail");
+            assert_eq!(held.term, entry.term, "the tail follows raft");
+            row::put_entry(batch, self.slot, entry.index, held.kind, held.term, &held.payload);
+        }
+    }
+
+    /// The rows of [`Log::put_entries`] are on disk.
+    pub(super) fn entries_written(&mut self, entries: &[Entry]) {
+        let Some(first) = entries.first() else { return };
+        self.cut(first.index);
+        for entry in entries {
+            let length = self.tail.get(entry.index).map_or(0, |held| held.payload.len());
+            self.note(entry.index, entry.term, transport::kind_of(entry), length);
+        }
+    }
+
+    fn note(&mut self, index: u64, term: u64, kind: EntryKind, length: usize) {
+        if self.runs.last().is_none_or(|run| run.term != term) {
+            self.runs.push(Run { first: index, term });
+        }
+        if kind == EntryKind::Change {
+            self.changes.insert(index);
+        }
+        self.last = index;
+        let bytes = (row::ENTRY_HEAD + length) as u64;
+        let begins = self.segments.iter().rev().nth(1).map_or(self.base.0, |before| before.last);
+        match self.segments.back_mut() {
+            Some(open) if open.bytes < self.segment_bytes && open.last - begins < self.segment_entries => {
+                open.last = index;
+                open.bytes += bytes;
+            }
+            _ => self.segments.push_back(Segment { last: index, bytes }),
+        }
+    }
+
+    fn cut(&mut self, index: u64) {
+        self.last = self.last.min(index - 1);
+        while self.runs.last().is_some_and(|run| run.first >= index) {
+            self.runs.pop();
+        }
+        self.changes.split_off(&index);
+        while let Some(open) = self.segments.back_mut() {
+            if open.last < index {
+                break;
+            }
+            let before = self.segments.iter().rev().nth(1).map_or(self.base.0, |before| before.last);
+            if before + 1 < index {
+                // Its bytes are an estimate from now on, and too great rather than too small.
+                self.segments.back_mut().expect("it was there").last = index - 1;
+                break;
+            }
+            self.segments.pop_back();
+        }
+    }
+
+    /// The last entry that need not be kept, if that makes a piece worth deleting.
+    pub(super) fn truncatable(&self, applied: u64, kept_bytes: u64, kept_entries: u64) -> Option<u64> {
+        let mut bytes: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
+        let mut through = None;
+        for segment in self.segments.iter().take(self.segments.len().saturating_sub(1)) {
+            bytes -= segment.bytes;
+            if segment.last > applied || (bytes < kept_bytes && self.last - segment.last < kept_entries) {
+                break;
+            }
+            through = Some(segment.last);
+        }
+        through
+    }
+
+    pub(super) fn put_truncation(&self, through: u64, batch: &mut Batch) {
+        let term = self.term_at(through).expect("what is truncated was there");
+        let from = row::key(self.slot, Kind::Entry, 0);
+        let to = row::key(self.slot, Kind::Entry, through + 1);
+        batch.delete_range(Family::Log, &from, &to);
+        row::put(batch, self.slot, Kind::Base, [through, term], &[]);
+    }
+
+    pub(super) fn truncated(&mut self, through: u64) {
+        let term = self.term_at(through).expect("what is truncated was there");
+        let passed = self.runs.partition_point(|run| run.first <= through + 1).saturating_sub(1);
+        self.runs.drain(..passed);
+        self.base = (through, term);
+        self.changes = self.changes.split_off(&(through + 1));
+        while self.segments.front().is_some_and(|segment| segment.last <= through) {
+            self.segments.pop_front();
+        }
+        self.tail.evict(0, through);
+    }
+
+    /// `None` if it is truncated or not there yet.
+    pub(super) fn term_at(&self, index: u64) -> Option<u64> {
+        if index == self.base.0 {
+            return Some(self.base.1);
+        }
+        if index < self.base.0 || index > self.last {
+            return None;
+        }
+        let run = self.runs.partition_point(|run| run.first <= index).checked_sub(1)?;
+        Some(self.runs[run].term)
+    }
+
+    /// The payload of an entry for a message: `None` if it was replaced since, or cannot be read.
+    pub(super) fn payload_for(&self, index: u64, term: u64) -> Option<Bytes> {
+        if let Some(held) = self.tail.get(index) {
+            return (held.term == term).then(|| held.payload.clone());
+        }
+        if self.term_at(index) != Some(term) || index == self.base.0 {
+            return None;
+        }
+        if let Some(payload) = self.fetched.borrow().get(&index) {
+            return Some(payload.clone());
+        }
+        let mut found = None;
+        let read = self.read(index, index + 1, |_, entry| {
+            found = Some(entry.payload);
+            ControlFlow::Continue(())
+        });
+        if let Err(error) = read {
+            self.failure.set(Some(error));
+        }
+        found
+    }
+
+    /// Reads entries `[low, high)` from disk until `visit` breaks. Every one is checked.
+    pub(super) fn read(
+        &self,
+        low: u64,
+        high: u64,
+        mut visit: impl FnMut(u64, TailEntry) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let from = row::key(self.slot, Kind::Entry, low);
+        let to = row::key(self.slot, Kind::Entry, high);
+        let (mut next, mut broke, mut damage) = (low, false, None);
+        let scanned = self.engine.scan(Family::Log, &from, &to, &mut |key, value| {
+            let checked = match row::index_of(key) {
+                Some(found) if found == next => row::parse_entry(key, value),
+                _ => Err("the entry is missing"),
+            };
+            match checked {
+                Ok(entry) if Some(entry.term) == self.term_at(next) => {
+                    let payload = Bytes::copy_from_slice(entry.payload);
+                    let flow = visit(next, TailEntry { term: entry.term, kind: entry.kind, payload });
+                    next += 1;
+                    broke = flow.is_break();
+                    flow
+                }
+                Ok(_) => {
+                    damage = Some("it is of another term");
+                    ControlFlow::Break(())
+                }
+                Err(reason) => {
+                    damage = Some(reason);
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        if let Some(reason) = damage {
+            return Err(self.damaged(next, reason));
+        }
+        scanned.map_err(|source| self.read_error(next, source))?;
+        if next < high && !broke {
+            return Err(self.damaged(next, "the entry is missing"));
+        }
+        Ok(())
+    }
+
+    /// How many entries of `[low, high)` fit a message; those read for it are kept until it is formed.
+    fn fit(&self, low: u64, high: u64, limit: u64) -> Result<u64, Error> {
+        let (mut bytes, mut end) = (0, low);
+        let mut take = |index: u64, length: usize| {
+            bytes += (length + row::ENTRY_HEAD) as u64;
+            let fits = index == low || bytes <= limit;
+            if fits {
+                end = index + 1;
+            }
+            fits
+        };
+        let mut full = false;
+        let from_disk = high.min(self.tail.first());
+        if low < from_disk {
+            let mut fetched = self.fetched.borrow_mut();
+            self.read(low, from_disk, |index, entry| {
+                full = !take(index, entry.payload.len());
+                if full {
+                    return ControlFlow::Break(());
+                }
+                fetched.insert(index, entry.payload);
+                ControlFlow::Continue(())
+            })?;
+        }
+        if !full {
+            for index in low.max(from_disk)..high {
+                let Some(held) = self.tail.get(index) else { break };
+                if !take(index, held.payload.len()) {
+                    break;
+                }
+            }
+        }
+        Ok(end)
+    }
+
+    pub(super) fn damaged(&self, index: u64, reason: impl Into<String>) -> Error {
+        Error::Damaged { slot: self.slot, index: Index(index), reason: reason.into() }
+    }
+
+    fn read_error(&self, index: u64, source: engine::Error) -> Error {
+        match source {
+            engine::Error::Damaged { place, reason } => self.damaged(index, format!("{reason} ({place})")),
+            source => Error::Engine { slot: self.slot, source },
+        }
+    }
+}
+
+impl Storage for Log {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        Ok(RaftState::new(self.hard.clone(), self.group.clone()))
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        context: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
+        if low <= self.base.0 {
+            return Err(StorageError::Compacted.into());
+        }
+        // Only what goes to a follower has a size: the rest reads no payload.
+        let high = if context.can_async() {
+            match self.fit(low, high, max_size.into().unwrap_or(u64::MAX)) {
+                Ok(end) => end,
+                Err(error) => {
+                    self.failure.set(Some(error));
+                    return Err(StorageError::LogTemporarilyUnavailable.into());
+                }
+            }
+        } else {
+            high
+        };
+        let mut entries = Vec::with_capacity((high - low) as usize);
+        let mut run = self.runs.partition_point(|run| run.first <= low).saturating_sub(1);
+        for index in low..high {
+            while self.runs.get(run + 1).is_some_and(|next| next.first <= index) {
+                run += 1;
+            }
+            let kind = if self.changes.contains(&index) { EntryKind::Change } else { EntryKind::Record };
+            let term = self.runs.get(run).map_or(0, |run| run.term);
+            entries.push(transport::shadow(kind, term, index));
+        }
+        Ok(entries)
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        let missing = if index < self.base.0 { StorageError::Compacted } else { StorageError::Unavailable };
+        self.term_at(index).ok_or(missing.into())
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.base.0 + 1)
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.last)
+    }
+
+    /// State is carried outside of raft, so there is never one here: see
+    /// [`SnapshotWanted`](super::SnapshotWanted).
+    fn snapshot(&self, _request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let mut behind = self.behind.borrow_mut();
+        if !behind.contains(&to) {
+            behind.push(to);
+        }
+        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    }
+}
+
+/// Reads the rows beside the entries.
+struct Reader<'a> {
+    engine: &'a dyn Engine,
+    slot: SlotId,
+    value: Vec<u8>,
+}
+
+impl Reader<'_> {
+    fn get(&mut self, key: &row::Key) -> Result<bool, Error> {
+        self.value.clear();
+        self.engine.get(Family::Log, key, &mut self.value).map_err(|source| match source {
+            engine::Error::Damaged { place, reason } => self.damaged(0, format!("{reason} ({place})")),
+            source => Error::Engine { slot: self.slot, source },
+        })
+    }
+
+    /// Whether the log has this very entry, or is truncated behind it.
+    fn reaches(&mut self, index: u64, term: u64) -> Result<bool, Error> {
+        if self.numbers::<2>(Kind::Base)?.is_some_and(|[base, _]| base >= index) {
+            return Ok(true);
+        }
+        let key = row::key(self.slot, Kind::Entry, index);
+        if !self.get(&key)? {
+            return Ok(false);
+        }
+        match row::parse_entry(&key, &self.value) {
+            Ok(entry) => Ok(entry.term == term),
+            Err(reason) => Err(self.damaged(index, reason)),
+        }
+    }
+
+    fn numbers<const N: usize>(&mut self, kind: Kind) -> Result<Option<[u64; N]>, Error> {
+        let key = row::key(self.slot, kind, 0);
+        if !self.get(&key)? {
+            return Ok(None);
+        }
+        match row::parse::<N>(&key, &self.value) {
+            Ok((numbers, [])) => Ok(Some(numbers)),
+            Ok(_) => Err(self.damaged(0, format!("row {kind:?} is too long"))),
+            Err(reason) => Err(self.damaged(0, format!("row {kind:?}: {reason}"))),
+        }
+    }
+
+    fn group(&mut self) -> Result<Option<(ConfState, u64)>, Error> {
+        let key = row::key(self.slot, Kind::Group, 0);
+        if !self.get(&key)? {
+            return Ok(None);
+        }
+        let parsed = row::parse::<1>(&key, &self.value);
+        match parsed.map(|([index], bytes)| (members::decode_group(bytes), index)) {
+            Ok((Some(group), index)) => Ok(Some((group, index))),
+            Ok((None, _)) => Err(self.damaged(0, "row Group names no group")),
+            Err(reason) => Err(self.damaged(0, format!("row Group: {reason}"))),
+        }
+    }
+
+    fn damaged(&self, index: u64, reason: impl Into<String>) -> Error {
+        Error::Damaged { slot: self.slot, index: Index(index), reason: reason.into() }
+    }
+}
+
+fn first_group(slot: SlotId, voters: &[NodeId]) -> Result<ConfState, Error> {
+    let refused = |reason: &str| Err(Error::Voters { slot, reason: reason.into() });
+    if voters.is_empty() {
+        return refused("there is none");
+    }
+    let distinct: BTreeSet<u64> = voters.iter().map(|node| node.get()).collect();
+    if distinct.len() < voters.len() {
+        return refused("one is named twice");
+    }
+    Ok(ConfState::from((distinct, [])))
+}

@@ -1,0 +1,116 @@
+//! What an operator may set about replication. The relations between the fields are checked together.
+
+/// Settings of a [`Driver`](super::Driver). Limits count the bytes of records as they were proposed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Ticks without a leader before a replica campaigns; up to as many again are added by chance. Raise it where
+    /// links are slow or nodes pause; a failover then takes longer.
+    pub election_ticks: u32,
+    /// Ticks between a leader's heartbeats. Raise it to send fewer; fewer of them fit an election.
+    pub heartbeat_ticks: u32,
+    /// Messages with entries on their way to one follower. Raise it for long links; a slow follower costs more.
+    pub inflight_limit: usize,
+    /// Bytes of entries in one message to a follower that catches up. A single greater entry still goes.
+    pub message_bytes_limit: u64,
+    /// The greatest record that may be proposed.
+    pub entry_bytes_limit: usize,
+    /// Bytes a leader may have proposed and not yet committed, per slot. Beyond it, propose answers Busy.
+    pub uncommitted_bytes_limit: usize,
+    /// Committed bytes handed out per slot and call; the rest follows in the next.
+    pub committed_bytes_limit: usize,
+    /// Linearizable reads that wait for a quorum, per slot. Beyond it, they are refused as Busy.
+    pub reads_limit: usize,
+    /// Bytes of applied entries kept in memory per slot, so that followers close behind cost no read.
+    pub cached_log_bytes: usize,
+    /// Bytes of applied entries kept on disk per slot of several replicas. A follower further behind needs a
+    /// snapshot. Raise it to bridge longer absences; it costs disk and the time to open the slot.
+    pub kept_log_bytes: u64,
+    /// As `kept_log_bytes`, counted in entries.
+    pub kept_log_entries: u64,
+    /// The log is truncated in pieces of at least this size: smaller ones cost more deletes.
+    pub segment_bytes: u64,
+    /// As `segment_bytes`, counted in entries.
+    pub segment_entries: u64,
+    /// Where chance begins: election timeouts follow from it, the node and the slot.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            election_ticks: 10,
+            heartbeat_ticks: 2,
+            inflight_limit: 256,
+            message_bytes_limit: 1 << 20,
+            entry_bytes_limit: 64 << 20,
+            uncommitted_bytes_limit: 8 << 20,
+            committed_bytes_limit: 8 << 20,
+            reads_limit: 1024,
+            cached_log_bytes: 256 << 10,
+            kept_log_bytes: 32 << 20,
+            kept_log_entries: 16 << 10,
+            segment_bytes: 4 << 20,
+            segment_entries: 4 << 10,
+            seed: 0,
+        }
+    }
+}
+
+/// The settings contradict each other; nothing was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OptionsError {
+    #[error("heartbeat_ticks must be at least 1")]
+    NoHeartbeat,
+    #[error("election_ticks must be greater than heartbeat_ticks")]
+    ElectionWithinHeartbeat,
+    #[error("{0} must be at least 1")]
+    Zero(&'static str),
+}
+
+impl Options {
+    /// Whether a driver can be built from these settings.
+    pub fn check(&self) -> Result<(), OptionsError> {
+        if self.heartbeat_ticks == 0 {
+            return Err(OptionsError::NoHeartbeat);
+        }
+        if self.election_ticks <= self.heartbeat_ticks {
+            return Err(OptionsError::ElectionWithinHeartbeat);
+        }
+        let counts = [
+            ("inflight_limit", self.inflight_limit as u64),
+            ("message_bytes_limit", self.message_bytes_limit),
+            ("entry_bytes_limit", self.entry_bytes_limit as u64),
+            ("uncommitted_bytes_limit", self.uncommitted_bytes_limit as u64),
+            ("committed_bytes_limit", self.committed_bytes_limit as u64),
+            ("reads_limit", self.reads_limit as u64),
+            ("segment_bytes", self.segment_bytes),
+            ("segment_entries", self.segment_entries),
+        ];
+        match counts.into_iter().find(|(_, count)| *count == 0) {
+            Some((name, _)) => Err(OptionsError::Zero(name)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_agree_with_each_other() {
+        assert_eq!(Options::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        let refused = |change: fn(&mut Options)| {
+            let mut options = Options::default();
+            change(&mut options);
+            options.check().unwrap_err().to_string()
+        };
+        assert_eq!(refused(|o| o.heartbeat_ticks = 0), "heartbeat_ticks must be at least 1");
+        assert_eq!(refused(|o| o.election_ticks = 2), "election_ticks must be greater than heartbeat_ticks");
+        assert_eq!(refused(|o| o.reads_limit = 0), "reads_limit must be at least 1");
+    }
+}

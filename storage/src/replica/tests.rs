@@ -1,0 +1,3 @@
+//! Events in, effects out, on the model engine.
+
+mod alone;
