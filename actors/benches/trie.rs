@@ -34,7 +34,8 @@ fn exact(filters: u64, name: &str) {
 
 fn vehicles(count: u64) {
     let trie = filled((0..count).map(|vin| format!("cmd/WVWZZZ1JZXW{vin:06}/#")));
-    let topics: Vec<_> = (0..count).step_by(7).map(|vin| format!("cmd/WVWZZZ1JZXW{vin:06}/doors/lock")).collect();
+    let topics: Vec<_> =
+        (0..count).step_by(7).map(|vin| format!("cmd/WVWZZZ1JZXW{vin:06}/doors/lock")).collect();
     report(&format!("cmd/VIN/#, {count} vehicles"), &trie, &topics);
 }
 
@@ -89,7 +90,8 @@ fn filled(filters: impl Iterator<Item = String>) -> Trie<u64, Value> {
 /// warm, having just been read, so they lie here in the order in which they are asked.
 fn report(name: &str, trie: &Trie<u64, Value>, topics: &[String]) {
     let count = topics.len().max(1000);
-    let order: Vec<_> = (0..count).map(|at| topics[mixed(at as u64) as usize % topics.len()].clone()).collect();
+    let order: Vec<_> =
+        (0..count).map(|at| topics[mixed(at as u64) as usize % topics.len()].clone()).collect();
     let mut best = f64::INFINITY;
     let mut found = 0_u64;
     for _ in 0..ROUNDS {

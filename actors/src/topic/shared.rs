@@ -248,9 +248,11 @@ mod tests {
         for strategy in ALL {
             let mut group = group(strategy, 5);
             for number in 0..100 {
-                let ready = |member: &Member<u64, ()>| standing([Away, Busy, Ready, Busy, Away][member.key as usize]);
+                let ready =
+                    |member: &Member<u64, ()>| standing([Away, Busy, Ready, Busy, Away][member.key as usize]);
                 assert_eq!(group.pick(&pick(number), ready).unwrap().key, 2, "{strategy:?}");
-                let busy = |member: &Member<u64, ()>| standing([Away, Away, Away, Busy, Away][member.key as usize]);
+                let busy =
+                    |member: &Member<u64, ()>| standing([Away, Away, Away, Busy, Away][member.key as usize]);
                 assert_eq!(group.pick(&pick(number), busy).unwrap().key, 3, "{strategy:?}");
             }
         }

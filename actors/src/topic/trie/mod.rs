@@ -131,7 +131,10 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     /// Bytes of memory that the tree holds, but for what `K` and `V` own elsewhere.
     pub fn bytes_used(&self) -> usize {
         let labels: usize = self.nodes.iter().map(|node| node.label.heap_bytes()).sum();
-        self.nodes.capacity() * size_of::<Node>() + labels + self.edges.bytes_used() + self.routes.bytes_used()
+        self.nodes.capacity() * size_of::<Node>()
+            + labels
+            + self.edges.bytes_used()
+            + self.routes.bytes_used()
     }
 
     /// Calls `visit` for every route whose filter matches a Topic Name: once for each filter, so a subscriber with
@@ -373,7 +376,8 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
             return 7;
         }
         // The seed is mixed with the level first: who knows the parent's number still knows nothing of the product.
-        let hash = xxh3_64_with_seed(level, self.seed) ^ u64::from(parent).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash =
+            xxh3_64_with_seed(level, self.seed) ^ u64::from(parent).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (hash.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) as u32
     }
 
@@ -448,4 +452,3 @@ impl Branches {
         Some(self.first[self.len])
     }
 }
-

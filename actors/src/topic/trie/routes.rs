@@ -43,7 +43,8 @@ impl<K: Eq + Hash + Clone, V> RouteLists<K, V> {
     pub(super) fn bytes_used(&self) -> usize {
         let many = self.lists.iter().map(|list| match list {
             RouteList::Many(many) => {
-                let index = many.index.as_ref().map_or(0, |index| index.capacity() * (size_of::<(K, u32)>() + 1));
+                let index =
+                    many.index.as_ref().map_or(0, |index| index.capacity() * (size_of::<(K, u32)>() + 1));
                 size_of::<Many<K, V>>() + many.routes.capacity() * size_of::<(K, V)>() + index
             }
             _ => 0,

@@ -50,8 +50,9 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
             free += 1;
             at = self.nodes[at as usize].parent;
         }
-        let used: Vec<Id> =
-            (1..self.nodes.len() as Id).filter(|&id| !self.nodes[id as usize].label_is_free(self, id)).collect();
+        let used: Vec<Id> = (1..self.nodes.len() as Id)
+            .filter(|&id| !self.nodes[id as usize].label_is_free(self, id))
+            .collect();
         assert_eq!(used.len() + free + 1, self.nodes.len(), "every node is used or free");
         let mut literal = 0;
         for id in [ROOT].into_iter().chain(used.iter().copied()) {
@@ -87,7 +88,17 @@ impl Node {
 
 #[test]
 fn examples_of_the_specification_match() {
-    let filters = ["sport/tennis/player1/#", "sport/#", "sport/tennis/+", "sport/+", "+", "+/+", "/+", "#", "+/tennis/#"];
+    let filters = [
+        "sport/tennis/player1/#",
+        "sport/#",
+        "sport/tennis/+",
+        "sport/+",
+        "+",
+        "+/+",
+        "/+",
+        "#",
+        "+/tennis/#",
+    ];
     let trie = trie(&filters);
     assert_eq!(keys(&trie, "sport/tennis/player1"), [0, 1, 2, 7, 8]);
     assert_eq!(keys(&trie, "sport/tennis/player1/score/wimbledon"), [0, 1, 7, 8]);
