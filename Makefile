@@ -32,7 +32,7 @@ test:
 	$(environment)
 	lines=$$(deploy/setup/clients) && eval "$$lines"
 	cargo build --locked --bin convoy
-	export CONVOY_TEST_BINARY="$$CARGO_TARGET_DIR/debug/convoy"
+	export CONVOY_BIN="$$CARGO_TARGET_DIR/debug/convoy"
 	cargo test --workspace --locked $(ARGS)
 
 check:

@@ -56,16 +56,20 @@ impl Check<'_> {
     fn limits_fit_each_other(&mut self, config: &Config) {
         let limits = &config.limits;
         self.at_most(
-            ("limits", "max_connect_packet_bytes", u64::from(limits.max_connect_packet_bytes)),
-            ("limits", "max_packet_bytes", u64::from(limits.max_packet_bytes)),
+            ("limits", "connect_packet_bytes", u64::from(limits.connect_packet_bytes)),
+            ("limits", "packet_bytes", u64::from(limits.packet_bytes)),
         );
         self.at_most(
-            ("limits", "max_packet_bytes", u64::from(limits.max_packet_bytes)),
+            ("limits", "packet_bytes", u64::from(limits.packet_bytes)),
             ("limits", "queue_bytes", limits.queue_bytes),
         );
         self.at_most(
+            ("limits", "inflight_default", u64::from(limits.inflight_default)),
+            ("limits", "inflight_maximum", u64::from(limits.inflight_maximum)),
+        );
+        self.at_most(
             ("limits", "session_expiry_default", limits.session_expiry_default.as_secs()),
-            ("limits", "session_expiry_max", limits.session_expiry_max.as_secs()),
+            ("limits", "session_expiry_maximum", limits.session_expiry_maximum.as_secs()),
         );
         self.at_most(
             ("limits", "connects_per_second", u64::from(limits.connects_per_second)),

@@ -4,7 +4,7 @@
 use super::{
     ApiOptions, Config, Error, Flags, FleetOptions, LimitsOptions, Listener, LogFormat, LogOptions,
     NodeOptions, Origin, Problem, Problems, StorageOptions, check,
-    sections::is_name,
+    sections::{NEVER, is_name},
     sources::{self, Entry, Located, Table, Value},
 };
 use std::{
@@ -162,20 +162,28 @@ impl Reader {
         let mut section = self.section("limits");
         // The protocol cannot express a longer packet.
         let packet_bytes = 1024..=268_435_460;
-        section.bytes("max_packet_bytes", &mut options.max_packet_bytes, packet_bytes.clone());
-        section.bytes("max_connect_packet_bytes", &mut options.max_connect_packet_bytes, packet_bytes);
+        section.bytes("packet_bytes", &mut options.packet_bytes, packet_bytes.clone());
+        section.bytes("connect_packet_bytes", &mut options.connect_packet_bytes, packet_bytes);
         section.duration("connect_timeout", &mut options.connect_timeout, SECOND..=HOUR);
-        section.duration("keep_alive_max", &mut options.keep_alive_max, SECOND..=SECOND * 65_535);
+        section.duration(
+            "keep_alive_maximum",
+            &mut options.keep_alive_maximum,
+            Duration::ZERO..=SECOND * 65_535,
+        );
         section.number("receive_maximum", &mut options.receive_maximum, 1..=u16::MAX);
-        section.number("inflight_outbound", &mut options.inflight_outbound, 1..=u16::MAX - 1);
+        // Below the 65,535 Packet Identifiers, so that one is always free.
+        let inflight = 1..=u16::MAX - 1;
+        section.number("inflight_default", &mut options.inflight_default, inflight.clone());
+        section.number("inflight_maximum", &mut options.inflight_maximum, inflight);
         section.number("topic_alias_maximum", &mut options.topic_alias_maximum, 0..=u16::MAX);
+        section.bytes("output_bytes", &mut options.output_bytes, 4096..=1 << 30);
+        section.duration("acknowledge_timeout", &mut options.acknowledge_timeout, SECOND..=HOUR);
         section.number("queue_messages", &mut options.queue_messages, 1..=100_000_000);
         section.bytes("queue_bytes", &mut options.queue_bytes, 1024..=1 << 40);
-        section.duration("queue_age", &mut options.queue_age, SECOND..=SECOND * u32::MAX);
-        // 0xFFFFFFFF seconds is "never expires" in MQTT 5.0.
-        let expiry = Duration::ZERO..=SECOND * u32::MAX;
+        section.duration("queue_age", &mut options.queue_age, SECOND..=NEVER);
+        let expiry = Duration::ZERO..=NEVER;
         section.duration("session_expiry_default", &mut options.session_expiry_default, expiry.clone());
-        section.duration("session_expiry_max", &mut options.session_expiry_max, expiry);
+        section.duration("session_expiry_maximum", &mut options.session_expiry_maximum, expiry);
         section.number("subscriptions_per_session", &mut options.subscriptions_per_session, 1..=10_000_000);
         section.number("topic_levels", &mut options.topic_levels, 1..=1024);
         section.number("topic_bytes", &mut options.topic_bytes, 16..=u16::MAX);
@@ -357,7 +365,7 @@ impl Section<'_> {
 
     fn bytes<T>(&mut self, key: &'static str, target: &mut T, range: RangeInclusive<T>)
     where
-        T: TryFrom<u64> + Copy + Into<u64> + PartialOrd,
+        T: TryFrom<u64> + TryInto<u64> + Copy + PartialOrd,
     {
         let parse = |value: &Value| {
             let number = match value {
@@ -368,15 +376,14 @@ impl Section<'_> {
                 .and_then(|number| T::try_from(number).ok())
                 .filter(|number| range.contains(number))
                 .ok_or_else(|| {
-                    let (low, high) = ((*range.start()).into(), (*range.end()).into());
                     format!(
                         "bytes, as an integer or as \"64 MiB\", from {} to {}",
-                        show_bytes(low),
-                        show_bytes(high)
+                        show_bytes(*range.start()),
+                        show_bytes(*range.end())
                     )
                 })
         };
-        self.read(key, target, parse, |bytes| match show_bytes((*bytes).into()) {
+        self.read(key, target, parse, |bytes| match show_bytes(*bytes) {
             text if text.contains(' ') => quote(&text),
             text => text,
         });
@@ -567,7 +574,9 @@ fn parse_bytes(text: &str) -> Option<u64> {
     number.checked_mul(1 << shift)
 }
 
-fn show_bytes(bytes: u64) -> String {
+fn show_bytes(bytes: impl TryInto<u64>) -> String {
+    // A count of bytes that has a wider type than this does not exist yet.
+    let bytes = bytes.try_into().unwrap_or(u64::MAX);
     for (unit, shift) in BYTE_UNITS {
         if bytes != 0 && bytes.trailing_zeros() >= shift {
             return format!("{} {unit}", bytes >> shift);
@@ -585,6 +594,9 @@ fn parse_duration(text: &str) -> Option<Duration> {
     if rest.is_empty() {
         return None;
     }
+    if rest == "never" {
+        return Some(NEVER);
+    }
     while !rest.is_empty() {
         let digits = rest.find(|char: char| !char.is_ascii_digit())?;
         let number: u64 = rest[..digits].parse().ok()?;
@@ -598,6 +610,9 @@ fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 fn show_duration(duration: Duration) -> String {
+    if duration == NEVER {
+        return "never".to_owned();
+    }
     let seconds = duration.as_secs();
     let (unit, size) = DURATION_UNITS
         .iter()

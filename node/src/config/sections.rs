@@ -52,24 +52,33 @@ pub struct ApiOptions {
 pub struct LimitsOptions {
     /// Maximum Packet Size of what a Client sends. Raise it for large payloads; a connection may hold that much
     /// memory while such a packet arrives.
-    pub max_packet_bytes: u32,
+    pub packet_bytes: u32,
     /// The same for CONNECT, which comes before authentication. Raise it for large Will Messages or tokens; it
     /// is memory that strangers can ask for.
-    pub max_connect_packet_bytes: u32,
+    pub connect_packet_bytes: u32,
     /// Time from accept to a whole CONNECT. Raise it for very slow links; idle strangers hold a descriptor that
     /// long.
     pub connect_timeout: Duration,
-    /// Longest Keep Alive granted; a longer one, or none, is answered with this as Server Keep Alive (5.0). A
-    /// dead connection is noticed after one and a half times its Keep Alive.
-    pub keep_alive_max: Duration,
+    /// Longest Keep Alive granted; a longer one, or none, is answered with this as Server Keep Alive (5.0). Zero
+    /// leaves it to the Client, also to have none. Lower it to notice dead connections sooner; each Client then
+    /// sends a PINGREQ that often.
+    pub keep_alive_maximum: Duration,
     /// Receive Maximum towards publishers: QoS 1 and 2 messages a Client may have unacknowledged. Raise it for
     /// fast publishers on long links; each may hold one packet in memory.
     pub receive_maximum: u16,
-    /// Unacknowledged QoS 1 and 2 messages towards one Client, also bounded by its own Receive Maximum. Raise
-    /// it for fast subscribers on long links; slow Clients then get more duplicates on resume.
-    pub inflight_outbound: u16,
+    /// Unacknowledged QoS 1 and 2 messages towards a Client that gave no Receive Maximum, as all of 3.x. Raise it
+    /// for fast subscribers on long links; slow Clients then get more duplicates on resume.
+    pub inflight_default: u16,
+    /// The same towards any Client, whatever its Receive Maximum. Each may hold one packet in memory.
+    pub inflight_maximum: u16,
     /// Topic Aliases a Client may define. Each costs its Topic Name in memory while the connection lasts.
     pub topic_alias_maximum: u16,
+    /// Bytes that may wait to be written to one connection; beyond it QoS 0 messages are dropped and others wait
+    /// in the Session. Raise it for bursts to slow readers; every slow reader may hold that much memory.
+    pub output_bytes: usize,
+    /// How long a publisher may wait for its acknowledgement before its connection is closed. Raise it for slow
+    /// disks; Clients then learn later that something is wrong.
+    pub acknowledge_timeout: Duration,
     /// Messages queued for one Session; beyond it the oldest goes. Raise it for Clients that are away for long;
     /// it costs disk.
     pub queue_messages: u32,
@@ -79,9 +88,9 @@ pub struct LimitsOptions {
     pub queue_age: Duration,
     /// Session expiry of Clients that cannot say one: 3.1 and 3.1.1 with Clean Session 0.
     pub session_expiry_default: Duration,
-    /// Longest Session Expiry Interval granted. Raise it for vehicles laid up for long; state and queue of each
-    /// stay on disk until then.
-    pub session_expiry_max: Duration,
+    /// Longest Session Expiry Interval granted. Lower it where vehicles are scrapped without a word: state and
+    /// queue of a Session stay on disk until it expires.
+    pub session_expiry_maximum: Duration,
     /// Subscriptions of one Session; SUBACK refuses more. Profiles of cloud products set far lower ones.
     pub subscriptions_per_session: u32,
     /// Levels of a Topic Name or Topic Filter. Matching walks them one by one.
@@ -133,6 +142,9 @@ const GIB: u64 = 1 << 30;
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// What MQTT 5.0 calls a Session that does not expire [3.1.2.11.2].
+pub(super) const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
+
 impl Default for NodeOptions {
     fn default() -> Self {
         Self {
@@ -166,18 +178,21 @@ impl Default for LimitsOptions {
     fn default() -> Self {
         let connections = 1_000_000;
         Self {
-            max_packet_bytes: 1024 * KIB,
-            max_connect_packet_bytes: 64 * KIB,
+            packet_bytes: 1024 * KIB,
+            connect_packet_bytes: 128 * KIB,
             connect_timeout: Duration::from_secs(10),
-            keep_alive_max: Duration::from_secs(65_535),
-            receive_maximum: 1000,
-            inflight_outbound: 32,
-            topic_alias_maximum: 64,
+            keep_alive_maximum: Duration::ZERO,
+            receive_maximum: 1024,
+            inflight_default: 32,
+            inflight_maximum: 1024,
+            topic_alias_maximum: 16,
+            output_bytes: 1 << 20,
+            acknowledge_timeout: Duration::from_secs(30),
             queue_messages: 1000,
-            queue_bytes: 16 * MIB,
+            queue_bytes: 64 * MIB,
             queue_age: 3 * DAY,
             session_expiry_default: 2 * HOUR,
-            session_expiry_max: 30 * DAY,
+            session_expiry_maximum: NEVER,
             subscriptions_per_session: 10_000,
             topic_levels: 128,
             topic_bytes: 4096,

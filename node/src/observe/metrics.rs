@@ -35,36 +35,20 @@ const fn histogram(name: &'static str, meaning: &'static str) -> Metric {
 }
 
 pub const BUILD_INFO: &str = "convoy_build_info";
-pub const CONNECTIONS: &str = "convoy_connections";
 pub const CONNECTIONS_ACCEPTED: &str = "convoy_connections_accepted_total";
 pub const CONNECTIONS_REFUSED: &str = "convoy_connections_refused_total";
-pub const CONNECTIONS_CLOSED: &str = "convoy_connections_closed_total";
-pub const SESSIONS: &str = "convoy_sessions";
-pub const SLOTS_LED: &str = "convoy_slots_led";
 pub const RECEIVED_BYTES: &str = "convoy_received_bytes_total";
 pub const SENT_BYTES: &str = "convoy_sent_bytes_total";
-pub const RECEIVED_MESSAGES: &str = "convoy_received_messages_total";
-pub const SENT_MESSAGES: &str = "convoy_sent_messages_total";
-pub const DROPPED_MESSAGES: &str = "convoy_dropped_messages_total";
-pub const REFUSED_MESSAGES: &str = "convoy_refused_messages_total";
 pub const SYNC_SECONDS: &str = "convoy_sync_seconds";
 pub const SYNC_RECORDS: &str = "convoy_sync_records";
 pub const STORAGE_FREE_BYTES: &str = "convoy_storage_free_bytes";
 
 pub const ALL: &[Metric] = &[
     gauge(BUILD_INFO, "always 1; the label version says what runs"),
-    gauge(CONNECTIONS, "network connections open now"),
     counter(CONNECTIONS_ACCEPTED, "network connections accepted"),
-    counter(CONNECTIONS_REFUSED, "network connections turned away before a session, by reason"),
-    counter(CONNECTIONS_CLOSED, "network connections ended, by reason"),
-    gauge(SESSIONS, "sessions whose connection is open on this node"),
-    gauge(SLOTS_LED, "slots this node leads"),
+    counter(CONNECTIONS_REFUSED, "network connections closed as soon as they came, by reason"),
     counter(RECEIVED_BYTES, "bytes read from clients"),
     counter(SENT_BYTES, "bytes written to clients"),
-    counter(RECEIVED_MESSAGES, "application messages published by clients, by qos"),
-    counter(SENT_MESSAGES, "application messages delivered to clients, by qos"),
-    counter(DROPPED_MESSAGES, "application messages given up, by reason"),
-    counter(REFUSED_MESSAGES, "publishes answered with a failure, by reason"),
     histogram(SYNC_SECONDS, "time of one synced write"),
     histogram(SYNC_RECORDS, "records in one synced write"),
     gauge(STORAGE_FREE_BYTES, "free bytes of the file system that holds the data folder"),
@@ -78,9 +62,17 @@ pub struct Recorder {
 
 impl Recorder {
     /// Makes this the recorder of the process; before it, what is counted is lost. Fails when called twice.
-    pub fn install() -> Result<Self, BuildError> {
+    ///
+    /// `rooms` are the lists of other crates, by name and meaning.
+    pub fn install(rooms: &[&[(&'static str, &'static str)]]) -> Result<Self, BuildError> {
         let prometheus = builder()?.install_recorder()?;
         describe();
+        for (name, meaning) in rooms.iter().copied().flatten() {
+            match name.ends_with("_total") {
+                true => metrics::describe_counter!(*name, *meaning),
+                false => metrics::describe_gauge!(*name, *meaning),
+            }
+        }
         metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         Ok(Self { prometheus })
     }

@@ -47,8 +47,8 @@ fn flags_override_the_environment_which_overrides_the_file() {
 #[test]
 fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
     assert_eq!(
-        refused("[limits]\n\nmax_paket_bytes = 4096\n"),
-        "convoy.toml:3: unknown key limits.max_paket_bytes; did you mean max_packet_bytes?"
+        refused("[limits]\n\npaket_bytes = 4096\n"),
+        "convoy.toml:3: unknown key limits.paket_bytes; did you mean packet_bytes?"
     );
     assert_eq!(refused("[node]\nquux = 1\n"), "convoy.toml:2: unknown key node.quux");
 }
@@ -88,9 +88,7 @@ fn a_wrong_type_or_value_names_what_was_expected() {
         "convoy.toml:2: limits.connect_timeout = 10: expected a duration with its unit, such as \"90s\", \
          \"15m\", \"2h\" or \"3d\", from 1s to 1h"
     );
-    assert!(
-        refused("[limits]\nmax_packet_bytes = -1\n").starts_with("convoy.toml:2: limits.max_packet_bytes")
-    );
+    assert!(refused("[limits]\npacket_bytes = -1\n").starts_with("convoy.toml:2: limits.packet_bytes"));
     assert!(refused("[node]\nname = \"two words\"\n").contains("expected a name"));
     assert!(refused("[node]\nshards = 1.5\n").contains("node.shards = a float"));
     assert!(refused("node = 3\n").contains("node is a section"));
@@ -185,15 +183,13 @@ fn one_address_serves_one_purpose() {
 #[test]
 fn limits_that_contradict_each_other_are_refused() {
     let pairs = [
+        ("packet_bytes = \"32 KiB\"", "limits.connect_packet_bytes must not exceed limits.packet_bytes"),
+        ("packet_bytes = \"128 MiB\"", "limits.packet_bytes must not exceed limits.queue_bytes"),
         (
-            "max_packet_bytes = \"32 KiB\"",
-            "limits.max_connect_packet_bytes must not exceed limits.max_packet_bytes",
+            "session_expiry_maximum = \"1h\"",
+            "limits.session_expiry_default must not exceed limits.session_expiry_maximum",
         ),
-        ("max_packet_bytes = \"32 MiB\"", "limits.max_packet_bytes must not exceed limits.queue_bytes"),
-        (
-            "session_expiry_max = \"1h\"",
-            "limits.session_expiry_default must not exceed limits.session_expiry_max",
-        ),
+        ("inflight_maximum = 16", "limits.inflight_default must not exceed limits.inflight_maximum"),
         ("topic_levels = 1", "fleet.partition_levels must not exceed limits.topic_levels"),
         ("topic_bytes = 64", "limits.topic_levels must not exceed limits.topic_bytes"),
     ];
@@ -212,14 +208,15 @@ fn the_connect_rate_follows_the_connections_unless_it_is_said() {
 #[test]
 fn bytes_and_durations_read_as_people_write_them() {
     let limits = config(
-        "[limits]\nmax_packet_bytes = \"2 MiB\"\nqueue_bytes = 4_194_304\nqueue_age = \"1d12h\"\n\
-         session_expiry_default = \"0s\"\n",
+        "[limits]\npacket_bytes = \"2 MiB\"\nqueue_bytes = 4_194_304\nqueue_age = \"1d12h\"\n\
+         session_expiry_default = \"0s\"\nsession_expiry_maximum = \"never\"\n",
     )
     .limits;
-    assert_eq!(limits.max_packet_bytes, 2 << 20);
+    assert_eq!(limits.packet_bytes, 2 << 20);
     assert_eq!(limits.queue_bytes, 4 << 20);
     assert_eq!(limits.queue_age, Duration::from_secs(36 * 3600));
     assert_eq!(limits.session_expiry_default, Duration::ZERO);
+    assert_eq!(limits.session_expiry_maximum, Duration::from_secs(u32::MAX.into()));
 
     for text in ["", "5", "5 s", "s", "5x", "-5s", "99999999999999999999s", "9999999999999999999d"] {
         assert_eq!(parse_duration(text), None, "{text}");
