@@ -9,4 +9,5 @@ pub mod fault;
 pub mod fleet;
 pub mod invariant;
 pub mod oracle;
+pub mod scenario;
 pub mod sim;

@@ -453,15 +453,15 @@ pub struct Ousted {
 
 impl Ousted {
     /// Publishes on the old connection and waits for what the Server makes of it: it should close.
-    pub async fn probe(mut self, topic: &str, seq: u64) {
+    pub async fn probe(mut self, topic: String, seq: u64) {
         let link = self.open.link.clone();
-        let message = Message::new(&link.client, &topic.into(), Qos::AtLeastOnce, seq);
+        let message = Message::new(&link.client, &topic.as_str().into(), Qos::AtLeastOnce, seq);
         self.history.record(What::Publish { link: link.clone(), message: message.clone(), retain: Retain::No });
         self.open.pipe.put(&Packet::Publish(Publish {
             dup: false,
             qos: to_wire(Qos::AtLeastOnce),
             retain: false,
-            topic,
+            topic: &topic,
             packet_id: Some(id(REQUEST_ID)),
             properties: Default::default(),
             payload: &message.payload(self.payload_bytes),

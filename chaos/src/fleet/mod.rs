@@ -33,21 +33,34 @@ pub enum Program {
 }
 
 impl Program {
-    pub fn from_env() -> Self {
+    pub fn from_env() -> Result<Self, NoProgram> {
         if std::env::var("CHAOS_PROGRAM").as_deref() == Ok("mosquitto") {
-            return Self::Mosquitto;
+            return Ok(Self::Mosquitto);
         }
-        let path = std::env::var_os("CONVOY_BIN").map(PathBuf::from).unwrap_or_else(|| {
-            panic!("CONVOY_BIN names no broker: build one and set it to target/release/convoy (`make test` does both)")
-        });
-        assert!(path.is_file(), "CONVOY_BIN names {}, which is no file: build the broker first", path.display());
-        Self::Convoy(path)
+        match std::env::var_os("CONVOY_BIN").map(PathBuf::from) {
+            None => Err(NoProgram("CONVOY_BIN is not set".to_owned())),
+            Some(path) if !path.is_file() => Err(NoProgram(format!("CONVOY_BIN={} is no file", path.display()))),
+            // Relative paths would be looked for in the node's own folder.
+            Some(path) => path.canonicalize().map(Self::Convoy).map_err(|error| NoProgram(error.to_string())),
+        }
     }
 
     pub fn is_convoy(&self) -> bool {
         matches!(self, Self::Convoy(_))
     }
 }
+
+/// There is nothing to run.
+#[derive(Debug)]
+pub struct NoProgram(String);
+
+impl fmt::Display for NoProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: build the broker and name it, as in CONVOY_BIN=target/release/convoy (`make test` does both)", self.0)
+    }
+}
+
+impl std::error::Error for NoProgram {}
 
 /// Why a node did not start. It is not running.
 #[derive(Debug)]

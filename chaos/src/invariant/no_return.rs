@@ -1,10 +1,10 @@
 //! Invariant 9: a Session that expired or was started clean does not come back, and an UNSUBACK stays true.
 //!
-//! Judged by what arrives: a message acknowledged before a life made its first matching SUBSCRIBE belongs to an earlier
+//! Judged by what arrives: a message finished before a life made its first matching SUBSCRIBE belongs to an earlier
 //! life; a message sent after the UNSUBACK of all matching Subscriptions belongs to nobody.
 
 use super::Violation;
-use crate::oracle::Ledger;
+use crate::oracle::{Ledger, Qos, Sent};
 
 const NAME: &str = "9 what ended stays ended";
 
@@ -18,8 +18,8 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
                 life.spans_for(&delivery.message.topic).filter(|span| span.asked < delivery.index).collect();
             let said = if asked.is_empty() {
                 "came without a Subscription that takes it".to_owned()
-            } else if asked.iter().all(|span| sent.accepted.is_some_and(|accepted| accepted < span.asked)) {
-                "was acknowledged before this Session subscribed: it belongs to an earlier one".to_owned()
+            } else if asked.iter().all(|span| routed(sent).is_some_and(|routed| routed < span.asked)) {
+                "was finished before this Session subscribed: it belongs to an earlier one".to_owned()
             } else if asked.iter().all(|span| span.over.is_some_and(|over| over < sent.first)) {
                 "was sent after the UNSUBACK".to_owned()
             } else {
@@ -33,6 +33,11 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// The last moment at which the message can have been matched with Subscriptions: a Server may do so at the PUBREL.
+fn routed(sent: &Sent) -> Option<usize> {
+    if sent.message.qos == Qos::ExactlyOnce { sent.completed } else { sent.accepted }
 }
 
 #[cfg(test)]

@@ -6,6 +6,9 @@
 //! ([`Present::Either`], [`Life::doubtful`]) and the checkers stay silent about it.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use super::history::{Closer, Event, Fault, Link, Retain, Terms, What};
@@ -119,6 +122,15 @@ impl Ledger {
 
     pub fn sent_to<'a>(&'a self, topic: &str) -> impl Iterator<Item = &'a Sent> {
         self.by_topic.get(topic).into_iter().flatten().map(|&at| &self.sent[at])
+    }
+
+    /// The whole history, one event a line, to look into what was found.
+    pub fn write_to(&self, file: &Path) -> io::Result<()> {
+        let mut out = io::BufWriter::new(File::create(file)?);
+        for (index, event) in self.events.iter().enumerate() {
+            writeln!(out, "{index} {:.6} {:?}", event.at.as_secs_f64(), event.what)?;
+        }
+        out.flush()
     }
 
     pub fn sent_of(&self, message: &Message) -> Option<&Sent> {

@@ -1,0 +1,25 @@
+//! Stories: what Clients do, what strikes, and what has to hold afterwards.
+
+pub mod durability;
+pub mod load;
+pub mod power_cut;
+mod report;
+
+use std::path::Path;
+
+pub use report::Report;
+
+use crate::invariant::Violation;
+use crate::oracle::Ledger;
+
+/// Leaves the history beside the node's log, if something was found in it.
+fn keep_history(folder: &Path, ledger: &Ledger, violations: &[Violation]) {
+    if violations.is_empty() {
+        return;
+    }
+    let file = folder.join("history.txt");
+    match ledger.write_to(&file) {
+        Ok(()) => eprintln!("the history is in {}", file.display()),
+        Err(error) => eprintln!("the history could not be kept in {}: {error}", file.display()),
+    }
+}
