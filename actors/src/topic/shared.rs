@@ -3,6 +3,8 @@
 //! Members that can take the message now go before those that would have to wait for it, whatever the strategy; the
 //! strategy chooses among equals. Chance and hashes are handed in with each message, so that a choice can be repeated.
 
+use std::cell::Cell;
+
 /// How a group chooses among members that are equally ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Strategy {
@@ -64,12 +66,13 @@ pub struct Group<K, V> {
     /// In the order in which they joined.
     members: Vec<Member<K, V>>,
     /// Where a search in turn begins; the place of the one chosen last for [`Strategy::Sticky`].
-    next: usize,
+    /// Whoever matches a message holds the routes for reading only, hence the cell.
+    next: Cell<usize>,
 }
 
 impl<K: Eq, V> Group<K, V> {
     pub fn new(strategy: Strategy) -> Self {
-        Self { strategy, members: Vec::new(), next: 0 }
+        Self { strategy, members: Vec::new(), next: Cell::new(0) }
     }
 
     pub fn strategy(&self) -> Strategy {
@@ -104,19 +107,15 @@ impl<K: Eq, V> Group<K, V> {
         let at = self.members.iter().position(|member| member.key == *key)?;
         let removed = self.members.remove(at);
         // Nobody's turn is lost or doubled.
-        if at < self.next {
-            self.next -= 1;
-        }
-        if self.next >= self.members.len() {
-            self.next = 0;
-        }
+        let next = self.next.get() - usize::from(at < self.next.get());
+        self.next.set(if next < self.members.len() { next } else { 0 });
         Some(removed.value)
     }
 
     /// The member that gets a message. `condition` tells how a member is; `None` passes over it (No Local, or it has
     /// refused the message already). No member is chosen if all are passed over.
     pub fn pick(
-        &mut self,
+        &self,
         pick: &Pick,
         condition: impl Fn(&Member<K, V>) -> Option<Condition>,
     ) -> Option<&Member<K, V>> {
@@ -127,25 +126,26 @@ impl<K: Eq, V> Group<K, V> {
         let standing = |member: &Member<K, V>| condition(member).map(|condition| condition.standing);
         let chosen = match self.strategy {
             Strategy::RoundRobin => {
-                let chosen = self.readiest_from(self.next, standing)?;
-                self.next = (chosen + 1) % count;
+                let chosen = self.readiest_from(self.next.get(), standing)?;
+                self.next.set((chosen + 1) % count);
                 chosen
             }
             Strategy::Random => self.readiest_from((pick.random % count as u64) as usize, standing)?,
             Strategy::Sticky => {
-                self.next = self.readiest_from(self.next, standing)?;
-                self.next
+                let chosen = self.readiest_from(self.next.get(), standing)?;
+                self.next.set(chosen);
+                chosen
             }
             Strategy::ClientHash => self.readiest_by_hash(pick.client_hash, standing)?,
             Strategy::TopicHash => self.readiest_by_hash(pick.topic_hash, standing)?,
             Strategy::LeastInFlight => {
-                let chosen = self.in_turn(self.next).filter_map(|at| {
+                let chosen = self.in_turn(self.next.get()).filter_map(|at| {
                     let Condition { standing, in_flight } = condition(&self.members[at])?;
                     Some((standing, in_flight, at))
                 });
                 // The first of equals is taken, and the next turn begins behind it.
                 let (_, _, chosen) = chosen.min_by_key(|&(standing, in_flight, _)| (standing, in_flight))?;
-                self.next = (chosen + 1) % count;
+                self.next.set((chosen + 1) % count);
                 chosen
             }
         };
@@ -223,7 +223,7 @@ mod tests {
     }
 
     /// Who gets messages 0 to `count`, when all are ready.
-    fn picks(group: &mut Group<u64, ()>, count: u64) -> Vec<u64> {
+    fn picks(group: &Group<u64, ()>, count: u64) -> Vec<u64> {
         (0..count).map(|number| group.pick(&pick(number), |_| Some(READY)).unwrap().key).collect()
     }
 
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn whoever_is_ready_goes_first_whatever_the_strategy() {
         for strategy in ALL {
-            let mut group = group(strategy, 5);
+            let group = group(strategy, 5);
             for number in 0..100 {
                 let ready =
                     |member: &Member<u64, ()>| standing([Away, Busy, Ready, Busy, Away][member.key as usize]);
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn members_that_refuse_are_passed_over() {
         for strategy in ALL {
-            let mut group = group(strategy, 3);
+            let group = group(strategy, 3);
             for number in 0..20 {
                 let only_1 = |member: &Member<u64, ()>| (member.key == 1).then_some(READY);
                 assert_eq!(group.pick(&pick(number), only_1).unwrap().key, 1, "{strategy:?}");
@@ -272,20 +272,20 @@ mod tests {
 
     #[test]
     fn round_robin_gives_each_its_turn() {
-        let mut group = group(Strategy::RoundRobin, 3);
-        assert_eq!(picks(&mut group, 7), [0, 1, 2, 0, 1, 2, 0]);
+        let group = group(Strategy::RoundRobin, 3);
+        assert_eq!(picks(&group, 7), [0, 1, 2, 0, 1, 2, 0]);
     }
 
     #[test]
     fn a_turn_is_neither_lost_nor_doubled_when_members_leave() {
         let mut group = group(Strategy::RoundRobin, 5);
-        assert_eq!(picks(&mut group, 2), [0, 1]);
+        assert_eq!(picks(&group, 2), [0, 1]);
         group.remove(&0);
-        assert_eq!(picks(&mut group, 1), [2]);
+        assert_eq!(picks(&group, 1), [2]);
         group.remove(&3);
-        assert_eq!(picks(&mut group, 1), [4]);
+        assert_eq!(picks(&group, 1), [4]);
         group.remove(&4);
-        assert_eq!(picks(&mut group, 3), [1, 2, 1]);
+        assert_eq!(picks(&group, 3), [1, 2, 1]);
     }
 
     #[test]
@@ -301,8 +301,8 @@ mod tests {
 
     #[test]
     fn random_is_what_chance_says() {
-        let mut group = group(Strategy::Random, 3);
-        assert_eq!(picks(&mut group, 6), [0, 1, 2, 0, 1, 2]);
+        let group = group(Strategy::Random, 3);
+        assert_eq!(picks(&group, 6), [0, 1, 2, 0, 1, 2]);
         assert_eq!(group.pick(&pick(7), |_| Some(READY)).unwrap().key, 1);
         assert_eq!(group.pick(&pick(7), |_| Some(READY)).unwrap().key, 1);
     }
@@ -310,14 +310,14 @@ mod tests {
     #[test]
     fn sticky_stays_until_another_is_readier_and_then_stays_there() {
         let mut group = group(Strategy::Sticky, 3);
-        assert_eq!(picks(&mut group, 3), [0, 0, 0]);
+        assert_eq!(picks(&group, 3), [0, 0, 0]);
         let away = |member: &Member<u64, ()>| standing(if member.key == 0 { Away } else { Ready });
         assert_eq!(group.pick(&pick(9), away).unwrap().key, 1);
-        assert_eq!(picks(&mut group, 3), [1, 1, 1]);
+        assert_eq!(picks(&group, 3), [1, 1, 1]);
         group.remove(&0);
-        assert_eq!(picks(&mut group, 1), [1]);
+        assert_eq!(picks(&group, 1), [1]);
         group.remove(&1);
-        assert_eq!(picks(&mut group, 2), [2, 2]);
+        assert_eq!(picks(&group, 2), [2, 2]);
     }
 
     #[test]
@@ -326,9 +326,9 @@ mod tests {
             (Strategy::ClientHash, Pick { topic_hash: 1, client_hash: 77, random: 2 }),
             (Strategy::TopicHash, Pick { topic_hash: 77, client_hash: 3, random: 4 }),
         ] {
-            let mut group = group(strategy, 10);
+            let group = group(strategy, 10);
             let first = group.pick(&same, |_| Some(READY)).unwrap().key;
-            picks(&mut group, 50);
+            picks(&group, 50);
             assert_eq!(group.pick(&same, |_| Some(READY)).unwrap().key, first);
         }
     }
@@ -337,7 +337,7 @@ mod tests {
     fn hashes_spread_evenly() {
         for strategy in [Strategy::ClientHash, Strategy::TopicHash] {
             let mut counts = [0; 10];
-            for key in picks(&mut group(strategy, 10), 10_000) {
+            for key in picks(&group(strategy, 10), 10_000) {
                 counts[key as usize] += 1;
             }
             assert!(counts.iter().all(|count| (850..1150).contains(count)), "{counts:?}");
@@ -347,9 +347,9 @@ mod tests {
     #[test]
     fn only_what_a_member_had_moves_when_it_leaves() {
         let mut group = group(Strategy::TopicHash, 10);
-        let before = picks(&mut group, 1000);
+        let before = picks(&group, 1000);
         group.remove(&4);
-        for (before, after) in before.into_iter().zip(picks(&mut group, 1000)) {
+        for (before, after) in before.into_iter().zip(picks(&group, 1000)) {
             assert!(before == after || before == 4);
             assert_ne!(after, 4);
         }
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn the_least_in_flight_is_picked_and_equals_take_turns() {
-        let mut group = group(Strategy::LeastInFlight, 4);
+        let group = group(Strategy::LeastInFlight, 4);
         let loads = [5, 1, 3, 1];
         let condition = |member: &Member<u64, ()>| {
             Some(Condition { standing: Ready, in_flight: loads[member.key as usize] })
