@@ -5,7 +5,7 @@
 //! runs beside writes: RocksDB holds no lock while the disk works.
 //!
 //! What is read is checked against the checksum it was written with. A log that is torn at its end is cut there; one
-//! that is damaged before its end is refused at [`Rocks::open`] and nothing is dropped in silence, see [`wal`].
+//! that is damaged before its end is refused at [`Rocks::open`] and nothing is dropped in silence: `wal.rs` tells them apart.
 //!
 //! When the disk is full RocksDB refuses writes and looks every five seconds whether there is room again, a write
 //! buffer's worth at least; then it writes what it holds in memory to a file of its own, begins a new log and accepts
@@ -108,12 +108,15 @@ impl Rocks {
                 false
             }
             wal::Verdict::Damaged(wal::Place { file, offset }) => {
-                return Err(OpenError::Damaged {
-                    place: file.display().to_string(),
-                    reason: format!("whole records follow what cannot be read at offset {offset}"),
-                });
+                return Err(damaged_log(&file, offset));
             }
         };
+
+        if let wal::Verdict::Damaged(wal::Place { file, offset }) =
+            wal::inspect_manifest(folder).map_err(failed)?
+        {
+            return Err(damaged_log(&file, offset));
+        }
 
         let refused = |error| refusal(folder, error);
         let settings = settings(options, keep_log).map_err(refused)?;
@@ -290,6 +293,13 @@ fn check_numbers(database: &Database) -> Result<(), OpenError> {
         }
     }
     Ok(())
+}
+
+fn damaged_log(file: &Path, offset: u64) -> OpenError {
+    OpenError::Damaged {
+        place: file.display().to_string(),
+        reason: format!("whole records follow what cannot be read at offset {offset}"),
+    }
 }
 
 fn refusal(folder: &Path, error: rocksdb::Error) -> OpenError {

@@ -202,6 +202,63 @@ fn a_lost_log_is_refused() {
     assert!(matches!(open(folder.path()), Err(OpenError::Damaged { .. })));
 }
 
+/// Two logs, of which the first ends with batch 99 and the second begins with batch 100.
+fn two_logs() -> (TempDir, Vec<PathBuf>) {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path()).unwrap();
+    (0..100).for_each(|key| put(&engine, key, &value(key)).unwrap());
+    let mut batch = Batch::new();
+    batch.put(Family::Session, b"what is flushed begins a new log", b"");
+    engine.write(&batch).unwrap();
+    engine.database.flush_cf(engine.family(Family::Session)).unwrap();
+    (100..200).for_each(|key| put(&engine, key, &value(key)).unwrap());
+    drop(engine);
+    let logs = wal::logs(folder.path()).unwrap();
+    assert_eq!(logs.len(), 2);
+    (folder, logs)
+}
+
+#[test]
+fn a_log_that_lost_its_end_is_refused_when_another_goes_on() {
+    let (folder, logs) = two_logs();
+    let first = fs::File::options().write(true).open(&logs[0]).unwrap();
+    first.set_len(logs[0].metadata().unwrap().len() - 10).unwrap();
+    match open(folder.path()) {
+        Err(OpenError::Damaged { place, .. }) => assert_eq!(place, logs[0].display().to_string()),
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("a batch is missing before others"),
+    }
+}
+
+/// What a write leaves that failed for want of space, and was offered again to the next log.
+#[test]
+fn a_torn_end_of_a_log_is_no_damage_when_the_next_goes_on_without_a_gap() {
+    use std::io::Write;
+    let (folder, logs) = two_logs();
+    let mut first = fs::File::options().append(true).open(&logs[0]).unwrap();
+    first.write_all(&[0x5a; 100]).unwrap();
+    assert_eq!(count(&open(folder.path()).unwrap()), 200);
+}
+
+#[test]
+fn no_flipped_bit_of_the_manifest_loses_a_file() {
+    let folder = flushed();
+    let manifest = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.file_name().unwrap().to_string_lossy().starts_with("MANIFEST"))
+        .unwrap();
+    for offset in 0..manifest.metadata().unwrap().len() {
+        let folder = copy(folder.path());
+        flip(&folder.path().join(manifest.file_name().unwrap()), offset);
+        match open(folder.path()) {
+            Ok(engine) => assert_eq!(count(&engine), 3000, "after a flip at {offset}"),
+            Err(OpenError::Damaged { .. }) => {}
+            Err(error) => panic!("flip at {offset}: {error}"),
+        }
+    }
+}
+
 /// A database with records 0 to 2999 in a sorted file and none in the log.
 fn flushed() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
