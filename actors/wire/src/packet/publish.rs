@@ -63,6 +63,8 @@ impl<'a> Publish<'a> {
             });
         }
         let retain = first & RETAIN != 0;
+        // In 3.1 the flag may be set at QoS 0, and means nothing.
+        let dup = dup && qos != QoS::AtMostOnce;
         Ok(Self { dup, qos, retain, topic, packet_id, properties, payload: reader.rest() })
     }
 
@@ -261,7 +263,7 @@ mod tests {
         for version in [V311, V5] {
             assert_refused(version, 0x38, b"\0\x01a\0", ReasonCode::MalformedPacket, "[MQTT-3.3.1-2]");
         }
-        assert!(Publish::decode(V31, 0x38, b"\0\x01a").is_ok());
+        assert!(!Publish::decode(V31, 0x38, b"\0\x01a").unwrap().dup);
     }
 
     #[test]

@@ -4,51 +4,8 @@ use convoy_wire::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::exhaust::exhaust;
 use crate::packets::{encoded_body, mutated};
-
-/// Reads everything there is to read, which must not panic, and compares it with its own encoding.
-fn exhaust(version: ProtocolVersion, first: u8, body: &[u8]) -> Result<(), TestCaseError> {
-    for sender in [Sender::Client, Sender::Server] {
-        if let Ok(packet) = decode_from(sender, version, first, body) {
-            prop_assert_eq!(decode(version, first, body), Ok(packet));
-        }
-    }
-    let Ok(packet) = decode(version, first, body) else {
-        return Ok(());
-    };
-    let _ = format!("{packet:?}");
-    match packet {
-        Packet::Subscribe(subscribe) => {
-            prop_assert_eq!(subscribe.subscriptions.iter().count(), subscribe.subscriptions.len());
-            for subscription in subscribe.subscriptions {
-                prop_assert_eq!(TopicFilter::new(subscription.filter.as_str()), Ok(subscription.filter));
-            }
-        }
-        Packet::Unsubscribe(unsubscribe) => {
-            prop_assert_eq!(unsubscribe.filters.iter().count(), unsubscribe.filters.len());
-        }
-        Packet::Suback(suback) => prop_assert_eq!(suback.reasons.iter().count(), suback.reasons.len()),
-        Packet::Publish(publish) => {
-            let properties = publish.properties;
-            prop_assert_eq!(properties.user_properties.iter().count(), properties.user_properties.len());
-            prop_assert_eq!(properties.subscription_ids.iter().count(), properties.subscription_ids.len());
-            match publish.topic_name() {
-                Some(name) => prop_assert_eq!(TopicName::new(publish.topic), Ok(name)),
-                None => prop_assert!(properties.topic_alias.is_some()),
-            }
-        }
-        _ => {}
-    }
-    // 3.1 lets bits pass that have no meaning, and a user name that is announced and missing; what is written has
-    // neither. The fields are the same.
-    let version = match packet {
-        Packet::Connect(connect) => connect.version,
-        _ => version,
-    };
-    let (first, body) = encoded_body(version, &packet);
-    prop_assert_eq!(decode(version, first, &body), Ok(packet));
-    Ok(())
-}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
@@ -56,7 +13,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(first in any::<u8>(), body in vec(any::<u8>(), 0..64)) {
         for version in ProtocolVersion::ALL {
-            exhaust(version, first, &body)?;
+            exhaust(version, first, &body);
         }
         let mut buffer = vec![first];
         buffer.extend(&body);
@@ -69,7 +26,7 @@ proptest! {
     fn changed_packets_never_panic((version, (first, body)) in prop::sample::select(&ProtocolVersion::ALL[..])
         .prop_flat_map(|version| (Just(version), mutated(version))))
     {
-        exhaust(version, first, &body)?;
+        exhaust(version, first, &body);
     }
 
     #[test]

@@ -87,9 +87,12 @@ pub fn reduced(version: ProtocolVersion, packet: Packet<'static>) -> Packet<'sta
 
 /// A packet's bytes, in which a few were changed, added or taken away, with its Remaining Length set right.
 pub fn mutated(version: ProtocolVersion) -> impl Strategy<Value = (u8, Vec<u8>)> {
-    let change = (any::<prop::sample::Index>(), any::<u8>(), 0..4_u8);
-    (rich_packet(version), vec(change, 0..4)).prop_map(move |(packet, changes)| {
-        let (first, mut body) = encoded_body(version, &packet);
+    let change = (any::<prop::sample::Index>(), any::<u8>(), 0..5_u8);
+    (rich_packet(version), vec(change, 0..4), 0..16_u8).prop_map(move |(packet, changes, flags)| {
+        let (mut first, mut body) = encoded_body(version, &packet);
+        if let Packet::Publish(_) = packet {
+            first = first & 0xf0 | flags;
+        }
         for (at, byte, kind) in changes {
             if body.is_empty() {
                 body.push(byte);
@@ -100,6 +103,7 @@ pub fn mutated(version: ProtocolVersion) -> impl Strategy<Value = (u8, Vec<u8>)>
                 0 => body[at] = byte,
                 1 => body[at] ^= 1 << (byte & 7),
                 2 => body.insert(at, byte),
+                3 => body[at.saturating_sub(1)..=at].fill(0),
                 _ => drop(body.remove(at)),
             }
         }
