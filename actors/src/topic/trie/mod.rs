@@ -14,12 +14,14 @@
 
 use std::hash::Hash;
 
+mod arena;
 mod edges;
 mod label;
 mod routes;
 #[cfg(test)]
 mod tests;
 
+use arena::Arena;
 use edges::Edges;
 use label::Label;
 use routes::RouteLists;
@@ -35,7 +37,7 @@ const ROOT: Id = 0;
 #[derive(Debug)]
 pub struct Trie<K, V> {
     seed: u64,
-    nodes: Vec<Node>,
+    nodes: Arena<Node>,
     /// Head of the list of nodes that are not used; they name the next one as their parent.
     free: Id,
     edges: Edges,
@@ -109,7 +111,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
-            nodes: vec![Node::new(NONE, Label::new(b""))],
+            nodes: root_alone(),
             free: NONE,
             edges: Edges::default(),
             routes: RouteLists::default(),
@@ -131,10 +133,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     /// Bytes of memory that the tree holds, but for what `K` and `V` own elsewhere.
     pub fn bytes_used(&self) -> usize {
         let labels: usize = self.nodes.iter().map(|node| node.label.heap_bytes()).sum();
-        self.nodes.capacity() * size_of::<Node>()
-            + labels
-            + self.edges.bytes_used()
-            + self.routes.bytes_used()
+        self.nodes.bytes_used() + labels + self.edges.bytes_used() + self.routes.bytes_used()
     }
 
     /// Calls `visit` for every route whose filter matches a Topic Name: once for each filter, so a subscriber with
@@ -146,7 +145,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
         let mut branches = Branches::new();
         let mut next = Some((ROOT, 0));
         while let Some((id, at)) = next {
-            let node = &self.nodes[id as usize];
+            let node = &self.nodes[id];
             let hidden = id == ROOT && topic.first() == Some(&b'$');
             next = None;
             if !hidden {
@@ -156,13 +155,13 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
                 self.routes.visit(node.here, visit);
             } else if node.children > 0 {
                 if node.plus != NONE && !hidden {
-                    let plus = &self.nodes[node.plus as usize];
+                    let plus = &self.nodes[node.plus];
                     next = plus.label.end_in(topic, at).map(|end| (node.plus, end + 1));
                 }
                 if node.has_literal_children() {
                     let level = level_at(topic, at);
                     let child = self.literal_child(id, level);
-                    let end = child.and_then(|child| self.nodes[child as usize].label.end_in(topic, at));
+                    let end = child.and_then(|child| self.nodes[child].label.end_in(topic, at));
                     if let (Some(child), Some(end)) = (child, end) {
                         if let Some(plus) = next {
                             branches.push(plus);
@@ -178,14 +177,14 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     /// What is known of subscriber `key` of `filter`.
     pub fn get(&self, filter: &str, key: &K) -> Option<&V> {
         let path = Path::of(filter);
-        let node = &self.nodes[self.find(path)? as usize];
+        let node = &self.nodes[self.find(path)?];
         self.routes.get(if path.below { node.below } else { node.here }, key)
     }
 
     /// As [`Self::get`], to change it in place.
     pub fn get_mut(&mut self, filter: &str, key: &K) -> Option<&mut V> {
         let path = Path::of(filter);
-        let node = &self.nodes[self.find(path)? as usize];
+        let node = &self.nodes[self.find(path)?];
         self.routes.get_mut(if path.below { node.below } else { node.here }, key)
     }
 
@@ -193,7 +192,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     pub fn insert(&mut self, filter: &str, key: K, value: V) -> Option<V> {
         let path = Path::of(filter);
         let id = self.find_or_make(path);
-        let node = &mut self.nodes[id as usize];
+        let node = &mut self.nodes[id];
         let list = if path.below { &mut node.below } else { &mut node.here };
         let replaced = self.routes.insert(list, key, value);
         self.len += usize::from(replaced.is_none());
@@ -204,13 +203,13 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     pub fn remove(&mut self, filter: &str, key: &K) -> Option<V> {
         let path = Path::of(filter);
         let id = self.find(path)?;
-        let node = &mut self.nodes[id as usize];
+        let node = &mut self.nodes[id];
         let list = if path.below { &mut node.below } else { &mut node.here };
         let removed = self.routes.remove(list, key)?;
         self.len -= 1;
         if self.len == 0 {
             // The memory of a partition that is gone goes too.
-            self.nodes = vec![Node::new(NONE, Label::new(b""))];
+            self.nodes = root_alone();
             self.free = NONE;
             self.edges = Edges::default();
             self.routes = RouteLists::default();
@@ -222,7 +221,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
 
     /// All routes with their filters, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = (String, &K, &V)> {
-        (0..).zip(&self.nodes).flat_map(move |(id, node)| {
+        (0..).zip(self.nodes.iter()).flat_map(move |(id, node)| {
             let lists = [(node.here, false), (node.below, true)];
             lists.into_iter().filter(|&(list, _)| list != NONE).flat_map(move |(list, below)| {
                 let filter = self.filter_of(id, below);
@@ -235,7 +234,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
         let mut labels: Vec<&[u8]> = if below { vec![b"#"] } else { Vec::new() };
         let mut at = id;
         while at != ROOT {
-            let node = &self.nodes[at as usize];
+            let node = &self.nodes[at];
             labels.push(node.label.levels());
             at = node.parent;
         }
@@ -248,7 +247,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
         let (mut id, mut at) = (ROOT, path.start);
         while at <= path.levels.len() {
             let child = self.child(id, level_at(path.levels, at))?;
-            let label = self.nodes[child as usize].label.levels();
+            let label = self.nodes[child].label.levels();
             if label::common(label, &path.levels[at..]) != Some(label.len()) {
                 return None;
             }
@@ -266,7 +265,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
                 self.link(leaf);
                 return leaf;
             };
-            let label = self.nodes[child as usize].label.levels();
+            let label = self.nodes[child].label.levels();
             let common = label::common(label, rest).expect("a child is found by its first level");
             id = if common == label.len() { child } else { self.split(child, common) };
             at += common + 1;
@@ -277,22 +276,22 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     /// Puts a node between `lower` and its parent that takes the first `at` bytes of its label, and returns it.
     fn split(&mut self, lower: Id, at: usize) -> Id {
         self.unlink(lower);
-        let node = &mut self.nodes[lower as usize];
+        let node = &mut self.nodes[lower];
         let parent = node.parent;
         let (front, back) = (&node.label.levels()[..at], &node.label.levels()[at + 1..]);
         let (front, back) = (Label::new(front), Label::new(back));
         node.label = back;
         let upper = self.allocate(Node::new(parent, front));
         self.link(upper);
-        self.nodes[lower as usize].parent = upper;
+        self.nodes[lower].parent = upper;
         self.link(lower);
         upper
     }
 
     /// Frees `id` and what is above it as far as no filter needs it, and joins what no filter parts any longer.
     fn prune(&mut self, mut id: Id) {
-        while id != ROOT && !self.nodes[id as usize].has_routes() {
-            let node = &self.nodes[id as usize];
+        while id != ROOT && !self.nodes[id].has_routes() {
+            let node = &self.nodes[id];
             let parent = node.parent;
             match node.children {
                 0 => {
@@ -304,10 +303,10 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
                     let child = node.children_xor;
                     self.unlink(child);
                     self.unlink(id);
-                    let front = self.nodes[id as usize].label.levels();
-                    let child_node = &self.nodes[child as usize];
+                    let front = self.nodes[id].label.levels();
+                    let child_node = &self.nodes[child];
                     let label = Label::new(&[front, child_node.label.levels()].join(&b'/'));
-                    let child_node = &mut self.nodes[child as usize];
+                    let child_node = &mut self.nodes[child];
                     (child_node.label, child_node.parent) = (label, parent);
                     self.link(child);
                     self.release(id);
@@ -322,12 +321,12 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     fn link(&mut self, id: Id) {
         let (parent, level) = self.place_of(id);
         if level == b"+" {
-            self.nodes[parent as usize].plus = id;
+            self.nodes[parent].plus = id;
         } else {
             let hash = self.edge_hash(parent, level);
             self.edges.insert(hash, id);
         }
-        let parent = &mut self.nodes[parent as usize];
+        let parent = &mut self.nodes[parent];
         parent.children += 1;
         parent.children_xor ^= id;
     }
@@ -336,25 +335,25 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     fn unlink(&mut self, id: Id) {
         let (parent, level) = self.place_of(id);
         if level == b"+" {
-            self.nodes[parent as usize].plus = NONE;
+            self.nodes[parent].plus = NONE;
         } else {
             let hash = self.edge_hash(parent, level);
             self.edges.remove(hash, id);
         }
-        let parent = &mut self.nodes[parent as usize];
+        let parent = &mut self.nodes[parent];
         parent.children -= 1;
         parent.children_xor ^= id;
     }
 
     /// Under which parent and first level a node is found.
     fn place_of(&self, id: Id) -> (Id, &[u8]) {
-        let node = &self.nodes[id as usize];
+        let node = &self.nodes[id];
         (node.parent, level_at(node.label.levels(), 0))
     }
 
     fn child(&self, parent: Id, level: &[u8]) -> Option<Id> {
         if level == b"+" {
-            let plus = self.nodes[parent as usize].plus;
+            let plus = self.nodes[parent].plus;
             (plus != NONE).then_some(plus)
         } else {
             self.literal_child(parent, level)
@@ -364,7 +363,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     #[inline]
     fn literal_child(&self, parent: Id, level: &[u8]) -> Option<Id> {
         self.edges.find(self.edge_hash(parent, level), |id| {
-            let node = &self.nodes[id as usize];
+            let node = &self.nodes[id];
             node.parent == parent && node.label.begins_with(level)
         })
     }
@@ -384,28 +383,24 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     fn allocate(&mut self, node: Node) -> Id {
         if self.free != NONE {
             let id = self.free;
-            let place = &mut self.nodes[id as usize];
+            let place = &mut self.nodes[id];
             self.free = place.parent;
             *place = node;
             return id;
         }
-        let id = Id::try_from(self.nodes.len()).ok().filter(|&id| id != NONE);
-        grow(&mut self.nodes);
-        self.nodes.push(node);
-        id.expect("a partition has fewer than 2^32 nodes, 256 GiB")
+        self.nodes.push(node)
     }
 
     fn release(&mut self, id: Id) {
-        self.nodes[id as usize] = Node::new(self.free, Label::new(b""));
+        self.nodes[id] = Node::new(self.free, Label::new(b""));
         self.free = id;
     }
 }
 
-/// Makes room for one more by a half: doubling would leave half of a large arena empty.
-fn grow<T>(arena: &mut Vec<T>) {
-    if arena.len() == arena.capacity() {
-        arena.reserve_exact(arena.len() / 2 + 4);
-    }
+fn root_alone() -> Arena<Node> {
+    let mut nodes = Arena::default();
+    nodes.push(Node::new(NONE, Label::new(b"")));
+    nodes
 }
 
 /// The level that begins at `at`.

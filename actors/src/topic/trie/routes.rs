@@ -5,7 +5,8 @@ use std::hash::Hash;
 
 use rustc_hash::FxBuildHasher;
 
-use super::{Id, NONE, grow};
+use super::arena::Arena;
+use super::{Id, NONE};
 
 /// Up to so many subscribers are found faster by looking at all of them.
 const SEARCHED: usize = 16;
@@ -13,7 +14,7 @@ const SEARCHED: usize = 16;
 /// The lists of all filters of a tree, in one arena.
 #[derive(Debug)]
 pub(super) struct RouteLists<K, V> {
-    lists: Vec<RouteList<K, V>>,
+    lists: Arena<RouteList<K, V>>,
     free: Id,
 }
 
@@ -35,7 +36,7 @@ struct Many<K, V> {
 
 impl<K, V> Default for RouteLists<K, V> {
     fn default() -> Self {
-        Self { lists: Vec::new(), free: NONE }
+        Self { lists: Arena::default(), free: NONE }
     }
 }
 
@@ -49,7 +50,7 @@ impl<K: Eq + Hash + Clone, V> RouteLists<K, V> {
             }
             _ => 0,
         });
-        self.lists.capacity() * size_of::<RouteList<K, V>>() + many.sum::<usize>()
+        self.lists.bytes_used() + many.sum::<usize>()
     }
 
     #[inline]
@@ -57,7 +58,7 @@ impl<K: Eq + Hash + Clone, V> RouteLists<K, V> {
         if list == NONE {
             return;
         }
-        match &self.lists[list as usize] {
+        match &self.lists[list] {
             RouteList::One(key, value) => visit(key, value),
             RouteList::Many(many) => many.routes.iter().for_each(|(key, value)| visit(key, value)),
             RouteList::Free(_) => unreachable!("no node names a list that is not used"),
@@ -65,7 +66,7 @@ impl<K: Eq + Hash + Clone, V> RouteLists<K, V> {
     }
 
     pub(super) fn iter(&self, list: Id) -> impl Iterator<Item = (&K, &V)> {
-        let (one, many) = match &self.lists[list as usize] {
+        let (one, many) = match &self.lists[list] {
             RouteList::One(key, value) => (Some((key, value)), &[][..]),
             RouteList::Many(many) => (None, &many.routes[..]),
             RouteList::Free(_) => unreachable!("no node names a list that is not used"),
@@ -77,7 +78,7 @@ impl<K: Eq + Hash + Clone, V> RouteLists<K, V> {
         if list == NONE {
             return None;
         }
-        match &self.lists[list as usize] {
+        match &self.lists[list] {
             RouteList::One(held, value) => (held == key).then_some(value),
             RouteList::Many(many) => many.place_of(key).map(|at| &many.routes[at].1),
             RouteList::Free(_) => unreachable!("no node names a list that is not used"),
@@ -88,7 +89,7 @@ impl<K: Eq + Hash + Clone, V> RouteLists<K, V> {
         if list == NONE {
             return None;
         }
-        match &mut self.lists[list as usize] {
+        match &mut self.lists[list] {
             RouteList::One(held, value) => (held == key).then_some(value),
             RouteList::Many(many) => many.place_of(key).map(|at| &mut many.routes[at].1),
             RouteList::Free(_) => unreachable!("no node names a list that is not used"),
@@ -101,7 +102,7 @@ impl<K: Eq + Hash + Clone, V> RouteLists<K, V> {
             *list = self.allocate(RouteList::One(key, value));
             return None;
         }
-        let place = &mut self.lists[*list as usize];
+        let place = &mut self.lists[*list];
         match place {
             RouteList::One(held, before) if *held == key => Some(std::mem::replace(before, value)),
             RouteList::One(..) => {
@@ -122,7 +123,7 @@ impl<K: Eq + Hash + Clone, V> RouteLists<K, V> {
         if *list == NONE {
             return None;
         }
-        let place = &mut self.lists[*list as usize];
+        let place = &mut self.lists[*list];
         match place {
             RouteList::One(held, _) if held != key => None,
             RouteList::One(..) => {
@@ -148,17 +149,14 @@ impl<K: Eq + Hash + Clone, V> RouteLists<K, V> {
     fn allocate(&mut self, list: RouteList<K, V>) -> Id {
         if self.free != NONE {
             let id = self.free;
-            let place = &mut self.lists[id as usize];
+            let place = &mut self.lists[id];
             let RouteList::Free(next) = std::mem::replace(place, list) else {
                 unreachable!("the list of what is free holds nothing else");
             };
             self.free = next;
             return id;
         }
-        let id = Id::try_from(self.lists.len()).ok().filter(|&id| id != NONE);
-        grow(&mut self.lists);
-        self.lists.push(list);
-        id.expect("a partition has fewer than 2^32 filters")
+        self.lists.push(list)
     }
 }
 
@@ -178,7 +176,9 @@ impl<K: Eq + Hash + Clone, V> Many<K, V> {
         if let Some(index) = &mut self.index {
             index.insert(key.clone(), at);
         }
-        grow(&mut self.routes);
+        if self.routes.len() == self.routes.capacity() {
+            self.routes.reserve_exact(self.routes.len() / 2 + 2);
+        }
         self.routes.push((key, value));
         if self.index.is_none() && self.routes.len() > SEARCHED {
             self.index = Some((0..).zip(&self.routes).map(|(at, (key, _))| (key.clone(), at)).collect());

@@ -48,17 +48,16 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
         let mut at = self.free;
         while at != NONE {
             free += 1;
-            at = self.nodes[at as usize].parent;
+            at = self.nodes[at].parent;
         }
-        let used: Vec<Id> = (1..self.nodes.len() as Id)
-            .filter(|&id| !self.nodes[id as usize].label_is_free(self, id))
-            .collect();
+        let used: Vec<Id> =
+            (1..self.nodes.len() as Id).filter(|&id| !self.nodes[id].label_is_free(self, id)).collect();
         assert_eq!(used.len() + free + 1, self.nodes.len(), "every node is used or free");
         let mut literal = 0;
         for id in [ROOT].into_iter().chain(used.iter().copied()) {
-            let node = &self.nodes[id as usize];
+            let node = &self.nodes[id];
             let children: Vec<Id> =
-                used.iter().copied().filter(|&child| self.nodes[child as usize].parent == id).collect();
+                used.iter().copied().filter(|&child| self.nodes[child].parent == id).collect();
             assert_eq!(children.len(), node.children as usize);
             assert_eq!(children.iter().fold(0, |xor, child| xor ^ child), node.children_xor);
             for &child in &children {
@@ -80,7 +79,7 @@ impl Node {
             if at == id {
                 return true;
             }
-            at = trie.nodes[at as usize].parent;
+            at = trie.nodes[at].parent;
         }
         false
     }
