@@ -130,7 +130,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
         self.len == 0
     }
 
-    /// Bytes of memory that the tree holds, but for what `K` and `V` own elsewhere.
+    /// Bytes of memory that the tree holds, but for what `K` and `V` own elsewhere. Looks at every node to tell.
     pub fn bytes_used(&self) -> usize {
         let labels: usize = self.nodes.iter().map(|node| node.label.heap_bytes()).sum();
         self.nodes.bytes_used() + labels + self.edges.bytes_used() + self.routes.bytes_used()
