@@ -96,7 +96,7 @@ impl Rocks {
     pub fn open(folder: &Path, options: &Options) -> Result<Self, OpenError> {
         let path = || folder.display().to_string();
         let failed = |error: io::Error| OpenError::Failed { path: path(), reason: error.to_string() };
-        fs::create_dir_all(folder).map_err(failed)?;
+        make_folder(folder).map_err(failed)?;
         let keep_log = match wal::inspect(folder).map_err(failed)? {
             wal::Verdict::Whole => true,
             wal::Verdict::Torn(wal::Place { file, offset }) => {
@@ -226,6 +226,20 @@ impl Engine for Rocks {
         let found = rustix::fs::statvfs(self.path()).map_err(|error| Error::Failed(error.to_string()))?;
         Ok(Space { total: found.f_blocks * found.f_frsize, free: found.f_bavail * found.f_frsize })
     }
+}
+
+/// Makes the folder and those above it, so that a loss of power does not take them back.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = match folder.parent() {
+        Some(above) if above != Path::new("") => above,
+        _ => Path::new("."),
+    };
+    make_folder(above)?;
+    fs::create_dir(folder)?;
+    fs::File::open(above)?.sync_all()
 }
 
 fn settings(options: &Options, keep_log: bool) -> Result<rocksdb::Options, rocksdb::Error> {

