@@ -27,7 +27,7 @@ build:
 
 # Everything that judges a change: the checks, the tests beside the code, and whole processes under foreign clients.
 test:
-	@deploy/setup/packages build test
+	@deploy/setup/packages build check test
 	deploy/checks/verify
 	$(environment)
 	lines=$$(deploy/setup/clients) && eval "$$lines"
@@ -36,11 +36,12 @@ test:
 	cargo test --workspace --locked $(ARGS)
 
 check:
-	@deploy/setup/packages build
+	@deploy/setup/packages build check
 	deploy/checks/verify
 
 fix:
-	@deploy/checks/fix
+	@deploy/setup/packages check
+	deploy/checks/fix
 
 bench:
 	@deploy/setup/packages build

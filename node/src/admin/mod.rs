@@ -28,11 +28,11 @@ pub struct State {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing was started.
-    #[error("the api cannot listen on {addr}: {source}")]
+    #[error("the api cannot listen on {addr}")]
     Listen { addr: SocketAddr, source: io::Error },
     /// The address is free again.
-    #[error("the api could not be started: {0}")]
-    Start(io::Error),
+    #[error("the api could not be started")]
+    Start(#[source] io::Error),
 }
 
 /// The running API. Dropping it leaves it running; `stop` ends it.

@@ -88,7 +88,12 @@ fn from_table(
     let Reader { settings, mut problems, .. } = reader;
     check::check(&config, &settings, &mut problems);
 
-    if problems.is_empty() { Ok(Loaded { config, settings }) } else { Err(Error { problems }) }
+    if problems.is_empty() {
+        return Ok(Loaded { config, settings });
+    }
+    // A reader walks through the file once.
+    problems.sort_by_key(|problem| problem.line().unwrap_or(usize::MAX));
+    Err(Error { problems })
 }
 
 struct Reader {

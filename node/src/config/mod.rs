@@ -42,6 +42,14 @@ impl Problem {
     fn general(message: String) -> Self {
         Self { origin: None, message }
     }
+
+    /// Where in the file, if it stands in one.
+    fn line(&self) -> Option<usize> {
+        match self.origin {
+            Some(Origin::File { line, .. }) => Some(line),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Problem {

@@ -10,10 +10,10 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing was asked.
-    #[error("no answer from {addr}: {source}; is the node running, and is --api its address?")]
+    #[error("no answer from {addr}; is the node running, and is --api its address?")]
     Connect { addr: SocketAddr, source: io::Error },
     /// The connection broke off before the answer was whole.
-    #[error("the answer of {addr} broke off: {source}")]
+    #[error("the answer of {addr} broke off")]
     Read { addr: SocketAddr, source: io::Error },
     #[error("{addr} does not speak HTTP as our API does")]
     Foreign { addr: SocketAddr },

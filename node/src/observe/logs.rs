@@ -30,7 +30,10 @@ pub fn start(options: &LogOptions) -> Result<(), Error> {
         }
         _ => options.level.clone(),
     };
-    let filter = EnvFilter::builder().parse(&level).map_err(|_| Error::Directives { text: level })?;
+    // The server under the API announces each of its starts; what matters of it is said by `admin`.
+    let filter = EnvFilter::builder()
+        .parse(format!("actix_server=warn,{level}"))
+        .map_err(|_| Error::Directives { text: level })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match options.format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),

@@ -128,7 +128,7 @@ fn a_variable_with_one_underscore_too_few_is_not_passed_over() {
 
 #[test]
 fn all_problems_come_at_once() {
-    let text = "[fleet]\nslots = 0\npartition = 1\n[log]\nlevel = \"lod=\"\n[mqtt]\nlisteners = [\"0.0.0.0:1883\"]\n";
+    let text = "[fleet]\nslot = 0\npartitions = 0\n[log]\nlevel = \"lod=\"\n[mqtt]\nlisteners = [\"0.0.0.0:1883\"]\n";
     let problems = load_text(text, &[], &Flags::default()).unwrap_err();
     let places: Vec<_> = problems.iter().map(|problem| &problem[..13]).collect();
     assert_eq!(places, ["convoy.toml:2", "convoy.toml:3", "convoy.toml:5", "convoy.toml:7"], "{problems:?}");
