@@ -3,6 +3,8 @@
 //! Each figure is the best of many rounds, for a busy machine only ever adds. Ratios compare with copying the same
 //! bytes into a buffer that is already there, and with `mqtt-protocol-core` where it does the same work.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -52,6 +54,12 @@ fn main() {
     report("publish: cut and decode", ours);
     report("publish, 4 properties: cut and decode", measure(|| read(black_box(&rich_bytes))));
     report("puback: cut and decode", measure(|| read(black_box(&puback_bytes))));
+    report("publish: well-formed UTF-8 of its topic alone", {
+        let topic = TOPIC.as_bytes();
+        measure(|| {
+            let _ = black_box(std::str::from_utf8(black_box(topic)));
+        })
+    });
 
     report(
         "publish: encode",
@@ -110,7 +118,9 @@ fn main() {
 
     let body: std::sync::Arc<[u8]> = plain_bytes[2..].into();
     let theirs = measure(|| {
-        black_box(v5_0::Publish::parse(plain_bytes[0] & 0x0f, black_box(body.clone())).expect("it is valid"));
+        black_box(
+            &v5_0::Publish::parse(plain_bytes[0] & 0x0f, black_box(body.clone())).expect("it is valid"),
+        );
     });
     report("publish: decode by mqtt-protocol-core", theirs);
     println!("mqtt-protocol-core / convoy-wire, decoding a publish: {:.1}", theirs / ours);
@@ -126,7 +136,8 @@ fn read(buffer: &[u8]) {
     let Ok(Cut::Whole { first, body, .. }) = cut(buffer, Limits::all(1 << 20)) else {
         panic!("the packet is whole");
     };
-    black_box(decode(V5, first, body).expect("it is valid"));
+    // Looked at where it is, as a match on it does: moving it would copy 272 bytes.
+    assert!(black_box(&decode(V5, first, body)).is_ok());
 }
 
 /// Nanoseconds a call, in the best round.

@@ -162,7 +162,7 @@ pub fn cut(buffer: &[u8], limits: Limits) -> Result<Cut<'_>, Error> {
     if length > limit {
         return Err(Error::new(
             ReasonCode::PacketTooLarge,
-            "[MQTT-3.1.2-24] a packet is not larger than the Maximum Packet Size",
+            "[MQTT-3.1.2-24, MQTT-3.2.2-15] a packet is not larger than the Maximum Packet Size",
         ));
     }
     match buffer.get(header..length) {

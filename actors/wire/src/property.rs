@@ -610,6 +610,17 @@ pub(crate) fn put_delivery(
 mod tests {
     use super::*;
 
+    macro_rules! assert_both_ways {
+        ($name:ident { $($fields:tt)* } => $block:expr) => {
+            let properties = $name { $($fields)* };
+            assert_eq!($name::decode(&$block[..]), Ok(properties));
+            let mut block = Vec::new();
+            properties.put_block(&mut block).unwrap();
+            assert_eq!(block, $block);
+            assert_eq!(properties.size(), block.len());
+        };
+    }
+
     #[track_caller]
     fn assert_publish_refused(block: &[u8], reason: ReasonCode, rule: &str) {
         let error = PublishProperties::decode(block).unwrap_err();
@@ -658,6 +669,99 @@ mod tests {
         for block in [&[0x02, 0, 0, 0][..], &[0x03, 0, 5, b'a'], &[0x26, 0, 0], &[0x0b, 0x80]] {
             assert_publish_refused(block, ReasonCode::MalformedPacket, "[4.13.1]");
         }
+    }
+
+    /// Reading and writing could share a wrong identifier; these bytes were put together by hand from Table 2-4.
+    #[test]
+    fn identifiers_are_those_of_the_specification() {
+        let mut connect = Vec::new();
+        connect.extend_from_slice(b"\x11\0\0\0\x01\x21\0\x02\x27\0\0\0\x03\x22\0\x04\x19\x01\x17\x00");
+        connect.extend_from_slice(b"\x15\0\x01m\x16\0\x01d\x26\0\x01k\0\x01v");
+        let pairs = [("k", "v")];
+        let user_properties = List::new(&pairs);
+        assert_both_ways!(ConnectProperties {
+            session_expiry_interval: Some(1),
+            receive_maximum: NonZeroU16::new(2),
+            maximum_packet_size: NonZeroU32::new(3),
+            topic_alias_maximum: Some(4),
+            request_response_information: Some(true),
+            request_problem_information: Some(false),
+            authentication_method: Some("m"),
+            authentication_data: Some(b"d"),
+            user_properties,
+        } => connect);
+
+        let mut connack = Vec::new();
+        connack.extend_from_slice(
+            b"\x11\0\0\0\x01\x21\0\x02\x24\x01\x25\x00\x27\0\0\0\x03\x12\0\x01a\x22\0\x04",
+        );
+        connack.extend_from_slice(b"\x1f\0\x01r\x28\x01\x29\x00\x2a\x01\x13\0\x05\x1a\0\x01i\x1c\0\x01s");
+        connack.extend_from_slice(b"\x15\0\x01m\x16\0\x01d\x26\0\x01k\0\x01v");
+        assert_both_ways!(ConnackProperties {
+            session_expiry_interval: Some(1),
+            receive_maximum: NonZeroU16::new(2),
+            maximum_qos: Some(MaximumQoS::AtLeastOnce),
+            retain_available: Some(false),
+            maximum_packet_size: NonZeroU32::new(3),
+            assigned_client_identifier: Some("a"),
+            topic_alias_maximum: Some(4),
+            reason_string: Some("r"),
+            wildcard_subscription_available: Some(true),
+            subscription_identifiers_available: Some(false),
+            shared_subscription_available: Some(true),
+            server_keep_alive: Some(5),
+            response_information: Some("i"),
+            server_reference: Some("s"),
+            authentication_method: Some("m"),
+            authentication_data: Some(b"d"),
+            user_properties,
+        } => connack);
+
+        let mut will = Vec::new();
+        will.extend_from_slice(b"\x18\0\0\0\x01\x02\0\0\0\x02\x01\x01\x03\0\x01c\x08\0\x01r\x09\0\x01d");
+        assert_both_ways!(WillProperties {
+            will_delay_interval: Some(1),
+            message_expiry_interval: Some(2),
+            payload_format: Some(PayloadFormat::Utf8),
+            content_type: Some("c"),
+            response_topic: Some(TopicName::new("r").unwrap()),
+            correlation_data: Some(b"d"),
+            user_properties: List::EMPTY,
+        } => will);
+
+        let ids = [SubscriptionId::new(128).unwrap()];
+        let mut publish = Vec::new();
+        publish.extend_from_slice(
+            b"\x02\0\0\0\x02\x01\x01\x03\0\x01c\x08\0\x01r\x09\0\x01d\x23\0\x07\x26\0\x01k\0\x01v",
+        );
+        publish.extend_from_slice(b"\x0b\x80\x01");
+        assert_both_ways!(PublishProperties {
+            message_expiry_interval: Some(2),
+            payload_format: Some(PayloadFormat::Utf8),
+            content_type: Some("c"),
+            response_topic: Some(TopicName::new("r").unwrap()),
+            correlation_data: Some(b"d"),
+            topic_alias: TopicAlias::new(7),
+            user_properties,
+            subscription_ids: List::new(&ids),
+        } => publish);
+
+        assert_both_ways!(DisconnectProperties {
+            session_expiry_interval: Some(1),
+            reason_string: Some("r"),
+            server_reference: Some("s"),
+            user_properties: List::EMPTY,
+        } => b"\x11\0\0\0\x01\x1f\0\x01r\x1c\0\x01s");
+        assert_both_ways!(AuthProperties {
+            authentication_method: Some("m"),
+            authentication_data: Some(b"d"),
+            reason_string: Some("r"),
+            user_properties: List::EMPTY,
+        } => b"\x15\0\x01m\x16\0\x01d\x1f\0\x01r");
+        assert_both_ways!(SubscribeProperties {
+            subscription_id: SubscriptionId::new(300),
+            user_properties,
+        } => b"\x0b\xac\x02\x26\0\x01k\0\x01v");
     }
 
     #[test]

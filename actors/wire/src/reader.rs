@@ -83,6 +83,15 @@ impl<'a> Reader<'a> {
         PacketId::new(self.u16()?).ok_or(Error::protocol("[MQTT-2.2.1-3] a Packet Identifier is not zero"))
     }
 
+    /// The Packet Identifier that is all there is; `None` if there is more or less, or if it is not a good one.
+    #[inline]
+    pub(crate) fn sole_packet_id(self) -> Option<PacketId> {
+        let &[high, low] = self.rest else {
+            return None;
+        };
+        PacketId::new(u16::from_be_bytes([high, low]))
+    }
+
     /// A length as a Variable Byte Integer, then as many bytes.
     #[inline]
     pub(crate) fn block(&mut self) -> Result<&'a [u8], Error> {

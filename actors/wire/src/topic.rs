@@ -166,7 +166,7 @@ impl<'a> TopicFilter<'a> {
         self.0.starts_with(SHARE_PREFIX)
     }
 
-    /// See [`matches`].
+    /// See [`matches()`].
     #[inline]
     pub fn matches(self, name: TopicName<'_>) -> bool {
         matches(self, name)

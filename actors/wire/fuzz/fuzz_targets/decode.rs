@@ -16,7 +16,7 @@ fuzz_target!(|stream: &[u8]| {
         }
         rest = &rest[length..];
     }
-    if let Ok(text) = str::from_utf8(stream) {
+    if let Ok(text) = std::str::from_utf8(stream) {
         if let (Ok(filter), Ok(name)) = (TopicFilter::new(text), TopicName::new("a/b/c")) {
             filter.matches(name);
         }

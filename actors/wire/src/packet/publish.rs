@@ -122,7 +122,8 @@ pub struct Delivery<'a> {
     pub payload: &'a [u8],
 }
 
-/// Where the fields that are patched stand in the buffer that a [`Delivery`] was appended to.
+/// Where the fields that are patched stand in the buffer that a [`Delivery`] was appended to. A buffer too short to
+/// hold them is a mistake of the caller, and panics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placed {
     /// The first byte of the packet.
