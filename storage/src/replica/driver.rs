@@ -162,6 +162,12 @@ impl Driver {
         self.visit(slot, |group, options| group.transfer(to, options));
     }
 
+    /// The copy of the state that was wanted for node `to` is in force there, or it failed: entries follow it, or it
+    /// is wanted again. Until this is called, or leadership changes, that follower gets nothing.
+    pub fn snapshot_ended(&mut self, slot: SlotId, to: NodeId, arrived: bool) {
+        self.visit(slot, |group, _| group.snapshot_ended(to, arrived));
+    }
+
     /// The link to `node` broke: what was on its way there is lost, and each group that leads sends it again.
     pub fn unreachable(&mut self, node: NodeId) {
         for group in self.groups.iter_mut().flatten() {
@@ -215,7 +221,7 @@ impl Driver {
             Err(engine::Error::Full { path }) => Err(RoundError::Full { path }),
             Err(error) => {
                 // Nothing that was promised may be kept: the groups take no further part.
-                self.groups.iter_mut().flatten().for_each(Group::fail);
+                self.groups.iter_mut().flatten().for_each(|group| group.fail(None));
                 self.visiting.clear();
                 return Err(RoundError::Failed(error.to_string()));
             }

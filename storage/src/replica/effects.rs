@@ -76,10 +76,10 @@ pub struct Readable {
     pub index: Index,
 }
 
-/// Node `to` is so far behind that the entries it needs are truncated. The caller copies the applied state of the
-/// slot there, with the base that [`Driver::base`](super::Driver::base) tells, and the receiver opens it with
-/// [`Driver::put_base`](super::Driver::put_base). Carrying the state is the caller's: this module never does. It is
-/// wanted again with every heartbeat until the follower has caught up.
+/// Node `to` is so far behind that the entries it needs are truncated. The caller carries a copy of the slot's applied
+/// state there, with the [`Base`](super::Base) that [`Driver::base`](super::Driver::base) tells for the same moment;
+/// the receiver uses [`Driver::put_base`](super::Driver::put_base) and opens the slot; then the leader is told by
+/// [`Driver::snapshot_ended`](super::Driver::snapshot_ended). This module never moves state by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotWanted {
     pub slot: SlotId,

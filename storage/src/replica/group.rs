@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use convoy_ids::{Index, NodeId, Term};
 use raft::eraftpb::{HardState, Message, MessageType};
-use raft::{Config, RawNode, ReadOnlyOption, StateRole};
+use raft::{Config, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 use slog::Logger;
 
 use super::chance::Chance;
@@ -45,6 +45,8 @@ pub(super) struct Group {
     /// The only replica: it needs no tick and no follower waits for it.
     alone: bool,
     failed: bool,
+    /// Why, until it is reported.
+    failure: Option<Error>,
 
     /// In the list of groups to visit, of the driver.
     pub(super) listed: bool,
@@ -96,7 +98,9 @@ impl Group {
             read_only_option: ReadOnlyOption::Safe,
             // Followers learn what is committed from the next entries or heartbeat: half the messages.
             skip_bcast_commit: true,
-            batch_append: true,
+            // raft 0.7.0 would add entries to any append not yet sent: one of another index, even of another term.
+            // Entries are gathered here instead: those of a round go out together.
+            batch_append: false,
             ..Config::default()
         };
         // The settings and the rows were checked, so this is not met by an operator.
@@ -119,6 +123,7 @@ impl Group {
             reported: Role::Follower { term: Term(term), leader: None },
             alone: false,
             failed: false,
+            failure: None,
             listed: false,
             unsynced: None,
             collected: false,
@@ -142,11 +147,9 @@ impl Group {
     }
 
     pub(super) fn applied_base(&self) -> Option<Base> {
-        let (log, index) = (self.log(), self.raft.raft.raft_log.applied());
-        if index == 0 || log.group_index() > index {
-            return None;
-        }
-        let term = Term(log.term_at(index)?);
+        let log = self.log();
+        let (index, term) = log.copied()?;
+        let term = Term(term);
         Some(Base { index: Index(index), term, group: members::encode_group(log.group()) })
     }
 
@@ -169,7 +172,7 @@ impl Group {
     /// Whether a round has anything to do for this group now.
     pub(super) fn has_news(&self) -> bool {
         if self.failed {
-            return false;
+            return self.failure.is_some();
         }
         let raft = &self.raft.raft;
         self.has_rows()
@@ -269,10 +272,17 @@ impl Group {
         }
     }
 
-    fn note_failure(&mut self) -> Option<Error> {
-        let failure = self.log().take_failure()?;
+    fn note_failure(&mut self) {
+        if let Some(failure) = self.log().take_failure() {
+            self.fail(Some(failure));
+        }
+    }
+
+    /// From now on this replica is silent.
+    pub(super) fn fail(&mut self, failure: Option<Error>) {
         self.failed = true;
-        Some(failure)
+        self.failure = failure;
+        self.raft.raft.msgs.clear();
     }
 
     pub(super) fn propose(
@@ -364,6 +374,11 @@ impl Group {
             self.raft.transfer_leader(to.get());
             self.after(options);
         }
+    }
+
+    pub(super) fn snapshot_ended(&mut self, to: NodeId, arrived: bool) {
+        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.raft.report_snapshot(to.get(), status);
     }
 
     pub(super) fn unreachable(&mut self, node: NodeId) {
@@ -542,6 +557,11 @@ impl Group {
     fn send(&mut self, messages: &[Message], effects: &mut Effects) {
         let log = self.raft.store();
         for message in messages {
+            if message.get_msg_type() == MessageType::MsgSnapshot {
+                let to = NodeId::new(message.to);
+                effects.snapshots.extend(to.map(|to| SnapshotWanted { slot: log.slot(), to }));
+                continue;
+            }
             let bytes = transport::encode(message, |index, term| log.payload_for(index, term));
             if let (Some(bytes), Some(to)) = (bytes, NodeId::new(message.to)) {
                 effects.messages.push(Outgoing { slot: log.slot(), to, bytes });
@@ -553,19 +573,19 @@ impl Group {
     /// What needs no write: commits, reads, roles, followers left behind.
     pub(super) fn report(&mut self, effects: &mut Effects, options: &Options) {
         let slot = self.log().slot();
-        if let Some(error) = self.deliver(effects, options).err().or_else(|| self.note_failure()) {
-            self.failed = true;
+        if !self.failed
+            && let Err(error) = self.deliver(effects, options)
+        {
+            self.fail(Some(error));
+        }
+        self.note_failure();
+        if let Some(error) = self.failure.take() {
             effects.failures.push(Failure { slot, error });
         }
         for read in mem::take(&mut self.raft.raft.read_states) {
             if let Ok(number) = read.request_ctx.as_slice().try_into() {
                 let read_id = ReadId(u64::from_be_bytes(number));
                 effects.reads.push(Readable { slot, read: read_id, index: Index(read.index) });
-            }
-        }
-        for to in self.log().take_behind() {
-            if let Some(to) = NodeId::new(to) {
-                effects.snapshots.push(SnapshotWanted { slot, to });
             }
         }
         let role = self.role();
@@ -662,6 +682,7 @@ impl Group {
         if index <= self.raft.raft.raft_log.applied() {
             return;
         }
+        self.raft.mut_store().set_applied(index);
         self.raft.advance_apply_to(index);
         self.after(options);
         if self.raft.raft.state != StateRole::Leader {
@@ -670,9 +691,5 @@ impl Group {
         let (bytes, entries) =
             if self.alone { (0, 0) } else { (options.kept_log_bytes, options.kept_log_entries) };
         self.truncate_through = self.log().truncatable(index, bytes, entries).or(self.truncate_through);
-    }
-
-    pub(super) fn fail(&mut self) {
-        self.failed = true;
     }
 }

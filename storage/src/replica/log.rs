@@ -48,6 +48,7 @@ pub(super) struct Log {
     /// The last entry that was truncated, and its term.
     base: (u64, u64),
     last: u64,
+    applied: u64,
     runs: Vec<Run>,
     changes: BTreeSet<u64>,
     segments: VecDeque<Segment>,
@@ -55,8 +56,6 @@ pub(super) struct Log {
     /// Payloads read for messages under way.
     fetched: RefCell<BTreeMap<u64, Bytes>>,
     failure: Cell<Option<Error>>,
-    /// Followers whose entries are truncated.
-    behind: RefCell<Vec<u64>>,
 }
 
 /// What [`Log::open`] found beside the log.
@@ -97,13 +96,13 @@ impl Log {
             group_index,
             base,
             last: base.0,
+            applied,
             runs: Vec::new(),
             changes: BTreeSet::new(),
             segments: VecDeque::new(),
             tail: Tail::behind(base.0),
             fetched: RefCell::default(),
             failure: Cell::new(None),
-            behind: RefCell::default(),
         };
         log.read_all(options.cached_log_bytes)?;
         if applied < base.0 {
@@ -218,10 +217,6 @@ impl Log {
         self.failure.take()
     }
 
-    pub(super) fn take_behind(&self) -> Vec<u64> {
-        self.behind.take()
-    }
-
     pub(super) fn forget_fetched(&self) {
         self.fetched.borrow_mut().clear();
     }
@@ -229,6 +224,18 @@ impl Log {
     pub(super) fn set_group(&mut self, group: ConfState, index: u64) {
         self.group = group;
         self.group_index = index;
+    }
+
+    pub(super) fn set_applied(&mut self, index: u64) {
+        self.applied = index;
+    }
+
+    /// Index and term at which a copy of the state stands. Not while the group of a later entry is in force.
+    pub(super) fn copied(&self) -> Option<(u64, u64)> {
+        if self.applied == 0 || self.group_index > self.applied {
+            return None;
+        }
+        Some((self.applied, self.term_at(self.applied)?))
     }
 
     pub(super) fn put_group(&self, batch: &mut Batch) {
@@ -519,14 +526,18 @@ impl Storage for Log {
         Ok(self.last)
     }
 
-    /// State is carried outside of raft, so there is never one here: see
+    /// A snapshot in name: raft waits for the follower to have it, the state is carried outside of raft. See
     /// [`SnapshotWanted`](super::SnapshotWanted).
-    fn snapshot(&self, _request_index: u64, to: u64) -> raft::Result<Snapshot> {
-        let mut behind = self.behind.borrow_mut();
-        if !behind.contains(&to) {
-            behind.push(to);
-        }
-        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        let Some((index, term)) = self.copied().filter(|(index, _)| *index >= request_index) else {
+            return Err(StorageError::SnapshotTemporarilyUnavailable.into());
+        };
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        metadata.index = index;
+        metadata.term = term;
+        metadata.set_conf_state(self.group.clone());
+        Ok(snapshot)
     }
 }
 

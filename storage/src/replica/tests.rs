@@ -1,3 +1,9 @@
 //! Events in, effects out, on the model engine.
 
 mod alone;
+mod chaos;
+mod disk;
+mod fleet;
+mod hostile;
+mod idle;
+mod station;

@@ -73,7 +73,8 @@ pub(super) fn encode(
     let kind = type_number(message.get_msg_type())?;
     let mut payloads = Vec::with_capacity(message.entries.len());
     let mut length = envelope::HEADER + FIELDS + 8 + message.context.len();
-    for entry in message.get_entries() {
+    for (index, entry) in (message.index + 1..).zip(message.get_entries()) {
+        assert_eq!(entry.index, index, "entries follow each other");
         let bytes = payload(entry.index, entry.term)?;
         length += ENTRY_HEAD + bytes.len();
         payloads.push(bytes);
@@ -314,7 +315,11 @@ mod tests {
         assert_eq!(refused(|m| m.to = 3), "of another sender or for another receiver");
         assert_eq!(refused(|m| m.term = 0), "without a term");
         assert_eq!(refused(|m| m.commit = u64::MAX), "a number out of range");
-        assert_eq!(refused(|m| m.index = NUMBER_LIMIT), "a number out of range");
+        let far = |m: &mut Message| {
+            m.index = NUMBER_LIMIT + 1;
+            m.set_entries(Vec::new().into());
+        };
+        assert_eq!(refused(far), "a number out of range");
         assert_eq!(refused(|m| m.term = 3), "terms out of order");
         assert_eq!(refused(|m| m.log_term = 0), "a term without an entry");
         assert_eq!(refused(|m| m.set_msg_type(MessageType::MsgHeartbeat)), "entries where none belong");

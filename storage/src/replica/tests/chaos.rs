@@ -1,0 +1,209 @@
+//! Seeded schedules: nodes lose power at any point, syncs take their time, messages are lost, doubled and late. What
+//! was committed anywhere is committed everywhere, and a seed repeats its run.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use convoy_ids::Term;
+
+use super::fleet::Fleet;
+use super::station::{SLOT, Station, node};
+use crate::replica::chance::Chance;
+use crate::replica::*;
+
+/// What a run shows, step by step: two runs of one seed agree on it.
+#[derive(Debug, Default, PartialEq)]
+struct Trace {
+    digest: u32,
+    committed: usize,
+    crashes: usize,
+    terms: usize,
+}
+
+struct Run {
+    fleet: Fleet,
+    chance: Chance,
+    under_way: Vec<(u64, Outgoing)>,
+    down: BTreeMap<u64, Station>,
+    /// What came out at each index, on whichever node first.
+    agreed: Vec<(Term, Bytes)>,
+    leaders: BTreeMap<Term, u64>,
+    proposed: u64,
+    trace: Trace,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let options = Options {
+            seed,
+            cached_log_bytes: 40,
+            message_bytes_limit: 60,
+            kept_log_entries: 1 << 20,
+            segment_entries: 16,
+            ..Options::default()
+        };
+        Self {
+            fleet: Fleet::new(3, &options),
+            chance: Chance::new(seed),
+            under_way: Vec::new(),
+            down: BTreeMap::new(),
+            agreed: Vec::new(),
+            leaders: BTreeMap::new(),
+            proposed: 0,
+            trace: Trace::default(),
+        }
+    }
+
+    fn step(&mut self) {
+        let number = 1 + self.chance.below(3);
+        match self.chance.below(1000) {
+            0..=1 => self.crash(number),
+            2..=11 => self.restart(number),
+            12..=13 => self.fleet.isolate(number),
+            14..=25 => self.fleet.cut.clear(),
+            26..=35 => self.fill_disk(number),
+            36..=85 => self.each(number, |station| station.driver.tick()),
+            86..=185 => self.propose(number),
+            186..=385 => self.each(number, |station| {
+                let _ = station.turn();
+            }),
+            386..=525 => self.each(number, Station::finish_sync),
+            _ => self.deliver(),
+        }
+        self.check();
+    }
+
+    fn each(&mut self, number: u64, call: impl FnOnce(&mut Station)) {
+        if let Some(station) = &mut self.fleet.stations[number as usize - 1] {
+            call(station);
+        }
+    }
+
+    fn crash(&mut self, number: u64) {
+        if self.fleet.stations[number as usize - 1].is_some() {
+            let station = self.fleet.take_down(number);
+            self.down.insert(number, station);
+            self.trace.crashes += 1;
+        }
+    }
+
+    fn restart(&mut self, number: u64) {
+        if let Some(down) = self.down.remove(&number) {
+            let keep = self.chance.below(down.engine.unsynced() as u64 + 1) as usize;
+            down.engine.set_full(false);
+            self.fleet.restart(&down, keep);
+        }
+    }
+
+    fn fill_disk(&mut self, number: u64) {
+        let full = self.chance.below(4) == 0;
+        self.each(number, |station| station.engine.set_full(full));
+    }
+
+    fn propose(&mut self, number: u64) {
+        self.proposed += 1;
+        let data = format!("record {}", self.proposed);
+        self.each(number, |station| {
+            let _ = station.propose(&data);
+        });
+    }
+
+    fn deliver(&mut self) {
+        if self.under_way.is_empty() {
+            return;
+        }
+        let at = self.chance.below(self.under_way.len() as u64) as usize;
+        let fate = self.chance.below(20);
+        let (from, message) =
+            if fate == 0 { self.under_way[at].clone() } else { self.under_way.swap_remove(at) };
+        let to = message.to.get();
+        if fate == 1 || self.fleet.cut.contains(&(from, to)) {
+            return;
+        }
+        self.each(to, |station| match station.driver.step(SLOT, node(from), &message.bytes) {
+            Ok(()) | Err(StepError::Stalled) => {}
+            Err(error) => panic!("an honest peer is refused: {error}"),
+        });
+    }
+
+    fn check(&mut self) {
+        for station in self.fleet.stations.iter_mut().flatten() {
+            assert!(station.failures.is_empty(), "{:?}", station.failures);
+            let from = station.node.get();
+            for message in station.outbox.drain(..) {
+                self.trace.digest = crc32c::crc32c_append(self.trace.digest, &message.bytes);
+                self.under_way.push((from, message));
+            }
+            for change in station.roles.drain(..) {
+                if let Role::Leader { term } = change.role {
+                    assert_eq!(*self.leaders.entry(term).or_insert(from), from, "one leader in {term}");
+                }
+            }
+            let history = station.history();
+            let known = self.agreed.len().min(history.len());
+            if known > 0 {
+                assert_eq!(history[known - 1], self.agreed[known - 1], "index {known} on node {from}");
+            }
+            self.agreed.extend_from_slice(&history[known..]);
+        }
+    }
+
+    fn heal(mut self) -> Trace {
+        self.fleet.cut.clear();
+        for number in 1..=3 {
+            self.restart(number);
+        }
+        self.fleet.up().for_each(|station| station.engine.set_full(false));
+        for (from, message) in std::mem::take(&mut self.under_way) {
+            self.each(message.to.get(), |station| {
+                let _ = station.driver.step(SLOT, node(from), &message.bytes);
+            });
+        }
+        self.fleet.settle();
+        // A leader of before the healing may have to step down first.
+        self.fleet.tick(60);
+        self.fleet.propose("the last");
+        self.fleet.tick(20);
+        let committed = self.agreed.clone();
+        for number in 1..=3 {
+            let station = self.fleet.at(number);
+            assert_eq!(station.history()[..committed.len()], committed, "node {number}");
+            assert_eq!(station.records().last(), Some(&"the last"), "node {number}");
+            assert_eq!(station.saved(), station.history(), "node {number}");
+        }
+        let mut seen: Vec<_> = self.fleet.records(1);
+        let records = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), records, "no record is doubled");
+        self.trace.committed = records;
+        self.trace.terms = self.leaders.len();
+        self.trace
+    }
+}
+
+fn run(seed: u64, steps: usize) -> Trace {
+    let mut run = Run::new(seed);
+    for _ in 0..steps {
+        run.step();
+    }
+    run.heal()
+}
+
+#[test]
+fn whatever_happens_the_replicas_agree() {
+    let (mut committed, mut crashes, mut terms) = (0, 0, 0);
+    for seed in 0..120 {
+        let trace = run(seed, 5000);
+        committed += trace.committed;
+        crashes += trace.crashes;
+        terms += trace.terms;
+    }
+    assert!(committed > 4000 && crashes > 500 && terms > 150, "{committed} {crashes} {terms}");
+}
+
+#[test]
+fn a_seed_repeats_its_run() {
+    assert_eq!(run(77, 3000), run(77, 3000));
+    assert_ne!(run(77, 3000), run(78, 3000));
+}
