@@ -1,4 +1,5 @@
-//! Control Packets [3]: one file each. Here is what they share: finding the right one, and the frame around it.
+//! Control Packets (chapter 3 of the specification): one file each. Here is what they share: finding the right one, and
+//! the frame around it.
 
 mod ack;
 mod auth;
