@@ -23,16 +23,23 @@ impl SmallDisk {
         self.mounted.path()
     }
 
-    /// Takes all the room that is left. Returns how much that was.
-    pub fn fill(&self) -> io::Result<u64> {
+    /// Takes the room that is left but for `leaving` bytes. Returns how much it took.
+    pub fn fill(&self, leaving: u64) -> io::Result<u64> {
+        self.take_all()?;
+        let ballast = File::options().write(true).open(self.ballast())?;
+        let taken = ballast.metadata()?.len().saturating_sub(leaving);
+        ballast.set_len(taken)?;
+        Ok(taken)
+    }
+
+    fn take_all(&self) -> io::Result<()> {
         let mut ballast = File::options().create(true).append(true).open(self.ballast())?;
         let block = vec![0x55_u8; 64 << 10];
-        let mut taken = 0;
         loop {
             match ballast.write(&block) {
-                Ok(0) => return Ok(taken),
-                Ok(written) => taken += written as u64,
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(taken),
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
@@ -60,7 +67,7 @@ mod tests {
             Ok(disk) => disk,
             Err(lacking) => return skipped("filled_disk_takes_nothing_until_it_is_freed", &lacking),
         };
-        disk.fill().expect("a tmpfs");
+        disk.fill(0).expect("a tmpfs");
         let full = fs::write(disk.path().join("more"), vec![0; 64 << 10]).expect_err("no room");
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
         disk.free().expect("a tmpfs");

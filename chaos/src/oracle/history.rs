@@ -165,6 +165,17 @@ impl History {
         Self { began: Instant::now(), inner: Arc::default() }
     }
 
+    /// A history that goes on from `events`, at the moment of the last of them.
+    pub fn resumed(events: &[Event]) -> Self {
+        let connections = events.iter().filter_map(|event| event.what.link()).map(|link| link.connection).max();
+        let since = events.last().map_or(Duration::ZERO, |event| event.at);
+        let now = Instant::now();
+        Self {
+            began: now.checked_sub(since).unwrap_or(now),
+            inner: Arc::new(Mutex::new(Inner { events: events.to_vec(), connections: connections.unwrap_or(0) })),
+        }
+    }
+
     /// Returns the event's index. The clock is read under the lock: index and time never disagree.
     pub fn record(&self, what: What) -> usize {
         let mut inner = self.lock();
@@ -186,6 +197,11 @@ impl History {
 
     pub fn events(&self) -> Vec<Event> {
         self.lock().events.clone()
+    }
+
+    /// Whether an event like this was recorded; the latest are looked at first.
+    pub fn any(&self, like: impl Fn(&What) -> bool) -> bool {
+        self.lock().events.iter().rev().any(|event| like(&event.what))
     }
 
     pub fn len(&self) -> usize {

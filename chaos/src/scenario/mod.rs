@@ -1,5 +1,8 @@
 //! Stories: what Clients do, what strikes, and what has to hold afterwards.
 
+pub mod bounds;
+pub mod damage;
+pub mod disk_full;
 pub mod durability;
 pub mod load;
 pub mod power_cut;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::invariant::{Tally, Violation};
 use crate::sim::seed::Seed;
 
-/// More of the same helps nobody.
-const SHOWN: usize = 25;
+/// Of each invariant; more of the same helps nobody.
+const SHOWN: usize = 4;
 
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -55,11 +55,18 @@ impl fmt::Display for Report {
             writeln!(f, "ready after {} starts: median {middle:.0?}, longest {longest:.0?}", starts.len())?;
         }
         writeln!(f, "{} violations", self.violations.len())?;
-        for violation in self.violations.iter().take(SHOWN) {
-            writeln!(f, "  {violation}")?;
-        }
-        if self.violations.len() > SHOWN {
-            writeln!(f, "  and {} more", self.violations.len() - SHOWN)?;
+        let mut kinds: Vec<&str> = self.violations.iter().map(|violation| violation.invariant).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        for kind in kinds {
+            let of_kind = || self.violations.iter().filter(|violation| violation.invariant == kind);
+            for violation in of_kind().take(SHOWN) {
+                writeln!(f, "  {violation}")?;
+            }
+            let more = of_kind().count().saturating_sub(SHOWN);
+            if more > 0 {
+                writeln!(f, "  {kind}: and {more} more")?;
+            }
         }
         Ok(())
     }
