@@ -10,7 +10,11 @@ mod boot;
 
 use clap::{Args, Parser, Subcommand};
 use config::{Flags, Loaded};
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -100,7 +104,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             sources.load()?;
             println!("the configuration is right");
         }
-        Command::Config(ConfigCommand::Show(sources)) => print!("{}", sources.load()?.settings),
+        Command::Config(ConfigCommand::Show(sources)) => {
+            // Not `print!`, which panics when its reader has seen enough.
+            write!(io::stdout(), "{}", sources.load()?.settings)?;
+        }
         Command::Ctl(ctl) => ctl::run(&ctl)?,
         Command::Pub(options) => return Ok(tester::publish(*options)),
         Command::Sub(options) => return Ok(tester::subscribe(*options)),

@@ -6,7 +6,10 @@ pub use get::get;
 
 use crate::admin::Status;
 use clap::{Args, Subcommand};
-use std::net::SocketAddr;
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+};
 
 #[derive(Debug, Args)]
 pub struct Ctl {
@@ -34,11 +37,13 @@ pub fn run(ctl: &Ctl) -> anyhow::Result<()> {
     match &ctl.question {
         Question::Status(target) => {
             let body = get(target.api, "/status")?;
+            let mut out = io::stdout();
             if target.json {
-                println!("{}", String::from_utf8_lossy(&body));
+                out.write_all(&body)?;
+                writeln!(out)?;
             } else {
                 let status: Status = serde_json::from_slice(&body)?;
-                print!("{status}");
+                write!(out, "{status}")?;
             }
         }
     }

@@ -54,7 +54,12 @@ async fn subscribe(options: &SubOptions, mut client: Client, printer: Printer) -
     let mut was_connected = false;
     loop {
         let connection = &options.connection;
-        let error = match Link::open(&connection.host, connection.port, client).await {
+        let opened = tokio::select! {
+            biased;
+            code = &mut ended => return Ok(code),
+            opened = Link::open(&connection.host, connection.port, client) => opened,
+        };
+        let error = match opened {
             Err((old, error)) => {
                 client = old;
                 error
