@@ -39,10 +39,6 @@ impl Tail {
         self.first + self.entries.len() as u64
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     pub(super) fn get(&self, index: u64) -> Option<&TailEntry> {
         self.entries.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
     }
@@ -99,7 +95,7 @@ mod tests {
     #[test]
     fn entries_are_found_by_index() {
         let tail = three();
-        assert_eq!((tail.first(), tail.next(), tail.bytes()), (10, 13, 6));
+        assert_eq!((tail.first(), tail.next(), tail.bytes), (10, 13, 6));
         assert_eq!(tail.get(11), Some(&entry(b"bb")));
         assert_eq!(tail.get(9), None);
         assert_eq!(tail.get(13), None);
@@ -109,17 +105,17 @@ mod tests {
     fn a_cut_forgets_the_newest_even_those_that_were_evicted() {
         let mut tail = three();
         tail.cut(12);
-        assert_eq!((tail.first(), tail.next(), tail.bytes()), (10, 12, 4));
+        assert_eq!((tail.first(), tail.next(), tail.bytes), (10, 12, 4));
         tail.cut(5);
-        assert_eq!((tail.first(), tail.next(), tail.bytes()), (5, 5, 0));
+        assert_eq!((tail.first(), tail.next(), tail.bytes), (5, 5, 0));
     }
 
     #[test]
     fn eviction_stops_at_the_limit_and_at_what_is_still_needed() {
         let mut tail = three();
         tail.evict(4, 12);
-        assert_eq!((tail.first(), tail.bytes()), (11, 4));
+        assert_eq!((tail.first(), tail.bytes), (11, 4));
         tail.evict(0, 11);
-        assert_eq!((tail.first(), tail.bytes()), (12, 2));
+        assert_eq!((tail.first(), tail.bytes), (12, 2));
     }
 }
