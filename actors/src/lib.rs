@@ -1,1 +1,22 @@
-//! (being written)
+//! MQTT's rules and the actors that keep them: connections, Sessions, topic partitions, Retained partitions, in slots.
+//!
+//! Nothing here opens a socket, starts a task or reads a clock. A [`Shard`] takes events and is asked for their
+//! effects; storage is reached through `convoy_storage`'s traits alone.
+
+mod clock;
+mod connection;
+mod message;
+mod metric;
+mod options;
+mod retained;
+mod session;
+mod shard;
+mod slot;
+mod topic;
+
+pub use clock::{Millis, Now};
+pub use connection::Output;
+pub use metric::ALL as METRICS;
+pub use options::{Limits, Options};
+pub use session::QueueLimits;
+pub use shard::{Error, Identity, Mail, Observation, Shard};

@@ -10,6 +10,7 @@
 mod key;
 mod read;
 mod seek;
+mod serve;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use convoy_ids::SlotId;
 use convoy_storage::engine::{Batch, Engine, Error, Family};
 
 pub use read::{Cursor, Limits, Progress, read};
+pub use serve::{Chunk, Request, requests, serve};
 
 /// Sets the Retained Message of `topic`, gathered from `value`.
 pub fn put(batch: &mut Batch, slot: SlotId, partition: u64, topic: &str, value: &[&[u8]]) {

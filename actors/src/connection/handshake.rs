@@ -1,0 +1,120 @@
+//! CONNECT: what of it is refused before any Session is touched, and what is asked of the Session's slot.
+
+use convoy_wire::{Connect, ProtocolVersion, ReasonCode};
+
+use crate::clock::Millis;
+use crate::message::Message;
+use crate::options::Options;
+use crate::session::{Place, SessionNumber, Will};
+use crate::slot::name_of;
+
+use super::{Connection, Greeting};
+
+/// CONNECT is refused with this Reason Code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal(pub ReasonCode);
+
+/// What is asked of the slot.
+#[derive(Debug)]
+pub struct Accepted {
+    pub name: Vec<u8>,
+    pub clean_start: bool,
+    pub expiry_seconds: u32,
+    pub will: Option<Box<Will>>,
+}
+
+/// Tenant of every Client until admission names others.
+pub const TENANT: &str = "";
+
+/// Takes up what CONNECT says. `assigned` names a Client that gave no Client Identifier.
+pub fn accept(
+    connection: &mut Connection,
+    connect: &Connect<'_>,
+    options: &Options,
+    assigned: impl FnOnce() -> String,
+    now: Millis,
+) -> Result<Accepted, Refusal> {
+    let limits = &options.limits;
+    connection.version = connect.version;
+    let is_5 = connect.version.has_properties();
+    let mut greeting = Greeting::default();
+
+    // [MQTT-3.1.3-6]; 3.1.1 lets a Client without an identifier in only with Clean Session [MQTT-3.1.3-8 of 3.1.1].
+    let client_id = match connect.client_id {
+        "" if connect.version == ProtocolVersion::V31 || (!is_5 && !connect.clean_start) => {
+            return Err(Refusal(ReasonCode::ClientIdentifierNotValid));
+        }
+        "" => {
+            let id = assigned();
+            greeting.assigned_client_id = is_5.then(|| id.clone());
+            id
+        }
+        id => id.to_owned(),
+    };
+    if connect.properties.authentication_method.is_some() {
+        return Err(Refusal(ReasonCode::BadAuthenticationMethod));
+    }
+
+    let wanted_expiry = match (is_5, connect.clean_start) {
+        (true, _) => connect.properties.session_expiry_interval.unwrap_or(0),
+        (false, true) => 0,
+        (false, false) => limits.session_expiry_default,
+    };
+    let expiry_seconds = wanted_expiry.min(limits.session_expiry_maximum);
+    greeting.session_expiry = (is_5 && expiry_seconds != wanted_expiry).then_some(expiry_seconds);
+
+    let mut keep_alive = connect.keep_alive;
+    if limits.keep_alive_maximum > 0 && (keep_alive == 0 || keep_alive > limits.keep_alive_maximum) {
+        if is_5 {
+            keep_alive = limits.keep_alive_maximum;
+            greeting.server_keep_alive = Some(keep_alive);
+        } else if keep_alive == 0 {
+            keep_alive = limits.keep_alive_maximum;
+        }
+    }
+    connection.keep_alive = u64::from(keep_alive) * 1500;
+
+    connection.receive_maximum = match connect.properties.receive_maximum {
+        Some(maximum) => maximum.get().min(limits.inflight_maximum),
+        None => limits.inflight_default,
+    };
+    if let Some(maximum) = connect.properties.maximum_packet_size {
+        connection.packet_bytes_limit = maximum.get();
+    }
+
+    let will = match &connect.will {
+        None => None,
+        Some(will) => {
+            let topic = will.topic;
+            let (partition, slot) = options.partitioning.locate(TENANT, topic.as_str(), options.slots);
+            let mut properties = Vec::new();
+            let publish = will.properties.to_publish();
+            if publish.put_forwardable(&mut properties).is_err() {
+                return Err(Refusal(ReasonCode::PacketTooLarge));
+            }
+            let mut message = Vec::new();
+            Message {
+                topic: topic.as_str(),
+                properties: &properties,
+                payload: will.payload,
+                qos: will.qos,
+                retain: will.retain,
+                published_at: now,
+                expires_at: None,
+                publisher: SessionNumber(0),
+            }
+            .encode_into(&mut message);
+            Some(Box::new(Will {
+                place: Place { slot: slot.0, partition: partition.0 },
+                message,
+                expiry_seconds: publish.message_expiry_interval,
+                delay_seconds: will.properties.will_delay_interval.unwrap_or(0),
+            }))
+        }
+    };
+    connection.greeting = Some(Box::new(greeting));
+    connection.lasting = expiry_seconds > 0;
+    // 3.1 and 3.1.1: Clean Session is Clean Start and an expiry of 0 in one.
+    let clean_start = connect.clean_start;
+    Ok(Accepted { name: name_of(TENANT, &client_id), clean_start, expiry_seconds, will })
+}

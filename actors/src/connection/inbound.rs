@@ -1,0 +1,219 @@
+//! What a Client publishes, from its PUBLISH to our acknowledgement. Acknowledgements leave in the order in which the
+//! messages came [MQTT-4.6.0-2], [MQTT-4.6.0-3], whenever they become safe.
+
+use std::collections::VecDeque;
+
+use convoy_wire::{PacketId, ProtocolVersion, Puback, Pubrec, QoS, ReasonCode, TopicAlias};
+use rustc_hash::FxHashMap;
+
+/// A message that is not acknowledged yet.
+#[derive(Debug)]
+struct Waiting {
+    packet_id: PacketId,
+    qos: QoS,
+    /// Parts that have yet to be safe. May pass below zero for a moment: a part can answer before the one that says
+    /// how many there are.
+    parts: i32,
+    /// Set once the outcome is known before all parts are.
+    refused: Option<ReasonCode>,
+    since: u64,
+}
+
+/// A QoS 2 message between its PUBLISH and its PUBREL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// PUBREC is not sent yet.
+    Accepting,
+    /// PUBREC is sent: the message is safe and must not be routed again [MQTT-4.3.3-10].
+    Accepted,
+}
+
+#[derive(Debug, Default)]
+pub struct Inbound {
+    waiting: VecDeque<Waiting>,
+    /// Token of the first in `waiting`.
+    first: u64,
+    received: FxHashMap<PacketId, Received>,
+    /// How many of `received` are accepted.
+    accepted: usize,
+    aliases: Vec<Option<Box<str>>>,
+}
+
+impl Inbound {
+    /// Takes up the identifiers that the Session knows from earlier connections.
+    pub fn resume(&mut self, unreleased: &[u16]) {
+        let ids = unreleased.iter().filter_map(|&id| PacketId::new(id));
+        self.received.extend(ids.map(|id| (id, Received::Accepted)));
+        self.accepted = self.received.len();
+    }
+
+    /// Messages that wait for their acknowledgement, those between PUBREC and PUBREL included.
+    pub fn unfinished(&self) -> usize {
+        self.waiting.len() + self.accepted
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// When the oldest of them came.
+    pub fn waiting_since(&self) -> Option<u64> {
+        self.waiting.front().map(|oldest| oldest.since)
+    }
+
+    pub fn received(&self, packet_id: PacketId) -> Option<Received> {
+        self.received.get(&packet_id).copied()
+    }
+
+    /// A QoS 1 or 2 message came. Returns the token under which its parts are told.
+    pub fn begin(&mut self, packet_id: PacketId, qos: QoS, parts: i32, now: u64) -> u64 {
+        if qos == QoS::ExactlyOnce {
+            self.received.insert(packet_id, Received::Accepting);
+        }
+        self.waiting.push_back(Waiting { packet_id, qos, parts, refused: None, since: now });
+        self.first + self.waiting.len() as u64 - 1
+    }
+
+    /// One part of a message is safe, and `more` further ones were begun.
+    pub fn part_done(&mut self, token: u64, more: u32) {
+        if let Some(waiting) = self.find(token) {
+            waiting.parts += more as i32 - 1;
+        }
+    }
+
+    /// A message that will not be safe.
+    pub fn refuse(&mut self, token: u64, reason: ReasonCode) {
+        if let Some(waiting) = self.find(token) {
+            waiting.refused.get_or_insert(reason);
+        }
+    }
+
+    fn find(&mut self, token: u64) -> Option<&mut Waiting> {
+        let at = token.checked_sub(self.first)?;
+        self.waiting.get_mut(at as usize)
+    }
+
+    /// Writes the acknowledgements that are due. True if one of them cannot be said in this version: a refusal in 3.x,
+    /// behind which no acknowledgement may pass.
+    pub fn acknowledge(&mut self, version: ProtocolVersion, out: &mut Vec<u8>) -> bool {
+        while let Some(oldest) = self.waiting.front() {
+            let reason = match oldest.refused {
+                Some(_) if !version.has_properties() => return true,
+                Some(reason) => reason,
+                None if oldest.parts == 0 => ReasonCode::Success,
+                None => return false,
+            };
+            let packet_id = oldest.packet_id;
+            let written = match oldest.qos {
+                QoS::ExactlyOnce => {
+                    if reason.is_error() {
+                        self.received.remove(&packet_id);
+                    } else {
+                        self.received.insert(packet_id, Received::Accepted);
+                        self.accepted += 1;
+                    }
+                    Pubrec::new(packet_id, reason).encode(version, out)
+                }
+                _ => Puback::new(packet_id, reason).encode(version, out),
+            };
+            written.expect("an acknowledgement without properties can be written");
+            self.waiting.pop_front();
+            self.first += 1;
+        }
+        false
+    }
+
+    /// PUBREL came. False if nothing was received under this identifier.
+    pub fn release(&mut self, packet_id: PacketId) -> bool {
+        let known = self.received(packet_id) == Some(Received::Accepted);
+        if known {
+            self.received.remove(&packet_id);
+            self.accepted -= 1;
+        }
+        known
+    }
+
+    /// The topic of a Topic Alias, which is set if there is a topic (MQTT 5.0, 3.3.2.3.4).
+    pub fn alias(&mut self, alias: TopicAlias, topic: &str, maximum: u16) -> Result<Option<&str>, ReasonCode> {
+        let at = usize::from(alias.get()) - 1;
+        if alias.get() > maximum {
+            // [MQTT-3.3.2-9]
+            return Err(ReasonCode::TopicAliasInvalid);
+        }
+        if !topic.is_empty() {
+            if self.aliases.len() <= at {
+                self.aliases.resize(at + 1, None);
+            }
+            self.aliases[at] = Some(topic.into());
+            return Ok(None);
+        }
+        match self.aliases.get(at) {
+            Some(Some(topic)) => Ok(Some(topic)),
+            _ => Err(ReasonCode::ProtocolError),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V5: ProtocolVersion = ProtocolVersion::V5;
+
+    fn id(n: u16) -> PacketId {
+        PacketId::new(n).unwrap()
+    }
+
+    fn acknowledged(inbound: &mut Inbound, version: ProtocolVersion) -> Vec<u8> {
+        let mut out = Vec::new();
+        inbound.acknowledge(version, &mut out);
+        out
+    }
+
+    #[test]
+    fn acknowledgements_leave_in_the_order_of_their_messages() {
+        let mut inbound = Inbound::default();
+        let first = inbound.begin(id(1), QoS::AtLeastOnce, 1, 0);
+        let second = inbound.begin(id(2), QoS::AtLeastOnce, 1, 0);
+        inbound.part_done(second, 0);
+        assert!(acknowledged(&mut inbound, V5).is_empty());
+        inbound.part_done(first, 1);
+        assert!(acknowledged(&mut inbound, V5).is_empty());
+        inbound.part_done(first, 0);
+        assert_eq!(acknowledged(&mut inbound, V5), [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
+    }
+
+    #[test]
+    fn a_refusal_is_said_in_5_and_holds_everything_back_in_3() {
+        for (version, said) in [(V5, vec![0x40, 3, 0, 1, 0x97]), (ProtocolVersion::V311, vec![])] {
+            let mut inbound = Inbound::default();
+            let token = inbound.begin(id(1), QoS::AtLeastOnce, 2, 0);
+            inbound.refuse(token, ReasonCode::QuotaExceeded);
+            let mut out = Vec::new();
+            assert_eq!(inbound.acknowledge(version, &mut out), said.is_empty());
+            assert_eq!(out, said);
+        }
+    }
+
+    #[test]
+    fn an_identifier_is_in_use_from_publish_to_release() {
+        let mut inbound = Inbound::default();
+        let token = inbound.begin(id(7), QoS::ExactlyOnce, 1, 0);
+        assert_eq!(inbound.received(id(7)), Some(Received::Accepting));
+        assert!(!inbound.release(id(7)));
+        inbound.part_done(token, 0);
+        assert_eq!(acknowledged(&mut inbound, V5), [0x50, 2, 0, 7]);
+        assert_eq!(inbound.received(id(7)), Some(Received::Accepted));
+        assert!(inbound.release(id(7)) && !inbound.release(id(7)));
+    }
+
+    #[test]
+    fn an_alias_is_known_once_it_was_set() {
+        let mut inbound = Inbound::default();
+        let alias = TopicAlias::new(2).unwrap();
+        assert_eq!(inbound.alias(alias, "", 2), Err(ReasonCode::ProtocolError));
+        assert_eq!(inbound.alias(alias, "a/b", 2), Ok(None));
+        assert_eq!(inbound.alias(alias, "", 2), Ok(Some("a/b")));
+        assert_eq!(inbound.alias(TopicAlias::new(3).unwrap(), "a", 2), Err(ReasonCode::TopicAliasInvalid));
+    }
+}

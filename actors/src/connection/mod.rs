@@ -1,0 +1,160 @@
+//! A connection machine drives one Network Connection: handshake, inbound, outbound, Topic Alias, Keep Alive. It is not
+//! the Session: a connection ends, a Session lasts.
+
+mod encoded;
+mod handshake;
+mod inbound;
+mod outbound;
+mod output;
+
+use std::collections::VecDeque;
+
+use convoy_wire::{Connack, Disconnect, PacketId, ProtocolVersion, ReasonCode};
+
+use crate::session::{Epoch, Home, SessionNumber};
+use crate::slot::{Farewell, Wanted};
+
+pub use encoded::Encoded;
+pub use handshake::{Refusal, TENANT, accept};
+pub use inbound::{Inbound, Received};
+pub use outbound::{Outbound, Reaction};
+pub use output::Output;
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// CONNECT is awaited.
+    New,
+    /// The slot of the Client Identifier was asked for the Session.
+    Connecting,
+    Open,
+    /// Nothing is read any more; what is in the output is written, then the Network Connection is closed.
+    Closing,
+}
+
+pub struct Connection {
+    pub home: Home,
+    pub stage: Stage,
+    pub version: ProtocolVersion,
+    pub session: SessionNumber,
+    pub epoch: Epoch,
+    /// The Session outlives this connection: its messages come from its slot.
+    pub lasting: bool,
+    /// In the list of connections whose output is to be written.
+    pub is_dirty: bool,
+    /// The Session is ours until somebody else gets it or we have taken leave.
+    pub owns_session: bool,
+    pub farewell: Farewell,
+    /// Session Expiry Interval of a DISCONNECT.
+    pub farewell_expiry: Option<u32>,
+    /// Milliseconds; 0 for no Keep Alive. One and a half times what the Client was told [MQTT-3.1.2-22].
+    pub keep_alive: u64,
+    /// Monotonic milliseconds of the last byte that came.
+    pub last_seen: u64,
+    /// Monotonic milliseconds at which the connection is closed, whatever happens.
+    pub doomed_at: Option<u64>,
+    /// Largest packet that the Client takes.
+    pub packet_bytes_limit: u32,
+    pub receive_maximum: u16,
+    pub inbound: Inbound,
+    /// Of a Session that ends with the connection.
+    pub outbound: Option<Box<Outbound>>,
+    /// Bytes of a packet that is not whole yet.
+    pub input: Vec<u8>,
+    pub output: Output,
+    pub asks: Vec<Ask>,
+    /// Retained Messages that are still to be read for this connection.
+    pub retained: VecDeque<crate::retained::Request>,
+    /// Of those, messages that are in the Session's queue and not acknowledged.
+    pub retained_unacknowledged: u32,
+    pub greeting: Option<Box<Greeting>>,
+}
+
+/// What CONNACK will say, kept while the slot is asked.
+#[derive(Clone, Debug, Default)]
+pub struct Greeting {
+    pub assigned_client_id: Option<String>,
+    pub session_expiry: Option<u32>,
+    pub server_keep_alive: Option<u16>,
+}
+
+/// A SUBSCRIBE or UNSUBSCRIBE that is not acknowledged yet.
+#[derive(Debug)]
+pub struct Ask {
+    pub token: u64,
+    pub packet_id: PacketId,
+    pub kind: AskKind,
+    /// Parts that have yet to answer.
+    pub parts: i32,
+    pub reasons: Vec<ReasonCode>,
+    /// Of a SUBSCRIBE: what was asked for, and what its Retain Handling is.
+    pub wanted: Vec<(Wanted, convoy_wire::RetainHandling)>,
+    /// Places in `reasons` of what was asked of the slot.
+    pub asked: Vec<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskKind {
+    Subscribe,
+    Unsubscribe,
+}
+
+impl Connection {
+    pub fn new(home: Home, now: u64) -> Self {
+        Self {
+            home,
+            stage: Stage::New,
+            version: ProtocolVersion::V311,
+            session: SessionNumber(0),
+            epoch: Epoch(0),
+            lasting: false,
+            is_dirty: false,
+            owns_session: false,
+            farewell: Farewell::WithWill,
+            farewell_expiry: None,
+            keep_alive: 0,
+            last_seen: now,
+            doomed_at: None,
+            packet_bytes_limit: u32::MAX,
+            receive_maximum: u16::MAX,
+            inbound: Inbound::default(),
+            outbound: None,
+            input: Vec::new(),
+            output: Output::default(),
+            asks: Vec::new(),
+            retained: VecDeque::new(),
+            retained_unacknowledged: 0,
+            greeting: None,
+        }
+    }
+
+    /// Whether packets of the Client are taken now. What is not taken stays in its socket.
+    pub fn is_reading(&self, waiting_limit: usize) -> bool {
+        match self.stage {
+            Stage::New => true,
+            Stage::Open => self.inbound.waiting() < waiting_limit,
+            Stage::Connecting | Stage::Closing => false,
+        }
+    }
+
+    /// Ends the connection, and tells the Client why where its version can: by CONNACK before it is connected, by
+    /// DISCONNECT after (MQTT 5.0, 4.13).
+    pub fn close(&mut self, reason: ReasonCode) {
+        match self.stage {
+            Stage::New | Stage::Connecting => {
+                // Nothing is said to who has said nothing.
+                let _ = Connack::refused(reason).encode(self.version, self.output.tail());
+            }
+            Stage::Open if self.version.has_properties() => {
+                let _ = Disconnect::new(reason).encode(self.version, self.output.tail());
+            }
+            Stage::Open | Stage::Closing => {}
+        }
+        self.stage = Stage::Closing;
+    }
+
+    /// Ends the connection without a word.
+    pub fn drop_silently(&mut self) {
+        self.stage = Stage::Closing;
+    }
+}

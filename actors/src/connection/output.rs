@@ -1,0 +1,128 @@
+//! Bytes on their way to one Client. Small packets are gathered in one buffer; a large payload is shared by all its
+//! receivers and never copied.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+/// Packets from this size on are shared and not copied.
+pub const SHARED_FROM: usize = 4096;
+
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Goes before `tail`.
+    pieces: VecDeque<Bytes>,
+    tail: Vec<u8>,
+    /// Bytes in `pieces`.
+    piece_bytes: usize,
+    /// Bytes of the first part that are written already.
+    written: usize,
+}
+
+impl Output {
+    pub fn len(&self) -> usize {
+        self.piece_bytes + self.tail.len() - self.written
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where small packets are appended.
+    pub fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.tail
+    }
+
+    /// Appends bytes that others share.
+    pub fn share(&mut self, bytes: Bytes) {
+        if !self.tail.is_empty() {
+            let tail = std::mem::take(&mut self.tail);
+            self.piece_bytes += tail.len();
+            self.pieces.push_back(tail.into());
+        }
+        self.piece_bytes += bytes.len();
+        self.pieces.push_back(bytes);
+    }
+
+    /// The next bytes to be written, in order.
+    pub fn slices<'a>(&'a self, into: &mut [IoSlice<'a>; 16]) -> usize {
+        let mut used = 0;
+        let parts = self.pieces.iter().map(|piece| &piece[..]).chain([&self.tail[..]]);
+        for part in parts.filter(|part| !part.is_empty()).take(into.len()) {
+            let part = if used == 0 { &part[self.written.min(part.len())..] } else { part };
+            into[used] = IoSlice::new(part);
+            used += 1;
+        }
+        used
+    }
+
+    /// So many bytes were written.
+    pub fn advance(&mut self, mut bytes: usize) {
+        while let Some(piece) = self.pieces.front_mut() {
+            if bytes < piece.len() {
+                piece.advance(bytes);
+                self.piece_bytes -= bytes;
+                return;
+            }
+            bytes -= piece.len();
+            self.piece_bytes -= piece.len();
+            self.pieces.pop_front();
+        }
+        self.written += bytes;
+        debug_assert!(self.written <= self.tail.len());
+        if self.written == self.tail.len() {
+            self.tail.clear();
+            self.written = 0;
+        }
+    }
+
+    /// The buffer of an empty output, to be used again elsewhere.
+    pub fn into_buffer(self) -> Vec<u8> {
+        debug_assert!(self.is_empty());
+        self.tail
+    }
+
+    pub fn with_buffer(tail: Vec<u8>) -> Self {
+        debug_assert!(tail.is_empty());
+        Self { tail, ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(output: &Output) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); 16];
+        let used = output.slices(&mut slices);
+        slices[..used].iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+
+    #[test]
+    fn bytes_come_out_in_the_order_they_went_in_however_they_are_written() {
+        let mut output = Output::default();
+        output.tail().extend_from_slice(b"one");
+        output.share(Bytes::from_static(b"two"));
+        output.tail().extend_from_slice(b"three");
+        let (mut all, mut left) = (Vec::new(), output.len());
+        while !output.is_empty() {
+            all.push(read(&output)[0]);
+            output.advance(1);
+            left -= 1;
+            assert_eq!(output.len(), left);
+        }
+        assert_eq!(all, b"onetwothree");
+    }
+
+    #[test]
+    fn a_write_may_end_within_any_part() {
+        let mut output = Output::default();
+        output.tail().extend_from_slice(b"abcd");
+        output.advance(3);
+        output.tail().extend_from_slice(b"efg");
+        assert_eq!(read(&output), b"defg");
+        output.advance(4);
+        assert!(output.is_empty() && output.tail().is_empty());
+    }
+}

@@ -1,0 +1,127 @@
+//! An Application Message as records, queues and the Retained store keep it: everything a later delivery needs, in one
+//! run of bytes whose payload is never encoded again.
+
+use convoy_wire::QoS;
+
+use crate::clock::Millis;
+use crate::session::SessionNumber;
+
+/// An Application Message outside of any packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    pub topic: &'a str,
+    /// What travels with the message (MQTT 5.0, 3.3.2.3), as [`convoy_wire::Forwardable`] holds it.
+    pub properties: &'a [u8],
+    pub payload: &'a [u8],
+    pub qos: QoS,
+    /// The RETAIN flag of the PUBLISH.
+    pub retain: bool,
+    pub published_at: Millis,
+    /// When the Message Expiry Interval ends.
+    pub expires_at: Option<Millis>,
+    /// Who published it, for No Local [MQTT-3.8.3-3]; zero if no Session did.
+    pub publisher: SessionNumber,
+}
+
+/// The bytes are not a message that [`Message::encode_into`] wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an encoded message: {0}")]
+pub struct Error(&'static str);
+
+const HEAD: usize = 1 + 8 + 8 + 8 + 2 + 4;
+const RETAIN: u8 = 0b100;
+const QOS: u8 = 0b011;
+
+impl<'a> Message<'a> {
+    /// Appends the message; [`Message::decode`] reads it back.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        out.reserve(self.encoded_len());
+        out.push(self.qos as u8 | if self.retain { RETAIN } else { 0 });
+        out.extend_from_slice(&self.published_at.to_le_bytes());
+        out.extend_from_slice(&self.expires_at.unwrap_or(0).to_le_bytes());
+        out.extend_from_slice(&self.publisher.0.to_le_bytes());
+        out.extend_from_slice(&(self.topic.len() as u16).to_le_bytes());
+        out.extend_from_slice(&(self.properties.len() as u32).to_le_bytes());
+        out.extend_from_slice(self.topic.as_bytes());
+        out.extend_from_slice(self.properties);
+        out.extend_from_slice(self.payload);
+    }
+
+    pub fn encoded_len(&self) -> usize {
+        HEAD + self.topic.len() + self.properties.len() + self.payload.len()
+    }
+
+    /// Borrows a message from the bytes of [`Message::encode_into`].
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Error> {
+        let (head, rest) = bytes.split_at_checked(HEAD).ok_or(Error("too short"))?;
+        let u64_at = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
+        let topic_len = u16::from_le_bytes([head[25], head[26]]) as usize;
+        let properties_len = u32::from_le_bytes([head[27], head[28], head[29], head[30]]) as usize;
+        let (topic, rest) = rest.split_at_checked(topic_len).ok_or(Error("topic cut short"))?;
+        let (properties, payload) = rest.split_at_checked(properties_len).ok_or(Error("properties cut short"))?;
+        let expires_at = u64_at(9);
+        Ok(Self {
+            topic: std::str::from_utf8(topic).map_err(|_| Error("topic is not UTF-8"))?,
+            properties,
+            payload,
+            qos: QoS::from_u8(head[0] & QOS).ok_or(Error("QoS 3"))?,
+            retain: head[0] & RETAIN != 0,
+            published_at: u64_at(1),
+            expires_at: (expires_at != 0).then_some(expires_at),
+            publisher: SessionNumber(u64_at(17)),
+        })
+    }
+
+    /// What is left of the Message Expiry Interval at `now`, in whole seconds, at least one: `None` once it has passed
+    /// [MQTT-3.3.2-5], `Some(None)` for a message that does not expire.
+    pub fn remaining(&self, now: Millis) -> Option<Option<u32>> {
+        match self.expires_at {
+            None => Some(None),
+            Some(at) if at <= now => None,
+            Some(at) => Some(Some((at - now).div_ceil(1000).min(u64::from(u32::MAX)) as u32)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> Message<'static> {
+        Message {
+            topic: "fleet/7/doors",
+            properties: &[1, 1],
+            payload: b"open",
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            published_at: 1_000,
+            expires_at: Some(61_500),
+            publisher: SessionNumber(9),
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let mut bytes = Vec::new();
+        message().encode_into(&mut bytes);
+        assert_eq!(bytes.len(), message().encoded_len());
+        assert_eq!(Message::decode(&bytes), Ok(message()));
+    }
+
+    #[test]
+    fn bytes_cut_short_before_the_payload_are_refused() {
+        let mut bytes = Vec::new();
+        message().encode_into(&mut bytes);
+        for len in 0..bytes.len() - message().payload.len() {
+            assert!(Message::decode(&bytes[..len]).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn the_remaining_interval_is_rounded_up_and_never_zero() {
+        assert_eq!(message().remaining(1_000), Some(Some(61)));
+        assert_eq!(message().remaining(61_499), Some(Some(1)));
+        assert_eq!(message().remaining(61_500), None);
+        assert_eq!(Message { expires_at: None, ..message() }.remaining(u64::MAX), Some(None));
+    }
+}

@@ -1,0 +1,29 @@
+//! Every metric of the actors, with its meaning. `node` describes them to the recorder.
+
+macro_rules! metrics {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
+        $($(#[doc = $doc])+ pub const $name: &str = $text;)+
+
+        /// Name and meaning of each.
+        pub const ALL: &[(&str, &str)] = &[$(($text, concat!($($doc),+)),)+];
+    };
+}
+
+metrics! {
+    /// Messages published by Clients.
+    PUBLISHED = "convoy_messages_published_total",
+    /// Messages written towards Clients.
+    DELIVERED = "convoy_messages_delivered_total",
+    /// QoS 0 messages dropped because their receiver reads too slowly.
+    OUTPUT_DROPPED = "convoy_messages_dropped_slow_receiver_total",
+    /// Messages dropped because more waited for a Session than it may keep, oldest first.
+    QUEUE_DROPPED = "convoy_messages_dropped_queue_full_total",
+    /// Publications refused because their record could not be written.
+    REFUSED = "convoy_publications_refused_total",
+    /// Connections that are open.
+    CONNECTIONS = "convoy_connections",
+    /// Records committed by slots led here.
+    RECORDS = "convoy_records_committed_total",
+    /// Rounds written and synced.
+    ROUNDS = "convoy_rounds_synced_total",
+}

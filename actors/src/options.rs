@@ -1,0 +1,74 @@
+//! What a shard is told of the configuration. Everything a Client can make grow has its bound here.
+
+use convoy_membership::Partitioning;
+
+use crate::session::QueueLimits;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Slots of the fleet, fixed when it is born.
+    pub slots: u16,
+    pub partitioning: Partitioning,
+    pub limits: Limits,
+    /// Keeps Clients from choosing names that collide in tables; drawn at each start.
+    pub seed: u64,
+}
+
+/// Bounds of what one Client can ask for.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Milliseconds from the connection to its CONNECT.
+    pub connect_timeout: u64,
+    /// Bytes of a CONNECT: all that an unknown Client can make us hold.
+    pub connect_packet_bytes: u32,
+    /// Bytes of any other packet; 5.0 Clients are told as Maximum Packet Size.
+    pub packet_bytes: u32,
+    /// QoS 1 and 2 messages that a Client may have unacknowledged; 5.0 Clients are told as Receive Maximum, of others
+    /// no more is read.
+    pub receive_maximum: u16,
+    /// Messages under way to a Client that gave no Receive Maximum.
+    pub inflight_default: u16,
+    /// Messages under way to any Client.
+    pub inflight_maximum: u16,
+    /// Topic Aliases that a Client may use.
+    pub topic_alias_maximum: u16,
+    /// Seconds a Session of 3.x without Clean Session outlives its connection.
+    pub session_expiry_default: u32,
+    /// Seconds any Session may outlive its connection.
+    pub session_expiry_maximum: u32,
+    /// Seconds; 0 leaves it to the Client, also to have none.
+    pub keep_alive_maximum: u16,
+    /// What waits for one Session.
+    pub queue: QueueLimits,
+    /// Bytes that wait to be written to one connection, beyond which QoS 0 messages for it are dropped and others
+    /// wait in its Session.
+    pub output_bytes: usize,
+    pub subscriptions_per_session: u32,
+    pub topic_levels: u16,
+    pub topic_bytes: u16,
+    /// Milliseconds a publisher waits for its acknowledgement before its connection is closed.
+    pub acknowledge_timeout: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect_timeout: 10_000,
+            connect_packet_bytes: 128 << 10,
+            packet_bytes: 1 << 20,
+            receive_maximum: 1024,
+            inflight_default: 32,
+            inflight_maximum: 1024,
+            topic_alias_maximum: 16,
+            session_expiry_default: 2 * 3600,
+            session_expiry_maximum: u32::MAX,
+            keep_alive_maximum: 0,
+            queue: QueueLimits { messages: 1000, bytes: 64 << 20, age: 3 * 24 * 3600 * 1000 },
+            output_bytes: 1 << 20,
+            subscriptions_per_session: 10_000,
+            topic_levels: 128,
+            topic_bytes: 4096,
+            acknowledge_timeout: 30_000,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What is known of a Session on disk and between actors.
+
+use convoy_ids::SlotId;
+use convoy_storage::record::{Decode, Encode};
+
+use crate::clock::Millis;
+
+/// Number of a Session, never used twice in a fleet: its slot in the upper 16 bits, a count of that slot below. A new
+/// Session of an old Client Identifier has a new number, so nothing of the old one can be taken for its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct SessionNumber(pub u64);
+
+impl SessionNumber {
+    pub fn new(slot: SlotId, count: u64) -> Self {
+        assert!(count < 1 << 48, "a slot grants fewer than 2^48 Sessions");
+        Self(u64::from(slot.0) << 48 | count)
+    }
+
+    /// The slot that owns the Session.
+    pub fn slot(self) -> SlotId {
+        SlotId((self.0 >> 48) as u16)
+    }
+}
+
+/// Granted with every CONNECT, in ascending order per slot: a connection whose epoch is not the Session's is stale and
+/// is refused, whatever it believes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct Epoch(pub u64);
+
+/// Where the connection of a Session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct Home {
+    pub node: u64,
+    pub shard: u16,
+    /// Its place in the shard's table.
+    pub key: u32,
+    /// Tells it from earlier connections in the same place, of this start of the node and of earlier ones.
+    pub serial: u64,
+}
+
+/// How much may wait for a Session. What is beyond goes, oldest first. Stands in the record that creates the Session,
+/// so that every replica drops the same messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct QueueLimits {
+    pub messages: u32,
+    pub bytes: u64,
+    /// Milliseconds a message may wait.
+    pub age: Millis,
+}
+
+/// A Will Message and its delay (MQTT 5.0, 3.1.3.2 and 3.1.3.3).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct Will {
+    /// Where it is published.
+    pub place: Place,
+    /// As [`crate::message::Message::encode_into`] writes it; its times are set when it is published.
+    pub message: Vec<u8>,
+    /// Message Expiry Interval of the Will in seconds, counted from its publication.
+    pub expiry_seconds: Option<u32>,
+    pub delay_seconds: u32,
+}
+
+/// A Subscription of a Session (MQTT 5.0, 3.8.3.1), as its routes carry it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct Subscription {
+    /// Maximum QoS, 0 to 2.
+    pub qos: u8,
+    pub no_local: bool,
+    pub retain_as_published: bool,
+    /// Subscription Identifier; zero for none.
+    pub identifier: u32,
+}
+
+/// The row of a Subscription: with it the places that hold its routes, which must go when it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct SubscriptionRow {
+    pub subscription: Subscription,
+    pub places: Vec<Place>,
+}
+
+/// A partition of a parent topic and the slot that holds it. It stands in records, which must not depend on what the
+/// configuration says when they are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct Place {
+    pub slot: u16,
+    pub partition: u64,
+}
+
+/// The row of a Session.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct SessionRow {
+    pub number: SessionNumber,
+    pub epoch: Epoch,
+    /// Session Expiry Interval in seconds: 0 ends with the connection, `u32::MAX` never.
+    pub expiry_seconds: u32,
+    /// The connection; `None` while there is none.
+    pub home: Option<Home>,
+    pub disconnected_at: Millis,
+    pub limits: QueueLimits,
+    pub will: Option<Will>,
+    pub subscriptions: u32,
+}
+
+impl SessionRow {
+    /// A Session whose queue is on disk. The others live and die with their connection.
+    pub fn outlives_connection(&self) -> bool {
+        self.expiry_seconds > 0
+    }
+
+    /// When the Session ends if nobody connects; `None` for never, or while connected.
+    pub fn ends_at(&self) -> Option<Millis> {
+        (self.home.is_none() && self.expiry_seconds != u32::MAX)
+            .then(|| self.disconnected_at + u64::from(self.expiry_seconds) * 1000)
+    }
+
+    /// When the Will Message is due if nobody connects: after its delay or at the Session's end, whichever comes
+    /// first (MQTT 5.0, 3.1.3.2.2).
+    pub fn will_due_at(&self) -> Option<Millis> {
+        let will = self.will.as_ref().filter(|_| self.home.is_none())?;
+        let due = self.disconnected_at + u64::from(will.delay_seconds) * 1000;
+        Some(self.ends_at().map_or(due, |end| due.min(end)))
+    }
+}
+
+/// What a connection is told when it owns its Session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    pub session: SessionNumber,
+    pub epoch: Epoch,
+    pub present: bool,
+    /// Identifiers of QoS 2 messages that were received and not yet released.
+    pub unreleased: Vec<u16>,
+}

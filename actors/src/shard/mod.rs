@@ -1,0 +1,227 @@
+//! A shard is one thread's share of a node: connections, spread at accept, and slots, spread by their number. It is a
+//! machine: events go in, and what is to be carried out (bytes to write, a sync, mail for other shards) is asked for
+//! afterwards. What stays within the shard crosses no queue.
+
+mod edge;
+mod mail;
+mod outlet;
+mod packets;
+mod slots;
+
+use std::sync::Arc;
+
+use convoy_ids::{NodeId, SlotId};
+use convoy_storage::engine::{Batch, Engine};
+use convoy_storage::replica::{self, Driver, Round};
+use convoy_wire::ReasonCode;
+use metrics::Counter;
+
+use crate::clock::Now;
+use crate::connection::{Output, Stage};
+use crate::metric;
+use crate::options::Options;
+use crate::session::Home;
+use crate::slot::{Emitted, RootChange, State};
+use crate::topic::{FanOut, Routes};
+
+pub use edge::Edge;
+pub use mail::{Answer, Mail, Post, ReplyTo};
+pub use outlet::Outlet;
+use slots::Slots;
+
+/// Why a shard cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Engine(#[from] convoy_storage::engine::Error),
+    #[error(transparent)]
+    Replica(#[from] replica::Error),
+}
+
+/// Who this shard is.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    pub node: NodeId,
+    /// How often the node has been started.
+    pub start: u32,
+    pub shard: u16,
+    /// Shards of the node.
+    pub shards: u16,
+}
+
+pub struct Shard {
+    node: NodeId,
+    options: Options,
+    outlet: Outlet,
+    slots: Slots,
+    driver: Driver,
+    state: State,
+    /// Subscriptions whose first level is a wildcard, of the whole fleet.
+    root: Routes,
+    fan_out: FanOut,
+    emitted: Vec<Emitted>,
+    root_changes: Vec<RootChange>,
+    effects: replica::Effects,
+    /// Given to the driver's rounds, which write it with theirs.
+    batch: Batch,
+    sync: Option<Round>,
+    /// The disk is full: publications that need a record are refused.
+    stalled: bool,
+    /// Nothing can be promised any more: the reason.
+    failure: Option<String>,
+    /// When acknowledgements of Clients are put on record next, if nothing else does it sooner.
+    save_at: u64,
+    asks: u64,
+    // Kept between uses for their memory.
+    properties: Vec<u8>,
+    message: Vec<u8>,
+    targets: Vec<(SlotId, Vec<u8>)>,
+    spare: Vec<Vec<u8>>,
+    published: Counter,
+    records: Counter,
+    rounds: Counter,
+}
+
+/// What an operator may ask a shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    pub connections: u64,
+    pub slots: u64,
+    pub slots_led: u64,
+    pub sessions_active: u64,
+    pub stalled: bool,
+    /// Why it cannot serve, if so.
+    pub failures: Vec<String>,
+}
+
+impl Shard {
+    /// Opens the slots of this shard. It leads them once its first round is synced.
+    pub fn new(identity: Identity, engine: Arc<dyn Engine>, options: Options) -> Result<Self, Error> {
+        let Identity { node, start, shard, shards } = identity;
+        let post = Post::new(shard, shards);
+        let edge = Edge::new(node.get(), shard, start, options.slots, options.limits.clone());
+        let mut driver = Driver::new(Arc::clone(&engine), node, replica::Options::default());
+        let mut root = Routes::new(options.seed);
+        let slots = Slots::open(&options, &post, &*engine, node, &mut driver, &mut root)?;
+        Ok(Self {
+            node,
+            outlet: Outlet { edge, post, local: Vec::new() },
+            slots,
+            driver,
+            state: State::new(engine),
+            root,
+            fan_out: FanOut::default(),
+            emitted: Vec::new(),
+            root_changes: Vec::new(),
+            effects: replica::Effects::new(),
+            batch: Batch::new(),
+            sync: None,
+            stalled: false,
+            failure: None,
+            save_at: 0,
+            asks: 0,
+            properties: Vec::new(),
+            message: Vec::new(),
+            targets: Vec::new(),
+            spare: Vec::new(),
+            published: metrics::counter!(metric::PUBLISHED),
+            records: metrics::counter!(metric::RECORDS),
+            rounds: metrics::counter!(metric::ROUNDS),
+            options,
+        })
+    }
+
+    /// A Network Connection was accepted. Its key names it from now on, until [`Shard::closed`].
+    pub fn accept(&mut self, now: Now) -> u32 {
+        self.outlet.edge.now = now.monotonic;
+        self.outlet.edge.open()
+    }
+
+    /// Connections that have something to write, to read on or to be closed for.
+    pub fn take_dirty(&mut self, into: &mut Vec<u32>) {
+        into.append(&mut self.outlet.edge.dirty);
+    }
+
+    /// The bytes to be written to a Client; `sent` is what the caller has written out and gives back.
+    pub fn take_output(&mut self, now: Now, key: u32, sent: &mut Output) {
+        if sent.is_empty() {
+            let buffer = std::mem::take(sent).into_buffer();
+            if buffer.capacity() > 0 && buffer.capacity() <= 64 << 10 && self.spare.len() < 256 {
+                self.spare.push(buffer);
+            }
+        }
+        let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
+        connection.is_dirty = false;
+        if !connection.output.is_empty() {
+            let next = Output::with_buffer(self.spare.pop().unwrap_or_default());
+            *sent = std::mem::replace(&mut connection.output, next);
+            self.outlet.edge.refill(key, now);
+            if !self.outlet.edge.hungry.is_empty() {
+                self.settle(now);
+            }
+        } else if connection.output.is_empty() {
+            let buffer = std::mem::take(&mut connection.output).into_buffer();
+            if buffer.capacity() > 0 && self.spare.len() < 256 {
+                self.spare.push(buffer);
+            }
+        }
+    }
+
+    /// Whether packets of this Client are taken now.
+    pub fn is_reading(&self, key: u32) -> bool {
+        let limit = usize::from(self.options.limits.receive_maximum);
+        self.outlet.edge.connections.get(key as usize).is_some_and(|connection| connection.is_reading(limit))
+    }
+
+    /// Whether bytes wait that came while packets were not taken.
+    pub fn has_input(&self, key: u32) -> bool {
+        self.outlet.edge.connections.get(key as usize).is_some_and(|connection| !connection.input.is_empty())
+    }
+
+    /// Whether the Network Connection is to be closed once its output is written.
+    pub fn is_closing(&self, key: u32) -> bool {
+        self.outlet
+            .edge
+            .connections
+            .get(key as usize)
+            .is_none_or(|connection| connection.stage == Stage::Closing)
+    }
+
+    /// The round whose writes are to be synced, if one has begun since this was asked last.
+    pub fn take_sync(&mut self) -> Option<Round> {
+        self.sync.take()
+    }
+
+    /// Mail for other shards.
+    pub fn take_mail(&mut self) -> impl Iterator<Item = (u16, Mail)> + '_ {
+        self.outlet.post.take()
+    }
+
+    /// Every slot of this shard is led, so that all Clients can be served.
+    pub fn is_ready(&self) -> bool {
+        self.failure.is_none() && self.slots.iter().all(|slot| slot.leading && slot.failure.is_none())
+    }
+
+    /// Whether connections of an earlier start are a thing of the past for this slot's leader.
+    fn is_gone(&self) -> impl Fn(&Home) -> bool + use<'_> {
+        |home| !self.outlet.edge.is_of_this_start(home)
+    }
+
+    /// Ends every connection because the node goes down.
+    pub fn shut_down(&mut self, now: Now) {
+        self.outlet.edge.now = now.monotonic;
+        self.outlet.edge.close_all(ReasonCode::ServerShuttingDown);
+    }
+
+    pub fn observe(&self) -> Observation {
+        let failures = self.failure.iter().chain(self.slots.iter().filter_map(|slot| slot.failure.as_ref()));
+        Observation {
+            connections: self.outlet.edge.connections.len() as u64,
+            slots: self.slots.iter().count() as u64,
+            slots_led: self.slots.iter().filter(|slot| slot.leading).count() as u64,
+            sessions_active: self.slots.iter().map(|slot| slot.active() as u64).sum(),
+            stalled: self.stalled,
+            failures: failures.cloned().collect(),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Where a slot's effects go: to a connection of this shard at once, to any other by mail.
+
+use convoy_ids::SlotId;
+use convoy_wire::PacketId;
+
+use super::edge::Edge;
+use super::mail::{Answer, Letter, Post, ReplyTo};
+use crate::clock::Now;
+use crate::message::Message;
+use crate::session::{Home, SessionNumber};
+use crate::slot::Delivery;
+
+pub struct Outlet {
+    pub edge: Edge,
+    pub post: Post,
+    /// Things for slots of this shard, to be taken up when the current event is done.
+    pub local: Vec<Local>,
+}
+
+/// A letter from this shard to itself that cannot be delivered while a slot is at work.
+#[derive(Debug)]
+pub enum Local {
+    OutboxApplied { from: SlotId, to: SlotId, number: u64 },
+    Pass { session: SessionNumber, delivery: Delivery, message: Vec<u8> },
+}
+
+impl Outlet {
+    pub fn answer(&mut self, to: ReplyTo, answer: Answer) {
+        if to.home.shard == self.post.here() {
+            self.edge.answer(to, answer);
+        } else {
+            self.post.send(to.home.shard, Letter::Answer { to, answer });
+        }
+    }
+
+    /// Another connection gets the Session. The old one, where there is one, is closed before the new one hears of it:
+    /// the answer travels by way of the old one's shard.
+    pub fn take_over(&mut self, old: Option<Home>, to: ReplyTo, answer: Answer) {
+        let here = self.post.here();
+        match old {
+            Some(old) if self.edge.is_of_this_start(&old) => {
+                if old.shard == here {
+                    self.edge.taken_over(&old);
+                    self.answer(to, answer);
+                } else {
+                    let then = Some((to, Box::new(answer)));
+                    self.post.send(old.shard, Letter::TakenOver { home: old, then });
+                }
+            }
+            _ => self.answer(to, answer),
+        }
+    }
+
+    /// A message for a Session that lives with its connection.
+    pub fn deliver(
+        &mut self,
+        home: Home,
+        session: SessionNumber,
+        delivery: &Delivery,
+        message: &Message<'_>,
+        now: Now,
+    ) {
+        if home.shard == self.post.here() {
+            self.edge.deliver(&home, delivery, message, now);
+        } else if self.edge.is_of_this_start(&home) {
+            let mail = self.post.to(home.shard);
+            let message = mail.lay(|bytes| message.encode_into(bytes));
+            mail.letters.push(Letter::Deliver { home, session, delivery: *delivery, message });
+        }
+    }
+
+    /// A message out of a Session's queue, or one of QoS 0 for it.
+    pub fn send(
+        &mut self,
+        home: Home,
+        packet_id: Option<PacketId>,
+        dup: bool,
+        delivery: &Delivery,
+        message: &Message<'_>,
+        now: Now,
+    ) {
+        if home.shard == self.post.here() {
+            self.edge.send(&home, packet_id, dup, delivery, message, now);
+        } else {
+            let mail = self.post.to(home.shard);
+            let message = mail.lay(|bytes| message.encode_into(bytes));
+            mail.letters.push(Letter::Send { home, packet_id, dup, delivery: *delivery, message });
+        }
+    }
+
+    /// PUBREL for a message out of a Session's queue.
+    pub fn release(&mut self, home: Home, packet_id: PacketId) {
+        if home.shard == self.post.here() {
+            self.edge.release(&home, packet_id);
+        } else {
+            self.post.send(home.shard, Letter::Release { home, packet_id });
+        }
+    }
+
+    /// A QoS 0 message for a Session that outlives its connection.
+    pub fn pass(&mut self, session: SessionNumber, delivery: Delivery, message: &[u8]) {
+        let shard = self.post.shard_of(session.slot());
+        if shard == self.post.here() {
+            self.local.push(Local::Pass { session, delivery, message: message.to_vec() });
+        } else {
+            let mail = self.post.to(shard);
+            let message = mail.lay(|bytes| bytes.extend_from_slice(message));
+            mail.letters.push(Letter::Pass { session, delivery, message });
+        }
+    }
+
+    pub fn outbox_applied(&mut self, from: SlotId, to: SlotId, number: u64) {
+        let shard = self.post.shard_of(from);
+        if shard == self.post.here() {
+            self.local.push(Local::OutboxApplied { from, to, number });
+        } else {
+            self.post.send(shard, Letter::OutboxApplied { from, to, number });
+        }
+    }
+}

@@ -1,0 +1,450 @@
+//! From bytes of a Client to what is to be done: packets are cut, checked against the state of their connection, and
+//! passed on to partitions and slots.
+
+use convoy_membership::FilterPartitions;
+use convoy_membership::PartitionKey;
+use convoy_ids::SlotId;
+use convoy_wire::{
+    Connect, Cut, Disconnect, Error, Forwardable, Limits as WireLimits, Packet, PacketType, Pubcomp, Publish, Pubrec, Pubrel, QoS, ReasonCode, Sender, Subscribe, Unsubscribe, cut,
+};
+
+use super::Shard;
+use super::edge::{acknowledge, token};
+use super::mail::ReplyTo;
+use crate::clock::Now;
+use crate::connection::{self, Ask, AskKind, Received, Refusal, Stage};
+use crate::message::Message;
+use crate::session::{Place, Subscription};
+use crate::slot::{Ack, Farewell, SessionCall, Wanted};
+
+/// Why a connection ends.
+type Outcome = Result<(), ReasonCode>;
+
+impl Shard {
+    /// Bytes came from a Client. Also to be called without any when the connection is reading again.
+    pub fn receive(&mut self, now: Now, key: u32, bytes: &[u8]) {
+        self.outlet.edge.now = now.monotonic;
+        let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
+        if !bytes.is_empty() {
+            connection.last_seen = now.monotonic;
+        }
+        let mut kept = std::mem::take(&mut connection.input);
+        let input = if kept.is_empty() {
+            bytes
+        } else {
+            kept.extend_from_slice(bytes);
+            &kept
+        };
+        let mut at = 0;
+        let limits = WireLimits {
+            packet_bytes: self.options.limits.packet_bytes as usize,
+            connect_bytes: self.options.limits.connect_packet_bytes as usize,
+        };
+        while at < input.len() {
+            let connection = &self.outlet.edge.connections[key as usize];
+            if !connection.is_reading(usize::from(self.options.limits.receive_maximum)) {
+                break;
+            }
+            let outcome = match cut(&input[at..], limits) {
+                Ok(Cut::Partial { .. }) => break,
+                Ok(Cut::Whole { first, body, length }) => {
+                    at += length;
+                    self.packet(now, key, first, body)
+                }
+                Err(error) => Err(self.broken(key, &error)),
+            };
+            if let Err(reason) = outcome {
+                self.outlet.edge.close(key, reason);
+                at = input.len();
+            }
+            if !self.outlet.edge.calls.is_empty() {
+                self.settle(now);
+            }
+        }
+        let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
+        if connection.stage == Stage::Closing {
+            return;
+        }
+        if at < input.len() {
+            if kept.is_empty() {
+                connection.input = bytes[at..].to_vec();
+            } else {
+                kept.drain(..at);
+                connection.input = kept;
+            }
+        }
+    }
+
+    /// Bytes that break a rule: said to the Client by their Reason Code, and to the operator in words.
+    fn broken(&self, key: u32, error: &Error) -> ReasonCode {
+        let connection = &self.outlet.edge.connections[key as usize];
+        tracing::debug!(serial = connection.home.serial, %error, "connection closed");
+        error.reason
+    }
+
+    fn packet(&mut self, now: Now, key: u32, first: u8, body: &[u8]) -> Outcome {
+        let connection = &self.outlet.edge.connections[key as usize];
+        let version = connection.version;
+        if connection.stage == Stage::New {
+            return self.on_first(now, key, first, body);
+        }
+        if first >> 4 == PacketType::Publish as u8 {
+            // The hot path goes past the decision between fifteen kinds of packet.
+            return match Publish::decode(version, first, body) {
+                Ok(publish) => self.on_publish(now, key, &publish),
+                Err(error) => Err(self.broken(key, &error)),
+            };
+        }
+        let packet = match convoy_wire::decode_from(Sender::Client, version, first, body) {
+            Ok(packet) => packet,
+            Err(error) => return Err(self.broken(key, &error)),
+        };
+        match packet {
+            Packet::Publish(publish) => self.on_publish(now, key, &publish),
+            Packet::Puback(ack) => self.on_ack(now, key, Ack::Puback, ack.packet_id),
+            Packet::Pubrec(Pubrec { packet_id, reason, .. }) => {
+                self.on_ack(now, key, Ack::Pubrec { refused: reason.is_error() }, packet_id)
+            }
+            Packet::Pubcomp(ack) => self.on_ack(now, key, Ack::Pubcomp, ack.packet_id),
+            Packet::Pubrel(pubrel) => self.on_pubrel(key, &pubrel),
+            Packet::Subscribe(subscribe) => self.on_subscribe(key, &subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(key, &unsubscribe),
+            Packet::Pingreq => {
+                let connection = &mut self.outlet.edge.connections[key as usize];
+                let written = Packet::Pingresp.encode(version, connection.output.tail());
+                written.expect("a PINGRESP can be written");
+                self.outlet.edge.mark(key);
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => self.on_disconnect(key, &disconnect),
+            // [MQTT-4.12.0-6]: no authentication method was agreed.
+            Packet::Auth(_) => Err(ReasonCode::ProtocolError),
+            // [MQTT-3.1.0-2]: a second CONNECT; and what only a Server sends.
+            _ => Err(ReasonCode::ProtocolError),
+        }
+    }
+
+    /// [MQTT-3.1.0-1]: the first packet is a CONNECT.
+    fn on_first(&mut self, now: Now, key: u32, first: u8, body: &[u8]) -> Outcome {
+        let connection = &mut self.outlet.edge.connections[key as usize];
+        if first >> 4 != PacketType::Connect as u8 {
+            connection.drop_silently();
+            self.outlet.edge.mark(key);
+            return Ok(());
+        }
+        if let Some(version) = Connect::peek_version(body) {
+            connection.version = version;
+        }
+        let connect = match convoy_wire::decode(connection.version, first, body) {
+            Ok(Packet::Connect(connect)) => connect,
+            Ok(_) => return Err(ReasonCode::ProtocolError),
+            Err(error) => {
+                // 3.x has no return code for bytes that are no CONNECT: the connection is closed without a word.
+                let said = error.reason == ReasonCode::UnsupportedProtocolVersion
+                    || error.reason == ReasonCode::ClientIdentifierNotValid
+                    || connection.version.has_properties();
+                if !said {
+                    connection.drop_silently();
+                    self.outlet.edge.mark(key);
+                    return Ok(());
+                }
+                return Err(self.broken(key, &error));
+            }
+        };
+        let serial = connection.home.serial;
+        let assigned = || format!("convoy-{:016x}{serial:016x}", self.options.seed);
+        let accepted = connection::accept(connection, &connect, &self.options, assigned, now.wall);
+        let accepted = accepted.map_err(|Refusal(reason)| reason)?;
+        connection.stage = Stage::Connecting;
+        let reply = ReplyTo { home: connection.home, token: token::CONNECT };
+        self.outlet.edge.calls.push_back(SessionCall::Connect {
+            name: accepted.name,
+            clean_start: accepted.clean_start,
+            expiry_seconds: accepted.expiry_seconds,
+            limits: self.options.limits.queue,
+            will: accepted.will,
+            reply,
+        });
+        Ok(())
+    }
+
+    fn on_publish(&mut self, now: Now, key: u32, publish: &Publish<'_>) -> Outcome {
+        let limits = &self.options.limits;
+        let connection = &mut self.outlet.edge.connections[key as usize];
+        if !publish.properties.subscription_ids.is_empty() {
+            // [MQTT-3.3.4-6]
+            return Err(ReasonCode::ProtocolError);
+        }
+        let mut aliased = String::new();
+        let topic = match publish.properties.topic_alias {
+            None => publish.topic,
+            Some(alias) => {
+                let known = connection.inbound.alias(alias, publish.topic, limits.topic_alias_maximum)?;
+                match known {
+                    None => publish.topic,
+                    Some(topic) => {
+                        aliased.push_str(topic);
+                        &aliased
+                    }
+                }
+            }
+        };
+        if topic.len() > usize::from(limits.topic_bytes)
+            || topic.bytes().filter(|byte| *byte == b'/').count() >= usize::from(limits.topic_levels)
+        {
+            return Err(ReasonCode::TopicNameInvalid);
+        }
+        let qos = publish.qos;
+        if let Some(packet_id) = publish.packet_id {
+            let received = connection.inbound.received(packet_id);
+            match (qos, received) {
+                // Sent again: the first one is on its way, or done and to be acknowledged again [MQTT-4.3.3-9].
+                (QoS::ExactlyOnce, Some(Received::Accepting)) => return Ok(()),
+                (QoS::ExactlyOnce, Some(Received::Accepted)) => {
+                    let version = connection.version;
+                    let pubrec = Pubrec::new(packet_id, ReasonCode::Success);
+                    let written = pubrec.encode(version, connection.output.tail());
+                    written.expect("a PUBREC without properties can be written");
+                    self.outlet.edge.mark(key);
+                    return Ok(());
+                }
+                _ => {}
+            }
+            // [MQTT-3.3.4-9]: 5.0 Clients know how many they may have under way.
+            if connection.version.has_properties()
+                && connection.inbound.unfinished() >= usize::from(limits.receive_maximum)
+            {
+                return Err(ReasonCode::ReceiveMaximumExceeded);
+            }
+        }
+
+        self.properties.clear();
+        if !publish.properties.is_empty() {
+            publish.properties.put_forwardable(&mut self.properties).map_err(|_| ReasonCode::MalformedPacket)?;
+        }
+        let properties = std::mem::take(&mut self.properties);
+        let interval = Forwardable::from_put(&properties).message_expiry_interval();
+        let message = Message {
+            topic,
+            properties: &properties,
+            payload: publish.payload,
+            qos,
+            retain: publish.retain,
+            published_at: now.wall,
+            expires_at: interval.map(|seconds| now.wall + u64::from(seconds) * 1000),
+            publisher: connection.session,
+        };
+        self.published.increment(1);
+        let (partition, slot) =
+            self.options.partitioning.locate(connection::TENANT, topic, self.options.slots);
+        let place = Place { slot: slot.0, partition: partition.0 };
+
+        match publish.packet_id {
+            None => {
+                let _ = self.publish(now, place, &message, None);
+            }
+            Some(packet_id) if qos == QoS::ExactlyOnce && connection.lasting => {
+                let token = connection.inbound.begin(packet_id, qos, 1, now.monotonic);
+                let reply = ReplyTo { home: connection.home, token };
+                let (session, epoch) = (connection.session, connection.epoch);
+                let mut bytes = Vec::new();
+                message.encode_into(&mut bytes);
+                let call = SessionCall::Accept { session, epoch, packet_id, place, message: bytes, reply };
+                self.outlet.edge.calls.push_back(call);
+            }
+            Some(packet_id) => {
+                let token = connection.inbound.begin(packet_id, qos, 1, now.monotonic);
+                let reply = ReplyTo { home: connection.home, token };
+                let published = self.publish(now, place, &message, Some(reply));
+                let connection = &mut self.outlet.edge.connections[key as usize];
+                match published {
+                    // The partition's shard will tell.
+                    Ok(None) => {}
+                    Ok(Some(parts)) => connection.inbound.part_done(token, parts),
+                    Err(reason) => connection.inbound.refuse(token, reason),
+                }
+                acknowledge(connection, now.monotonic);
+                self.outlet.edge.mark(key);
+            }
+        }
+        self.properties = properties;
+        Ok(())
+    }
+
+    fn on_ack(&mut self, now: Now, key: u32, ack: Ack, packet_id: convoy_wire::PacketId) -> Outcome {
+        let connection = &mut self.outlet.edge.connections[key as usize];
+        if !matches!(ack, Ack::Pubrec { refused: false }) && connection.retained_unacknowledged > 0 {
+            connection.retained_unacknowledged -= 1;
+            self.outlet.edge.refill(key, now);
+        }
+        let connection = &mut self.outlet.edge.connections[key as usize];
+        let Some(outbound) = &mut connection.outbound else {
+            let (session, epoch) = (connection.session, connection.epoch);
+            self.session_ack(now, session, epoch, ack, packet_id);
+            return Ok(());
+        };
+        match outbound.on_ack(ack, packet_id) {
+            connection::Reaction::Nothing => {}
+            connection::Reaction::Room => {
+                if outbound.waits() || !connection.retained.is_empty() {
+                    self.outlet.edge.refill(key, now);
+                }
+            }
+            connection::Reaction::Release => {
+                let version = connection.version;
+                let pubrel = Pubrel::new(packet_id, ReasonCode::Success);
+                let written = pubrel.encode(version, connection.output.tail());
+                written.expect("a PUBREL without properties can be written");
+                self.outlet.edge.mark(key);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_pubrel(&mut self, key: u32, pubrel: &Pubrel<'_>) -> Outcome {
+        let connection = &mut self.outlet.edge.connections[key as usize];
+        let packet_id = pubrel.packet_id;
+        let known = connection.inbound.release(packet_id);
+        if known && connection.lasting {
+            // PUBCOMP waits until the log has forgotten the identifier: else its next use is taken for this one.
+            let token = token::RELEASE | u64::from(packet_id.get());
+            let reply = ReplyTo { home: connection.home, token };
+            let (session, epoch) = (connection.session, connection.epoch);
+            self.outlet.edge.calls.push_back(SessionCall::Release { session, epoch, packet_id, reply });
+            return Ok(());
+        }
+        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        let version = connection.version;
+        let written = Pubcomp::new(packet_id, reason).encode(version, connection.output.tail());
+        written.expect("a PUBCOMP without properties can be written");
+        self.outlet.edge.mark(key);
+        Ok(())
+    }
+
+    /// The partitions that a Topic Filter touches.
+    fn places(&self, filter: &str) -> Vec<Place> {
+        let slots = self.options.slots;
+        let place = |partition: PartitionKey, slot: SlotId| Place { slot: slot.0, partition: partition.0 };
+        match self.options.partitioning.partitions_of_filter(filter) {
+            FilterPartitions::Root => vec![place(PartitionKey::root(connection::TENANT), SlotId::META)],
+            FilterPartitions::One { parent, partition } => {
+                let key = PartitionKey::new(connection::TENANT, parent, partition);
+                vec![place(key, key.slot(slots))]
+            }
+            FilterPartitions::All { parent } => (0..self.options.partitioning.partitions)
+                .map(|partition| {
+                    let key = PartitionKey::new(connection::TENANT, parent, partition);
+                    place(key, key.slot(slots))
+                })
+                .collect(),
+        }
+    }
+
+    fn on_subscribe(&mut self, key: u32, subscribe: &Subscribe<'_>) -> Outcome {
+        let limits = &self.options.limits;
+        let identifier = subscribe.properties.subscription_id.map_or(0, |identifier| identifier.get());
+        let (mut reasons, mut wanted, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+        for subscription in &subscribe.subscriptions {
+            let filter = subscription.filter;
+            let options = subscription.options;
+            // Over the limits: refused by itself, the others stand.
+            if filter.as_str().len() > usize::from(limits.topic_bytes)
+                || filter.check_levels(usize::from(limits.topic_levels)).is_err()
+            {
+                reasons.push(ReasonCode::TopicFilterInvalid);
+                continue;
+            }
+            let plain = filter.shared().map_or(filter.as_str(), |shared| shared.filter.as_str());
+            asked.push(reasons.len());
+            reasons.push(ReasonCode::granted(options.qos));
+            wanted.push((
+                Wanted {
+                    filter: filter.as_str().to_owned(),
+                    subscription: Subscription {
+                        qos: options.qos as u8,
+                        no_local: options.no_local,
+                        retain_as_published: options.retain_as_published,
+                        identifier,
+                    },
+                    places: self.places(plain),
+                },
+                // [MQTT-4.8.2]: a Shared Subscription gets no Retained Messages.
+                if filter.is_shared() { convoy_wire::RetainHandling::Never } else { options.retain_handling },
+            ));
+        }
+        self.ask(key, AskKind::Subscribe, subscribe.packet_id, reasons, wanted, asked, Vec::new());
+        Ok(())
+    }
+
+    fn on_unsubscribe(&mut self, key: u32, unsubscribe: &Unsubscribe<'_>) -> Outcome {
+        let filters: Vec<String> =
+            unsubscribe.filters.iter().map(|filter| filter.as_str().to_owned()).collect();
+        let reasons = vec![ReasonCode::Success; filters.len()];
+        let asked = (0..filters.len()).collect();
+        self.ask(key, AskKind::Unsubscribe, unsubscribe.packet_id, reasons, Vec::new(), asked, filters);
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what SUBSCRIBE and UNSUBSCRIBE have in common")]
+    fn ask(
+        &mut self,
+        key: u32,
+        kind: AskKind,
+        packet_id: convoy_wire::PacketId,
+        reasons: Vec<ReasonCode>,
+        wanted: Vec<(Wanted, convoy_wire::RetainHandling)>,
+        asked: Vec<usize>,
+        filters: Vec<String>,
+    ) {
+        let connection = &mut self.outlet.edge.connections[key as usize];
+        let token = token::ASK | self.asks & !token::KIND;
+        self.asks += 1;
+        let ask = Ask { token, packet_id, kind, parts: 1, reasons, wanted, asked };
+        if ask.asked.is_empty() {
+            super::edge::acknowledge_ask(connection, &ask);
+            self.outlet.edge.mark(key);
+            return;
+        }
+        let reply = ReplyTo { home: connection.home, token };
+        let (session, epoch) = (connection.session, connection.epoch);
+        let wanted = ask.wanted.iter().map(|(wanted, _)| wanted.clone()).collect();
+        connection.asks.push(ask);
+        self.outlet.edge.calls.push_back(match kind {
+            AskKind::Subscribe => SessionCall::Subscribe { session, epoch, wanted, reply },
+            AskKind::Unsubscribe => SessionCall::Unsubscribe { session, epoch, filters, reply },
+        });
+    }
+
+    fn on_disconnect(&mut self, key: u32, disconnect: &Disconnect<'_>) -> Outcome {
+        let connection = &mut self.outlet.edge.connections[key as usize];
+        if let Some(seconds) = disconnect.properties.session_expiry_interval {
+            // [MQTT-3.14.2-2]
+            if !connection.lasting && seconds > 0 {
+                return Err(ReasonCode::ProtocolError);
+            }
+            let maximum = self.options.limits.session_expiry_maximum;
+            connection.farewell_expiry = Some(seconds.min(maximum));
+        }
+        if disconnect.reason == ReasonCode::NORMAL_DISCONNECTION {
+            connection.farewell = Farewell::Normal;
+        }
+        connection.drop_silently();
+        self.outlet.edge.mark(key);
+        Ok(())
+    }
+
+    /// The Network Connection is closed: leave is taken of the Session, if it is still this connection's.
+    pub fn closed(&mut self, now: Now, key: u32) {
+        self.outlet.edge.now = now.monotonic;
+        let Some(connection) = self.outlet.edge.connections.try_remove(key as usize) else { return };
+        if connection.owns_session {
+            self.outlet.edge.calls.push_back(SessionCall::Disconnect {
+                session: connection.session,
+                epoch: connection.epoch,
+                farewell: connection.farewell,
+                expiry_seconds: connection.farewell_expiry,
+            });
+            self.settle(now);
+        }
+    }
+}

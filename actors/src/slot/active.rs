@@ -1,0 +1,114 @@
+//! Sessions are activated from storage by the first operation that needs them and passivated when nothing does, so
+//! that offline Sessions cost disk and not memory.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use convoy_storage::engine::{Error, Family};
+use convoy_storage::envelope;
+
+use super::state::{State, decode};
+use super::{rows, stored};
+use crate::session::{Head, Home, Inflight, Queue, Seq, SessionNumber, SessionRow};
+
+/// An active Session.
+#[derive(Debug)]
+pub struct Active {
+    /// Tenant and Client Identifier.
+    pub name: Box<[u8]>,
+    pub row: SessionRow,
+    /// Set for a Session that outlives its connection.
+    pub queue: Option<Box<Queue>>,
+    /// The connection that messages are delivered to; of the leader alone.
+    pub link: Option<Box<Link>>,
+}
+
+/// Delivery from a Session's queue to its connection.
+#[derive(Debug)]
+pub struct Link {
+    pub home: Home,
+    pub inflight: Inflight,
+    /// The next message of the queue to be sent.
+    pub cursor: Seq,
+    /// Messages before this one may have been sent on an earlier connection.
+    pub dup_until: Seq,
+    /// Finished by the Client and not yet on record.
+    pub finished: Vec<(Seq, u32)>,
+    /// PUBREC came, and this is not yet on record.
+    pub received: Vec<Seq>,
+}
+
+/// Reads a Session's queue state from its rows.
+fn queue(state: &mut State, session: SessionNumber) -> Result<Queue, Error> {
+    let head: Head = state.get(&rows::head(session))?.unwrap_or_default();
+    let (from, to) = (rows::queued(session, head.floor), rows::queued(session, Seq::MAX));
+    let last = match state.engine().last(Family::Queue, &from, &to)? {
+        Some((key, value)) => {
+            let seq = rows::seq_of_queued(&key).ok_or_else(|| damaged(&key, "key"))?;
+            Some((seq, stored::open(&key, &value)?.came))
+        }
+        None => None,
+    };
+    let (from, to) = rows::all_received(session);
+    let received: BTreeSet<Seq> =
+        state.scan(&from, &to)?.iter().filter_map(|(key, _)| rows::seq_of_received(key)).collect();
+    Ok(Queue::recover(head, last, received))
+}
+
+fn damaged(key: &[u8], reason: &str) -> Error {
+    Error::Damaged { place: format!("row {}", key.escape_ascii()), reason: reason.to_string() }
+}
+
+/// Activates a Session by its row.
+pub fn activate(state: &mut State, name: &[u8], row: SessionRow) -> Result<Active, Error> {
+    let queue = match row.outlives_connection() {
+        true => Some(Box::new(queue(state, row.number)?)),
+        false => None,
+    };
+    Ok(Active { name: name.into(), row, queue, link: None })
+}
+
+/// The name and the row of a Session; `None` if it has ended.
+pub fn load(state: &mut State, session: SessionNumber) -> Result<Option<(Vec<u8>, SessionRow)>, Error> {
+    let Some(name) = state.get_bytes(&rows::name(session))? else { return Ok(None) };
+    let row: Option<SessionRow> = state.get(&rows::client(session.slot(), &name))?;
+    Ok(row.filter(|row| row.number == session).map(|row| (name, row)))
+}
+
+/// Visits messages of a queue from `from` on, with their numbers, until `visit` breaks.
+pub fn read_queue(
+    state: &State,
+    session: SessionNumber,
+    from: Seq,
+    visit: &mut dyn FnMut(Seq, stored::Stored<'_>) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    let mut outcome = Ok(());
+    let (from, to) = (rows::queued(session, from), rows::queued(session, Seq::MAX));
+    state.engine().scan(Family::Queue, &from, &to, &mut |key, value| {
+        match (rows::seq_of_queued(key), stored::open(key, value)) {
+            (Some(seq), Ok(stored)) => visit(seq, stored),
+            (_, Err(error)) => {
+                outcome = Err(error);
+                ControlFlow::Break(())
+            }
+            (None, _) => {
+                outcome = Err(damaged(key, "key"));
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    outcome
+}
+
+/// Decodes a row that was read by a scan.
+pub fn row<'de, T: convoy_storage::record::BorrowDecode<'de, ()>>(
+    key: &[u8],
+    value: &'de [u8],
+) -> Result<T, Error> {
+    decode(key, value)
+}
+
+/// An envelope that could not be opened, as a damaged row.
+pub fn torn(key: &[u8], error: envelope::Error) -> Error {
+    damaged(key, &error.to_string())
+}

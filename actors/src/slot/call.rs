@@ -1,0 +1,87 @@
+//! What a connection asks of its Session's slot.
+
+use convoy_wire::PacketId;
+
+use super::op::{Delivery, Farewell};
+use crate::session::{Epoch, Home, Place, QueueLimits, SessionNumber, Subscription, Will};
+use crate::shard::ReplyTo;
+
+/// Which acknowledgement the Client sent for a message from its Session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    Puback,
+    /// `refused`: with a Reason Code of 0x80 or more.
+    Pubrec {
+        refused: bool,
+    },
+    Pubcomp,
+}
+
+/// A Topic Filter to subscribe, and the partitions it touches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub filter: String,
+    pub subscription: Subscription,
+    pub places: Vec<Place>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionCall {
+    /// CONNECT: the answer is a [`crate::session::Grant`].
+    Connect {
+        name: Vec<u8>,
+        clean_start: bool,
+        expiry_seconds: u32,
+        limits: QueueLimits,
+        will: Option<Box<Will>>,
+        reply: ReplyTo,
+    },
+    /// CONNACK is written: delivery may begin.
+    Ready { session: SessionNumber, epoch: Epoch, home: Home, receive_maximum: u16 },
+    Disconnect { session: SessionNumber, epoch: Epoch, farewell: Farewell, expiry_seconds: Option<u32> },
+    Subscribe { session: SessionNumber, epoch: Epoch, wanted: Vec<Wanted>, reply: ReplyTo },
+    Unsubscribe { session: SessionNumber, epoch: Epoch, filters: Vec<String>, reply: ReplyTo },
+    Ack { session: SessionNumber, epoch: Epoch, ack: Ack, packet_id: PacketId },
+    /// A QoS 2 PUBLISH.
+    Accept {
+        session: SessionNumber,
+        epoch: Epoch,
+        packet_id: PacketId,
+        place: Place,
+        message: Vec<u8>,
+        reply: ReplyTo,
+    },
+    /// A Retained Message for a new Subscription, at QoS 1 or 2.
+    Keep { session: SessionNumber, epoch: Epoch, delivery: Delivery, message: Vec<u8> },
+    /// PUBREL.
+    Release { session: SessionNumber, epoch: Epoch, packet_id: PacketId, reply: ReplyTo },
+}
+
+impl SessionCall {
+    /// The slot of the Session that is meant; `None` for a CONNECT, whose Session is not known yet.
+    pub fn session(&self) -> Option<SessionNumber> {
+        match self {
+            Self::Connect { .. } => None,
+            Self::Ready { session, .. }
+            | Self::Disconnect { session, .. }
+            | Self::Subscribe { session, .. }
+            | Self::Unsubscribe { session, .. }
+            | Self::Ack { session, .. }
+            | Self::Accept { session, .. }
+            | Self::Keep { session, .. }
+            | Self::Release { session, .. } => Some(*session),
+        }
+    }
+
+    /// Who is told the outcome.
+    pub fn reply(&self) -> Option<ReplyTo> {
+        match self {
+            Self::Connect { reply, .. }
+            | Self::Subscribe { reply, .. }
+            | Self::Unsubscribe { reply, .. }
+            | Self::Accept { reply, .. }
+            | Self::Release { reply, .. } => Some(*reply),
+            Self::Ready { .. } | Self::Disconnect { .. } | Self::Ack { .. } | Self::Keep { .. } => None,
+        }
+    }
+}

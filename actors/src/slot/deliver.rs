@@ -1,0 +1,239 @@
+//! Delivery from the queues of this slot to connections: the leader's alone, and nothing of it is replicated. What a
+//! new leader needs follows from the rows (see [`crate::session::packet_id`]).
+
+use std::ops::ControlFlow;
+
+use convoy_storage::engine::Error;
+use convoy_wire::{PacketId, QoS};
+
+use super::active::{Active, Link, read_queue};
+use super::call::Ack;
+use super::op::{Delivery, Op};
+use super::{Slot, Turn};
+use crate::message::Message;
+use crate::session::{self, Epoch, Home, Inflight, Seq, SessionNumber, Stage};
+
+/// Bytes under way to one connection beyond which nothing more is read from its queue, whatever its Receive Maximum:
+/// a Client that does not read must not become our memory.
+const UNDERWAY_BYTES_LIMIT: u64 = 1 << 20;
+
+/// Acknowledged messages that are kept in memory before a record is made of them; more often where a record is made
+/// anyway.
+const UNSAVED_LIMIT: usize = 4096;
+
+impl Slot {
+    /// CONNACK is written: what waits goes out, first what an earlier connection was sent.
+    pub fn ready(
+        &mut self,
+        session: SessionNumber,
+        epoch: Epoch,
+        home: Home,
+        receive_maximum: u16,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Some(active) = self.active.get_mut(&session).filter(|active| active.row.epoch == epoch) else {
+            return Ok(());
+        };
+        let Some(queue) = &active.queue else { return Ok(()) };
+        active.link = Some(Box::new(Link {
+            home,
+            inflight: Inflight::new(queue.floor(), receive_maximum),
+            cursor: queue.floor(),
+            dup_until: queue.sent(),
+            finished: Vec::new(),
+            received: Vec::new(),
+        }));
+        self.pump(session, turn)
+    }
+
+    /// Delivers a message that has just been queued, from memory, if nothing waits before it.
+    pub(super) fn deliver_fresh(
+        &mut self,
+        session: SessionNumber,
+        seq: Seq,
+        delivery: Delivery,
+        bytes: &[u8],
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(active) = self.active.get_mut(&session) else { return };
+        let (Some(link), Some(queue)) = (&mut active.link, &active.queue) else { return };
+        if link.cursor == seq && link.has_room() && queue.holds(seq) {
+            let Ok(message) = Message::decode(bytes) else { return };
+            link.send(seq, delivery, &message, bytes.len() as u32, turn);
+        }
+    }
+
+    /// Sends what the window has room for, from disk.
+    pub fn pump(&mut self, session: SessionNumber, turn: &mut Turn<'_>) -> Result<(), Error> {
+        // Rows on their way to the engine cannot be read yet.
+        if !turn.state.is_empty() {
+            self.deferred.push(session);
+            return Ok(());
+        }
+        let Some(active) = self.active.get_mut(&session) else { return Ok(()) };
+        let (Some(link), Some(queue)) = (&mut active.link, &active.queue) else { return Ok(()) };
+        if link.cursor >= queue.next() || !link.has_room() {
+            return Ok(());
+        }
+        let (state, mut failure) = (&*turn.state, None);
+        let (outlet, now, limits) = (&mut *turn.outlet, turn.now, active.row.limits);
+        read_queue(state, session, link.cursor, &mut |seq, row| {
+            if !link.has_room() {
+                return ControlFlow::Break(());
+            }
+            let message = match Message::decode(row.message) {
+                Ok(message) => message,
+                Err(error) => {
+                    let reason = error.to_string();
+                    failure = Some(Error::Damaged { place: format!("message {seq} of {:x}", session.0), reason });
+                    return ControlFlow::Break(());
+                }
+            };
+            let bytes = row.message.len() as u32;
+            let too_old = message.published_at.saturating_add(limits.age) < now.wall;
+            if queue.received.contains(&seq) {
+                link.inflight.send(seq, Stage::Released, bytes);
+                link.cursor = seq + 1;
+                outlet.release(link.home, session::packet_id(seq));
+            } else if too_old || message.remaining(now.wall).is_none() {
+                link.inflight.skip_to(seq + 1);
+                link.cursor = seq + 1;
+                link.finished.push((seq, bytes));
+            } else {
+                link.send_by(seq, row.delivery, &message, bytes, outlet, now);
+            }
+            ControlFlow::Continue(())
+        })?;
+        if link.has_room() && failure.is_none() {
+            // Everything was read; the numbers behind the last row are of messages that left.
+            link.cursor = queue.next();
+        }
+        if !link.finished.is_empty() {
+            self.unsaved.push(session);
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// An acknowledgement of the Client.
+    pub fn on_ack(
+        &mut self,
+        session: SessionNumber,
+        epoch: Epoch,
+        ack: Ack,
+        packet_id: PacketId,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Some(active) = self.active.get_mut(&session).filter(|active| active.row.epoch == epoch) else {
+            return Ok(());
+        };
+        let (Some(link), Some(queue)) = (&mut active.link, &active.queue) else { return Ok(()) };
+        let answer = match ack {
+            Ack::Puback => link.inflight.on_puback(packet_id),
+            Ack::Pubrec { refused } => link.inflight.on_pubrec(packet_id, refused),
+            Ack::Pubcomp => link.inflight.on_pubcomp(packet_id),
+        };
+        let first_unsaved = link.finished.is_empty() && link.received.is_empty();
+        match answer {
+            session::Answer::Finished(seq, bytes) => link.finished.push((seq, bytes)),
+            session::Answer::Received(seq) => link.received.push(seq),
+            session::Answer::ReleaseAgain(_) => turn.outlet.release(link.home, packet_id),
+            session::Answer::Waiting => return Ok(()),
+            // [MQTT-4.3.3-4]: PUBREC of a message we know nothing of is still answered, so that the Client can forget it.
+            session::Answer::Unknown => {
+                if matches!(ack, Ack::Pubrec { refused: false }) {
+                    turn.outlet.release(link.home, packet_id);
+                }
+                return Ok(());
+            }
+        }
+        if first_unsaved {
+            self.unsaved.push(session);
+        }
+        // Reading in halves of a window spares a search for each message.
+        let worth = link.inflight.room() >= link.inflight.used().max(1);
+        if link.cursor < queue.next() && worth { self.pump(session, turn) } else { Ok(()) }
+    }
+
+    /// PUBREC is on record for these messages: PUBREL is due.
+    pub(super) fn release(&mut self, session: SessionNumber, seqs: &[Seq], turn: &mut Turn<'_>) {
+        let Some(link) = self.active.get_mut(&session).and_then(|active| active.link.as_mut()) else { return };
+        for &seq in seqs {
+            if link.inflight.released(seq) {
+                turn.outlet.release(link.home, session::packet_id(seq));
+            }
+        }
+    }
+
+    /// A QoS 0 message for a Session that outlives its connection: delivered if there is one.
+    pub fn pass(&mut self, session: SessionNumber, delivery: Delivery, message: &Message<'_>, turn: &mut Turn<'_>) {
+        if let Some(link) = self.active.get(&session).and_then(|active| active.link.as_ref()) {
+            turn.outlet.send(link.home, None, false, &delivery, message, turn.now);
+        }
+    }
+
+    /// How far a Session's messages were sent to its Client.
+    pub(super) fn sent(&self, session: SessionNumber) -> Seq {
+        match self.active.get(&session) {
+            Some(Active { link: Some(link), .. }) => link.cursor,
+            Some(Active { queue: Some(queue), .. }) => queue.sent(),
+            _ => 0,
+        }
+    }
+
+    /// Whether acknowledgements wait that can wait no longer: PUBREC holds PUBREL up.
+    pub fn must_save(&self) -> bool {
+        self.unsaved.iter().any(|session| {
+            let link = self.active.get(session).and_then(|active| active.link.as_ref());
+            link.is_some_and(|link| !link.received.is_empty() || link.finished.len() >= UNSAVED_LIMIT)
+        })
+    }
+
+    pub fn has_unsaved(&self) -> bool {
+        !self.unsaved.is_empty()
+    }
+
+    /// Puts what Clients acknowledged into the next record.
+    pub fn save_acknowledged(&mut self, at: u64) {
+        for session in std::mem::take(&mut self.unsaved) {
+            self.save_acknowledged_of(session, at);
+        }
+    }
+
+    pub(super) fn save_acknowledged_of(&mut self, session: SessionNumber, at: u64) {
+        let Some(link) = self.active.get_mut(&session).and_then(|active| active.link.as_mut()) else { return };
+        if !link.received.is_empty() {
+            let op = Op::Received { session, seqs: std::mem::take(&mut link.received) };
+            self.pending.push(at, &op, None);
+        }
+        if !link.finished.is_empty() {
+            let messages = std::mem::take(&mut link.finished);
+            self.pending.push(at, &Op::Finished { session, messages, sent: link.cursor }, None);
+        }
+    }
+}
+
+
+impl Link {
+    fn has_room(&self) -> bool {
+        self.inflight.has_room() && self.inflight.bytes() < UNDERWAY_BYTES_LIMIT
+    }
+
+    fn send(&mut self, seq: Seq, delivery: Delivery, message: &Message<'_>, bytes: u32, turn: &mut Turn<'_>) {
+        self.send_by(seq, delivery, message, bytes, turn.outlet, turn.now);
+    }
+
+    fn send_by(
+        &mut self,
+        seq: Seq,
+        delivery: Delivery,
+        message: &Message<'_>,
+        bytes: u32,
+        outlet: &mut crate::shard::Outlet,
+        now: crate::clock::Now,
+    ) {
+        let stage = if delivery.qos == QoS::ExactlyOnce { Stage::Unreceived } else { Stage::Published };
+        let packet_id = self.inflight.send(seq, stage, bytes);
+        self.cursor = seq + 1;
+        outlet.send(self.home, Some(packet_id), seq < self.dup_until, &delivery, message, now);
+    }
+}

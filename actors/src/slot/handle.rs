@@ -1,0 +1,99 @@
+//! What the leader makes of a connection's call: admission first, then an operation for the log.
+
+use convoy_storage::engine::Error;
+use convoy_wire::ReasonCode;
+
+use super::call::SessionCall;
+use super::op::{Entry, Op, Target};
+use super::{Slot, Turn};
+use crate::session::{Epoch, SessionNumber, SubscriptionRow};
+use crate::shard::Answer;
+
+impl Slot {
+    /// `subscriptions_limit` is how many a Session may have.
+    pub fn on_call(
+        &mut self,
+        call: SessionCall,
+        subscriptions_limit: u32,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let at = turn.now.wall;
+        match call {
+            SessionCall::Connect { name, clean_start, expiry_seconds, limits, will, reply } => {
+                let op = Op::Connect {
+                    name: &name,
+                    clean_start,
+                    expiry_seconds,
+                    home: reply.home,
+                    limits,
+                    will: will.map(|will| *will),
+                };
+                self.pending.push(at, &op, Some(reply));
+            }
+            SessionCall::Ready { session, epoch, home, receive_maximum } => {
+                self.ready(session, epoch, home, receive_maximum, turn)?;
+            }
+            SessionCall::Disconnect { session, epoch, farewell, expiry_seconds } => {
+                if self.epoch(session) == Some(epoch) {
+                    // What the Client acknowledged goes first: it must not be sent again.
+                    self.save_acknowledged_of(session, at);
+                }
+                let sent = self.sent(session);
+                let op = Op::Disconnect { session, epoch, farewell, expiry_seconds, sent };
+                self.pending.push(at, &op, None);
+            }
+            SessionCall::Subscribe { session, epoch, wanted, reply } => {
+                let refused = self.refusal(session, epoch).or_else(|| {
+                    let has = self.subscriptions(session) as usize;
+                    (has + wanted.len() > subscriptions_limit as usize).then_some(ReasonCode::QuotaExceeded)
+                });
+                if let Some(reason) = refused {
+                    turn.outlet.answer(reply, Answer::Refused(reason));
+                    return Ok(());
+                }
+                let entries = wanted.iter().map(|wanted| Entry {
+                    filter: &wanted.filter,
+                    row: SubscriptionRow {
+                        subscription: wanted.subscription,
+                        places: wanted.places.clone(),
+                    },
+                });
+                let op = Op::Subscribe { session, epoch, entries: entries.collect() };
+                self.pending.push(at, &op, Some(reply));
+            }
+            SessionCall::Unsubscribe { session, epoch, filters, reply } => {
+                let filters = filters.iter().map(String::as_str).collect();
+                self.pending.push(at, &Op::Unsubscribe { session, epoch, filters }, Some(reply));
+            }
+            SessionCall::Ack { session, epoch, ack, packet_id } => {
+                self.on_ack(session, epoch, ack, packet_id, turn)?;
+            }
+            SessionCall::Accept { session, epoch, packet_id, place, message, reply } => {
+                let packet_id = packet_id.get();
+                let op = Op::Accept { session, epoch, packet_id, place, message: &message };
+                self.pending.push(at, &op, Some(reply));
+            }
+            SessionCall::Keep { session, epoch, delivery, message } => {
+                if self.epoch(session) == Some(epoch) {
+                    let mut targets = Vec::new();
+                    Target { session, delivery }.push(&mut targets);
+                    self.pending.push(at, &Op::Enqueue { message: &message, targets: &targets }, None);
+                }
+            }
+            SessionCall::Release { session, epoch, packet_id, reply } => {
+                let op = Op::Release { session, epoch, packet_id: packet_id.get() };
+                self.pending.push(at, &op, Some(reply));
+            }
+        }
+        Ok(())
+    }
+
+    /// Why this connection may not change the Session, if so.
+    fn refusal(&self, session: SessionNumber, epoch: Epoch) -> Option<ReasonCode> {
+        (self.epoch(session) != Some(epoch)).then_some(ReasonCode::SessionTakenOver)
+    }
+
+    fn subscriptions(&self, session: SessionNumber) -> u32 {
+        self.active.get(&session).map_or(0, |active| active.row.subscriptions)
+    }
+}

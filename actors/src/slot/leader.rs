@@ -1,0 +1,139 @@
+//! What a slot's leader gathers while the log syncs, and whom it tells when that is applied.
+
+use std::collections::VecDeque;
+
+use convoy_ids::{Index, Term};
+use convoy_storage::record;
+
+use super::op::{self, Op};
+use crate::clock::Millis;
+use crate::shard::ReplyTo;
+
+/// A record is closed at this size, and another one begun: a record must fit the log.
+const RECORD_BYTES: usize = 1 << 20;
+
+/// Operations that will be records: one a round, unless there is much.
+#[derive(Debug, Default)]
+pub struct Pending {
+    closed: VecDeque<Record>,
+    open: Record,
+}
+
+/// Operations of one record, and whom to tell of them.
+#[derive(Debug, Default)]
+pub struct Record {
+    pub bytes: Vec<u8>,
+    ops: u32,
+    pub replies: Replies,
+}
+
+/// Whom to tell of which operation of a record, ascending.
+pub type Replies = VecDeque<(u32, ReplyTo)>;
+
+/// A record that was offered to the log.
+#[derive(Debug)]
+struct Proposed {
+    term: Term,
+    index: Index,
+    replies: Replies,
+}
+
+impl Pending {
+    pub fn is_empty(&self) -> bool {
+        self.closed.is_empty() && self.open.ops == 0
+    }
+
+    /// Adds an operation; `reply` is told when it is applied.
+    pub fn push(&mut self, at: Millis, op: &Op<'_>, reply: Option<ReplyTo>) {
+        let record = &mut self.open;
+        if record.ops == 0 {
+            op::begin(at, &mut record.bytes);
+        }
+        op::frame(&mut record.bytes, |bytes| record::encode_into(op, bytes));
+        if let Some(reply) = reply {
+            record.replies.push_back((record.ops, reply));
+        }
+        record.ops += 1;
+        if record.bytes.len() >= RECORD_BYTES {
+            self.closed.push_back(std::mem::take(record));
+        }
+    }
+
+    /// The oldest record; what is added afterwards goes to another one.
+    pub fn take(&mut self) -> Option<Record> {
+        if self.closed.is_empty() && self.open.ops == 0 {
+            return None;
+        }
+        Some(self.closed.pop_front().unwrap_or_else(|| std::mem::take(&mut self.open)))
+    }
+
+    /// Puts a record back that the log would not take.
+    pub fn restore(&mut self, record: Record) {
+        self.closed.push_front(record);
+    }
+}
+
+/// Records under way through the log, oldest first.
+#[derive(Debug, Default)]
+pub struct Underway(VecDeque<Proposed>);
+
+impl Underway {
+    pub fn push(&mut self, term: Term, index: Index, replies: Replies) {
+        if !replies.is_empty() {
+            self.0.push_back(Proposed { term, index, replies });
+        }
+    }
+
+    /// The replies that belong to an applied record: none if it is another leader's.
+    pub fn take(&mut self, term: Term, index: Index) -> Replies {
+        while self.0.front().is_some_and(|oldest| oldest.index < index) {
+            self.0.pop_front();
+        }
+        match self.0.front() {
+            Some(oldest) if oldest.index == index => {
+                let proposed = self.0.pop_front().expect("there is a front");
+                if proposed.term == term { proposed.replies } else { Replies::new() }
+            }
+            _ => Replies::new(),
+        }
+    }
+
+    /// Leadership is lost: what is under way may or may not be committed, so nobody is told anything.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Home;
+
+    fn reply(token: u64) -> ReplyTo {
+        ReplyTo { home: Home { node: 1, shard: 0, key: 0, serial: 1 }, token }
+    }
+
+    #[test]
+    fn replies_belong_to_the_record_of_their_term() {
+        let mut underway = Underway::default();
+        underway.push(Term(1), Index(5), [(0, reply(1))].into());
+        underway.push(Term(1), Index(6), [(2, reply(2))].into());
+        assert!(underway.take(Term(2), Index(5)).is_empty());
+        assert_eq!(underway.take(Term(1), Index(6)), [(2, reply(2))]);
+        assert!(underway.take(Term(1), Index(6)).is_empty());
+    }
+
+    #[test]
+    fn operations_are_read_in_the_order_they_were_added() {
+        let mut pending = Pending::default();
+        pending.push(77, &Op::Trim { to: 1, number: 2 }, None);
+        pending.push(99, &Op::Trim { to: 3, number: 4 }, Some(reply(9)));
+        let record = pending.take().unwrap();
+        let (at, ops) = op::open(&record.bytes).unwrap();
+        let ops: Vec<_> = op::iter(ops).map(Result::unwrap).collect();
+        assert_eq!(at, 77);
+        assert_eq!(ops, [Op::Trim { to: 1, number: 2 }, Op::Trim { to: 3, number: 4 }]);
+        assert_eq!(record.replies, [(1, reply(9))]);
+        assert!(pending.is_empty());
+    }
+}

@@ -1,0 +1,112 @@
+//! A slot is a replicated state machine: its log is the only way in, and everything its actors know follows from it.
+//! Sessions, topic partitions and Retained partitions of a slot are keyed state in here, one mailbox, no locks.
+
+mod active;
+mod apply;
+mod call;
+mod deliver;
+mod handle;
+mod leader;
+mod op;
+mod outbox;
+mod recover;
+mod rows;
+mod state;
+mod stored;
+
+use std::collections::BTreeMap;
+
+use convoy_ids::SlotId;
+use rustc_hash::FxHashMap;
+
+use crate::clock::{Millis, Now};
+use crate::session::{Epoch, SessionNumber};
+use crate::shard::{Outlet, ReplyTo};
+use crate::topic::{FanOut, Routes};
+
+pub use active::Active;
+
+pub use call::{Ack, SessionCall, Wanted};
+pub use leader::{Pending, Underway};
+pub use op::{Delivery, Farewell, Op, RouteRow, Target};
+pub use rows::{name_of, split_name};
+pub use state::State;
+
+/// One slot of this shard.
+pub struct Slot {
+    pub id: SlotId,
+    /// This replica leads: it proposes, and what it applies has effects.
+    pub leading: bool,
+    /// What could not be applied or read; the slot serves nobody until that is mended.
+    pub failure: Option<String>,
+    /// Numbers granted so far, to Sessions and to epochs.
+    grants: u64,
+    active: FxHashMap<SessionNumber, Active>,
+    /// Active Sessions by tenant and Client Identifier.
+    names: FxHashMap<Box<[u8]>, SessionNumber>,
+    /// Sessions that may be passivated, in the order they fell idle.
+    idle: std::collections::VecDeque<SessionNumber>,
+    partitions: FxHashMap<u64, Routes>,
+    outboxes: outbox::Outboxes,
+    /// Last number applied of each other slot's outbox.
+    inboxes: BTreeMap<SlotId, u64>,
+    pub pending: Pending,
+    pub underway: Underway,
+    /// Sessions whose Clients acknowledged something that is not on record yet.
+    unsaved: Vec<SessionNumber>,
+    /// Sessions whose queue is read on once the state is written.
+    pub deferred: Vec<SessionNumber>,
+    /// When the next thing is due; `u64::MAX` for nothing.
+    next_due: Millis,
+    route_seed: u64,
+}
+
+/// What applying and delivering may touch beside the slot itself.
+pub struct Turn<'a> {
+    pub now: Now,
+    pub state: &'a mut State,
+    pub outlet: &'a mut Outlet,
+    /// Subscriptions whose first level is a wildcard.
+    pub root: &'a Routes,
+    pub fan_out: &'a mut FanOut,
+    /// Operations for other slots that were entered in an outbox.
+    pub emitted: &'a mut Vec<Emitted>,
+    /// Root routes that the meta group has applied.
+    pub root_changes: &'a mut Vec<RootChange>,
+}
+
+/// An operation on its way from an outbox to the slot it is for.
+#[derive(Debug)]
+pub struct Emitted {
+    pub from: SlotId,
+    pub to: SlotId,
+    pub number: u64,
+    pub op: Vec<u8>,
+    pub reply: Option<ReplyTo>,
+}
+
+/// A Subscription whose first level is a wildcard begins (with a route) or ends.
+#[derive(Debug)]
+pub struct RootChange {
+    pub filter: String,
+    pub subscriber: SessionNumber,
+    pub route: Option<RouteRow>,
+    pub reply: Option<ReplyTo>,
+}
+
+impl Slot {
+    /// The epoch of an active Session.
+    fn epoch(&self, session: SessionNumber) -> Option<Epoch> {
+        self.active.get(&session).map(|active| active.row.epoch)
+    }
+
+    /// Active Sessions.
+    pub fn active(&self) -> usize {
+        self.active.len()
+    }
+
+    /// The routes of a partition, if anybody subscribed there.
+    pub fn routes(&self, partition: u64) -> Option<&Routes> {
+        self.partitions.get(&partition)
+    }
+}

@@ -1,0 +1,246 @@
+//! What a slot's log holds: a record is a time and a run of operations, in the order they are applied.
+//!
+//! Applying is deterministic: time, limits and decisions of admission were made by the leader and stand here.
+
+use convoy_storage::record::{self, BorrowDecode, Encode};
+use convoy_wire::QoS;
+
+use crate::clock::Millis;
+use crate::session::{Epoch, Home, Place, QueueLimits, Seq, SessionNumber, Subscription, SubscriptionRow, Will};
+
+/// Version of the records this release writes.
+pub const VERSION: u8 = 1;
+
+/// A Topic Filter and the Subscription to it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct Entry<'a> {
+    pub filter: &'a str,
+    pub row: SubscriptionRow,
+}
+
+/// What becomes of a Session when its connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+#[bincode(crate = "convoy_storage::record")]
+pub enum Farewell {
+    /// DISCONNECT with Normal Disconnection: the Will is discarded [MQTT-3.14.4-3].
+    Normal,
+    /// Everything else: the Will is due, at once or after its delay.
+    WithWill,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+#[bincode(crate = "convoy_storage::record")]
+pub enum Op<'a> {
+    /// A connection asks for the Session of its Client Identifier; it gets a new epoch.
+    Connect {
+        name: &'a [u8],
+        clean_start: bool,
+        expiry_seconds: u32,
+        home: Home,
+        limits: QueueLimits,
+        will: Option<Will>,
+    },
+    /// The connection of `epoch` has ended.
+    Disconnect { session: SessionNumber, epoch: Epoch, farewell: Farewell, expiry_seconds: Option<u32>, sent: Seq },
+    Subscribe { session: SessionNumber, epoch: Epoch, entries: Vec<Entry<'a>> },
+    Unsubscribe { session: SessionNumber, epoch: Epoch, filters: Vec<&'a str> },
+    /// One message for Sessions of this slot: `targets` as [`Target`] packs them.
+    Enqueue { message: &'a [u8], targets: &'a [u8] },
+    /// The Client has finished these messages, of so many bytes each. It was sent those before `sent`.
+    Finished { session: SessionNumber, messages: Vec<(Seq, u32)>, sent: Seq },
+    /// The Client has said PUBREC for these messages.
+    Received { session: SessionNumber, seqs: Vec<Seq> },
+    /// A QoS 2 message came in under `packet_id`; unless that is taken, `publish` goes to its partition.
+    Accept {
+        session: SessionNumber,
+        epoch: Epoch,
+        packet_id: u16,
+        place: Place,
+        message: &'a [u8],
+    },
+    /// PUBREL: `packet_id` may be used again.
+    Release { session: SessionNumber, epoch: Epoch, packet_id: u16 },
+    /// Subscriber `subscriber` of `filter` in a partition.
+    Route { partition: u64, subscriber: SessionNumber, filter: &'a str, route: RouteRow },
+    Unroute { partition: u64, subscriber: SessionNumber, filter: &'a str },
+    /// A message that its own record brought here: matched, retained and passed on when this is applied.
+    /// `root_targets`: what the leader found among the root routes, as [`Target`] packs them.
+    Publish { partition: u64, message: &'a [u8], root_targets: &'a [u8] },
+    /// Sets (or, with no payload, deletes) the Retained Message of a topic.
+    Retain { partition: u64, message: &'a [u8] },
+    /// An operation out of another slot's outbox.
+    Inbox { from: u16, number: u64, op: &'a [u8] },
+    /// Slot `to` has applied everything up to `number`.
+    Trim { to: u16, number: u64 },
+    /// What was due at `at` for `session` is to happen now, if it is still due.
+    Due { at: Millis, session: SessionNumber },
+}
+
+/// A subscriber as its partition knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct RouteRow {
+    pub subscription: Subscription,
+    /// Set where the Session ends with its connection: messages go there, and not to the Session's slot.
+    pub home: Option<Home>,
+}
+
+/// One receiver of an [`Op::Enqueue`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub session: SessionNumber,
+    pub delivery: Delivery,
+}
+
+/// How one message is to be delivered to one Session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The lower of the message's and the Subscription's.
+    pub qos: QoS,
+    /// The RETAIN flag on delivery (MQTT 5.0, 3.3.1.3).
+    pub retain: bool,
+    identifiers: [u32; Self::IDENTIFIERS],
+}
+
+impl Target {
+    pub fn push(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.session.0.to_le_bytes());
+        self.delivery.push(out);
+    }
+
+    /// The targets of an [`Op::Enqueue`], up to the first bytes that are not one.
+    pub fn all(mut bytes: &[u8]) -> impl Iterator<Item = Target> + '_ {
+        std::iter::from_fn(move || {
+            let (session, rest) = bytes.split_first_chunk::<8>()?;
+            let (delivery, rest) = Delivery::read(rest)?;
+            bytes = rest;
+            Some(Target { session: SessionNumber(u64::from_le_bytes(*session)), delivery })
+        })
+    }
+}
+
+impl Delivery {
+    /// Subscription Identifiers that fit one delivery. A Session with more overlapping Subscriptions gets a further
+    /// copy, as MQTT 5.0, 3.3.4 allows.
+    pub const IDENTIFIERS: usize = 4;
+
+    pub fn new(qos: QoS, retain: bool, identifier: u32) -> Self {
+        let mut identifiers = [0; Self::IDENTIFIERS];
+        identifiers[0] = identifier;
+        Self { qos, retain, identifiers }
+    }
+
+    /// Subscription Identifiers of the matching Subscriptions.
+    pub fn identifiers(&self) -> &[u32] {
+        let used = self.identifiers.iter().position(|&identifier| identifier == 0);
+        &self.identifiers[..used.unwrap_or(Self::IDENTIFIERS)]
+    }
+
+    /// Takes another matching Subscription of the same Session in: the higher QoS [MQTT-3.3.4-2] and all the
+    /// identifiers [MQTT-3.3.4-4]. False, and nothing taken, if they do not fit.
+    pub fn merge(&mut self, other: &Delivery) -> bool {
+        let (mine, theirs) = (self.identifiers().len(), other.identifiers());
+        if mine + theirs.len() > Self::IDENTIFIERS {
+            return false;
+        }
+        self.identifiers[mine..mine + theirs.len()].copy_from_slice(theirs);
+        self.qos = self.qos.max(other.qos);
+        self.retain |= other.retain;
+        true
+    }
+
+    pub fn push(&self, out: &mut Vec<u8>) {
+        let identifiers = self.identifiers();
+        out.push(self.qos as u8 | if self.retain { 4 } else { 0 } | (identifiers.len() as u8) << 3);
+        for identifier in identifiers {
+            out.extend_from_slice(&identifier.to_le_bytes());
+        }
+    }
+
+    /// Reads what [`Delivery::push`] wrote; also returns what follows.
+    pub fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (&flags, mut rest) = bytes.split_first()?;
+        let mut identifiers = [0; Self::IDENTIFIERS];
+        for identifier in identifiers.get_mut(..usize::from(flags >> 3))? {
+            let (word, behind) = rest.split_first_chunk::<4>()?;
+            *identifier = u32::from_le_bytes(*word);
+            rest = behind;
+        }
+        Some((Self { qos: QoS::from_u8(flags & 3)?, retain: flags & 4 != 0, identifiers }, rest))
+    }
+}
+
+/// Begins a record.
+pub fn begin(at: Millis, record: &mut Vec<u8>) {
+    record.clear();
+    record.push(VERSION);
+    record.extend_from_slice(&at.to_le_bytes());
+}
+
+/// Appends one operation to a record; `write` appends its bytes.
+pub fn frame(record: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let at = record.len();
+    record.extend_from_slice(&[0; 4]);
+    write(record);
+    let len = (record.len() - at - 4) as u32;
+    record[at..at + 4].copy_from_slice(&len.to_le_bytes());
+}
+
+/// The time of a record and its operations.
+pub fn open(bytes: &[u8]) -> Result<(Millis, &[u8]), record::Error> {
+    match bytes.split_at_checked(9) {
+        Some((head, ops)) if head[0] == VERSION => {
+            Ok((u64::from_le_bytes(head[1..].try_into().expect("eight bytes")), ops))
+        }
+        _ => Err(record::Error::Value("a slot's record of an unknown version".into())),
+    }
+}
+
+/// The operations of a record, in their order.
+pub fn iter(mut ops: &[u8]) -> impl Iterator<Item = Result<Op<'_>, record::Error>> {
+    std::iter::from_fn(move || {
+        if ops.is_empty() {
+            return None;
+        }
+        let framed = ops.split_first_chunk::<4>().and_then(|(len, rest)| {
+            rest.split_at_checked(u32::from_le_bytes(*len) as usize)
+        });
+        let Some((op, rest)) = framed else {
+            ops = &[];
+            return Some(Err(record::Error::Short));
+        };
+        ops = rest;
+        Some(record::decode(op))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_read_as_they_were_written() {
+        let mut both = Delivery::new(QoS::AtLeastOnce, false, 7);
+        assert!(both.merge(&Delivery::new(QoS::ExactlyOnce, true, 9)));
+        let targets = [
+            Target { session: SessionNumber(1), delivery: Delivery::new(QoS::AtMostOnce, false, 0) },
+            Target { session: SessionNumber(u64::MAX), delivery: both },
+        ];
+        let mut bytes = Vec::new();
+        targets.iter().for_each(|target| target.push(&mut bytes));
+        assert_eq!(Target::all(&bytes).collect::<Vec<_>>(), targets);
+        assert_eq!(both.identifiers(), [7, 9]);
+    }
+
+    #[test]
+    fn identifiers_that_do_not_fit_are_left_for_another_copy() {
+        let mut full = Delivery::new(QoS::AtMostOnce, false, 1);
+        for identifier in 2..=4 {
+            assert!(full.merge(&Delivery::new(QoS::AtMostOnce, false, identifier)));
+        }
+        assert!(!full.merge(&Delivery::new(QoS::AtMostOnce, false, 5)));
+        assert!(full.merge(&Delivery::new(QoS::ExactlyOnce, false, 0)));
+        assert_eq!((full.identifiers(), full.qos), (&[1, 2, 3, 4][..], QoS::ExactlyOnce));
+    }
+}

@@ -1,0 +1,90 @@
+//! From slot to slot exactly once. What one slot's record causes in another waits in the first one's outbox, under a
+//! number of its own for each pair of slots; the receiver remembers the last number it applied, so sending again after
+//! a failover changes nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use convoy_ids::SlotId;
+
+/// Operations for one other slot that are not known to be applied there.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Number of the last operation for this slot.
+    last: u64,
+    /// Numbers before this are trimmed.
+    first: u64,
+    /// Applied there up to here; the rows may be deleted.
+    applied: u64,
+    waiting: VecDeque<u64>,
+}
+
+impl Outbox {
+    /// An outbox whose last number was `last`.
+    pub fn recover(last: u64) -> Self {
+        Self { last, first: last + 1, applied: 0, waiting: VecDeque::new() }
+    }
+
+    /// Takes up a row found on disk, in ascending order.
+    pub fn recover_row(&mut self, number: u64) {
+        self.first = self.first.min(number);
+        self.waiting.push_back(number);
+    }
+
+    /// The number of the next operation.
+    pub fn push(&mut self) -> u64 {
+        self.last += 1;
+        self.first = self.first.max(1);
+        self.waiting.push_back(self.last);
+        self.last
+    }
+
+    /// The other slot has applied everything up to `number`.
+    pub fn applied(&mut self, number: u64) {
+        while self.waiting.front().is_some_and(|&first| first <= number) {
+            self.waiting.pop_front();
+        }
+        self.applied = self.applied.max(number);
+    }
+
+    /// Up to which number rows may be deleted, if that is at least `worth` of them.
+    pub fn trimmable(&self, worth: u64) -> Option<u64> {
+        (self.applied >= self.first && self.applied - self.first + 1 >= worth).then_some(self.applied)
+    }
+
+    /// Rows up to `number` are being deleted: which ones.
+    pub fn trim(&mut self, number: u64) -> std::ops::RangeInclusive<u64> {
+        let rows = self.first.max(1)..=number;
+        self.first = self.first.max(number + 1);
+        self.applied(number);
+        rows
+    }
+}
+
+/// The outboxes of one slot.
+pub type Outboxes = BTreeMap<SlotId, Outbox>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_trimmed_once_they_are_applied_and_worth_it() {
+        let mut outbox = Outbox::recover(0);
+        assert_eq!([outbox.push(), outbox.push(), outbox.push()], [1, 2, 3]);
+        assert_eq!(outbox.trimmable(1), None);
+        outbox.applied(2);
+        assert_eq!((outbox.trimmable(3), outbox.trimmable(2)), (None, Some(2)));
+        assert_eq!(outbox.trim(2), 1..=2);
+        assert_eq!(outbox.trimmable(1), None);
+    }
+
+    #[test]
+    fn numbers_go_on_after_a_restart() {
+        let mut outbox = Outbox::recover(7);
+        outbox.recover_row(6);
+        outbox.recover_row(7);
+        assert_eq!(outbox.push(), 8);
+        outbox.applied(8);
+        assert_eq!(outbox.trim(8), 6..=8);
+    }
+}

@@ -1,0 +1,206 @@
+//! A slot begins from its rows: routes and counters are read, Sessions stay on disk until they are needed.
+
+use convoy_ids::SlotId;
+use convoy_storage::engine::{Engine, Error, Family};
+use rustc_hash::FxHashMap;
+use std::ops::ControlFlow;
+
+use super::op::{Farewell, Op, RouteRow};
+use super::outbox::{Outbox, Outboxes};
+use super::state::decode;
+use super::{Emitted, Pending, Slot, State, Underway, active, rows};
+use crate::clock::{Millis, Now};
+use crate::session::SessionNumber;
+use crate::topic::Routes;
+
+/// Idle Sessions of a slot that stay active: a message for one of them finds it in memory.
+const IDLE_LIMIT: usize = 256;
+
+/// What is due is taken up in runs of this many, so that a million Sessions that expire at once cost a little each
+/// turn and not one long one.
+const DUE_RUN: usize = 64;
+
+impl Slot {
+    /// Reads a slot from its rows. For the meta group its routes go to `root`.
+    pub fn recover(
+        id: SlotId,
+        engine: &dyn Engine,
+        route_seed: u64,
+        root: &mut Routes,
+    ) -> Result<Self, Error> {
+        let mut grants = Vec::new();
+        let grants = match engine.get(Family::Session, &rows::grants(id), &mut grants)? {
+            true => decode(&rows::grants(id), &grants)?,
+            false => 0,
+        };
+        let mut slot = Self {
+            id,
+            leading: false,
+            failure: None,
+            grants,
+            active: FxHashMap::default(),
+            names: FxHashMap::default(),
+            idle: Default::default(),
+            partitions: FxHashMap::default(),
+            outboxes: Outboxes::new(),
+            inboxes: Default::default(),
+            pending: Pending::default(),
+            underway: Underway::default(),
+            unsaved: Vec::new(),
+            deferred: Vec::new(),
+            next_due: 0,
+            route_seed,
+        };
+        scan(engine, rows::routes(id), |key, value| {
+            let Some((partition, subscriber, filter)) = rows::split_route(key) else { return Ok(()) };
+            let route: RouteRow = decode(key, value)?;
+            let routes = match id.is_meta() {
+                true => &mut *root,
+                false => slot.partitions.entry(partition).or_insert_with(|| Routes::new(route_seed)),
+            };
+            routes.insert(filter, SessionNumber(subscriber), route);
+            Ok(())
+        })?;
+        scan(engine, rows::inboxes(id), |key, value| {
+            if let Some(from) = rows::peer_of(key) {
+                slot.inboxes.insert(from, decode(key, value)?);
+            }
+            Ok(())
+        })?;
+        scan(engine, rows::outbox_nexts(id), |key, value| {
+            if let Some(to) = rows::peer_of(key) {
+                slot.outboxes.insert(to, Outbox::recover(decode(key, value)?));
+            }
+            Ok(())
+        })?;
+        scan(engine, rows::outboxes(id), |key, _| {
+            if let Some((to, number)) = rows::split_outbox(key) {
+                slot.outboxes.entry(to).or_default().recover_row(number);
+            }
+            Ok(())
+        })?;
+        Ok(slot)
+    }
+
+    /// This replica leads from now on: what waits in outboxes is sent again, and connections that are gone with an
+    /// earlier start of this node are taken leave of.
+    pub fn lead(
+        &mut self,
+        now: Now,
+        state: &mut State,
+        is_gone: impl Fn(&crate::session::Home) -> bool,
+        emitted: &mut Vec<Emitted>,
+    ) -> Result<(), Error> {
+        self.leading = true;
+        self.next_due = 0;
+        let (from, to) = rows::outboxes(self.id);
+        for (key, op) in state.scan(&from, &to)? {
+            if let Some((to, number)) = rows::split_outbox(&key) {
+                emitted.push(Emitted { from: self.id, to, number, op, reply: None });
+            }
+        }
+        let (from, to) = rows::all_live(self.id);
+        for (key, _) in state.scan(&from, &to)? {
+            let Some(session) = rows::session_of_live(&key) else { continue };
+            let Some((_, row)) = active::load(state, session)? else { continue };
+            if row.home.as_ref().is_some_and(&is_gone) {
+                let op = Op::Disconnect {
+                    session,
+                    epoch: row.epoch,
+                    farewell: Farewell::WithWill,
+                    expiry_seconds: None,
+                    // Nobody knows any more how far it was sent: all of it is sent again with DUP.
+                    sent: u64::MAX,
+                };
+                self.pending.push(now.wall, &op, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// This replica no longer leads.
+    pub fn follow(&mut self) {
+        self.leading = false;
+        self.underway.clear();
+        self.pending = Pending::default();
+        self.unsaved.clear();
+        for active in self.active.values_mut() {
+            active.link = None;
+        }
+    }
+
+    /// Proposes what is due. True if more is due than was taken up.
+    pub fn sweep(&mut self, now: Now, state: &mut State) -> Result<bool, Error> {
+        if !self.leading || now.wall < self.next_due || !state.is_empty() || !self.pending.is_empty() {
+            return Ok(false);
+        }
+        let (from, to) = rows::due_until(self.id, now.wall);
+        let mut taken = 0;
+        scan_some(&**state.engine(), (from, to.clone()), |key, _| {
+            if taken == DUE_RUN {
+                return ControlFlow::Break(());
+            }
+            if let Some((at, session)) = rows::split_due(key) {
+                self.pending.push(now.wall, &Op::Due { at, session }, None);
+                taken += 1;
+            }
+            ControlFlow::Continue(())
+        })?;
+        if taken == 0 {
+            let (_, end) = rows::due_until(self.id, Millis::MAX - 1);
+            let mut next = Millis::MAX;
+            scan_some(&**state.engine(), (to, end), |key, _| {
+                next = rows::split_due(key).map_or(next, |(at, _)| at);
+                ControlFlow::Break(())
+            })?;
+            self.next_due = next;
+        }
+        Ok(taken == DUE_RUN)
+    }
+
+    /// Lets idle Sessions go from memory, the longest idle first.
+    pub fn passivate(&mut self) {
+        while self.idle.len() > IDLE_LIMIT {
+            let Some(session) = self.idle.pop_front() else { break };
+            if self.active.get(&session).is_some_and(|active| active.row.home.is_none()) {
+                let active = self.active.remove(&session).expect("it is there");
+                self.names.remove(&active.name);
+            }
+        }
+    }
+
+    /// Operations of the outboxes that are known to be applied and worth deleting.
+    pub fn trim_outboxes(&mut self, now: Now, worth: u64) {
+        for (to, outbox) in &self.outboxes {
+            if let Some(number) = outbox.trimmable(worth) {
+                self.pending.push(now.wall, &Op::Trim { to: to.0, number }, None);
+            }
+        }
+    }
+
+    /// Slot `to` has applied everything up to `number`.
+    pub fn outbox_applied(&mut self, to: SlotId, number: u64) {
+        self.outboxes.entry(to).or_default().applied(number);
+    }
+}
+
+fn scan_some(
+    engine: &dyn Engine,
+    (from, to): (Vec<u8>, Vec<u8>),
+    mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    engine.scan(Family::Session, &from, &to, &mut visit)
+}
+
+fn scan(
+    engine: &dyn Engine,
+    range: (Vec<u8>, Vec<u8>),
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut outcome = Ok(());
+    scan_some(engine, range, |key, value| {
+        outcome = visit(key, value);
+        if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    outcome
+}

@@ -1,0 +1,266 @@
+//! Keys of the rows a slot keeps in the families `session` and `queue`. Every key begins with the slot, big-endian;
+//! a Session's number does so by itself. Numbers are big-endian so that rows lie in their order.
+
+use convoy_ids::SlotId;
+
+use crate::clock::Millis;
+use crate::session::{Seq, SessionNumber};
+
+/// Kinds of row in the family `session`, after the slot.
+mod kind {
+    /// Next number to be granted.
+    pub const GRANTS: u8 = b'g';
+    /// tenant, 0, Client Identifier -> `SessionRow`.
+    pub const CLIENT: u8 = b'c';
+    /// Session -> tenant, 0, Client Identifier.
+    pub const NAME: u8 = b'n';
+    /// Session -> nothing: it has a connection.
+    pub const LIVE: u8 = b'l';
+    /// Session, Topic Filter -> `Subscription`.
+    pub const SUBSCRIPTION: u8 = b's';
+    /// Session -> `Head` of its queue.
+    pub const HEAD: u8 = b'h';
+    /// Session, Packet Identifier -> nothing: a QoS 2 message was received and not released.
+    pub const UNRELEASED: u8 = b'i';
+    /// Session, message -> nothing: the Client has said PUBREC.
+    pub const RECEIVED: u8 = b'o';
+    /// Time, Session -> nothing: something of the Session is due.
+    pub const DUE: u8 = b'x';
+    /// Partition, subscriber, Topic Filter -> `RouteRow`.
+    pub const ROUTE: u8 = b'r';
+    /// Slot, number -> operation that waits to be applied there.
+    pub const OUTBOX: u8 = b'b';
+    /// Slot -> number of its last operation that was applied here.
+    pub const INBOX: u8 = b'f';
+    /// Slot -> next number for it.
+    pub const OUTBOX_NEXT: u8 = b'e';
+}
+
+pub type Key = Vec<u8>;
+
+fn key(slot: SlotId, kind: u8, parts: &[&[u8]]) -> Key {
+    let mut key = Vec::with_capacity(3 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.extend_from_slice(&slot.0.to_be_bytes());
+    key.push(kind);
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+/// All keys of one kind: from, to.
+fn range(slot: SlotId, kind: u8) -> (Key, Key) {
+    (key(slot, kind, &[]), key(slot, kind + 1, &[]))
+}
+
+/// The first key behind all that begin with `prefix`.
+fn behind(mut prefix: Key) -> Key {
+    while let Some(last) = prefix.pop() {
+        if last < u8::MAX {
+            prefix.push(last + 1);
+            return prefix;
+        }
+    }
+    vec![u8::MAX; 32]
+}
+
+pub fn grants(slot: SlotId) -> Key {
+    key(slot, kind::GRANTS, &[])
+}
+
+/// The name of a Session within its slot: tenant and Client Identifier.
+pub fn name_of(tenant: &str, client_id: &str) -> Vec<u8> {
+    [tenant.as_bytes(), &[0], client_id.as_bytes()].concat()
+}
+
+/// Tenant and Client Identifier of a name.
+pub fn split_name(name: &[u8]) -> Option<(&str, &str)> {
+    std::str::from_utf8(name).ok()?.split_once('\0')
+}
+
+pub fn client(slot: SlotId, name: &[u8]) -> Key {
+    key(slot, kind::CLIENT, &[name])
+}
+
+pub fn clients(slot: SlotId) -> (Key, Key) {
+    range(slot, kind::CLIENT)
+}
+
+pub fn name(session: SessionNumber) -> Key {
+    key(session.slot(), kind::NAME, &[&session.0.to_be_bytes()])
+}
+
+pub fn live(session: SessionNumber) -> Key {
+    key(session.slot(), kind::LIVE, &[&session.0.to_be_bytes()])
+}
+
+pub fn all_live(slot: SlotId) -> (Key, Key) {
+    range(slot, kind::LIVE)
+}
+
+/// The Session at the end of the key of a live row.
+pub fn session_of_live(key: &[u8]) -> Option<SessionNumber> {
+    Some(SessionNumber(u64::from_be_bytes(key.get(3..11)?.try_into().ok()?)))
+}
+
+pub fn subscription(session: SessionNumber, filter: &str) -> Key {
+    key(session.slot(), kind::SUBSCRIPTION, &[&session.0.to_be_bytes(), filter.as_bytes()])
+}
+
+pub fn subscriptions(session: SessionNumber) -> (Key, Key) {
+    let from = key(session.slot(), kind::SUBSCRIPTION, &[&session.0.to_be_bytes()]);
+    (from.clone(), behind(from))
+}
+
+pub fn filter_of_subscription(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.get(11..)?).ok()
+}
+
+pub fn head(session: SessionNumber) -> Key {
+    key(session.slot(), kind::HEAD, &[&session.0.to_be_bytes()])
+}
+
+pub fn unreleased(session: SessionNumber, packet_id: u16) -> Key {
+    key(session.slot(), kind::UNRELEASED, &[&session.0.to_be_bytes(), &packet_id.to_be_bytes()])
+}
+
+pub fn all_unreleased(session: SessionNumber) -> (Key, Key) {
+    let from = key(session.slot(), kind::UNRELEASED, &[&session.0.to_be_bytes()]);
+    (from.clone(), behind(from))
+}
+
+pub fn packet_id_of_unreleased(key: &[u8]) -> Option<u16> {
+    Some(u16::from_be_bytes(key.get(11..13)?.try_into().ok()?))
+}
+
+pub fn received(session: SessionNumber, seq: Seq) -> Key {
+    key(session.slot(), kind::RECEIVED, &[&session.0.to_be_bytes(), &seq.to_be_bytes()])
+}
+
+pub fn all_received(session: SessionNumber) -> (Key, Key) {
+    let from = key(session.slot(), kind::RECEIVED, &[&session.0.to_be_bytes()]);
+    (from.clone(), behind(from))
+}
+
+pub fn seq_of_received(key: &[u8]) -> Option<Seq> {
+    Some(u64::from_be_bytes(key.get(11..19)?.try_into().ok()?))
+}
+
+pub fn due(slot: SlotId, at: Millis, session: SessionNumber) -> Key {
+    key(slot, kind::DUE, &[&at.to_be_bytes(), &session.0.to_be_bytes()])
+}
+
+/// Everything due at `until` or before.
+pub fn due_until(slot: SlotId, until: Millis) -> (Key, Key) {
+    (key(slot, kind::DUE, &[]), key(slot, kind::DUE, &[&until.saturating_add(1).to_be_bytes()]))
+}
+
+pub fn split_due(key: &[u8]) -> Option<(Millis, SessionNumber)> {
+    let at = u64::from_be_bytes(key.get(3..11)?.try_into().ok()?);
+    Some((at, SessionNumber(u64::from_be_bytes(key.get(11..19)?.try_into().ok()?))))
+}
+
+pub fn route(slot: SlotId, partition: u64, subscriber: u64, filter: &str) -> Key {
+    key(slot, kind::ROUTE, &[&partition.to_be_bytes(), &subscriber.to_be_bytes(), filter.as_bytes()])
+}
+
+pub fn routes(slot: SlotId) -> (Key, Key) {
+    range(slot, kind::ROUTE)
+}
+
+/// Partition, subscriber and Topic Filter of a route's key.
+pub fn split_route(key: &[u8]) -> Option<(u64, u64, &str)> {
+    let partition = u64::from_be_bytes(key.get(3..11)?.try_into().ok()?);
+    let subscriber = u64::from_be_bytes(key.get(11..19)?.try_into().ok()?);
+    Some((partition, subscriber, std::str::from_utf8(&key[19..]).ok()?))
+}
+
+pub fn outbox(slot: SlotId, to: SlotId, number: u64) -> Key {
+    key(slot, kind::OUTBOX, &[&to.0.to_be_bytes(), &number.to_be_bytes()])
+}
+
+pub fn outboxes(slot: SlotId) -> (Key, Key) {
+    range(slot, kind::OUTBOX)
+}
+
+pub fn split_outbox(key: &[u8]) -> Option<(SlotId, u64)> {
+    let to = u16::from_be_bytes(key.get(3..5)?.try_into().ok()?);
+    Some((SlotId(to), u64::from_be_bytes(key.get(5..13)?.try_into().ok()?)))
+}
+
+pub fn outbox_next(slot: SlotId, to: SlotId) -> Key {
+    key(slot, kind::OUTBOX_NEXT, &[&to.0.to_be_bytes()])
+}
+
+pub fn outbox_nexts(slot: SlotId) -> (Key, Key) {
+    range(slot, kind::OUTBOX_NEXT)
+}
+
+pub fn inbox(slot: SlotId, from: SlotId) -> Key {
+    key(slot, kind::INBOX, &[&from.0.to_be_bytes()])
+}
+
+pub fn inboxes(slot: SlotId) -> (Key, Key) {
+    range(slot, kind::INBOX)
+}
+
+/// The other slot at the end of the key of an inbox or outbox counter.
+pub fn peer_of(key: &[u8]) -> Option<SlotId> {
+    Some(SlotId(u16::from_be_bytes(key.get(3..5)?.try_into().ok()?)))
+}
+
+/// A message in the family `queue`.
+pub fn queued(session: SessionNumber, seq: Seq) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&session.0.to_be_bytes());
+    key[8..].copy_from_slice(&seq.to_be_bytes());
+    key
+}
+
+pub fn seq_of_queued(key: &[u8]) -> Option<Seq> {
+    Some(u64::from_be_bytes(key.get(8..16)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOT: SlotId = SlotId(513);
+
+    #[test]
+    fn every_key_begins_with_its_slot() {
+        let session = SessionNumber::new(SLOT, 7);
+        for key in [name(session), live(session), head(session), due(SLOT, 9, session), route(SLOT, 1, 2, "a/#")] {
+            assert_eq!(key[..2], [2, 1]);
+        }
+        assert_eq!(queued(session, 3)[..2], [2, 1]);
+    }
+
+    #[test]
+    fn keys_are_taken_apart_again() {
+        let session = SessionNumber::new(SLOT, 7);
+        assert_eq!(split_due(&due(SLOT, 99, session)), Some((99, session)));
+        assert_eq!(split_route(&route(SLOT, 1, 2, "a/#")), Some((1, 2, "a/#")));
+        assert_eq!(split_outbox(&outbox(SLOT, SlotId(4), 5)), Some((SlotId(4), 5)));
+        assert_eq!(filter_of_subscription(&subscription(session, "x/+")), Some("x/+"));
+        assert_eq!(seq_of_queued(&queued(session, 8)), Some(8));
+        assert_eq!(split_name(&name_of("t", "vehicle")), Some(("t", "vehicle")));
+    }
+
+    #[test]
+    fn what_is_due_is_a_range_of_keys() {
+        let (from, to) = due_until(SLOT, 100);
+        let session = SessionNumber::new(SLOT, u64::MAX >> 16);
+        assert!(from <= due(SLOT, 0, session) && due(SLOT, 100, session) < to);
+        assert!(due(SLOT, 101, SessionNumber::new(SLOT, 0)) >= to);
+    }
+
+    #[test]
+    fn a_session_that_ends_in_ones_keeps_its_range() {
+        let last = SessionNumber::new(SLOT, (1 << 48) - 1);
+        let (from, to) = subscriptions(last);
+        let key = subscription(last, "a");
+        assert!(from <= key && key < to);
+        assert!(to <= subscriptions(SessionNumber::new(SlotId(SLOT.0 + 1), 0)).0);
+    }
+}

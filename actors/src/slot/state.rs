@@ -1,0 +1,141 @@
+//! The applied state of a shard's slots that is on its way to the engine.
+//!
+//! What a record changes and its applied index go into one batch; until that batch is written, reads of the rows it
+//! touches are answered from here.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use convoy_storage::engine::{Batch, Engine, Error, Family};
+use convoy_storage::record::{self, BorrowDecode, Encode};
+use rustc_hash::FxHashMap;
+use super::rows::{self, Key};
+use super::stored::{self, Stored};
+use crate::session::{Seq, SessionNumber};
+
+pub struct State {
+    engine: Arc<dyn Engine>,
+    batch: Batch,
+    /// Rows of the family `session` in the batch; `None` for a deleted one.
+    unwritten: BTreeMap<Key, Option<Vec<u8>>>,
+    /// Sizes of the messages in the batch.
+    queued: FxHashMap<(SessionNumber, Seq), u32>,
+    /// Where values are encoded and read to.
+    value: Vec<u8>,
+}
+
+impl State {
+    pub fn new(engine: Arc<dyn Engine>) -> Self {
+        Self { engine, batch: Batch::new(), unwritten: BTreeMap::new(), queued: FxHashMap::default(), value: Vec::new() }
+    }
+
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// For rows of the other families, which are never read before they are written.
+    pub fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// Makes the changes visible to the engine. After an error they are still here: call again.
+    pub fn write(&mut self) -> Result<(), Error> {
+        if !self.batch.is_empty() {
+            self.engine.write(&self.batch)?;
+            self.batch.clear();
+            self.unwritten.clear();
+            self.queued.clear();
+        }
+        Ok(())
+    }
+
+    /// Puts a message into a queue.
+    pub fn put_queued(&mut self, session: SessionNumber, seq: Seq, stored: &Stored<'_>) {
+        stored::seal(stored, &mut self.value);
+        self.batch.put(Family::Queue, &rows::queued(session, seq), &self.value);
+        self.queued.insert((session, seq), stored.message.len() as u32);
+    }
+
+    /// Size of a queued message.
+    pub fn queued_bytes(&mut self, session: SessionNumber, seq: Seq) -> Result<u32, Error> {
+        if let Some(&bytes) = self.queued.get(&(session, seq)) {
+            return Ok(bytes);
+        }
+        let key = rows::queued(session, seq);
+        self.value.clear();
+        match self.engine.get(Family::Queue, &key, &mut self.value)? {
+            true => Ok(stored::open(&key, &self.value)?.message.len() as u32),
+            false => Err(Error::Damaged {
+                place: format!("row {}", key.escape_ascii()),
+                reason: "a queued message is missing".into(),
+            }),
+        }
+    }
+
+    pub fn put_bytes(&mut self, key: Key, value: &[u8]) {
+        self.batch.put(Family::Session, &key, value);
+        self.unwritten.insert(key, Some(value.to_vec()));
+    }
+
+    pub fn put<T: Encode>(&mut self, key: Key, value: &T) {
+        self.value.clear();
+        record::encode_into(value, &mut self.value);
+        self.batch.put(Family::Session, &key, &self.value);
+        self.unwritten.insert(key, Some(self.value.clone()));
+    }
+
+    pub fn delete(&mut self, key: Key) {
+        self.batch.delete(Family::Session, &key);
+        self.unwritten.insert(key, None);
+    }
+
+    pub fn get_bytes(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        if let Some(value) = self.unwritten.get(key) {
+            return Ok(value.clone());
+        }
+        let mut value = Vec::new();
+        Ok(self.engine.get(Family::Session, key, &mut value)?.then_some(value))
+    }
+
+    pub fn get<T: for<'de> BorrowDecode<'de, ()>>(&mut self, key: &[u8]) -> Result<Option<T>, Error> {
+        self.get_bytes(key)?.map(|value| decode(key, &value)).transpose()
+    }
+
+    pub fn contains(&mut self, key: &[u8]) -> Result<bool, Error> {
+        match self.unwritten.get(key) {
+            Some(value) => Ok(value.is_some()),
+            None => {
+                self.value.clear();
+                self.engine.get(Family::Session, key, &mut self.value)
+            }
+        }
+    }
+
+    /// All rows in `[from, to)`, in the order of their keys.
+    pub fn scan(&mut self, from: &[u8], to: &[u8]) -> Result<Vec<(Key, Vec<u8>)>, Error> {
+        let mut rows = Vec::new();
+        self.engine.scan(Family::Session, from, to, &mut |key, value| {
+            if !self.unwritten.contains_key(key) {
+                rows.push((key.to_vec(), value.to_vec()));
+            }
+            ControlFlow::Continue(())
+        })?;
+        let unwritten = self.unwritten.range(from.to_vec()..to.to_vec());
+        rows.extend(unwritten.filter_map(|(key, value)| Some((key.clone(), value.clone()?))));
+        rows.sort();
+        Ok(rows)
+    }
+}
+
+/// Decodes the value of a row. One that cannot be decoded is named and not served.
+pub fn decode<'de, T: BorrowDecode<'de, ()>>(key: &[u8], value: &'de [u8]) -> Result<T, Error> {
+    record::decode(value).map_err(|error| Error::Damaged {
+        place: format!("row {}", key.escape_ascii()),
+        reason: error.to_string(),
+    })
+}

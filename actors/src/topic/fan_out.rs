@@ -1,0 +1,144 @@
+//! Who gets a message: the matches of a partition's routes, one entry a Session.
+
+use convoy_wire::QoS;
+
+use crate::message::Message;
+use crate::session::{Home, SessionNumber};
+use crate::slot::{Delivery, RouteRow, Target};
+
+/// A Session that gets the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub session: SessionNumber,
+    /// Set where the Session lives with its connection.
+    pub home: Option<Home>,
+    pub delivery: Delivery,
+    /// By a Shared Subscription: a message of its own beside what the Session gets by others.
+    pub shared: bool,
+}
+
+/// Collects the receivers of one message; kept and used again.
+#[derive(Debug, Default)]
+pub struct FanOut {
+    found: Vec<Found>,
+    /// The Topic Filter of the first match, while it is the only one.
+    filter: Option<u32>,
+    several_filters: bool,
+}
+
+impl FanOut {
+    pub fn clear(&mut self) {
+        self.found.clear();
+        self.filter = None;
+        self.several_filters = false;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// Keeps what passes from place `from` on.
+    pub fn retain_from(&mut self, from: usize, mut keep: impl FnMut(&Found) -> bool) {
+        let mut at = 0;
+        self.found.retain(|found| {
+            at += 1;
+            at <= from || keep(found)
+        });
+    }
+
+    /// Adds what somebody else has found.
+    pub fn add_target(&mut self, target: Target) {
+        self.several_filters = true;
+        self.found.push(Found {
+            session: target.session,
+            home: None,
+            delivery: target.delivery,
+            shared: false,
+        });
+    }
+
+    pub fn found(&self) -> &[Found] {
+        &self.found
+    }
+
+    /// Adds a match. `filter` tells Topic Filters apart: two with the same number cost a duplicate delivery at worst
+    /// where MQTT allows either (MQTT 5.0, 3.3.4). `None` is a Shared Subscription's.
+    pub fn add(&mut self, filter: Option<u32>, session: SessionNumber, route: &RouteRow, message: &Message<'_>) {
+        let wanted = &route.subscription;
+        // [MQTT-3.8.3-3]
+        if wanted.no_local && session == message.publisher {
+            return;
+        }
+        let subscribed = QoS::from_u8(wanted.qos).unwrap_or(QoS::ExactlyOnce);
+        // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
+        let retain = wanted.retain_as_published && message.retain;
+        let delivery = Delivery::new(message.qos.min(subscribed), retain, wanted.identifier);
+        if let Some(filter) = filter {
+            self.several_filters |= *self.filter.get_or_insert(filter) != filter;
+        }
+        self.found.push(Found { session, home: route.home, delivery, shared: filter.is_none() });
+    }
+
+    /// One entry for each Session, whatever number of its Subscriptions matched.
+    pub fn merge(&mut self) {
+        if self.several_filters {
+            self.merge_in_order();
+        }
+    }
+
+    /// As [`FanOut::merge`], and in the order of the Sessions' numbers: the same on every replica.
+    pub fn merge_in_order(&mut self) {
+        self.found.sort_by_key(|found| (found.session, found.shared));
+        self.found.dedup_by(|later, kept| {
+            later.session == kept.session
+                && !later.shared
+                && !kept.shared
+                && kept.delivery.merge(&later.delivery)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Subscription;
+
+    const MESSAGE: Message<'static> = Message {
+        topic: "a/b",
+        properties: &[],
+        payload: b"",
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        published_at: 0,
+        expires_at: None,
+        publisher: SessionNumber(7),
+    };
+
+    fn route(qos: u8, identifier: u32) -> RouteRow {
+        let subscription = Subscription { qos, no_local: false, retain_as_published: false, identifier };
+        RouteRow { subscription, home: None }
+    }
+
+    #[test]
+    fn overlapping_subscriptions_of_a_session_are_one_delivery() {
+        let mut fan_out = FanOut::default();
+        fan_out.add(Some(1), SessionNumber(3), &route(0, 10), &MESSAGE);
+        fan_out.add(Some(1), SessionNumber(4), &route(0, 0), &MESSAGE);
+        fan_out.add(Some(2), SessionNumber(3), &route(2, 20), &MESSAGE);
+        fan_out.merge();
+        assert_eq!(fan_out.found().len(), 2);
+        assert_eq!(fan_out.found()[0].delivery.qos, QoS::AtLeastOnce);
+        assert_eq!(fan_out.found()[0].delivery.identifiers(), [10, 20]);
+    }
+
+    #[test]
+    fn no_local_leaves_the_publisher_out() {
+        let mut fan_out = FanOut::default();
+        let mut local = route(1, 0);
+        local.subscription.no_local = true;
+        fan_out.add(Some(1), SessionNumber(7), &local, &MESSAGE);
+        assert!(fan_out.is_empty());
+        fan_out.add(Some(1), SessionNumber(8), &local, &MESSAGE);
+        assert!(!fan_out.found()[0].delivery.retain);
+    }
+}
