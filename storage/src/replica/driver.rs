@@ -188,7 +188,7 @@ impl Driver {
     /// Whether [`Driver::round`] has something to do. While the disk is full it has, and the caller waits a little
     /// between two calls.
     pub fn is_dirty(&self) -> bool {
-        !self.listed.is_empty()
+        !self.listed.is_empty() || self.stalled
     }
 
     /// Whether a sync was asked for and is not reported yet.
@@ -212,7 +212,7 @@ impl Driver {
             }
         }
         self.batch.append(state);
-        let written = self.engine.write(&self.batch);
+        let written = if self.batch.is_empty() { Ok(()) } else { self.engine.write(&self.batch) };
         let outcome = match written {
             Ok(()) => {
                 state.clear();
@@ -227,7 +227,8 @@ impl Driver {
             }
         };
         self.stalled = outcome.is_err();
-        for place in mem::take(&mut self.visiting) {
+        let mut visiting = mem::take(&mut self.visiting);
+        for place in visiting.drain(..) {
             let Some(group) = &mut self.groups[place] else { continue };
             if self.stalled && group.collected {
                 group.refused(effects);
@@ -251,6 +252,7 @@ impl Driver {
                 list(&mut self.listed, place, group);
             }
         }
+        self.visiting = visiting;
         self.begin_sync(effects);
         outcome
     }

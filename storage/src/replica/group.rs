@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use convoy_ids::{Index, NodeId, Term};
 use raft::eraftpb::{HardState, Message, MessageType};
-use raft::{Config, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
+use raft::{Config, INVALID_ID, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 use slog::Logger;
 
 use super::chance::Chance;
@@ -217,11 +217,16 @@ impl Group {
             && group.get_learners_next().is_empty();
     }
 
-    /// The only replica need not wait for an election. raft expects its log to be durable then.
+    /// raft panics if a replica is elected before its log is durable. An honest vote cannot be early, as it answers a
+    /// request that waited for the sync; but a voter without others elects itself, and a peer may be broken.
+    fn may_be_elected(&self) -> bool {
+        let log = &self.raft.raft.raft_log;
+        log.persisted == log.last_index()
+    }
+
+    /// The only replica need not wait for an election.
     fn campaign_alone(&mut self, options: &Options) {
-        let raft = &self.raft.raft;
-        let durable = raft.raft_log.persisted == raft.raft_log.last_index();
-        if self.alone && raft.state != StateRole::Leader && durable {
+        if self.alone && self.raft.raft.state != StateRole::Leader && self.may_be_elected() {
             let _ = self.raft.campaign();
             self.after(options);
         }
@@ -235,6 +240,10 @@ impl Group {
             if self.raft.raft.state != StateRole::Leader {
                 self.campaign_alone(options);
             }
+            return;
+        }
+        let lone_voter = self.log().group().get_voters().len() == 1;
+        if lone_voter && self.raft.raft.state != StateRole::Leader && !self.may_be_elected() {
             return;
         }
         self.raft.tick();
@@ -417,6 +426,9 @@ impl Group {
         }
         let last = raft.raft_log.last_index();
         match message.get_msg_type() {
+            MessageType::MsgTimeoutNow
+            | MessageType::MsgRequestVoteResponse
+            | MessageType::MsgRequestPreVoteResponse => Ok(self.may_be_elected()),
             // A leader names only what this replica acknowledged: it was there.
             MessageType::MsgHeartbeat if message.commit > last => {
                 Err(StepError::LogLost { committed: Index(message.commit), last: Index(last) })
@@ -601,8 +613,11 @@ impl Group {
         let mut bytes = 0;
         while self.delivered < through && bytes < options.committed_bytes_limit {
             let index = self.delivered + 1;
-            if let Some(held) = self.log().tail.get(index) {
-                let entry = held.clone();
+            let alone = self.alone;
+            let tail = &mut self.raft.mut_store().tail;
+            // Nobody else will ask for it: no need to share.
+            let held = if alone { tail.take_first(index) } else { tail.get(index).cloned() };
+            if let Some(entry) = held {
                 bytes += entry.payload.len();
                 self.deliver_one(index, entry, effects);
                 continue;
@@ -660,6 +675,12 @@ impl Group {
                 self.raft.mut_store().set_group(group, index);
                 self.group_unwritten = true;
                 self.learn_members();
+                let raft = &mut self.raft.raft;
+                if raft.state == StateRole::Leader && !raft.promotable() {
+                    // raft would let it lead on without a vote. The others hear of the commit first.
+                    raft.bcast_append();
+                    raft.become_follower(raft.term, INVALID_ID);
+                }
             }
             Err(error) => tracing::warn!(%slot, index, %error, "a change of the group was refused"),
         }

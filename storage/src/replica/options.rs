@@ -8,7 +8,8 @@ pub struct Options {
     pub election_ticks: u32,
     /// Ticks between a leader's heartbeats. Raise it to send fewer; fewer of them fit an election.
     pub heartbeat_ticks: u32,
-    /// Messages with entries on their way to one follower. Raise it for long links; a slow follower costs more.
+    /// Messages with entries on their way to one follower. Raise it for long links; a slow follower then holds up to
+    /// this many times `message_bytes_limit` in memory.
     pub inflight_limit: usize,
     /// Bytes of entries in one message to a follower that catches up. A single greater entry still goes.
     pub message_bytes_limit: u64,
@@ -40,8 +41,8 @@ impl Default for Options {
         Self {
             election_ticks: 10,
             heartbeat_ticks: 2,
-            inflight_limit: 256,
-            message_bytes_limit: 1 << 20,
+            inflight_limit: 64,
+            message_bytes_limit: 256 << 10,
             entry_bytes_limit: 64 << 20,
             uncommitted_bytes_limit: 8 << 20,
             committed_bytes_limit: 8 << 20,

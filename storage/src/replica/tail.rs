@@ -43,6 +43,17 @@ impl Tail {
         self.entries.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
     }
 
+    /// Removes the oldest entry, if it is the one at `index`.
+    pub(super) fn take_first(&mut self, index: u64) -> Option<TailEntry> {
+        if index != self.first {
+            return None;
+        }
+        let entry = self.entries.pop_front()?;
+        self.bytes -= entry.payload.len();
+        self.first += 1;
+        Some(entry)
+    }
+
     pub(super) fn push(&mut self, entry: TailEntry) {
         self.bytes += entry.payload.len();
         self.entries.push_back(entry);
@@ -108,6 +119,14 @@ mod tests {
         assert_eq!((tail.first(), tail.next(), tail.bytes), (10, 12, 4));
         tail.cut(5);
         assert_eq!((tail.first(), tail.next(), tail.bytes), (5, 5, 0));
+    }
+
+    #[test]
+    fn the_oldest_is_taken_in_its_turn() {
+        let mut tail = three();
+        assert_eq!(tail.take_first(11), None);
+        assert_eq!(tail.take_first(10), Some(entry(b"aa")));
+        assert_eq!((tail.first(), tail.next(), tail.bytes), (11, 13, 4));
     }
 
     #[test]

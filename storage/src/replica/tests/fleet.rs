@@ -455,6 +455,23 @@ fn a_replica_is_replaced_by_another() {
 }
 
 #[test]
+fn a_leader_that_is_removed_steps_down_for_the_others() {
+    let mut fleet = Fleet::led(&Options::default());
+    fleet.propose("one");
+    let leader = fleet.leader().unwrap();
+    let stay: Vec<_> = fleet.others(leader).into_iter().map(node).collect();
+    fleet.at(leader).driver.reconfigure(SLOT, &stay, &[]).unwrap();
+    fleet.settle();
+    assert!(!fleet.at(leader).leads());
+    fleet.take_down(leader);
+    let next = fleet.elect();
+    fleet.propose("two");
+    assert_eq!(fleet.records(next), ["one", "two"]);
+    let members = fleet.at(next).driver.members(SLOT).unwrap();
+    assert_eq!((members.voters, members.joint), (stay, false));
+}
+
+#[test]
 fn a_group_shrinks_to_one_and_goes_on_alone() {
     let mut fleet = Fleet::led(&Options::default());
     fleet.propose("one");

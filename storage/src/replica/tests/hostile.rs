@@ -56,12 +56,13 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn no_message_makes_a_replica_panic(
         messages in prop::collection::vec(message(), 1..60),
         leads in any::<bool>(),
+        slow_disk in any::<bool>(),
         records in 0..5,
     ) {
         let mut fleet = Fleet::led(&Options { seed: 5, ..Options::default() });
@@ -79,8 +80,13 @@ proptest! {
             let bytes = transport::encode(&message, |_, _| Some("payload".into()));
             let _ = fleet.at(1).driver.step(SLOT, node(message.from), &bytes.unwrap());
             fleet.at(1).driver.tick();
-            fleet.at(1).settle();
+            if slow_disk {
+                fleet.at(1).turn().unwrap();
+            } else {
+                fleet.at(1).settle();
+            }
         }
+        fleet.at(1).settle();
         prop_assert_eq!(&fleet.at(1).history()[..committed.len()], committed);
     }
 }
