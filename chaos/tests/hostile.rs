@@ -97,8 +97,14 @@ fn before_connect() -> Vec<Attack> {
         attack("another protocol's name", packet(0x10, &text(b"MQTX", &[4, 2, 0, 0, 0, 1, b'x']))),
         attack("a reserved flag", v5(0x03, &[0, 0, 1, b'x'])),
         attack("a Will of QoS 3", v5(0x1e, &[0, 0, 1, b'x', 0, 0, 1, b'w', 0, 0])),
-        attack("a Client Identifier that is no UTF-8", packet(0x10, &text(b"MQTT", &[4, 2, 0, 0, 0, 2, 0xc3, 0x28]))),
-        attack("a string longer than its packet", packet(0x10, &text(b"MQTT", &[4, 2, 0, 0, 0xff, 0xff, b'x']))),
+        attack(
+            "a Client Identifier that is no UTF-8",
+            packet(0x10, &text(b"MQTT", &[4, 2, 0, 0, 0, 2, 0xc3, 0x28])),
+        ),
+        attack(
+            "a string longer than its packet",
+            packet(0x10, &text(b"MQTT", &[4, 2, 0, 0, 0xff, 0xff, b'x'])),
+        ),
         attack("a property twice", v5(2, &[10, 0x11, 0, 0, 0, 1, 0x11, 0, 0, 0, 2, 0, 1, b'x'])),
         attack("properties longer than the packet", v5(2, &[0xff, 0xff, 0x7f, 0, 1, b'x'])),
         attack("a flood of User Properties (CVE-2021-41039)", v5(2, &flooded)),
@@ -126,7 +132,10 @@ fn after_connect() -> Vec<Attack> {
         attack("SUBSCRIBE without filters", packet(0x82, &[0, 1, 0])),
         attack("SUBSCRIBE with other flags", packet(0x80, &[0, 1, 0, 0, 1, b'a', 0])),
         attack("SUBSCRIBE at QoS 3", packet(0x82, &[0, 1, 0, 0, 1, b'a', 3])),
-        attack("# in the middle of a filter", packet(0x82, &[0, 1, 0, 0, 5, b'a', b'/', b'#', b'/', b'b', 0])),
+        attack(
+            "# in the middle of a filter",
+            packet(0x82, &[0, 1, 0, 0, 5, b'a', b'/', b'#', b'/', b'b', 0]),
+        ),
         attack("PUBREL with other flags", packet(0x60, &[0, 1])),
         attack("a packet above the maximum", {
             let mut bytes = vec![0x30, 0xff, 0xff, 0xff, 0x7f];
@@ -143,7 +152,7 @@ async fn is_closed_after(server: SocketAddr, bytes: &[u8]) -> bool {
     // The node may close in the middle of it.
     let _ = stream.write_all(bytes).await;
     let mut heard = Vec::new();
-    !matches!(timeout(CLOSE_LIMIT, stream.read_to_end(&mut heard)).await, Err(_))
+    timeout(CLOSE_LIMIT, stream.read_to_end(&mut heard)).await.is_ok()
 }
 
 /// Others, who go on with QoS 2 all the while. Whatever happens to them is an invariant broken.
@@ -166,14 +175,22 @@ impl Bystanders {
             let mut sent = 0;
             while !*stopped.borrow() || van.delivered_count() < sent {
                 if !*stopped.borrow() {
-                    desk.publish("calm/x", Qos::ExactlyOnce, Retain::No).await.expect("others are not disturbed");
+                    desk.publish("calm/x", Qos::ExactlyOnce, Retain::No)
+                        .await
+                        .expect("others are not disturbed");
                     sent += 1;
                 }
-                let in_time = desk.settle(Instant::now() + Duration::from_secs(10)).await.expect("others stay connected");
+                let in_time = desk
+                    .settle(Instant::now() + Duration::from_secs(10))
+                    .await
+                    .expect("others stay connected");
                 assert!(in_time, "others waited 10 s for an acknowledgement");
                 let until = Instant::now() + Duration::from_secs(10);
                 while van.delivered_count() < sent {
-                    assert!(van.step(until).await.expect("others stay connected"), "others waited 10 s for a message");
+                    assert!(
+                        van.step(until).await.expect("others stay connected"),
+                        "others waited 10 s for a message"
+                    );
                 }
                 sleep(Duration::from_millis(5)).await;
             }
@@ -294,7 +311,10 @@ async fn half_open_and_slow_connections_are_bounded_in_number_memory_and_time() 
         assert!(closed.is_ok(), "stranger {at} was left open");
     }
     let (lasted, heard) = trickled.await.expect("the trickle ends");
-    assert!(heard.first() != Some(&0x20) || heard.get(3) != Some(&0), "a CONNECT that took {lasted:?} was accepted");
+    assert!(
+        heard.first() != Some(&0x20) || heard.get(3) != Some(&0),
+        "a CONNECT that took {lasted:?} was accepted"
+    );
     others.assert_unharmed(&mut node).await;
     descriptors_return_to(&node, descriptors).await;
 }

@@ -179,8 +179,12 @@ fn own(packet: &Packet<'_>) -> Result<Incoming, Gone> {
             retain: publish.retain,
             packet_id: publish.packet_id.map_or(0, |packet_id| packet_id.get()),
         },
-        Packet::Puback(ack) => Incoming::Puback { packet_id: ack.packet_id.get(), reason: ack.reason.as_u8() },
-        Packet::Pubrec(ack) => Incoming::Pubrec { packet_id: ack.packet_id.get(), reason: ack.reason.as_u8() },
+        Packet::Puback(ack) => {
+            Incoming::Puback { packet_id: ack.packet_id.get(), reason: ack.reason.as_u8() }
+        }
+        Packet::Pubrec(ack) => {
+            Incoming::Pubrec { packet_id: ack.packet_id.get(), reason: ack.reason.as_u8() }
+        }
         Packet::Pubrel(ack) => Incoming::Pubrel { packet_id: ack.packet_id.get() },
         Packet::Pubcomp(ack) => Incoming::Pubcomp { packet_id: ack.packet_id.get() },
         Packet::Suback(suback) => Incoming::Suback {

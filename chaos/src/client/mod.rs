@@ -6,14 +6,17 @@
 
 mod link;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use convoy_wire::{
-    Connect, Disconnect, List, Packet, PacketId, ProtocolVersion, Puback, Pubcomp, Publish, Pubrec, Pubrel, ReasonCode,
-    Subscribe, Subscription, SubscriptionOptions, TopicFilter, TopicName, Unsubscribe, Will as WireWill,
+    Connect, Disconnect, List, Packet, PacketId, ProtocolVersion, Puback, Pubcomp, Publish, Pubrec, Pubrel,
+    ReasonCode, Subscribe, Subscription, SubscriptionOptions, TopicFilter, TopicName, Unsubscribe,
+    Will as WireWill,
 };
 use tokio::time::Instant;
 
@@ -65,6 +68,7 @@ pub struct Client {
     delivered: Vec<(Message, bool)>,
     delivered_count: u64,
     answer: Option<Vec<u8>>,
+    pong: bool,
 }
 
 /// A connection that has its CONNACK.
@@ -88,6 +92,7 @@ impl Client {
             delivered: Vec::new(),
             delivered_count: 0,
             answer: None,
+            pong: false,
         }
     }
 
@@ -143,7 +148,9 @@ impl Client {
         self.history.record(What::Connect { link: link.clone(), terms: terms.clone() });
         self.put_connect(&mut pipe, &terms);
         let answer = match pipe.answer().await {
-            Ok(Incoming::Connack { session_present, reason: 0, receive_maximum }) => Ok((session_present, receive_maximum)),
+            Ok(Incoming::Connack { session_present, reason: 0, receive_maximum }) => {
+                Ok((session_present, receive_maximum))
+            }
             Ok(Incoming::Connack { reason, .. }) => {
                 self.history.record(What::Rejected { link: link.clone(), reason });
                 self.history.record(What::Closed { link, by: Closer::Server });
@@ -200,8 +207,12 @@ impl Client {
     fn resend(&self, open: &mut Open) {
         for outbound in self.state.outbound() {
             match outbound.stage {
-                Stage::Published => self.put_publish(open, outbound.packet_id, &outbound.message, outbound.retain, true),
-                Stage::Released => open.pipe.put(&Packet::Pubrel(Pubrel::new(id(outbound.packet_id), ReasonCode::Success))),
+                Stage::Published => {
+                    self.put_publish(open, outbound.packet_id, &outbound.message, outbound.retain, true)
+                }
+                Stage::Released => {
+                    open.pipe.put(&Packet::Pubrel(Pubrel::new(id(outbound.packet_id), ReasonCode::Success)))
+                }
             }
         }
     }
@@ -322,20 +333,50 @@ impl Client {
         Ok(true)
     }
 
-    /// Subscribes to a topic to learn its Retained Message, and waits up to `quiet` for one. For a Client made for this.
+    /// The sequence number that the next message of (topic, QoS) will have.
+    pub fn next_sequence(&self, topic: &Name, qos: Qos) -> u64 {
+        self.sequences.get(&(topic.clone(), qos)).copied().unwrap_or(0) + 1
+    }
+
+    /// PINGREQ, and how long PINGRESP took.
+    pub async fn ping(&mut self) -> Result<Duration, Gone> {
+        let Some(open) = &mut self.open else { return Err(Gone::Closed) };
+        open.pipe.put(&Packet::Pingreq);
+        self.pong = false;
+        let began = Instant::now();
+        while !self.pong {
+            if !self.step(began + PATIENCE).await? {
+                return Err(self.lost(Gone::Silent));
+            }
+        }
+        Ok(began.elapsed())
+    }
+
+    /// Subscribes to a topic to learn its Retained Message. For a Client made for this.
+    ///
+    /// That there is none shows only in silence: `quiet` long, with a Server that was awake at its end. One that was
+    /// stopped in between is listened to once more.
     pub async fn read_retained(&mut self, topic: &str, quiet: Duration) -> Result<Option<Message>, Gone> {
         let since = self.history.len();
         self.take_delivered();
         self.subscribe(topic, Qos::AtLeastOnce).await?;
-        let until = Instant::now() + quiet;
+        let mut until = Instant::now() + quiet;
         let value = loop {
-            let retained = self.take_delivered().into_iter().find(|(message, retained)| *retained && *message.topic == *topic);
-            if let Some((message, _)) = retained {
+            let found = self
+                .take_delivered()
+                .into_iter()
+                .find(|(message, retained)| *retained && *message.topic == *topic);
+            if let Some((message, _)) = found {
                 break Some(message);
             }
-            if !self.step(until).await? {
+            if self.step(until).await? {
+                continue;
+            }
+            let awake = self.ping().await? < quiet / 4;
+            if awake && self.delivered.is_empty() {
                 break None;
             }
+            until = Instant::now() + quiet;
         };
         let link = self.open.as_ref().map(|open| open.link.clone()).ok_or(Gone::Closed)?;
         self.history.record(What::Read { link, topic: topic.into(), since, value: value.clone() });
@@ -351,21 +392,33 @@ impl Client {
                     let link = open.link.clone();
                     match Message::parse(&payload) {
                         Some(message) if *message.topic == *topic => {
-                            self.history.record(What::Delivered { link, message: message.clone(), retained: retain });
+                            self.history.record(What::Delivered {
+                                link,
+                                message: message.clone(),
+                                retained: retain,
+                            });
                             self.delivered.push((message, retain));
                             self.delivered_count += 1;
                         }
                         // A delete of a Retained Message says nothing and is nobody's.
                         _ if payload.is_empty() => {}
                         _ => {
-                            self.history.record(What::Strange { link, topic: topic.into(), bytes: payload.len() });
+                            self.history.record(What::Strange {
+                                link,
+                                topic: topic.into(),
+                                bytes: payload.len(),
+                            });
                         }
                     }
                 }
                 match qos {
                     Qos::AtMostOnce => {}
-                    Qos::AtLeastOnce => open.pipe.put(&Packet::Puback(Puback::new(id(packet_id), ReasonCode::Success))),
-                    Qos::ExactlyOnce => open.pipe.put(&Packet::Pubrec(Pubrec::new(id(packet_id), ReasonCode::Success))),
+                    Qos::AtLeastOnce => {
+                        open.pipe.put(&Packet::Puback(Puback::new(id(packet_id), ReasonCode::Success)))
+                    }
+                    Qos::ExactlyOnce => {
+                        open.pipe.put(&Packet::Pubrec(Pubrec::new(id(packet_id), ReasonCode::Success)))
+                    }
                 }
             }
             Incoming::Pubrel { packet_id } => {
@@ -388,17 +441,21 @@ impl Client {
                     open.pipe.put(&Packet::Pubrel(Pubrel::new(id(packet_id), ReasonCode::Success)));
                 }
                 None => {
-                    open.pipe.put(&Packet::Pubrel(Pubrel::new(id(packet_id), ReasonCode::PacketIdentifierNotFound)));
+                    open.pipe.put(&Packet::Pubrel(Pubrel::new(
+                        id(packet_id),
+                        ReasonCode::PacketIdentifierNotFound,
+                    )));
                 }
             },
             Incoming::Pubcomp { packet_id } => {
                 if let Some(outbound) = self.state.complete(packet_id) {
-                    self.history.record(What::Completed { link: open.link.clone(), message: outbound.message });
+                    self.history
+                        .record(What::Completed { link: open.link.clone(), message: outbound.message });
                 }
             }
             Incoming::Suback { packet_id: REQUEST_ID, reasons } => self.answer = Some(reasons),
             Incoming::Unsuback { packet_id: REQUEST_ID } => self.answer = Some(Vec::new()),
-            Incoming::Pingresp => {}
+            Incoming::Pingresp => self.pong = true,
             Incoming::Disconnect { reason } => return Err(Gone::Disconnected(reason)),
             other => return Err(Gone::Broken(format!("unexpected {other:?}"))),
         }
@@ -426,7 +483,13 @@ impl Client {
     pub async fn take_over(&mut self, terms: Terms) -> (Option<Ousted>, Result<bool, ConnectError>) {
         let old = self.open.take();
         let outcome = self.connect_again(terms).await;
-        let ousted = old.map(|open| Ousted { open, history: self.history.clone(), payload_bytes: self.payload_bytes });
+        let ousted = old.map(|open| Ousted {
+            link: open.link,
+            pipe: open.pipe,
+            history: self.history.clone(),
+            payload_bytes: self.payload_bytes,
+            closed: false,
+        });
         (ousted, outcome)
     }
 
@@ -446,18 +509,24 @@ impl Drop for Client {
 
 /// A connection that another has taken over, and that does not know it yet.
 pub struct Ousted {
-    open: Open,
+    link: Link,
+    pipe: Pipe,
     history: History,
     payload_bytes: usize,
+    closed: bool,
 }
 
 impl Ousted {
     /// Publishes on the old connection and waits for what the Server makes of it: it should close.
     pub async fn probe(mut self, topic: String, seq: u64) {
-        let link = self.open.link.clone();
+        let link = self.link.clone();
         let message = Message::new(&link.client, &topic.as_str().into(), Qos::AtLeastOnce, seq);
-        self.history.record(What::Publish { link: link.clone(), message: message.clone(), retain: Retain::No });
-        self.open.pipe.put(&Packet::Publish(Publish {
+        self.history.record(What::Publish {
+            link: link.clone(),
+            message: message.clone(),
+            retain: Retain::No,
+        });
+        self.pipe.put(&Packet::Publish(Publish {
             dup: false,
             qos: to_wire(Qos::AtLeastOnce),
             retain: false,
@@ -468,16 +537,25 @@ impl Ousted {
         }));
         let until = Instant::now() + PATIENCE;
         let by = loop {
-            match self.open.pipe.next(until).await {
+            match self.pipe.next(until).await {
                 Ok(Some(Incoming::Puback { packet_id: REQUEST_ID, reason })) => {
                     self.history.record(answered(link.clone(), message.clone(), reason));
                 }
+                Ok(Some(Incoming::Disconnect { .. })) | Err(_) => break Closer::Server,
                 Ok(Some(_)) => {}
                 Ok(None) => break Closer::Client,
-                Err(_) => break Closer::Server,
             }
         };
+        self.closed = true;
         self.history.record(What::Closed { link, by });
+    }
+}
+
+impl Drop for Ousted {
+    fn drop(&mut self) {
+        if !self.closed {
+            self.history.record(What::Closed { link: self.link.clone(), by: Closer::Client });
+        }
     }
 }
 

@@ -60,7 +60,9 @@ impl State {
     /// PUBACK, or a PUBREC that refuses: the message is done with.
     pub fn finish(&mut self, packet_id: u16, qos: Qos) -> Option<Outbound> {
         let at = self.outbound.iter().position(|outbound| {
-            outbound.packet_id == packet_id && outbound.message.qos == qos && outbound.stage == Stage::Published
+            outbound.packet_id == packet_id
+                && outbound.message.qos == qos
+                && outbound.stage == Stage::Published
         })?;
         self.outbound.remove(at)
     }

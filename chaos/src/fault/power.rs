@@ -30,7 +30,12 @@ impl Disk {
         let image = folder.join("disk.ext4");
         let file = File::create(&image).map_err(lacking)?;
         file.set_len(bytes).map_err(lacking)?;
-        run(WHAT, Command::new("mkfs.ext4").args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"]).arg(&image))?;
+        run(
+            WHAT,
+            Command::new("mkfs.ext4")
+                .args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
+                .arg(&image),
+        )?;
         let mut disk = Self { image, at: folder.join("disk"), mounted: None };
         disk.power_on()?;
         Ok(disk)
@@ -53,7 +58,8 @@ impl Disk {
     /// [`power_on`](Self::power_on).
     pub fn cut(&self) -> Result<(), Lacking> {
         let mounted = self.mounted.as_ref().expect("it is on");
-        let folder = File::open(mounted.path()).map_err(|error| Lacking { what: WHAT, why: error.to_string() })?;
+        let folder =
+            File::open(mounted.path()).map_err(|error| Lacking { what: WHAT, why: error.to_string() })?;
         let flags: u32 = NO_LOG_FLUSH;
         // SAFETY: the descriptor is open for the length of the call, and the request reads one u32, which outlives it.
         let answer = unsafe { libc::ioctl(folder.as_raw_fd(), EXT4_IOC_SHUTDOWN, &raw const flags) };

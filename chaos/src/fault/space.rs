@@ -15,7 +15,11 @@ pub struct SmallDisk {
 impl SmallDisk {
     pub fn new(folder: &Path, bytes: u64) -> Result<Self, Lacking> {
         let size = format!("size={bytes}");
-        let mounted = Mounted::new("a tmpfs of its own", &["-t", "tmpfs", "-o", &size, "chaos"], &folder.join("small"))?;
+        let mounted = Mounted::new(
+            "a tmpfs of its own",
+            &["-t", "tmpfs", "-o", &size, "chaos"],
+            &folder.join("small"),
+        )?;
         Ok(Self { mounted })
     }
 

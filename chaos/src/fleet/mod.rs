@@ -11,6 +11,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
@@ -39,7 +40,9 @@ impl Program {
         }
         match std::env::var_os("CONVOY_BIN").map(PathBuf::from) {
             None => Err(NoProgram("CONVOY_BIN is not set".to_owned())),
-            Some(path) if !path.is_file() => Err(NoProgram(format!("CONVOY_BIN={} is no file", path.display()))),
+            Some(path) if !path.is_file() => {
+                Err(NoProgram(format!("CONVOY_BIN={} is no file", path.display())))
+            }
             // Relative paths would be looked for in the node's own folder.
             Some(path) => path.canonicalize().map(Self::Convoy).map_err(|error| NoProgram(error.to_string())),
         }
@@ -56,7 +59,11 @@ pub struct NoProgram(String);
 
 impl fmt::Display for NoProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: build the broker and name it, as in CONVOY_BIN=target/release/convoy (`make test` does both)", self.0)
+        write!(
+            f,
+            "{}: build the broker and name it, as in CONVOY_BIN=target/release/convoy (`make test` does both)",
+            self.0
+        )
     }
 }
 
@@ -67,17 +74,27 @@ impl std::error::Error for NoProgram {}
 pub enum StartError {
     Spawn(io::Error),
     /// The process ended by itself; its own words are in `stderr`.
-    Exited { status: String, stderr: String },
+    Exited {
+        status: String,
+        stderr: String,
+    },
     /// It was killed after waiting for so long.
-    NotReady { after: Duration, stderr: String },
+    NotReady {
+        after: Duration,
+        stderr: String,
+    },
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Spawn(error) => write!(f, "the process could not be made: {error}"),
-            StartError::Exited { status, stderr } => write!(f, "the node ended by itself ({status}):\n{stderr}"),
-            StartError::NotReady { after, stderr } => write!(f, "the node was not ready after {after:?}:\n{stderr}"),
+            StartError::Exited { status, stderr } => {
+                write!(f, "the node ended by itself ({status}):\n{stderr}")
+            }
+            StartError::NotReady { after, stderr } => {
+                write!(f, "the node was not ready after {after:?}:\n{stderr}")
+            }
         }
     }
 }
@@ -145,7 +162,11 @@ impl Node {
     pub async fn start(&mut self) -> Result<Duration, StartError> {
         assert!(self.child.is_none(), "a node is started once");
         let mut command = self.command().map_err(StartError::Spawn)?;
-        let stderr = fs::OpenOptions::new().create(true).append(true).open(self.stderr_path()).map_err(StartError::Spawn)?;
+        let stderr = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.stderr_path())
+            .map_err(StartError::Spawn)?;
         let stdout = stderr.try_clone().map_err(StartError::Spawn)?;
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).kill_on_drop(true);
         let began = Instant::now();
@@ -269,6 +290,8 @@ impl Node {
                 let mut command = Command::new(path);
                 command.arg("serve").arg("--data").arg(&self.data);
                 command.arg("--mqtt").arg(self.mqtt.to_string()).arg("--api").arg(self.api.to_string());
+                // Meant for the suite, not for the broker.
+                command.env_remove("CONVOY_BIN").env_remove("CONVOY_TEST_PYTHON");
                 command.envs(self.settings.iter().map(|(key, value)| (key, value)));
                 // A configuration of the machine is none of the test's.
                 command.current_dir(&self.aside);
@@ -299,15 +322,21 @@ impl Drop for Node {
     }
 }
 
-/// Ports that were free a moment ago. All are held until the last is known, so none is given twice.
+/// Free ports below those that the kernel gives to outgoing connections: while a node is down nobody takes its port, and
+/// a Client that knocks meanwhile does not meet itself.
 fn free_ports<const N: usize>() -> io::Result<[SocketAddr; N]> {
-    let mut listeners = Vec::with_capacity(N);
-    for _ in 0..N {
-        listeners.push(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
-    }
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 20_000;
+    // Test binaries that run at once begin in different places.
+    let begin = std::process::id().wrapping_mul(311) % COUNT;
     let mut ports = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?;
+    for port in &mut ports {
+        *port = (0..COUNT)
+            .map(|_| FIRST + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT)
+            .map(|number| SocketAddr::from((Ipv4Addr::LOCALHOST, number as u16)))
+            .find(|address| TcpListener::bind(address).is_ok())
+            .ok_or(io::ErrorKind::AddrInUse)?;
     }
     Ok(ports)
 }

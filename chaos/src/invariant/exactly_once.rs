@@ -34,7 +34,10 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
                 violations.push(Violation {
                     invariant: NAME,
                     at: delivery.index,
-                    said: format!("{message} was delivered to {} a second time (first at event {before})", life.client),
+                    said: format!(
+                        "{message} was delivered to {} a second time (first at event {before})",
+                        life.client
+                    ),
                 });
             }
         }
@@ -75,7 +78,9 @@ mod tests {
         tale.subscribe(&van, "b/#", 2);
         tale.subscribe(&van, "b/+", 2);
         let desk = tale.connect("desk", Terms::lasting(), false);
-        for message in [message("desk", "a/1", 2, 1), message("desk", "a/1", 1, 1), message("desk", "b/1", 2, 1)] {
+        for message in
+            [message("desk", "a/1", 2, 1), message("desk", "a/1", 1, 1), message("desk", "b/1", 2, 1)]
+        {
             tale.publish(&desk, &message);
             tale.deliver(&van, &message);
             tale.deliver(&van, &message);

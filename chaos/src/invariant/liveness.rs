@@ -25,13 +25,15 @@ pub fn check(ledger: &Ledger, limits: Limits) -> Vec<Violation> {
             _ => continue,
         };
         let due = ledger.at(*index) + limit;
-        let done = ledger.events[*index..].iter().take_while(|event| event.at <= due).any(|event| match fault {
-            Fault::Started => event.what == What::Fault(Fault::Ready),
-            _ => matches!(event.what, What::Accepted { .. }),
-        });
+        let done =
+            ledger.events[*index..].iter().take_while(|event| event.at <= due).any(|event| match fault {
+                Fault::Started => event.what == What::Fault(Fault::Ready),
+                _ => matches!(event.what, What::Accepted { .. }),
+            });
         // The next fault, or the end of the run, may come first.
         let cut_short = faults.get(place + 1..).into_iter().flatten().any(|(next, fault)| {
-            ledger.at(*next) <= due && matches!(fault, Fault::Killed | Fault::PowerCut | Fault::Paused | Fault::DiskFull)
+            ledger.at(*next) <= due
+                && matches!(fault, Fault::Killed | Fault::PowerCut | Fault::Paused | Fault::DiskFull)
         }) || ledger.end() < due;
         if !done && !cut_short {
             violations.push(Violation {

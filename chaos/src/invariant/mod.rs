@@ -6,8 +6,8 @@
 pub mod bounds;
 pub mod exactly_once;
 pub mod liveness;
-pub mod no_return;
 pub mod no_acknowledged_loss;
+pub mod no_return;
 pub mod order;
 pub mod power_loss;
 pub mod retained;
@@ -81,10 +81,13 @@ impl Tally {
             tally.wills += usize::from(connection.terms.will.is_some());
         }
         tally.delivered = ledger.lives.iter().map(|life| life.deliveries.len()).sum();
-        tally.reads = ledger.events.iter().filter(|e| matches!(e.what, crate::oracle::What::Read { .. })).count();
+        tally.reads =
+            ledger.events.iter().filter(|e| matches!(e.what, crate::oracle::What::Read { .. })).count();
         tally.crashes = ledger
             .faults()
-            .filter(|(_, fault)| matches!(fault, crate::oracle::Fault::Killed | crate::oracle::Fault::PowerCut))
+            .filter(|(_, fault)| {
+                matches!(fault, crate::oracle::Fault::Killed | crate::oracle::Fault::PowerCut)
+            })
             .count();
         tally
     }

@@ -11,7 +11,9 @@ const NAME: &str = "5 Session Present";
 pub fn check(ledger: &Ledger) -> Vec<Violation> {
     let mut violations = Vec::new();
     for connection in &ledger.connections {
-        let (Some((connack, said)), Present::Must(truth)) = (connection.connack, connection.present) else { continue };
+        let (Some((connack, said)), Present::Must(truth)) = (connection.connack, connection.present) else {
+            continue;
+        };
         if said != truth {
             violations.push(Violation {
                 invariant: NAME,
@@ -95,6 +97,20 @@ mod tests {
         tale.close(&lost, Closer::Server);
         tale.connect("van", Terms::lasting(), false);
         assert_eq!(check(&tale.ledger()).len(), 1);
+    }
+
+    #[test]
+    fn unanswered_resume_on_shorter_terms_leaves_both_possible() {
+        for present in [true, false] {
+            let mut tale = Tale::default();
+            let link = tale.connect("van", Terms::lasting(), false);
+            tale.close(&link, Closer::Client);
+            let lost = tale.sent_connect("van", of_seconds(2));
+            tale.close(&lost, Closer::Server);
+            tale.wait(10);
+            tale.connect("van", Terms::lasting(), present);
+            assert_eq!(check(&tale.ledger()), []);
+        }
     }
 
     #[test]

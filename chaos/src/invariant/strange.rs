@@ -14,7 +14,8 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
                 format!("{} got {bytes} bytes on {topic} that nobody wrote", link.client)
             }
             What::Delivered { link, message, .. }
-                if ledger.sent_of(message).is_none_or(|sent| sent.first > index) && !ledger.is_will(message) =>
+                if ledger.sent_of(message).is_none_or(|sent| sent.first > index)
+                    && !ledger.is_will(message) =>
             {
                 format!("{} got {message}, which nobody sent", link.client)
             }

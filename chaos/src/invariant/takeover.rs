@@ -40,10 +40,10 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
     let mut late: HashMap<(u32, &Message), usize> = HashMap::new();
     for (index, event) in ledger.events.iter().enumerate() {
         match &event.what {
-            What::Publish { link, message, .. } => {
-                if superseded.get(&link.connection).is_some_and(|&since| index > since) {
-                    late.insert((link.connection, message), index);
-                }
+            What::Publish { link, message, .. }
+                if superseded.get(&link.connection).is_some_and(|&since| index > since) =>
+            {
+                late.insert((link.connection, message), index);
             }
             What::Accepted { link, message } => {
                 if let Some(sent) = late.get(&(link.connection, message)) {
@@ -67,7 +67,9 @@ fn outlived(client: &Name, at: usize) -> Violation {
     Violation {
         invariant: NAME,
         at,
-        said: format!("an old connection of {client} was left open by the Server after another had taken over"),
+        said: format!(
+            "an old connection of {client} was left open by the Server after another had taken over"
+        ),
     }
 }
 

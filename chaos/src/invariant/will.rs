@@ -66,7 +66,9 @@ fn verdict(ledger: &Ledger, place: usize, connection: &Connection, will: &Will) 
     if connection.rejected || connection.connack.is_none() {
         return Verdict::Either;
     }
-    let next = ledger.connections[place + 1..].iter().find(|next| next.link.client == connection.link.client && !next.rejected);
+    let next = ledger.connections[place + 1..]
+        .iter()
+        .find(|next| next.link.client == connection.link.client && !next.rejected);
     let Some((closed, by)) = connection.closed else {
         return if next.is_some() { Verdict::Either } else { Verdict::Never("its connection is open") };
     };

@@ -84,29 +84,84 @@ pub enum Fault {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
-    Connect { link: Link, terms: Terms },
-    Connack { link: Link, session_present: bool },
-    Rejected { link: Link, reason: u8 },
+    Connect {
+        link: Link,
+        terms: Terms,
+    },
+    Connack {
+        link: Link,
+        session_present: bool,
+    },
+    Rejected {
+        link: Link,
+        reason: u8,
+    },
     /// A DISCONNECT that discards the Will.
-    Disconnect { link: Link },
-    Closed { link: Link, by: Closer },
+    Disconnect {
+        link: Link,
+    },
+    Closed {
+        link: Link,
+        by: Closer,
+    },
     /// Also recorded for a resend, on the connection that carried it.
-    Publish { link: Link, message: Message, retain: Retain },
+    Publish {
+        link: Link,
+        message: Message,
+        retain: Retain,
+    },
     /// PUBACK or PUBREC that says success: the promise is made.
-    Accepted { link: Link, message: Message },
-    Refused { link: Link, message: Message, reason: u8 },
-    Completed { link: Link, message: Message },
-    Subscribe { link: Link, filter: Name, qos: Qos },
+    Accepted {
+        link: Link,
+        message: Message,
+    },
+    Refused {
+        link: Link,
+        message: Message,
+        reason: u8,
+    },
+    Completed {
+        link: Link,
+        message: Message,
+    },
+    Subscribe {
+        link: Link,
+        filter: Name,
+        qos: Qos,
+    },
     /// `granted` is `None` where the Server refused.
-    Suback { link: Link, filter: Name, granted: Option<Qos> },
-    Unsubscribe { link: Link, filter: Name },
-    Unsuback { link: Link, filter: Name },
+    Suback {
+        link: Link,
+        filter: Name,
+        granted: Option<Qos>,
+    },
+    Unsubscribe {
+        link: Link,
+        filter: Name,
+    },
+    Unsuback {
+        link: Link,
+        filter: Name,
+    },
     /// Handed to the application: at QoS 2 once per Packet Identifier until its PUBREL.
-    Delivered { link: Link, message: Message, retained: bool },
+    Delivered {
+        link: Link,
+        message: Message,
+        retained: bool,
+    },
     /// A payload that no publisher of this run wrote.
-    Strange { link: Link, topic: Name, bytes: usize },
+    Strange {
+        link: Link,
+        topic: Name,
+        bytes: usize,
+    },
     /// A subscription to a single topic was made to learn its Retained Message; `since` is the index of its `Subscribe`.
-    Read { link: Link, topic: Name, since: usize, value: Option<Message> },
+    Read {
+        link: Link,
+        topic: Name,
+        since: usize,
+        value: Option<Message>,
+    },
     Fault(Fault),
 }
 
@@ -167,12 +222,16 @@ impl History {
 
     /// A history that goes on from `events`, at the moment of the last of them.
     pub fn resumed(events: &[Event]) -> Self {
-        let connections = events.iter().filter_map(|event| event.what.link()).map(|link| link.connection).max();
+        let connections =
+            events.iter().filter_map(|event| event.what.link()).map(|link| link.connection).max();
         let since = events.last().map_or(Duration::ZERO, |event| event.at);
         let now = Instant::now();
         Self {
             began: now.checked_sub(since).unwrap_or(now),
-            inner: Arc::new(Mutex::new(Inner { events: events.to_vec(), connections: connections.unwrap_or(0) })),
+            inner: Arc::new(Mutex::new(Inner {
+                events: events.to_vec(),
+                connections: connections.unwrap_or(0),
+            })),
         }
     }
 

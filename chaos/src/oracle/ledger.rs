@@ -93,7 +93,9 @@ pub struct Delivery {
 impl Span {
     /// Messages sent after this index are promised, at `granted`.
     pub fn promises_at_least_once(&self) -> Option<usize> {
-        (self.granted >= Some(Qos::AtLeastOnce) && self.doubt_from.is_none()).then_some(self.sure_from).flatten()
+        (self.granted >= Some(Qos::AtLeastOnce) && self.doubt_from.is_none())
+            .then_some(self.sure_from)
+            .flatten()
     }
 }
 
@@ -310,8 +312,12 @@ impl Walk {
         match connection.connack {
             Some(_) => walked.last = Some(at),
             None => {
+                // A resume on the same lasting terms: whether it was heard or not, the Session is as it was.
+                let as_before =
+                    |last: usize| ledger.connections[last].terms.expiry == connection.terms.expiry;
                 let changes_nothing = !connection.terms.clean_start
-                    && connection.terms.expiry > Duration::ZERO
+                    && connection.terms.expiry >= Terms::LASTING
+                    && walked.last.is_some_and(as_before)
                     && ledger.connections[at].present == Present::Must(true);
                 walked.unanswered |= !changes_nothing;
                 if !changes_nothing {

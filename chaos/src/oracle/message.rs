@@ -48,7 +48,8 @@ impl Message {
 
     /// The payload, padded with dots to `size` bytes where it is shorter.
     pub fn payload(&self, size: usize) -> Vec<u8> {
-        let mut text = format!("{MARK} {} {} {} {} ", self.publisher, self.topic, self.qos.level(), self.seq).into_bytes();
+        let mut text = format!("{MARK} {} {} {} {} ", self.publisher, self.topic, self.qos.level(), self.seq)
+            .into_bytes();
         if text.len() < size {
             text.resize(size, b'.');
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use convoy_wire::{
-    Connect, Disconnect, List, Packet, PacketId, ProtocolVersion, Puback, Publish, QoS, ReasonCode, Subscribe, Subscription,
-    SubscriptionOptions, TopicFilter,
+    Connect, Disconnect, List, Packet, PacketId, ProtocolVersion, Puback, Publish, QoS, ReasonCode,
+    Subscribe, Subscription, SubscriptionOptions, TopicFilter,
 };
 use tokio::time::{Instant, sleep};
 
@@ -56,7 +56,8 @@ pub async fn queued_messages(node: &Node, count: u64, each: u64) -> anyhow::Resu
     let topics = sessions.div_ceil(SHARED_BY);
     let publishers: Vec<_> = (0..4_u64)
         .map(|hand| {
-            let topics: Vec<String> = (0..topics).filter(|topic| topic % 4 == hand).map(queue_topic).collect();
+            let topics: Vec<String> =
+                (0..topics).filter(|topic| topic % 4 == hand).map(queue_topic).collect();
             tokio::spawn(publish_all(node.mqtt(), format!("filler-{hand}"), topics, each))
         })
         .collect();
@@ -83,7 +84,10 @@ pub async fn drain(node: &Node, session: u64, expected: u64) -> anyhow::Result<u
         if let Incoming::Publish { packet_id, dup, .. } = packet {
             ensure!(!dup, "nothing was sent before");
             seen += 1;
-            pipe.put(&Packet::Puback(Puback::new(PacketId::new(packet_id).context("QoS 1")?, ReasonCode::Success)));
+            pipe.put(&Packet::Puback(Puback::new(
+                PacketId::new(packet_id).context("QoS 1")?,
+                ReasonCode::Success,
+            )));
         }
     }
     pipe.put(&Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
@@ -212,7 +216,11 @@ impl Ping {
         Ok(latency(took))
     }
 
-    async fn measure_while<T>(&mut self, task: &tokio::task::JoinHandle<T>, look: impl Fn()) -> anyhow::Result<Latency> {
+    async fn measure_while<T>(
+        &mut self,
+        task: &tokio::task::JoinHandle<T>,
+        look: impl Fn(),
+    ) -> anyhow::Result<Latency> {
         let mut took = Vec::new();
         while !task.is_finished() {
             took.push(self.bounce().await?);
@@ -264,7 +272,10 @@ async fn one_session(server: SocketAddr, hand: u64, client_id: &str, filter: &st
     subscribe(&mut pipe, filter, QoS::AtLeastOnce).await?;
     pipe.put(&Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
     pipe.flush().await?;
-    ensure!(pipe.closed_within(Duration::from_secs(10)).await, "the Server leaves {client_id} open after its DISCONNECT");
+    ensure!(
+        pipe.closed_within(Duration::from_secs(10)).await,
+        "the Server leaves {client_id} open after its DISCONNECT"
+    );
     Ok(())
 }
 
@@ -282,8 +293,10 @@ async fn connect(pipe: &mut Pipe, client_id: &str, clean: bool) -> anyhow::Resul
 }
 
 async fn subscribe(pipe: &mut Pipe, filter: &str, qos: QoS) -> anyhow::Result<()> {
-    let subscription =
-        Subscription { filter: TopicFilter::new(filter).context("a Topic Filter")?, options: SubscriptionOptions::new(qos) };
+    let subscription = Subscription {
+        filter: TopicFilter::new(filter).context("a Topic Filter")?,
+        options: SubscriptionOptions::new(qos),
+    };
     pipe.put(&Packet::Subscribe(Subscribe {
         packet_id: PacketId::MIN,
         properties: Default::default(),
@@ -296,7 +309,12 @@ async fn subscribe(pipe: &mut Pipe, filter: &str, qos: QoS) -> anyhow::Result<()
 }
 
 /// `each` messages of 64 bytes to every topic, a window at a time.
-async fn publish_all(server: SocketAddr, client_id: String, topics: Vec<String>, each: u64) -> anyhow::Result<()> {
+async fn publish_all(
+    server: SocketAddr,
+    client_id: String,
+    topics: Vec<String>,
+    each: u64,
+) -> anyhow::Result<()> {
     let mut pipe = Pipe::open(server, ProtocolVersion::V5).await?;
     connect(&mut pipe, &client_id, true).await?;
     let payload = [b'.'; 64];

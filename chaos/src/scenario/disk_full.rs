@@ -36,7 +36,12 @@ pub enum Depth {
 }
 
 /// `Ok(Err(_))`: this machine has no small disk to offer.
-pub async fn run(program: Program, folder: &Path, seed: Seed, depth: Depth) -> anyhow::Result<Result<Report, Lacking>> {
+pub async fn run(
+    program: Program,
+    folder: &Path,
+    seed: Seed,
+    depth: Depth,
+) -> anyhow::Result<Result<Report, Lacking>> {
     let began = Instant::now();
     let disk = match SmallDisk::new(folder, DISK_BYTES) {
         Ok(disk) => disk,
@@ -48,7 +53,9 @@ pub async fn run(program: Program, folder: &Path, seed: Seed, depth: Depth) -> a
         .with_setting("CONVOY_STORAGE__WRITE_BUFFER_BYTES", &(16 << 20).to_string());
     let starts = vec![node.start().await?];
     let pid = node.pid();
-    let told = story(&node, &disk, &history, depth).await.with_context(|| format!("the node said:\n{}", node.stderr()));
+    let told = story(&node, &disk, &history, depth)
+        .await
+        .with_context(|| format!("the node said:\n{}", node.stderr()));
     ensure!(node.pid() == pid && node.is_running(), "the node did not live through it:\n{}", node.stderr());
     told?;
     node.reap().await;
@@ -92,12 +99,18 @@ async fn story(node: &Node, disk: &SmallDisk, history: &History, depth: Depth) -
         if was_refused(history, &message) {
             break;
         }
-        ensure!(noticed.elapsed() < NOTICE_LIMIT, "publishes were accepted for {NOTICE_LIMIT:?} on a full disk");
+        ensure!(
+            noticed.elapsed() < NOTICE_LIMIT,
+            "publishes were accepted for {NOTICE_LIMIT:?} on a full disk"
+        );
         sleep(Duration::from_millis(50)).await;
     }
     for _ in 0..10 {
         let message = honest_answer(&mut desk).await?;
-        ensure!(was_refused(history, &message), "{message} was accepted after others were refused for want of room");
+        ensure!(
+            was_refused(history, &message),
+            "{message} was accepted after others were refused for want of room"
+        );
     }
     // 3.1.1 has no words for it: silence, or a closed connection, but no acknowledgement.
     let waiting = old_desk.publish("cmd/old-desk", Qos::AtLeastOnce, Retain::No).await;
@@ -130,7 +143,10 @@ async fn story(node: &Node, disk: &SmallDisk, history: &History, depth: Depth) -
         if accepted(&message) {
             break;
         }
-        ensure!(freed.elapsed() < RECOVERY_LIMIT, "publishes are refused {RECOVERY_LIMIT:?} after there was room again");
+        ensure!(
+            freed.elapsed() < RECOVERY_LIMIT,
+            "publishes are refused {RECOVERY_LIMIT:?} after there was room again"
+        );
         sleep(Duration::from_millis(100)).await;
     }
     // What was unanswered is sent again and accepted.
@@ -140,7 +156,10 @@ async fn story(node: &Node, disk: &SmallDisk, history: &History, depth: Depth) -
     if !old_desk.settle(soon(5)).await? {
         old_desk.drop_link();
         old_desk.connect(Terms::lasting()).await?;
-        ensure!(old_desk.settle(soon(10)).await?, "an unanswered PUBLISH was not accepted after there was room again");
+        ensure!(
+            old_desk.settle(soon(10)).await?,
+            "an unanswered PUBLISH was not accepted after there was room again"
+        );
     }
     for _ in 0..50 {
         desk.publish("cmd/desk", Qos::ExactlyOnce, Retain::No).await?;

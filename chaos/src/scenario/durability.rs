@@ -58,7 +58,8 @@ impl Iterator for Plan {
 
     fn next(&mut self) -> Option<Strike> {
         // Sometimes at once: a crash during recovery is a crash like any other.
-        let after = if self.chance.one_in(5) { self.chance.millis(0, 150) } else { self.chance.millis(300, 3500) };
+        let after =
+            if self.chance.one_in(5) { self.chance.millis(0, 150) } else { self.chance.millis(300, 3500) };
         Some(if self.chance.one_in(8) {
             Strike::Pause { after, length: self.chance.millis(100, 1200) }
         } else {
@@ -71,7 +72,8 @@ impl Iterator for Plan {
 pub async fn run(program: Program, folder: &Path, options: &Options) -> Result<Report, StartError> {
     let mut whole: Option<Report> = None;
     let mut left = options.time;
-    let mut node = Node::new(program, &folder.join("data"), folder, &History::new()).map_err(StartError::Spawn)?;
+    let mut node =
+        Node::new(program, &folder.join("data"), folder, &History::new()).map_err(StartError::Spawn)?;
     let mut round = 0;
     while !left.is_zero() {
         let time = left.min(ROUND);
@@ -80,8 +82,13 @@ pub async fn run(program: Program, folder: &Path, options: &Options) -> Result<R
         // Rounds have the same names for their Clients, so each begins with an empty broker.
         if round > 0 {
             node.reap().await;
-            node = Node::new(node.program().clone(), &folder.join(format!("data-{round}")), folder, &History::new())
-                .map_err(StartError::Spawn)?;
+            node = Node::new(
+                node.program().clone(),
+                &folder.join(format!("data-{round}")),
+                folder,
+                &History::new(),
+            )
+            .map_err(StartError::Spawn)?;
         }
         let report = one_round(&mut node, folder, seed, time, options).await?;
         if options.time > ROUND {

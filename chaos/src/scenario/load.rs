@@ -136,7 +136,7 @@ impl Load {
         for reader in self.readers {
             join(&self.field, reader).await;
         }
-        self.field.read_all().await;
+        read_all(&self.field).await;
         let failures = std::mem::take(&mut *lock(&self.field.failures));
         let at = self.field.history.len();
         failures.into_iter().map(|said| Violation { invariant: "16 liveness", at, said }).collect()
@@ -202,7 +202,10 @@ impl Field {
             if !self.is_running() {
                 let since = *settling_since.get_or_insert_with(Instant::now);
                 if since.elapsed() > RETURN_LIMIT {
-                    self.fail(format!("{} could not connect for {RETURN_LIMIT:?} after the faults: {error}", client.name()));
+                    self.fail(format!(
+                        "{} could not connect for {RETURN_LIMIT:?} after the faults: {error}",
+                        client.name()
+                    ));
                     return None;
                 }
             }
@@ -210,17 +213,19 @@ impl Field {
         }
     }
 
-    /// [`come_back`](Self::come_back), and all of `filters` are subscribed to.
-    async fn come_back_subscribed(&self, client: &mut Client, terms: Terms, filters: &[(&str, Qos)]) -> Option<()> {
+    /// [`come_back`](Self::come_back), and all of `wanted` is subscribed to.
+    async fn come_back_subscribed(&self, client: &mut Client, wanted: &mut Wanted<'_>) -> Option<()> {
         'connection: loop {
-            if self.come_back(client, terms.clone()).await? {
+            wanted.subscribed &= self.come_back(client, Terms::lasting()).await?;
+            if wanted.subscribed {
                 return Some(());
             }
-            for (filter, qos) in filters {
+            for (filter, qos) in wanted.filters {
                 if client.subscribe(filter, *qos).await.is_err() {
                     continue 'connection;
                 }
             }
+            wanted.subscribed = true;
             return Some(());
         }
     }
@@ -243,20 +248,38 @@ impl Field {
         let key = (van.clone(), publisher.clone(), topic.clone(), qos);
         seq <= progress.get(&key).copied().unwrap_or(0) + LAG
     }
+}
 
-    /// The last look at every Retained Message, by both versions.
-    async fn read_all(&self) {
-        for at in 0..self.crowd.doors {
-            for turn in 0..2 {
-                let mut client = Client::new(&format!("last-{at}-{turn}"), version(turn), self.server, &self.history);
-                if self.come_back(&mut client, Terms::clean()).await.is_some() {
-                    if let Err(gone) = client.read_retained(&door_topic(at), Duration::from_millis(1500)).await {
-                        self.fail(format!("the last look at {} failed: {gone}", door_topic(at)));
-                    }
-                    client.disconnect().await;
-                }
-            }
-        }
+/// The last look at every Retained Message, by both versions.
+async fn read_all(field: &Arc<Field>) {
+    let readers = (0..field.crowd.doors).flat_map(|door| [(door, 0), (door, 1)]);
+    let tasks: Vec<_> =
+        readers.map(|(door, turn)| tokio::spawn(read_last(field.clone(), door, turn))).collect();
+    for task in tasks {
+        join(field, task).await;
+    }
+}
+
+async fn read_last(field: Arc<Field>, door: usize, turn: usize) {
+    let mut client = Client::new(&format!("last-{door}-{turn}"), version(turn), field.server, &field.history);
+    if field.come_back(&mut client, Terms::clean()).await.is_none() {
+        return;
+    }
+    if let Err(gone) = client.read_retained(&door_topic(door), Duration::from_millis(1500)).await {
+        field.fail(format!("the last look at {} failed: {gone}", door_topic(door)));
+    }
+    client.disconnect().await;
+}
+
+/// The Subscriptions of a lasting Session. A SUBACK that never came leaves them unmade, whatever Session Present says.
+struct Wanted<'a> {
+    filters: &'a [(&'a str, Qos)],
+    subscribed: bool,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(filters: &'a [(&'a str, Qos)]) -> Self {
+        Self { filters, subscribed: false }
     }
 }
 
@@ -305,7 +328,6 @@ impl Probes {
 async fn desk(field: Arc<Field>, at: usize) {
     let (mut client, mut chance) = field.client("desk", at);
     let mut probes = Probes::default();
-    let mut sequences: HashMap<(Name, Qos), u64> = HashMap::new();
     let vans: Vec<Name> = (0..field.crowd.vans).map(van_name).collect();
     let all: Name = format!("all/desk-{at}").into();
     let news: Name = format!("news/desk-{at}").into();
@@ -321,11 +343,10 @@ async fn desk(field: Arc<Field>, at: usize) {
                 1..3 => (all.clone(), &vans[..], qos),
                 _ => (format!("cmd/{van}/desk-{at}").into(), std::slice::from_ref(&van), qos),
             };
-            let next = sequences.entry((topic.clone(), qos)).or_default();
-            if !audience.iter().all(|van| field.may_send(van, client.name(), &topic, qos, *next + 1)) {
+            let next = client.next_sequence(&topic, qos);
+            if !audience.iter().all(|van| field.may_send(van, client.name(), &topic, qos, next)) {
                 continue;
             }
-            *next += 1;
             if client.publish(&topic, qos, Retain::No).await.is_err() {
                 break;
             }
@@ -357,7 +378,11 @@ async fn settle(field: &Field, client: &mut Client) {
         // Gone in between means another round.
         let _ = client.settle(until).await;
         if Instant::now() > until {
-            field.fail(format!("{} has {} PUBLISHes without an answer after {RETURN_LIMIT:?}", client.name(), client.in_flight()));
+            field.fail(format!(
+                "{} has {} PUBLISHes without an answer after {RETURN_LIMIT:?}",
+                client.name(),
+                client.in_flight()
+            ));
             return;
         }
     }
@@ -386,11 +411,10 @@ async fn van(field: Arc<Field>, at: usize, ready: tokio::sync::oneshot::Sender<(
     let mut probes = Probes::default();
     let mine = format!("cmd/{}/#", client.name());
     let filters = [(mine.as_str(), Qos::ExactlyOnce), ("all/#", Qos::AtLeastOnce)];
+    let mut wanted = Wanted::new(&filters);
     let mut ready = Some(ready);
     while field.is_running() {
-        if !client.is_connected()
-            && field.come_back_subscribed(&mut client, Terms::lasting(), &filters).await.is_none()
-        {
+        if !client.is_connected() && field.come_back_subscribed(&mut client, &mut wanted).await.is_none() {
             return;
         }
         if let Some(ready) = ready.take() {
@@ -412,15 +436,15 @@ async fn van(field: Arc<Field>, at: usize, ready: tokio::sync::oneshot::Sender<(
             _ => {}
         }
     }
-    drain(&field, &mut client, &filters, Duration::ZERO).await;
+    drain(&field, &mut client, wanted, Duration::ZERO).await;
     probes.done(&field).await;
 }
 
 /// Reads on until nothing was heard for [`QUIET`], and for `at_least` after the last writer was done.
-async fn drain(field: &Field, client: &mut Client, filters: &[(&str, Qos)], at_least: Duration) {
+async fn drain(field: &Field, client: &mut Client, mut wanted: Wanted<'_>, at_least: Duration) {
     let mut since = None;
     loop {
-        if !client.is_connected() && field.come_back_subscribed(client, Terms::lasting(), filters).await.is_none() {
+        if !client.is_connected() && field.come_back_subscribed(client, &mut wanted).await.is_none() {
             return;
         }
         let heard = client.step(Instant::now() + Duration::from_millis(200)).await;
@@ -456,7 +480,7 @@ async fn reader(field: Arc<Field>, at: usize) {
         let _ = client.pump(Instant::now() + chance.millis(50, 600)).await;
         client.take_delivered();
     }
-    drain(&field, &mut client, &[(filter, qos)], Duration::ZERO).await;
+    drain(&field, &mut client, Wanted::new(&[(filter, qos)]), Duration::ZERO).await;
 }
 
 async fn guest(field: Arc<Field>, at: usize) {
@@ -573,9 +597,10 @@ async fn wagon(field: Arc<Field>, at: usize) {
 async fn watcher(field: Arc<Field>, at: usize, ready: tokio::sync::oneshot::Sender<()>) {
     let (mut client, _) = field.client("watcher", at);
     let filters = [("will/#", Qos::ExactlyOnce)];
+    let mut wanted = Wanted::new(&filters);
     let mut ready = Some(ready);
     while field.is_running() {
-        if field.come_back_subscribed(&mut client, Terms::lasting(), &filters).await.is_none() {
+        if field.come_back_subscribed(&mut client, &mut wanted).await.is_none() {
             return;
         }
         if let Some(ready) = ready.take() {
@@ -590,5 +615,5 @@ async fn watcher(field: Arc<Field>, at: usize, ready: tokio::sync::oneshot::Send
     }
     // The last Wills are due after their delay, and may take a while more.
     let at_least = Duration::from_secs(WILL_DELAY_MAX) + Duration::from_millis(3500);
-    drain(&field, &mut client, &filters, at_least).await;
+    drain(&field, &mut client, wanted, at_least).await;
 }

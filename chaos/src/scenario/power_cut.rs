@@ -25,7 +25,11 @@ pub struct Options {
 }
 
 /// `Ok(Err(_))`: this machine cannot cut the power.
-pub async fn run(program: Program, folder: &Path, options: &Options) -> anyhow::Result<Result<Report, Lacking>> {
+pub async fn run(
+    program: Program,
+    folder: &Path,
+    options: &Options,
+) -> anyhow::Result<Result<Report, Lacking>> {
     let began = Instant::now();
     let mut disk = match Disk::new(folder, DISK_BYTES) {
         Ok(disk) => disk,
@@ -46,7 +50,9 @@ pub async fn run(program: Program, folder: &Path, options: &Options) -> anyhow::
         }
         node.reap().await;
         disk.power_off();
-        disk.power_on().map_err(|lacking| anyhow::anyhow!("{lacking}")).with_context(|| format!("mounting after cut {cut}"))?;
+        disk.power_on()
+            .map_err(|lacking| anyhow::anyhow!("{lacking}"))
+            .with_context(|| format!("mounting after cut {cut}"))?;
         starts.push(node.start().await?);
     }
     sleep(Duration::from_secs(2)).await;
@@ -59,5 +65,12 @@ pub async fn run(program: Program, folder: &Path, options: &Options) -> anyhow::
     violations.extend(power_loss::check(&ledger));
     super::keep_history(folder, &ledger, &violations);
     let tally = Tally::of(&ledger);
-    Ok(Ok(Report { story: "power cut", seed: options.seed, tally, violations, starts, took: began.elapsed() }))
+    Ok(Ok(Report {
+        story: "power cut",
+        seed: options.seed,
+        tally,
+        violations,
+        starts,
+        took: began.elapsed(),
+    }))
 }

@@ -23,7 +23,8 @@ pub struct Report {
 impl Report {
     /// Adds another round of the same run.
     pub fn join(&mut self, other: Self) {
-        let Tally { accepted, refused, unknown, delivered, connected, resumed, reads, wills, crashes } = other.tally;
+        let Tally { accepted, refused, unknown, delivered, connected, resumed, reads, wills, crashes } =
+            other.tally;
         for (sum, more) in self.tally.accepted.iter_mut().zip(accepted) {
             *sum += more;
         }
@@ -48,7 +49,14 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} with CHAOS_SEED={}, {:.1} s: {}", self.story, self.seed.0, self.took.as_secs_f64(), self.tally)?;
+        writeln!(
+            f,
+            "{} with CHAOS_SEED={}, {:.1} s: {}",
+            self.story,
+            self.seed.0,
+            self.took.as_secs_f64(),
+            self.tally
+        )?;
         let mut starts = self.starts.clone();
         starts.sort();
         if let (Some(middle), Some(longest)) = (starts.get(starts.len() / 2), starts.last()) {

@@ -30,8 +30,8 @@ pub fn number(variable: &str, default: u64) -> u64 {
 
 /// A running broker with its data in `folder`.
 pub async fn started(folder: &TempDir, settings: &[(&str, &str)]) -> Node {
-    let mut node =
-        Node::new(broker(), &folder.path().join("data"), folder.path(), &History::new()).expect("a folder and ports");
+    let mut node = Node::new(broker(), &folder.path().join("data"), folder.path(), &History::new())
+        .expect("a folder and ports");
     for (variable, value) in settings {
         node = node.with_setting(variable, value);
     }
