@@ -62,7 +62,7 @@ fn rounds(engine: Arc<dyn Engine>, round: u16, bytes: usize, count: u32) -> f64 
         driver.round(&mut state, &mut effects).expect("a write");
         turns += 1;
         if let Some(round) = effects.sync.take() {
-            if turns.is_multiple_of(100) {
+            if turns % 100 == 0 {
                 engine.sync().expect("a sync");
             }
             driver.synced(round, &mut effects);

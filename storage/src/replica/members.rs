@@ -66,12 +66,7 @@ pub(super) fn decode_group(mut bytes: &[u8]) -> Option<ConfState> {
 /// The steps that lead from `from` to `voters` and `learners`; empty if there is nothing to do.
 pub(super) fn steps(from: &ConfState, voters: &[NodeId], learners: &[NodeId]) -> ConfChangeV2 {
     let mut change = ConfChangeV2::default();
-    let mut step = |node: u64, part: ConfChangeType| {
-        let mut single = ConfChangeSingle::default();
-        single.node_id = node;
-        single.set_change_type(part);
-        change.mut_changes().push(single);
-    };
+    let mut step = |node: u64, part: ConfChangeType| change.mut_changes().push(single(node, part));
     for node in voters.iter().map(|node| node.get()).filter(|node| !from.get_voters().contains(node)) {
         step(node, ConfChangeType::AddNode);
     }
@@ -107,12 +102,15 @@ pub(super) fn decode_change(mut bytes: &[u8]) -> Option<ConfChangeV2> {
         return None;
     }
     for step in flat.chunks_exact(2) {
-        let mut single = ConfChangeSingle::default();
-        single.node_id = step[0];
-        single.set_change_type(part_of(step[1])?);
-        change.mut_changes().push(single);
+        change.mut_changes().push(single(step[0], part_of(step[1])?));
     }
     Some(change)
+}
+
+fn single(node_id: u64, part: ConfChangeType) -> ConfChangeSingle {
+    let mut single = ConfChangeSingle { node_id, ..ConfChangeSingle::default() };
+    single.set_change_type(part);
+    single
 }
 
 fn part_number(part: ConfChangeType) -> u64 {

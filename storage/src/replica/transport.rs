@@ -144,7 +144,7 @@ fn parse(mut body: &[u8]) -> Option<Received> {
     message.reject_hint = reject_hint;
     message.priority = take_u64(&mut body)? as i64;
     let context = take_length(&mut body)?;
-    message.context = take(&mut body, context)?.to_vec().into();
+    message.context = take(&mut body, context)?.to_vec();
 
     let count = take_length(&mut body)?;
     // A declared count costs memory only for entries that are there.
@@ -158,7 +158,7 @@ fn parse(mut body: &[u8]) -> Option<Received> {
         shadows.push(shadow(kind, term, index.checked_add(offset + 1)?));
         entries.push(TailEntry { term, kind, payload });
     }
-    message.set_entries(shadows.into());
+    message.set_entries(shadows);
     body.is_empty().then_some(Received { message, entries })
 }
 
@@ -267,7 +267,7 @@ mod tests {
         (message.from, message.to, message.term) = (1, 2, 4);
         (message.log_term, message.index, message.commit) = (3, 9, 8);
         let entries = vec![shadow(EntryKind::Record, 3, 10), shadow(EntryKind::Change, 4, 11)];
-        message.set_entries(entries.into());
+        message.set_entries(entries);
         message
     }
 
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(refused(|m| m.commit = u64::MAX), "a number out of range");
         let far = |m: &mut Message| {
             m.index = NUMBER_LIMIT + 1;
-            m.set_entries(Vec::new().into());
+            m.set_entries(Vec::new());
         };
         assert_eq!(refused(far), "a number out of range");
         assert_eq!(refused(|m| m.term = 3), "terms out of order");

@@ -49,7 +49,7 @@ prop_compose! {
             let first = message.index + 1;
             let entries =
                 (first..).zip(terms).map(|(index, term)| transport::shadow(EntryKind::Record, term, index));
-            message.set_entries(entries.collect::<Vec<_>>().into());
+            message.set_entries(entries.collect());
         }
         message
     }
