@@ -1,11 +1,7 @@
 //! The Retained Messages of a partition, on disk: one value for each Topic Name (MQTT 5.0, 3.3.1.3).
 //!
-//! - [`put`], [`remove`] and [`remove_all`] add to the batch that applies a record;
-//! - [`get`] and [`contains`] ask for one Topic Name;
-//! - [`read`] finds what matches a Topic Filter, in chunks of bounded work.
-//!
-//! A value is opaque here, its expiry included. How many messages a partition keeps is counted by whoever applies
-//! records: it asks [`contains`] before it puts or removes.
+//! - [`put`] and [`remove`] add to the batch that applies a record;
+//! - [`requests`] and [`serve`] read what a new Subscription gets, chunk by chunk.
 
 mod key;
 mod read;
@@ -30,12 +26,6 @@ pub fn remove(batch: &mut Batch, slot: SlotId, partition: u64, topic: &str) {
     batch.delete(Family::Retained, &key::of(slot, partition, topic));
 }
 
-/// Removes all Retained Messages of a partition.
-pub fn remove_all(batch: &mut Batch, slot: SlotId, partition: u64) {
-    let (from, to) = key::all(slot, partition);
-    batch.delete_range(Family::Retained, &from, &to);
-}
-
 /// Appends the Retained Message of `topic` to `into` and returns true; false and nothing appended if there is none.
 pub fn get(
     engine: &dyn Engine,
@@ -45,18 +35,4 @@ pub fn get(
     into: &mut Vec<u8>,
 ) -> Result<bool, Error> {
     engine.get(Family::Retained, &key::of(slot, partition, topic), into)
-}
-
-/// Whether `topic` has a Retained Message. `room` is where its value is read to; nothing of it is kept.
-pub fn contains(
-    engine: &dyn Engine,
-    slot: SlotId,
-    partition: u64,
-    topic: &str,
-    room: &mut Vec<u8>,
-) -> Result<bool, Error> {
-    let before = room.len();
-    let found = get(engine, slot, partition, topic, room)?;
-    room.truncate(before);
-    Ok(found)
 }

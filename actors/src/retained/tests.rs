@@ -103,9 +103,8 @@ fn a_topic_has_one_message() {
     let mut value = b"before ".to_vec();
     assert!(get(&engine, SLOT, PARTITION, "a/b", &mut value).unwrap());
     assert_eq!(value, b"before new");
-    assert!(contains(&engine, SLOT, PARTITION, "a/b", &mut value).unwrap());
+    assert!(!get(&engine, SLOT, PARTITION, "a", &mut value).unwrap());
     assert_eq!(value, b"before new");
-    assert!(!contains(&engine, SLOT, PARTITION, "a", &mut value).unwrap());
 }
 
 #[test]
@@ -116,18 +115,6 @@ fn a_removed_message_is_gone() {
     remove(&mut batch, SLOT, PARTITION, "a");
     engine.write(&batch).unwrap();
     assert_eq!(all(&engine, "#"), ["a/b/c"]);
-}
-
-#[test]
-fn removing_a_partition_spares_its_neighbours() {
-    let engine = engine(["a/b", "a/b/c", "/", "z"]);
-    let mut batch = Batch::new();
-    remove_all(&mut batch, SLOT, PARTITION);
-    engine.write(&batch).unwrap();
-    assert_eq!(all(&engine, "#"), [""; 0]);
-    for (slot, partition) in [(2, PARTITION), (3, PARTITION - 1), (3, PARTITION + 1), (4, PARTITION)] {
-        assert!(get(&engine, SlotId(slot), partition, "a/b", &mut Vec::new()).unwrap());
-    }
 }
 
 #[test]

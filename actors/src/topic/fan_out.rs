@@ -33,10 +33,6 @@ impl FanOut {
         self.several_filters = false;
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
-    }
-
     /// Keeps what passes from place `from` on.
     pub fn retain_from(&mut self, from: usize, mut keep: impl FnMut(&Found) -> bool) {
         let mut at = 0;
@@ -63,7 +59,13 @@ impl FanOut {
 
     /// Adds a match. `filter` tells Topic Filters apart: two with the same number cost a duplicate delivery at worst
     /// where MQTT allows either (MQTT 5.0, 3.3.4). `None` is a Shared Subscription's.
-    pub fn add(&mut self, filter: Option<u32>, session: SessionNumber, route: &RouteRow, message: &Message<'_>) {
+    pub fn add(
+        &mut self,
+        filter: Option<u32>,
+        session: SessionNumber,
+        route: &RouteRow,
+        message: &Message<'_>,
+    ) {
         let wanted = &route.subscription;
         // [MQTT-3.8.3-3]
         if wanted.no_local && session == message.publisher {
@@ -132,12 +134,70 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_subscription_is_a_delivery_of_its_own() {
+        let mut fan_out = FanOut::default();
+        fan_out.add(Some(1), SessionNumber(3), &route(1, 10), &MESSAGE);
+        fan_out.add(None, SessionNumber(3), &route(1, 20), &MESSAGE);
+        fan_out.add(Some(2), SessionNumber(3), &route(1, 30), &MESSAGE);
+        fan_out.merge();
+        let identifiers: Vec<_> = fan_out.found().iter().map(|found| found.delivery.identifiers()).collect();
+        assert_eq!(identifiers, [&[10, 30][..], &[20]]);
+    }
+
+    #[test]
+    fn what_another_log_has_found_is_merged_in_and_the_order_is_that_of_the_sessions() {
+        let mut fan_out = FanOut::default();
+        fan_out.add(Some(1), SessionNumber(9), &route(1, 0), &MESSAGE);
+        fan_out.add(Some(1), SessionNumber(3), &route(0, 10), &MESSAGE);
+        let delivery = Delivery::new(QoS::AtLeastOnce, false, 20);
+        fan_out.add_target(Target { session: SessionNumber(3), delivery });
+        fan_out.merge_in_order();
+        let found: Vec<_> =
+            fan_out.found().iter().map(|found| (found.session.0, found.delivery.qos as u8)).collect();
+        assert_eq!(found, [(3, 1), (9, 1)]);
+        assert_eq!(fan_out.found()[0].delivery.identifiers(), [10, 20]);
+    }
+
+    #[test]
+    fn more_identifiers_than_fit_are_a_further_copy() {
+        let mut fan_out = FanOut::default();
+        for number in 1..=5 {
+            fan_out.add(Some(number), SessionNumber(3), &route(1, number), &MESSAGE);
+        }
+        fan_out.merge();
+        let identifiers: Vec<_> = fan_out.found().iter().map(|found| found.delivery.identifiers()).collect();
+        assert_eq!(identifiers, [&[1, 2, 3, 4][..], &[5]]);
+    }
+
+    #[test]
+    fn what_was_there_before_a_place_is_kept() {
+        let mut fan_out = FanOut::default();
+        (1..=4).for_each(|session| fan_out.add(Some(1), SessionNumber(session), &route(1, 0), &MESSAGE));
+        fan_out.retain_from(2, |found| found.session.0 == 4);
+        assert_eq!(fan_out.found().iter().map(|found| found.session.0).collect::<Vec<_>>(), [1, 2, 4]);
+    }
+
+    #[test]
+    fn retain_is_forwarded_where_it_was_asked_for() {
+        // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
+        let mut fan_out = FanOut::default();
+        let mut as_published = route(1, 0);
+        as_published.subscription.retain_as_published = true;
+        fan_out.add(Some(1), SessionNumber(1), &as_published, &MESSAGE);
+        fan_out.add(Some(1), SessionNumber(2), &route(1, 0), &MESSAGE);
+        assert_eq!(
+            fan_out.found().iter().map(|found| found.delivery.retain).collect::<Vec<_>>(),
+            [true, false]
+        );
+    }
+
+    #[test]
     fn no_local_leaves_the_publisher_out() {
         let mut fan_out = FanOut::default();
         let mut local = route(1, 0);
         local.subscription.no_local = true;
         fan_out.add(Some(1), SessionNumber(7), &local, &MESSAGE);
-        assert!(fan_out.is_empty());
+        assert_eq!(fan_out.found(), []);
         fan_out.add(Some(1), SessionNumber(8), &local, &MESSAGE);
         assert!(!fan_out.found()[0].delivery.retain);
     }

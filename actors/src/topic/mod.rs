@@ -6,4 +6,5 @@ mod shared;
 mod trie;
 
 pub use fan_out::{FanOut, Found};
-pub use routes::{Pick, Routes};
+pub use routes::Routes;
+pub use shared::Pick;

@@ -44,10 +44,12 @@ impl<T> Arena<T> {
     }
 
     /// In the order of their numbers.
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flatten()
     }
 
+    #[cfg(test)]
     pub(super) fn bytes_used(&self) -> usize {
         let values: usize = self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<T>()).sum();
         values + self.chunks.capacity() * size_of::<Vec<T>>()

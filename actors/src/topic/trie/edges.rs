@@ -22,6 +22,7 @@ fn edge(hash: u32, child: Id) -> u64 {
 }
 
 impl Edges {
+    #[cfg(test)]
     pub(super) fn bytes_used(&self) -> usize {
         self.places.capacity() * size_of::<u64>()
     }

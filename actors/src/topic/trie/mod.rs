@@ -122,6 +122,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     }
 
     /// Number of routes: pairs of a filter and a subscriber.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.len
     }
@@ -131,6 +132,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     }
 
     /// Bytes of memory that the tree holds, but for what `K` and `V` own elsewhere. Looks at every node to tell.
+    #[cfg(test)]
     pub fn bytes_used(&self) -> usize {
         let labels: usize = self.nodes.iter().map(|node| node.label.heap_bytes()).sum();
         self.nodes.bytes_used() + labels + self.edges.bytes_used() + self.routes.bytes_used()
@@ -175,6 +177,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     }
 
     /// What is known of subscriber `key` of `filter`.
+    #[cfg(test)]
     pub fn get(&self, filter: &str, key: &K) -> Option<&V> {
         let path = Path::of(filter);
         let node = &self.nodes[self.find(path)?];
@@ -220,6 +223,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     }
 
     /// All routes with their filters, in no order that means anything.
+    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = (String, &K, &V)> {
         (0..).zip(self.nodes.iter()).flat_map(move |(id, node)| {
             let lists = [(node.here, false), (node.below, true)];
@@ -230,6 +234,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
         })
     }
 
+    #[cfg(test)]
     fn filter_of(&self, id: Id, below: bool) -> String {
         let mut labels: Vec<&[u8]> = if below { vec![b"#"] } else { Vec::new() };
         let mut at = id;

@@ -41,6 +41,7 @@ impl<K, V> Default for RouteLists<K, V> {
 }
 
 impl<K: Eq + Hash + Clone, V> RouteLists<K, V> {
+    #[cfg(test)]
     pub(super) fn bytes_used(&self) -> usize {
         let many = self.lists.iter().map(|list| match list {
             RouteList::Many(many) => {
@@ -65,6 +66,7 @@ impl<K: Eq + Hash + Clone, V> RouteLists<K, V> {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn iter(&self, list: Id) -> impl Iterator<Item = (&K, &V)> {
         let (one, many) = match &self.lists[list] {
             RouteList::One(key, value) => (Some((key, value)), &[][..]),
@@ -74,6 +76,7 @@ impl<K: Eq + Hash + Clone, V> RouteLists<K, V> {
         one.into_iter().chain(many.iter().map(|(key, value)| (key, value)))
     }
 
+    #[cfg(test)]
     pub(super) fn get(&self, list: Id, key: &K) -> Option<&V> {
         if list == NONE {
             return None;
