@@ -7,6 +7,8 @@ mod observe;
 mod tester;
 
 mod boot;
+mod drive;
+mod listen;
 
 use clap::{Args, Parser, Subcommand};
 use config::{Flags, Loaded};

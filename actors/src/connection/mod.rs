@@ -61,6 +61,8 @@ pub struct Connection {
     pub outbound: Option<Box<Outbound>>,
     /// Bytes of a packet that is not whole yet.
     pub input: Vec<u8>,
+    /// `input` begins with a packet that was not taken because none was.
+    pub has_whole_input: bool,
     pub output: Output,
     pub asks: Vec<Ask>,
     /// Retained Messages that are still to be read for this connection.
@@ -120,6 +122,7 @@ impl Connection {
             inbound: Inbound::default(),
             outbound: None,
             input: Vec::new(),
+            has_whole_input: false,
             output: Output::default(),
             asks: Vec::new(),
             retained: VecDeque::new(),

@@ -7,6 +7,8 @@ mod mail;
 mod outlet;
 mod packets;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -67,6 +69,8 @@ pub struct Shard {
     sync: Option<Round>,
     /// The disk is full: publications that need a record are refused.
     stalled: bool,
+    /// Little room is left on the disk: as if it were full already.
+    low_space: bool,
     /// Nothing can be promised any more: the reason.
     failure: Option<String>,
     /// When acknowledgements of Clients are put on record next, if nothing else does it sooner.
@@ -89,6 +93,8 @@ pub struct Observation {
     pub slots: u64,
     pub slots_led: u64,
     pub sessions_active: u64,
+    /// Sessions whose connection is in this shard.
+    pub sessions_connected: u64,
     pub stalled: bool,
     /// Why it cannot serve, if so.
     pub failures: Vec<String>,
@@ -117,6 +123,7 @@ impl Shard {
             batch: Batch::new(),
             sync: None,
             stalled: false,
+            low_space: false,
             failure: None,
             save_at: 0,
             asks: 0,
@@ -173,9 +180,20 @@ impl Shard {
         self.outlet.edge.connections.get(key as usize).is_some_and(|connection| connection.is_reading(limit))
     }
 
-    /// Whether bytes wait that came while packets were not taken.
-    pub fn has_input(&self, key: u32) -> bool {
-        self.outlet.edge.connections.get(key as usize).is_some_and(|connection| !connection.input.is_empty())
+    /// Whether packets wait that came while none were taken.
+    pub fn has_whole_input(&self, key: u32) -> bool {
+        self.outlet.edge.connections.get(key as usize).is_some_and(|connection| connection.has_whole_input)
+    }
+
+    /// There is little room on the disk, or there is enough again. While there is little, publications that need a
+    /// record are refused.
+    pub fn refuse_records(&mut self, refuse: bool) {
+        self.low_space = refuse;
+    }
+
+    /// Whether records can be taken now.
+    fn takes_records(&self) -> bool {
+        !self.stalled && !self.low_space && self.failure.is_none()
     }
 
     /// Whether the Network Connection is to be closed once its output is written.
@@ -220,6 +238,13 @@ impl Shard {
             slots: self.slots.iter().count() as u64,
             slots_led: self.slots.iter().filter(|slot| slot.leading).count() as u64,
             sessions_active: self.slots.iter().map(|slot| slot.active() as u64).sum(),
+            sessions_connected: self
+                .outlet
+                .edge
+                .connections
+                .iter()
+                .filter(|(_, connection)| connection.owns_session)
+                .count() as u64,
             stalled: self.stalled,
             failures: failures.cloned().collect(),
         }

@@ -35,7 +35,7 @@ impl Shard {
             kept.extend_from_slice(bytes);
             &kept
         };
-        let mut at = 0;
+        let (mut at, mut paused) = (0, false);
         let limits = WireLimits {
             packet_bytes: self.options.limits.packet_bytes as usize,
             connect_bytes: self.options.limits.connect_packet_bytes as usize,
@@ -43,6 +43,7 @@ impl Shard {
         while at < input.len() {
             let connection = &self.outlet.edge.connections[key as usize];
             if !connection.is_reading(usize::from(self.options.limits.receive_maximum)) {
+                paused = true;
                 break;
             }
             let outcome = match cut(&input[at..], limits) {
@@ -62,6 +63,7 @@ impl Shard {
             }
         }
         let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
+        connection.has_whole_input = paused;
         if connection.stage == Stage::Closing {
             return;
         }

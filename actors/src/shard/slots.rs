@@ -110,6 +110,7 @@ impl Shard {
             mail.letters.push(Letter::Publish { place, message, reply });
             return Ok(None);
         }
+        let takes_records = self.takes_records();
         let Self { slots, fan_out, root, outlet, .. } = self;
         let Some(slot) = slots.get(slot).filter(|slot| slot.leading && slot.failure.is_none()) else {
             return Err(ReasonCode::ServerBusy);
@@ -125,7 +126,7 @@ impl Shard {
         let needs_record = |found: &crate::topic::Found| {
             found.home.is_none() && found.delivery.qos > QoS::AtMostOnce
         };
-        if (self.stalled || self.failure.is_some())
+        if !takes_records
             && (message.retain || fan_out.found().iter().any(needs_record))
         {
             return Err(ReasonCode::QuotaExceeded);
@@ -226,7 +227,7 @@ impl Shard {
         let unable = match self.slots.get(id) {
             Some(slot) if slot.failure.is_some() || self.failure.is_some() => Some(ReasonCode::ServerUnavailable),
             Some(slot) if !slot.leading => Some(ReasonCode::ServerBusy),
-            Some(_) if self.stalled => Some(ReasonCode::QuotaExceeded),
+            Some(_) if self.stalled || self.low_space => Some(ReasonCode::QuotaExceeded),
             Some(_) => None,
             None => Some(ReasonCode::ServerBusy),
         };
@@ -403,8 +404,8 @@ impl Shard {
                     }
                 }
                 Letter::Enqueue { slot, message, targets, reply } => {
-                    let refused = self.stalled || self.failure.is_some();
-                    match self.slots.get(slot).filter(|slot| slot.leading && !refused) {
+                    let takes_records = self.takes_records();
+                    match self.slots.get(slot).filter(|slot| slot.leading && takes_records) {
                         Some(slot) => {
                             let op = Op::Enqueue { message: part(message), targets: part(targets) };
                             slot.pending.push(now.wall, &op, reply);

@@ -1,0 +1,460 @@
+//! A shard by itself over the engine in memory: packets of Clients go in, packets come out, and a test decides when a
+//! sync ends. Nothing waits and nothing is left to chance.
+
+mod connecting;
+mod delivering;
+mod publishing;
+mod restarting;
+mod retaining;
+mod sharing;
+mod subscribing;
+mod wills;
+
+use std::io::IoSlice;
+
+use convoy_membership::Partitioning;
+use convoy_storage::engine::Model;
+use convoy_wire::{
+    Connect, ConnectProperties, Cut, Disconnect, Limits as WireLimits, List, PacketId, ProtocolVersion, Puback,
+    Pubcomp, Publish, Pubrec, Pubrel, RetainHandling, Sender, SubscribeProperties, Subscribe, Subscription,
+    SubscriptionId, SubscriptionOptions, TopicFilter, Unsubscribe, UnsubscribeProperties, cut, decode_from,
+};
+
+use super::*;
+use crate::options::Limits;
+
+pub(super) use convoy_wire::ProtocolVersion::{V5, V31, V311};
+pub(super) use convoy_wire::{Packet, QoS};
+
+/// A packet that a Client got, or the end of its connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Got {
+    Connack(ReasonCode, bool),
+    Publish(Box<Received>),
+    Puback(u16, ReasonCode),
+    Pubrec(u16, ReasonCode),
+    Pubrel(u16),
+    Pubcomp(u16, ReasonCode),
+    Suback(u16, Vec<ReasonCode>),
+    Unsuback(u16, Vec<ReasonCode>),
+    Pingresp,
+    Disconnect(ReasonCode),
+    Closed,
+}
+
+/// A PUBLISH that a Client got.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Received {
+    topic: String,
+    payload: String,
+    qos: u8,
+    /// Zero for none.
+    packet_id: u16,
+    dup: bool,
+    retain: bool,
+    identifiers: Vec<u32>,
+    expiry: Option<u32>,
+}
+
+/// At QoS 0 without anything else.
+fn received(topic: &str, payload: &str) -> Received {
+    Received { topic: topic.into(), payload: payload.into(), ..Received::default() }
+}
+
+impl Received {
+    fn at(self, qos: u8, packet_id: u16) -> Self {
+        Self { qos, packet_id, ..self }
+    }
+
+    fn again(self) -> Self {
+        Self { dup: true, ..self }
+    }
+
+    fn retained(self) -> Self {
+        Self { retain: true, ..self }
+    }
+
+    fn by(self, identifiers: &[u32]) -> Self {
+        Self { identifiers: identifiers.to_vec(), ..self }
+    }
+
+    fn got(self) -> Got {
+        Got::Publish(Box::new(self))
+    }
+}
+
+/// A PUBLISH to be sent; QoS 0 with identifier 0.
+fn publish<'a>(topic: &'a str, payload: &'a str, packet_id: u16) -> Publish<'a> {
+    let qos = if packet_id == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+    let packet_id = PacketId::new(packet_id);
+    Publish { topic, payload: payload.as_bytes(), qos, packet_id, ..Publish::default() }
+}
+
+fn id(packet_id: u16) -> PacketId {
+    PacketId::new(packet_id).expect("a test gives no identifier of zero")
+}
+
+fn puback(packet_id: u16) -> Packet<'static> {
+    Packet::Puback(Puback::new(id(packet_id), ReasonCode::Success))
+}
+
+fn pubrec(packet_id: u16) -> Packet<'static> {
+    Packet::Pubrec(Pubrec::new(id(packet_id), ReasonCode::Success))
+}
+
+fn pubrel(packet_id: u16) -> Packet<'static> {
+    Packet::Pubrel(Pubrel::new(id(packet_id), ReasonCode::Success))
+}
+
+fn pubcomp(packet_id: u16) -> Packet<'static> {
+    Packet::Pubcomp(Pubcomp::new(id(packet_id), ReasonCode::Success))
+}
+
+/// DISCONNECT with Normal Disconnection.
+fn goodbye() -> Packet<'static> {
+    Packet::Disconnect(Disconnect::new(ReasonCode::NORMAL_DISCONNECTION))
+}
+
+/// A Client of 5.0 whose Session lasts an hour.
+fn lasting(client_id: &str) -> Connect<'_> {
+    let properties = ConnectProperties { session_expiry_interval: Some(3600), ..Default::default() };
+    Connect { clean_start: false, properties, ..Connect::new(V5, client_id) }
+}
+
+/// A Client of 5.0 whose Session ends with its connection.
+fn passing(client_id: &str) -> Connect<'_> {
+    Connect::new(V5, client_id)
+}
+
+/// A Client's side of a Network Connection.
+struct Line {
+    key: Option<u32>,
+    version: ProtocolVersion,
+    bytes: Vec<u8>,
+    got: Vec<Got>,
+    /// What comes is left in `bytes`.
+    raw: bool,
+}
+
+/// Names a Client of a [`World`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Client(usize);
+
+struct World {
+    engine: Arc<Model>,
+    shard: Shard,
+    options: Options,
+    now: Now,
+    start: u32,
+    round: Option<Round>,
+    lines: Vec<Line>,
+}
+
+const HOUR: u64 = 3_600_000;
+
+impl World {
+    fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
+        let partitioning = Partitioning { partitions: 4, partition_levels: 2 };
+        let options = Options { slots: 8, partitioning, limits, seed: 7 };
+        let engine = Arc::new(Model::new());
+        let now = Now { monotonic: 1_000, wall: 1_700_000_000_000 };
+        let shard = open(&engine, 1, &options);
+        let mut world = Self { engine, shard, options, now, start: 1, round: None, lines: Vec::new() };
+        world.lead();
+        world
+    }
+
+    fn lead(&mut self) {
+        for _ in 0..100 {
+            self.settle();
+            if self.shard.is_ready() {
+                return;
+            }
+            self.now.monotonic += 100;
+            self.now.wall += 100;
+            self.shard.tick(self.now);
+        }
+        panic!("no leader: {:?}", self.shard.observe());
+    }
+
+    /// The process dies and is started again. What was written is still there.
+    fn restart(&mut self) {
+        self.begin_again(Model::restart);
+    }
+
+    /// The power fails: only what was synced is still there.
+    fn power_cut(&mut self) {
+        self.begin_again(|engine| engine.crash(0));
+    }
+
+    fn begin_again(&mut self, after: impl FnOnce(&Model) -> Model) {
+        self.engine = Arc::new(after(&self.engine));
+        self.start += 1;
+        self.round = None;
+        self.lines.iter_mut().for_each(|line| line.key = None);
+        self.shard = open(&self.engine, self.start, &self.options);
+        self.lead();
+    }
+
+    /// Lets everything happen that needs neither a sync nor time.
+    fn flow(&mut self) {
+        loop {
+            self.shard.turn(self.now);
+            let mut dirty = Vec::new();
+            self.shard.take_dirty(&mut dirty);
+            if dirty.is_empty() {
+                break;
+            }
+            for key in dirty {
+                self.write(key);
+            }
+        }
+        self.round = self.round.take().or_else(|| self.shard.take_sync());
+    }
+
+    /// What a driver does for a connection that has something to write.
+    fn write(&mut self, key: u32) {
+        let Some(line) = self.lines.iter_mut().find(|line| line.key == Some(key)) else { return };
+        let mut output = Output::default();
+        loop {
+            self.shard.take_output(self.now, key, &mut output);
+            if output.is_empty() {
+                break;
+            }
+            while !output.is_empty() {
+                let mut slices = [IoSlice::new(&[]); 16];
+                let used = output.slices(&mut slices);
+                let before = line.bytes.len();
+                slices[..used].iter().for_each(|slice| line.bytes.extend_from_slice(slice));
+                let written = line.bytes.len() - before;
+                output.advance(written);
+            }
+        }
+        if !line.raw {
+            line.read();
+        }
+        if self.shard.is_closing(key) {
+            line.got.push(Got::Closed);
+            line.key = None;
+            self.shard.closed(self.now, key);
+        } else {
+            self.shard.receive(self.now, key, &[]);
+        }
+    }
+
+    /// A sync ends, if one is under way.
+    fn sync(&mut self) -> bool {
+        self.flow();
+        let Some(round) = self.round.take() else { return false };
+        self.engine.sync().expect("the disk of this test works");
+        self.shard.synced(self.now, round);
+        self.flow();
+        true
+    }
+
+    /// Lets everything happen that needs no time.
+    fn settle(&mut self) {
+        while self.sync() {}
+    }
+
+    /// Time passes.
+    fn pass(&mut self, millis: u64) {
+        self.now.monotonic += millis;
+        self.now.wall += millis;
+        self.shard.tick_connections(self.now);
+        // What is due makes something else due.
+        for _ in 0..4 {
+            self.shard.tick(self.now);
+            self.settle();
+        }
+    }
+
+    /// A Network Connection over which nothing was sent.
+    fn accept(&mut self, version: ProtocolVersion) -> Client {
+        let key = self.shard.accept(self.now);
+        self.lines.push(Line { key: Some(key), version, bytes: Vec::new(), got: Vec::new(), raw: false });
+        Client(self.lines.len() - 1)
+    }
+
+    fn send_bytes(&mut self, client: Client, bytes: &[u8]) {
+        let key = self.lines[client.0].key.expect("the Client is connected");
+        self.shard.receive(self.now, key, bytes);
+        self.flow();
+    }
+
+    fn send(&mut self, client: Client, packet: Packet<'_>) {
+        let mut bytes = Vec::new();
+        packet.encode(self.lines[client.0].version, &mut bytes).expect("a test sends what can be written");
+        self.send_bytes(client, &bytes);
+    }
+
+    /// Sends a packet, and lets everything happen that follows from it.
+    fn send_and_settle(&mut self, client: Client, packet: Packet<'_>) {
+        self.send(client, packet);
+        self.settle();
+    }
+
+    fn publish(&mut self, client: Client, publish: Publish<'_>) {
+        self.send_and_settle(client, Packet::Publish(publish));
+    }
+
+    /// Sends CONNECT, and nothing else.
+    fn ask(&mut self, connect: Connect<'_>) -> Client {
+        let client = self.accept(connect.version);
+        self.send(client, Packet::Connect(connect));
+        client
+    }
+
+    /// Connects; what the Client got is still to be asked for.
+    fn join(&mut self, connect: Connect<'_>) -> Client {
+        let client = self.ask(connect);
+        self.settle();
+        client
+    }
+
+    /// Connects a Client whose CONNACK is of no interest.
+    fn connect(&mut self, connect: Connect<'_>) -> Client {
+        let client = self.join(connect);
+        match self.got(client)[..] {
+            [Got::Connack(ReasonCode::Success, _), ..] => client,
+            ref got => panic!("{got:?}"),
+        }
+    }
+
+    /// Connects a Client with subscriptions of QoS 2.
+    fn subscriber(&mut self, connect: Connect<'_>, filters: &[&str]) -> Client {
+        let client = self.connect(connect);
+        for filter in filters {
+            self.subscribe(client, filter, SubscriptionOptions::new(QoS::ExactlyOnce));
+        }
+        client
+    }
+
+    fn subscribe(&mut self, client: Client, filter: &str, options: SubscriptionOptions) {
+        self.subscribe_by(client, filter, options, None);
+        let got = self.got(client);
+        assert!(matches!(got[0], Got::Suback(77, _)), "{got:?}");
+        self.lines[client.0].got = got[1..].to_vec();
+    }
+
+    /// Sends a SUBSCRIBE under identifier 77, and lets everything happen that follows from it.
+    fn subscribe_by(
+        &mut self,
+        client: Client,
+        filter: &str,
+        options: SubscriptionOptions,
+        identifier: Option<u32>,
+    ) {
+        let subscriptions = [Subscription { filter: TopicFilter::new(filter).unwrap(), options }];
+        let subscription_id = identifier.map(|identifier| SubscriptionId::new(identifier).unwrap());
+        let properties = SubscribeProperties { subscription_id, ..SubscribeProperties::default() };
+        let subscriptions = List::new(&subscriptions);
+        let subscribe = Subscribe { packet_id: id(77), properties, subscriptions };
+        self.send_and_settle(client, Packet::Subscribe(subscribe));
+    }
+
+    /// Sends an UNSUBSCRIBE under identifier 78, and lets everything happen that follows from it.
+    fn unsubscribe(&mut self, client: Client, filters: &[&str]) {
+        let filters: Vec<_> = filters.iter().map(|filter| TopicFilter::new(filter).unwrap()).collect();
+        let properties = UnsubscribeProperties::default();
+        let filters = List::new(&filters);
+        self.send_and_settle(client, Packet::Unsubscribe(Unsubscribe { packet_id: id(78), properties, filters }));
+    }
+
+    /// What the Client got since this was asked last.
+    fn got(&mut self, client: Client) -> Vec<Got> {
+        std::mem::take(&mut self.lines[client.0].got)
+    }
+
+    /// The payloads of the messages that the Client got since this was asked last; it got nothing else.
+    fn payloads(&mut self, client: Client) -> Vec<String> {
+        let payload = |got| match got {
+            Got::Publish(received) => received.payload,
+            got => panic!("{got:?}"),
+        };
+        self.got(client).into_iter().map(payload).collect()
+    }
+
+    /// The Network Connection breaks.
+    fn cut(&mut self, client: Client) {
+        let key = self.lines[client.0].key.take().expect("the Client is connected");
+        self.shard.closed(self.now, key);
+        self.flow();
+    }
+
+    fn cut_and_settle(&mut self, client: Client) {
+        self.cut(client);
+        self.settle();
+    }
+
+    /// Whether anybody has subscribed something that `x/y` matches, in memory or on disk.
+    fn has_routes(&self) -> bool {
+        let (partition, slot) = self.options.partitioning.locate("", "x/y", self.options.slots);
+        let in_memory = |slot: &crate::slot::Slot| slot.routes(partition.0).is_some();
+        let mut has = !self.shard.root.is_empty();
+        has |= self.shard.slots.iter().any(|of| of.id == slot && in_memory(of));
+        let mut visit = |key: &[u8], _: &[u8]| {
+            has |= key[2] == b'r';
+            std::ops::ControlFlow::Continue(())
+        };
+        self.engine.scan(convoy_storage::engine::Family::Session, &[], &[0xff; 8], &mut visit).unwrap();
+        has
+    }
+
+    fn is_reading(&self, client: Client) -> bool {
+        self.lines[client.0].key.is_some_and(|key| self.shard.is_reading(key))
+    }
+}
+
+fn open(engine: &Arc<Model>, start: u32, options: &Options) -> Shard {
+    let identity = Identity { node: NodeId::new(1).unwrap(), start, shard: 0, shards: 1 };
+    Shard::new(identity, Arc::clone(engine) as Arc<dyn Engine>, options.clone()).expect("the slots can be read")
+}
+
+impl Line {
+    /// Takes the whole packets off what has come.
+    fn read(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut rest = &bytes[..];
+        while let Cut::Whole { first, body, length } = cut(rest, WireLimits::all(1 << 28)).unwrap() {
+            let packet = decode_from(Sender::Server, self.version, first, body).unwrap();
+            self.got.push(Got::of(packet));
+            rest = &rest[length..];
+            if rest.is_empty() {
+                return;
+            }
+        }
+        self.bytes = rest.to_vec();
+    }
+}
+
+impl Got {
+    fn of(packet: Packet<'_>) -> Self {
+        match packet {
+            Packet::Connack(connack) => Self::Connack(connack.reason, connack.session_present),
+            Packet::Publish(publish) => Self::Publish(Box::new(Received {
+                topic: publish.topic.into(),
+                payload: String::from_utf8_lossy(publish.payload).into_owned(),
+                qos: publish.qos as u8,
+                packet_id: publish.packet_id.map_or(0, PacketId::get),
+                dup: publish.dup,
+                retain: publish.retain,
+                identifiers: publish.properties.subscription_ids.iter().map(SubscriptionId::get).collect(),
+                expiry: publish.properties.message_expiry_interval,
+            })),
+            Packet::Puback(ack) => Self::Puback(ack.packet_id.get(), ack.reason),
+            Packet::Pubrec(ack) => Self::Pubrec(ack.packet_id.get(), ack.reason),
+            Packet::Pubrel(ack) => Self::Pubrel(ack.packet_id.get()),
+            Packet::Pubcomp(ack) => Self::Pubcomp(ack.packet_id.get(), ack.reason),
+            Packet::Suback(ack) => Self::Suback(ack.packet_id.get(), ack.reasons.iter().collect()),
+            Packet::Unsuback(ack) => Self::Unsuback(ack.packet_id.get(), ack.reasons.iter().collect()),
+            Packet::Pingresp => Self::Pingresp,
+            Packet::Disconnect(disconnect) => Self::Disconnect(disconnect.reason),
+            packet => panic!("a Server does not send {packet:?}"),
+        }
+    }
+}

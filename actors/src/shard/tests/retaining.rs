@@ -1,0 +1,151 @@
+//! Retained Messages (MQTT 5.0, 3.3.1.3) as Clients see them.
+
+use super::*;
+
+fn retain<'a>(topic: &'a str, payload: &'a str, packet_id: u16) -> Publish<'a> {
+    Publish { retain: true, ..publish(topic, payload, packet_id) }
+}
+
+fn world() -> (World, Client) {
+    let mut world = World::new();
+    let publisher = world.connect(passing("p"));
+    (world, publisher)
+}
+
+#[test]
+fn the_last_message_is_kept_and_an_empty_one_removes_it() {
+    // [MQTT-3.3.1-5], [MQTT-3.3.1-6], [MQTT-3.3.1-8]
+    let (mut world, publisher) = world();
+    world.publish(publisher, retain("x/y", "1", 0));
+    world.publish(publisher, retain("x/y", "2", 1));
+    world.publish(publisher, publish("x/y", "not kept", 0));
+    let subscriber = world.subscriber(passing("s"), &["x/y"]);
+    assert_eq!(world.got(subscriber), [received("x/y", "2").at(1, 1).retained().got()]);
+    world.publish(publisher, retain("x/y", "", 1));
+    assert_eq!(world.payloads(subscriber), [""]);
+    let late = world.subscriber(passing("late"), &["x/y"]);
+    assert_eq!(world.got(late), []);
+}
+
+#[test]
+fn puback_of_a_retained_message_leaves_only_when_it_is_synced() {
+    let (mut world, publisher) = world();
+    world.send(publisher, Packet::Publish(retain("x/y", "1", 1)));
+    assert_eq!(world.got(publisher), []);
+    world.settle();
+    assert_eq!(world.got(publisher), [Got::Puback(1, ReasonCode::Success)]);
+}
+
+#[test]
+fn wildcards_find_what_is_kept_in_all_partitions() {
+    for connect in [passing("s"), lasting("s")] {
+        let (mut world, publisher) = world();
+        let topics = ["fleet/1/doors", "fleet/2/doors", "fleet/3/lamp", "other/1", "$x/doors", "fleet"];
+        for topic in topics {
+            world.publish(publisher, retain(topic, topic, 1));
+        }
+        for (filter, matching) in [
+            ("fleet/#", &["fleet", "fleet/1/doors", "fleet/2/doors", "fleet/3/lamp"][..]),
+            ("fleet/+/doors", &["fleet/1/doors", "fleet/2/doors"]),
+            ("#", &["fleet", "fleet/1/doors", "fleet/2/doors", "fleet/3/lamp", "other/1"]),
+            ("+/1", &["other/1"]),
+            ("$x/#", &["$x/doors"]),
+        ] {
+            let name = format!("s-{filter}");
+            let client = world.subscriber(Connect { client_id: &name, ..connect }, &[filter]);
+            let mut payloads = world.payloads(client);
+            payloads.sort();
+            assert_eq!(payloads, matching, "{filter}");
+        }
+    }
+}
+
+#[test]
+fn retain_handling_tells_when_they_are_wanted() {
+    // [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11]
+    for (retain_handling, first, second) in [
+        (RetainHandling::OnSubscribe, 1, 1),
+        (RetainHandling::OnNewSubscription, 1, 0),
+        (RetainHandling::Never, 0, 0),
+    ] {
+        let (mut world, publisher) = world();
+        world.publish(publisher, retain("x/y", "1", 1));
+        let options = SubscriptionOptions { retain_handling, ..SubscriptionOptions::new(QoS::AtMostOnce) };
+        let client = world.connect(passing("s"));
+        world.subscribe(client, "x/y", options);
+        assert_eq!(world.got(client).len(), first, "{retain_handling:?}");
+        world.subscribe(client, "x/y", options);
+        assert_eq!(world.got(client).len(), second, "{retain_handling:?}");
+    }
+}
+
+#[test]
+fn shared_subscriptions_get_none() {
+    // MQTT 5.0, 4.8.2
+    let (mut world, publisher) = world();
+    world.publish(publisher, retain("x/y", "1", 1));
+    let client = world.subscriber(passing("s"), &["$share/g/x/y", "$share/g/#"]);
+    assert_eq!(world.got(client), []);
+}
+
+#[test]
+fn they_carry_the_identifier_of_their_subscription_and_its_qos() {
+    let (mut world, publisher) = world();
+    world.publish(publisher, Publish { qos: QoS::ExactlyOnce, ..retain("x/y", "1", 1) });
+    let client = world.connect(lasting("s"));
+    world.subscribe_by(client, "x/y", SubscriptionOptions::new(QoS::AtLeastOnce), Some(9));
+    let expected = [
+        Got::Suback(77, vec![ReasonCode::GrantedQoS1]),
+        received("x/y", "1").at(1, 1).retained().by(&[9]).got(),
+    ];
+    assert_eq!(world.got(client), expected);
+}
+
+#[test]
+fn what_has_expired_is_not_sent() {
+    // [MQTT-3.3.2-5], [MQTT-3.3.2-6]
+    let (mut world, publisher) = world();
+    for (topic, expiry) in [("x/short", 5), ("x/long", 60)] {
+        let mut message = retain(topic, "1", 1);
+        message.properties.message_expiry_interval = Some(expiry);
+        world.publish(publisher, message);
+    }
+    world.pass(20_000);
+    let client = world.subscriber(passing("s"), &["x/#"]);
+    let left = Received { expiry: Some(40), ..received("x/long", "1").at(1, 1).retained() };
+    assert_eq!(world.got(client), [left.got()]);
+}
+
+#[test]
+fn more_than_a_session_may_keep_come_all_the_same() {
+    // As fast as the Client acknowledges: they must not push each other out.
+    for connect in [lasting("s"), passing("s")] {
+        let mut world = World::with(Limits {
+            queue: crate::session::QueueLimits { messages: 300, bytes: 64 << 20, age: HOUR },
+            ..Limits::default()
+        });
+        let publisher = world.connect(passing("p"));
+        let topics: Vec<_> = (0..1000).map(|at| format!("x/y/{at:04}")).collect();
+        for topic in &topics {
+            world.send(publisher, Packet::Publish(retain(topic, topic, 0)));
+        }
+        world.settle();
+        let client = world.subscriber(connect, &["x/y/#"]);
+        let mut payloads = Vec::new();
+        loop {
+            let got = world.got(client);
+            if got.is_empty() {
+                break;
+            }
+            for got in got {
+                let Got::Publish(received) = got else { panic!("{got:?}") };
+                payloads.push(received.payload);
+                if received.qos == 1 {
+                    world.send(client, puback(received.packet_id));
+                }
+            }
+            world.settle();
+        }
+        assert_eq!(payloads.len(), 1000);
+    }
+}

@@ -1,0 +1,216 @@
+//! SUBSCRIBE and UNSUBSCRIBE, and what their options make of messages.
+
+use super::*;
+
+const PLAIN: SubscriptionOptions = SubscriptionOptions::new(QoS::AtLeastOnce);
+
+fn subscribe<'a>(subscriptions: &'a [Subscription<'a>]) -> Packet<'a> {
+    let properties = SubscribeProperties::default();
+    Packet::Subscribe(Subscribe { packet_id: id(77), properties, subscriptions: List::new(subscriptions) })
+}
+
+#[test]
+fn suback_leaves_only_when_every_partition_routes() {
+    let mut world = World::new();
+    let client = world.connect(lasting("a"));
+    let subscriptions = ["x/y", "x/#", "+/y"]
+        .map(|filter| Subscription { filter: TopicFilter::new(filter).unwrap(), options: PLAIN });
+    world.send(client, subscribe(&subscriptions));
+    assert_eq!(world.got(client), []);
+    // The record of the Session comes first, those of the partitions after it.
+    world.sync();
+    assert_eq!(world.got(client), []);
+    world.settle();
+    assert_eq!(world.got(client), [Got::Suback(77, vec![ReasonCode::GrantedQoS1; 3])]);
+}
+
+#[test]
+fn every_topic_filter_has_its_own_reason_code() {
+    // [MQTT-3.8.4-6]
+    let mut world = World::with(Limits { topic_levels: 3, ..Limits::default() });
+    let client = world.connect(passing("a"));
+    let subscriptions =
+        [("a/b", QoS::AtMostOnce), ("a/b/c/d", QoS::AtLeastOnce), ("a/#", QoS::ExactlyOnce)].map(
+            |(filter, qos)| Subscription {
+                filter: TopicFilter::new(filter).unwrap(),
+                options: SubscriptionOptions::new(qos),
+            },
+        );
+    world.send_and_settle(client, subscribe(&subscriptions));
+    let reasons = vec![ReasonCode::Success, ReasonCode::TopicFilterInvalid, ReasonCode::GrantedQoS2];
+    assert_eq!(world.got(client), [Got::Suback(77, reasons)]);
+}
+
+#[test]
+fn filters_of_every_shape_match_wherever_their_partitions_are() {
+    for connect in [passing("s"), lasting("s")] {
+        let mut world = World::new();
+        let filters = ["#", "+/#", "fleet/#", "fleet/+", "fleet/+/doors", "+/7/doors", "fleet/7/doors", "/#"];
+        let subscribers: Vec<_> = filters
+            .iter()
+            .map(|filter| {
+                let name = format!("{}-{filter}", connect.client_id);
+                world.subscriber(Connect { client_id: &name, ..connect }, &[filter])
+            })
+            .collect();
+        let publisher = world.connect(passing("p"));
+        for (topic, matching) in [
+            ("fleet/7/doors", &[0, 1, 2, 4, 5, 6][..]),
+            ("fleet", &[0, 1, 2]),
+            ("fleet/8", &[0, 1, 2, 3]),
+            ("/a", &[0, 1, 7]),
+            ("$SYS/7/doors", &[]),
+        ] {
+            world.publish(publisher, publish(topic, topic, 1));
+            for (at, subscriber) in subscribers.iter().enumerate() {
+                let expected = matching.contains(&at).then_some(topic);
+                assert_eq!(world.payloads(*subscriber), Vec::from_iter(expected), "{} {topic}", filters[at]);
+            }
+        }
+    }
+}
+
+#[test]
+fn dollar_topics_are_had_by_their_name() {
+    // [MQTT-4.7.2-1]
+    let mut world = World::new();
+    let subscriber = world.subscriber(passing("s"), &["$x/#"]);
+    let hidden = world.subscriber(passing("t"), &["#", "+/a"]);
+    let publisher = world.connect(passing("p"));
+    world.publish(publisher, publish("$x/a", "1", 1));
+    assert_eq!(world.payloads(subscriber), ["1"]);
+    assert_eq!(world.got(hidden), []);
+}
+
+#[test]
+fn overlapping_subscriptions_are_one_delivery_with_all_identifiers() {
+    // [MQTT-3.3.4-2], [MQTT-3.3.4-4]
+    for connect in [passing("s"), lasting("s")] {
+        let mut world = World::new();
+        let subscriber = world.connect(connect);
+        for (filter, qos, identifier) in
+            [("x/y", QoS::AtMostOnce, 10), ("x/+", QoS::ExactlyOnce, 20), ("+/y", QoS::AtLeastOnce, 30)]
+        {
+            world.subscribe_by(subscriber, filter, SubscriptionOptions::new(qos), Some(identifier));
+        }
+        world.got(subscriber);
+        for publisher in [passing("p"), lasting("q")] {
+            let publisher = world.connect(publisher);
+            world.publish(publisher, Publish { qos: QoS::ExactlyOnce, ..publish("x/y", "1", 1) });
+            let got = world.got(subscriber);
+            let [Got::Publish(got)] = &got[..] else { panic!("{got:?}") };
+            let mut identifiers = got.identifiers.clone();
+            identifiers.sort_unstable();
+            assert_eq!((got.qos, &identifiers[..]), (2, &[10, 20, 30][..]));
+        }
+    }
+}
+
+#[test]
+fn no_local_keeps_own_messages_away() {
+    // [MQTT-3.8.3-3]
+    for connect in [passing("s"), lasting("s")] {
+        let mut world = World::new();
+        let client = world.connect(connect);
+        for filter in ["x/y", "+/y"] {
+            world.subscribe(client, filter, SubscriptionOptions { no_local: true, ..PLAIN });
+        }
+        let other = world.connect(passing("p"));
+        world.publish(client, publish("x/y", "own", 1));
+        world.publish(client, Publish { qos: QoS::ExactlyOnce, ..publish("x/y", "own", 2) });
+        world.publish(other, publish("x/y", "other's", 1));
+        let got = world.got(client);
+        assert_eq!(
+            got,
+            [
+                Got::Puback(1, ReasonCode::Success),
+                Got::Pubrec(2, ReasonCode::Success),
+                received("x/y", "other's").at(1, 1).got()
+            ]
+        );
+    }
+}
+
+#[test]
+fn retain_is_forwarded_as_published_where_that_was_asked_for() {
+    // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
+    let mut world = World::new();
+    let plain = world.subscriber(passing("s"), &["x/y"]);
+    let as_published = world.connect(passing("t"));
+    world.subscribe(as_published, "x/y", SubscriptionOptions { retain_as_published: true, ..PLAIN });
+    let publisher = world.connect(passing("p"));
+    world.publish(publisher, Publish { retain: true, ..publish("x/y", "1", 0) });
+    world.publish(publisher, publish("x/y", "2", 0));
+    assert_eq!(world.got(plain), [received("x/y", "1").got(), received("x/y", "2").got()]);
+    assert_eq!(world.got(as_published), [received("x/y", "1").retained().got(), received("x/y", "2").got()]);
+}
+
+#[test]
+fn a_subscription_made_again_is_replaced() {
+    // [MQTT-3.8.4-3]
+    let mut world = World::new();
+    let subscriber = world.subscriber(lasting("s"), &["x/y", "#"]);
+    world.subscribe(subscriber, "x/y", SubscriptionOptions::new(QoS::AtMostOnce));
+    world.subscribe(subscriber, "#", SubscriptionOptions::new(QoS::AtMostOnce));
+    let publisher = world.connect(passing("p"));
+    world.publish(publisher, publish("x/y", "1", 1));
+    assert_eq!(world.got(subscriber), [received("x/y", "1").got()]);
+}
+
+#[test]
+fn unsubscribing_ends_a_subscription_and_says_whether_there_was_one() {
+    // [MQTT-3.10.4-1], MQTT 5.0, 3.11.3
+    for connect in [passing("s"), lasting("s")] {
+        let mut world = World::new();
+        let subscriber = world.subscriber(connect, &["x/y", "x/#", "#"]);
+        world.unsubscribe(subscriber, &["x/y", "x/+", "#", "x/#"]);
+        let success = ReasonCode::Success;
+        let reasons = vec![success, ReasonCode::NoSubscriptionExisted, success, success];
+        assert_eq!(world.got(subscriber), [Got::Unsuback(78, reasons)]);
+        assert!(!world.has_routes());
+        let publisher = world.connect(passing("p"));
+        world.publish(publisher, publish("x/y", "1", 1));
+        assert_eq!(world.got(subscriber), []);
+    }
+}
+
+#[test]
+fn a_session_has_no_more_subscriptions_than_it_may() {
+    let mut world = World::with(Limits { subscriptions_per_session: 2, ..Limits::default() });
+    let client = world.subscriber(passing("a"), &["a", "b"]);
+    world.subscribe_by(client, "c", PLAIN, None);
+    assert_eq!(world.got(client), [Got::Suback(77, vec![ReasonCode::QuotaExceeded])]);
+    world.unsubscribe(client, &["a"]);
+    world.got(client);
+    world.subscribe_by(client, "c", PLAIN, None);
+    assert_eq!(world.got(client), [Got::Suback(77, vec![ReasonCode::GrantedQoS1])]);
+}
+
+#[test]
+fn a_subscription_can_be_made_again_at_the_limit() {
+    let mut world = World::with(Limits { subscriptions_per_session: 2, ..Limits::default() });
+    let client = world.subscriber(passing("a"), &["a", "b"]);
+    world.subscribe_by(client, "b", PLAIN, None);
+    assert_eq!(world.got(client), [Got::Suback(77, vec![ReasonCode::GrantedQoS1])]);
+}
+
+#[test]
+fn a_lasting_session_that_is_resumed_without_expiry_keeps_what_it_has() {
+    // MQTT 5.0, 3.1.2.11.2: the interval is of the connection that says it.
+    let mut world = World::new();
+    let subscriber = world.subscriber(lasting("s"), &["x/y"]);
+    world.cut_and_settle(subscriber);
+    let publisher = world.connect(passing("p"));
+    world.publish(publisher, publish("x/y", "1", 1));
+    let subscriber = world.join(Connect { clean_start: false, ..passing("s") });
+    let expected = [Got::Connack(ReasonCode::Success, true), received("x/y", "1").at(1, 1).got()];
+    assert_eq!(world.got(subscriber), expected);
+    world.subscribe(subscriber, "x/z", PLAIN);
+    world.publish(publisher, publish("x/z", "2", 2));
+    world.publish(publisher, publish("x/y", "3", 3));
+    assert_eq!(world.payloads(subscriber), ["2", "3"]);
+    world.cut_and_settle(subscriber);
+    assert!(!world.has_routes());
+    let subscriber = world.join(lasting("s"));
+    assert_eq!(world.got(subscriber), [Got::Connack(ReasonCode::Success, false)]);
+}

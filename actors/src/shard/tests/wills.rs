@@ -1,0 +1,158 @@
+//! Will Messages (MQTT 5.0, 3.1.2.5): once when due, never after a normal end or a return in time.
+
+use convoy_wire::{TopicName, Will, WillProperties};
+
+use super::*;
+
+fn with_will<'a>(connect: Connect<'a>, delay: u32) -> Connect<'a> {
+    let will_delay_interval = (delay > 0).then_some(delay);
+    let will = Will {
+        topic: TopicName::new("will/a").unwrap(),
+        payload: b"gone",
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        properties: WillProperties { will_delay_interval, ..Default::default() },
+    };
+    Connect { will: Some(will), ..connect }
+}
+
+/// A watcher of the Will.
+fn world() -> (World, Client) {
+    let mut world = World::new();
+    let watcher = world.subscriber(passing("watcher"), &["will/#"]);
+    (world, watcher)
+}
+
+#[test]
+fn a_will_is_published_once_after_an_abnormal_end() {
+    // [MQTT-3.1.2-8]
+    for connect in [passing("a"), lasting("a"), Connect::new(V311, "a")] {
+        let (mut world, watcher) = world();
+        let client = world.join(with_will(connect, 0));
+        world.cut_and_settle(client);
+        assert_eq!(world.payloads(watcher), ["gone"]);
+        world.pass(2 * HOUR);
+        assert_eq!(world.got(watcher), []);
+        let client = world.join(connect);
+        world.cut_and_settle(client);
+        assert_eq!(world.got(watcher), []);
+    }
+}
+
+#[test]
+fn a_will_is_discarded_by_a_normal_disconnect() {
+    // [MQTT-3.14.4-3]
+    for connect in [passing("a"), lasting("a"), Connect::new(V311, "a")] {
+        let (mut world, watcher) = world();
+        let client = world.join(with_will(connect, 0));
+        world.send_and_settle(client, goodbye());
+        world.pass(2 * HOUR);
+        assert_eq!(world.got(watcher), []);
+    }
+}
+
+#[test]
+fn a_disconnect_may_ask_for_the_will() {
+    // MQTT 5.0, 3.14.2.1: Reason Code 0x04.
+    let (mut world, watcher) = world();
+    let client = world.join(with_will(passing("a"), 0));
+    world.send_and_settle(client, Packet::Disconnect(Disconnect::new(ReasonCode::DisconnectWithWill)));
+    assert_eq!(world.payloads(watcher), ["gone"]);
+}
+
+#[test]
+fn a_client_that_breaks_a_rule_or_falls_silent_leaves_its_will() {
+    let (mut world, watcher) = world();
+    let client = world.join(with_will(passing("a"), 0));
+    world.send_bytes(client, b"\xd0\x00");
+    world.settle();
+    assert_eq!(world.payloads(watcher), ["gone"]);
+    world.join(Connect { keep_alive: 10, ..with_will(passing("a"), 0) });
+    world.pass(15_001);
+    assert_eq!(world.payloads(watcher), ["gone"]);
+}
+
+#[test]
+fn a_will_waits_for_its_delay() {
+    // [MQTT-3.1.3-9]
+    let (mut world, watcher) = world();
+    let client = world.join(with_will(lasting("a"), 60));
+    world.cut_and_settle(client);
+    world.pass(59_999);
+    assert_eq!(world.got(watcher), []);
+    world.pass(1);
+    assert_eq!(world.payloads(watcher), ["gone"]);
+    world.pass(2 * HOUR);
+    assert_eq!(world.got(watcher), []);
+}
+
+#[test]
+fn a_client_that_is_back_within_the_delay_leaves_no_will() {
+    // [MQTT-3.1.3-9]
+    let (mut world, watcher) = world();
+    let client = world.join(with_will(lasting("a"), 60));
+    world.cut_and_settle(client);
+    world.pass(30_000);
+    let client = world.join(lasting("a"));
+    world.cut_and_settle(client);
+    world.pass(2 * HOUR);
+    assert_eq!(world.got(watcher), []);
+}
+
+#[test]
+fn a_will_is_due_when_the_session_ends_before_its_delay() {
+    // MQTT 5.0, 3.1.3.2.2
+    let (mut world, watcher) = world();
+    let client = world.join(with_will(passing("a"), 60));
+    world.cut_and_settle(client);
+    assert_eq!(world.payloads(watcher), ["gone"]);
+    let client = world.join(with_will(lasting("a"), 2 * 3600));
+    world.cut_and_settle(client);
+    world.pass(HOUR);
+    assert_eq!(world.payloads(watcher), ["gone"]);
+    let client = world.join(with_will(lasting("a"), 60));
+    world.cut_and_settle(client);
+    world.join(Connect { clean_start: true, ..lasting("a") });
+    assert_eq!(world.payloads(watcher), ["gone"]);
+}
+
+#[test]
+fn a_will_without_delay_is_due_when_the_session_is_taken_over() {
+    // [MQTT-3.1.4-3]
+    for (delay, published) in [(0, 1), (60, 0)] {
+        let (mut world, watcher) = world();
+        world.join(with_will(lasting("a"), delay));
+        world.join(lasting("a"));
+        world.pass(2 * HOUR);
+        assert_eq!(world.got(watcher).len(), published);
+    }
+}
+
+#[test]
+fn a_will_may_be_retained_and_reaches_sessions_that_are_away() {
+    // [MQTT-3.1.2-15]
+    let (mut world, watcher) = world();
+    let away = world.subscriber(lasting("away"), &["will/+"]);
+    world.cut_and_settle(away);
+    let mut connect = with_will(passing("a"), 0);
+    connect.will.as_mut().unwrap().retain = true;
+    let client = world.join(connect);
+    world.cut_and_settle(client);
+    assert_eq!(world.payloads(watcher), ["gone"]);
+    let away = world.connect(lasting("away"));
+    assert_eq!(world.payloads(away), ["gone"]);
+    let late = world.subscriber(passing("late"), &["will/a"]);
+    assert_eq!(world.got(late), [received("will/a", "gone").at(1, 1).retained().got()]);
+}
+
+#[test]
+fn the_expiry_of_a_will_counts_from_its_publication() {
+    // MQTT 5.0, 3.1.3.2.4
+    let (mut world, watcher) = world();
+    let mut connect = with_will(lasting("a"), 60);
+    connect.will.as_mut().unwrap().properties.message_expiry_interval = Some(30);
+    let client = world.join(connect);
+    world.cut_and_settle(client);
+    world.pass(60_000);
+    assert_eq!(world.got(watcher), [Received { expiry: Some(30), ..received("will/a", "gone").at(1, 1) }.got()]);
+}

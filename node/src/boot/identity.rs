@@ -1,0 +1,116 @@
+//! Who this node is: drawn when its data folder is made, and never used again once that is lost.
+
+use convoy_ids::NodeId;
+use convoy_storage::engine::{self, Batch, Engine, Family};
+use convoy_storage::record::{self, Decode, Encode};
+use convoy_storage::envelope;
+use std::io::Read;
+
+use crate::config::FleetOptions;
+
+const KEY: &[u8] = b"\xff\xffidentity";
+const KIND: u8 = b'I';
+const VERSION: u8 = 1;
+
+/// The node, as its data folder knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub node: NodeId,
+    /// How often it was started, this time included.
+    pub start: u32,
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(crate = "convoy_storage::record")]
+struct Row {
+    node: u64,
+    starts: u32,
+    slots: u16,
+    partitions: u16,
+    partition_levels: u32,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    #[error("the node's identity is damaged: {0}")]
+    Damaged(String),
+    #[error("no random numbers to be had: {0}")]
+    Chance(#[from] std::io::Error),
+    /// Where things live follows from it, so it is fixed when the data folder is made.
+    #[error("fleet.{key} is {wanted}, but this data was made with {kept}: set it back, or begin with an empty folder")]
+    Changed { key: &'static str, wanted: u64, kept: u64 },
+}
+
+/// A number nobody can guess.
+pub fn chance() -> std::io::Result<u64> {
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+impl Identity {
+    /// Reads who this node is, or draws it for an empty folder, and counts this start.
+    pub fn take_up(engine: &dyn Engine, fleet: &FleetOptions) -> Result<Self, Error> {
+        let mut bytes = Vec::new();
+        let row = match engine.get(Family::Meta, KEY, &mut bytes)? {
+            true => {
+                let damaged = |error: &dyn std::fmt::Display| Error::Damaged(error.to_string());
+                let (_, body) = envelope::open(KIND, &bytes).map_err(|error| damaged(&error))?;
+                record::decode::<Row>(body).map_err(|error| damaged(&error))?
+            }
+            false => Row {
+                node: chance()?.max(1),
+                starts: 0,
+                slots: fleet.slots,
+                partitions: fleet.partitions,
+                partition_levels: fleet.partition_levels as u32,
+            },
+        };
+        let kept = [
+            ("slots", u64::from(fleet.slots), u64::from(row.slots)),
+            ("partitions", u64::from(fleet.partitions), u64::from(row.partitions)),
+            ("partition_levels", fleet.partition_levels as u64, u64::from(row.partition_levels)),
+        ];
+        if let Some(&(key, wanted, kept)) = kept.iter().find(|(_, wanted, kept)| wanted != kept) {
+            return Err(Error::Changed { key, wanted, kept });
+        }
+        let row = Row { starts: row.starts + 1, ..row };
+        let mut value = Vec::new();
+        envelope::seal(KIND, VERSION, &mut value, |body| record::encode_into(&row, body));
+        let mut batch = Batch::new();
+        batch.put(Family::Meta, KEY, &value);
+        engine.write(&batch)?;
+        engine.sync()?;
+        let node = NodeId::new(row.node).ok_or_else(|| Error::Damaged("a node of number zero".into()))?;
+        Ok(Self { node, start: row.starts })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use convoy_storage::engine::model::Model;
+
+    const FLEET: FleetOptions = FleetOptions { slots: 64, partitions: 8, partition_levels: 2 };
+
+    #[test]
+    fn a_node_keeps_its_identity_and_counts_its_starts() {
+        let engine = Model::new();
+        let first = Identity::take_up(&engine, &FLEET).unwrap();
+        let second = Identity::take_up(&engine, &FLEET).unwrap();
+        assert_eq!(second, Identity { start: first.start + 1, ..first });
+    }
+
+    #[test]
+    fn what_was_fixed_at_birth_cannot_be_changed() {
+        let engine = Model::new();
+        Identity::take_up(&engine, &FLEET).unwrap();
+        let changed = FleetOptions { slots: 128, ..FLEET };
+        match Identity::take_up(&engine, &changed) {
+            Err(Error::Changed { key: "slots", wanted: 128, kept: 64 }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}

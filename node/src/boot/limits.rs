@@ -1,0 +1,39 @@
+//! The configuration's limits as the actors take them.
+
+use convoy_actors::{Limits, QueueLimits};
+use std::time::Duration;
+
+use crate::config::LimitsOptions;
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+pub fn of(options: &LimitsOptions) -> Limits {
+    Limits {
+        connect_timeout: millis(options.connect_timeout),
+        connect_packet_bytes: options.connect_packet_bytes,
+        packet_bytes: options.packet_bytes,
+        receive_maximum: options.receive_maximum,
+        inflight_default: options.inflight_default,
+        inflight_maximum: options.inflight_maximum,
+        topic_alias_maximum: options.topic_alias_maximum,
+        session_expiry_default: seconds(options.session_expiry_default),
+        session_expiry_maximum: seconds(options.session_expiry_maximum),
+        keep_alive_maximum: seconds(options.keep_alive_maximum).min(u32::from(u16::MAX)) as u16,
+        queue: QueueLimits {
+            messages: options.queue_messages,
+            bytes: options.queue_bytes,
+            age: millis(options.queue_age),
+        },
+        output_bytes: options.output_bytes,
+        subscriptions_per_session: options.subscriptions_per_session,
+        topic_levels: options.topic_levels,
+        topic_bytes: options.topic_bytes,
+        acknowledge_timeout: millis(options.acknowledge_timeout),
+    }
+}

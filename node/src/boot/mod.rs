@@ -1,0 +1,189 @@
+//! Starts a node and takes it down again. The one place that knows every room.
+
+mod identity;
+mod limits;
+mod status;
+mod supervise;
+
+use anyhow::Context;
+use convoy_actors::{Identity as ShardIdentity, Options, Shard};
+use convoy_membership::Partitioning;
+use convoy_storage::engine::Engine;
+use convoy_storage::engine::rocks::{self, Rocks};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use crate::admin::{self, Readiness};
+use crate::config::Config;
+use crate::drive::{self, ShardHandle};
+use crate::listen;
+use crate::observe::metrics::Recorder;
+use identity::Identity;
+pub use status::Board;
+pub use supervise::Watch;
+use supervise::{Supervisor, TaskKind};
+
+/// Named conditions of `/readyz`.
+pub mod condition {
+    /// Every slot of this node's shards has a leader, so that every Client can be served.
+    pub const SLOTS: &str = "slots";
+    /// There is room on the disk for what publishers send.
+    pub const DISK: &str = "disk";
+    /// The node takes connections.
+    pub const LISTENERS: &str = "listeners";
+}
+
+/// How long Clients get to read why they are disconnected.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+///
+/// Nothing was started, or a part died without which nothing could be acknowledged any more.
+pub fn serve(config: Config) -> anyhow::Result<()> {
+    let recorder = Recorder::install(&[convoy_actors::METRICS]).context("metrics cannot be recorded")?;
+    let data = &config.node.data;
+    let engine = open(&config)?;
+    let identity = Identity::take_up(&engine, &config.fleet)
+        .with_context(|| format!("the data in {} cannot be used", data.display()))?;
+    tracing::info!(
+        node = %config.node.name, id = %identity.node, start = identity.start, data = %data.display(), "starting"
+    );
+
+    let readiness =
+        Readiness::waiting_for(&[condition::SLOTS, condition::DISK, condition::LISTENERS]);
+    let shards = match config.node.shards {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        shards => shards,
+    }
+    .clamp(1, usize::from(config.fleet.slots)) as u16;
+    let listeners = listen::bind(&config.mqtt)?;
+    let board = Arc::new(Board::new(&config, &identity, shards, &listeners));
+
+    let supervisor = Supervisor::new();
+    let engine: Arc<dyn Engine> = Arc::new(engine);
+    let syncer = drive::sync::start(Arc::clone(&engine), supervisor.watch(TaskKind::LogCommit))?;
+    let options = Options {
+        slots: config.fleet.slots,
+        partitioning: Partitioning {
+            partitions: config.fleet.partitions,
+            partition_levels: config.fleet.partition_levels.min(usize::from(u8::MAX)) as u8,
+        },
+        limits: limits::of(&config.limits),
+        seed: identity::chance().context("no random numbers to be had")?,
+    };
+
+    let (handles, mailboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| drive::mailbox()).unzip();
+    let handles: Arc<[ShardHandle]> = handles.into();
+    let mut threads = Vec::new();
+    for (number, mailbox) in (0..shards).zip(mailboxes) {
+        let identity = ShardIdentity { node: identity.node, start: identity.start, shard: number, shards };
+        let shard = {
+            let (engine, options) = (Arc::clone(&engine), options.clone());
+            move || Shard::new(identity, engine, options)
+        };
+        let surroundings = drive::Surroundings {
+            number,
+            shards: Arc::clone(&handles),
+            syncer: syncer.clone(),
+            board: Arc::clone(&board),
+        };
+        threads.push(drive::start(shard, mailbox, surroundings, supervisor.watch(TaskKind::Shard))?);
+    }
+
+    let state = admin::State {
+        readiness: readiness.clone(),
+        source: Arc::clone(&board) as Arc<dyn admin::Source>,
+        recorder,
+    };
+    let api = admin::start(config.api.addr, state)?;
+    let outcome = supervisor.run(async {
+        let watch = watch(&config, &engine, &handles, &board, &readiness);
+        tokio::pin!(watch);
+        // Clients are let in once they can be served: a connection that is refused costs them less than one that
+        // hangs.
+        tokio::select! {
+            () = &mut watch => {}
+            () = board.all_ready() => {}
+        }
+        listen::start(listeners, &config, Arc::clone(&handles));
+        readiness.met(condition::LISTENERS);
+        tracing::info!("ready");
+        watch.await;
+    });
+    if let Err(error) = &outcome {
+        tracing::error!(%error, "stopping");
+    } else {
+        tracing::info!("stopping");
+    }
+
+    readiness.unmet(condition::LISTENERS, "the node is stopping");
+    let (gone, all_gone) = mpsc::channel::<()>();
+    for shard in handles.iter() {
+        shard.shut_down(gone.clone());
+    }
+    drop(gone);
+    // Every shard drops its end when its last Client is gone.
+    let _ = all_gone.recv_timeout(FAREWELL);
+    for thread in threads {
+        if thread.is_finished() {
+            let _ = thread.join();
+        }
+    }
+    engine.sync().context("the last writes could not be synced")?;
+    api.stop();
+    tracing::info!("stopped");
+    outcome
+}
+
+fn open(config: &Config) -> anyhow::Result<Rocks> {
+    let data = &config.node.data;
+    std::fs::create_dir_all(data)
+        .with_context(|| format!("the data folder {} cannot be made", data.display()))?;
+    let options = rocks::Options {
+        cache_bytes: config.storage.block_cache_bytes as usize,
+        buffer_bytes: config.storage.write_buffer_bytes as usize,
+        ..rocks::Options::default()
+    };
+    Rocks::open(data, &options).with_context(|| format!("the data in {} cannot be opened", data.display()))
+}
+
+/// Looks after what nobody reports: room on the disk, and how the shards are.
+async fn watch(
+    config: &Config,
+    engine: &Arc<dyn Engine>,
+    shards: &Arc<[ShardHandle]>,
+    board: &Board,
+    readiness: &Readiness,
+) {
+    let mut low = false;
+    let mut every = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        every.tick().await;
+        match engine.space() {
+            Ok(space) => {
+                board.set_free_bytes(space.free);
+                let is_low = space.free < config.storage.min_free_bytes;
+                if is_low != low {
+                    low = is_low;
+                    match low {
+                        true => tracing::error!(free = space.free, "little room on the disk: publications are refused"),
+                        false => tracing::info!(free = space.free, "there is room on the disk again"),
+                    }
+                    shards.iter().for_each(|shard| shard.refuse_records(low));
+                }
+            }
+            Err(error) => tracing::warn!(%error, "free space cannot be read"),
+        }
+        match (low, board.is_stalled()) {
+            (false, false) => readiness.met(condition::DISK),
+            (true, _) => readiness.unmet(condition::DISK, "less is free than storage.min_free_bytes"),
+            (_, true) => readiness.unmet(condition::DISK, "the disk is full"),
+        }
+        match board.why_not_ready() {
+            None => readiness.met(condition::SLOTS),
+            Some(reason) => readiness.unmet(condition::SLOTS, reason),
+        }
+    }
+}

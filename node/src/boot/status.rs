@@ -1,0 +1,116 @@
+//! What the shards say of themselves, for those who must not wait for them.
+
+use convoy_actors::Observation;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::Notify;
+
+use crate::admin::{ListenerState, NodeState, Source};
+use crate::config::Config;
+use crate::listen::Bound;
+
+use super::identity::Identity;
+
+/// Shards write their observations here; the API and the watch read them.
+pub struct Board {
+    fixed: NodeState,
+    shards: Vec<Mutex<Option<(bool, Observation)>>>,
+    free_bytes: AtomicU64,
+    changed: Notify,
+}
+
+impl Board {
+    pub fn new(config: &Config, identity: &Identity, shards: u16, listeners: &[Bound]) -> Self {
+        let mut states: Vec<ListenerState> = listeners
+            .iter()
+            .map(|bound| ListenerState { kind: "mqtt".to_owned(), addr: bound.addr })
+            .collect();
+        states.push(ListenerState { kind: "api".to_owned(), addr: config.api.addr });
+        let fixed = NodeState {
+            node: config.node.name.clone(),
+            node_id: identity.node.to_string(),
+            zone: config.node.zone.clone(),
+            data: config.node.data.display().to_string(),
+            shards: usize::from(shards),
+            listeners: states,
+            ..NodeState::default()
+        };
+        Self {
+            fixed,
+            shards: (0..shards).map(|_| Mutex::new(None)).collect(),
+            free_bytes: AtomicU64::new(0),
+            changed: Notify::new(),
+        }
+    }
+
+    /// A shard tells how it is, and whether it is ready.
+    pub fn put(&self, shard: u16, ready: bool, observation: Observation) {
+        let mut place = self.shards[usize::from(shard)].lock().unwrap_or_else(PoisonError::into_inner);
+        *place = Some((ready, observation));
+        drop(place);
+        self.changed.notify_waiters();
+    }
+
+    pub fn set_free_bytes(&self, bytes: u64) {
+        self.free_bytes.store(bytes, Ordering::Relaxed);
+        metrics::gauge!(crate::observe::metrics::STORAGE_FREE_BYTES).set(bytes as f64);
+    }
+
+    fn observations(&self) -> Vec<Option<(bool, Observation)>> {
+        let read = |place: &Mutex<Option<(bool, Observation)>>| {
+            place.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        self.shards.iter().map(read).collect()
+    }
+
+    pub fn is_stalled(&self) -> bool {
+        self.observations().iter().flatten().any(|(_, observation)| observation.stalled)
+    }
+
+    /// Why not every Client can be served, if so.
+    pub fn why_not_ready(&self) -> Option<String> {
+        for (number, observation) in self.observations().into_iter().enumerate() {
+            match observation {
+                None => return Some(format!("shard {number} is starting")),
+                Some((true, _)) => {}
+                Some((false, observation)) if !observation.failures.is_empty() => {
+                    return Some(observation.failures.join("; "));
+                }
+                Some((false, observation)) => {
+                    let Observation { slots, slots_led, .. } = observation;
+                    return Some(format!("shard {number} leads {slots_led} of its {slots} slots"));
+                }
+            }
+        }
+        None
+    }
+
+    /// Returns once every shard is ready.
+    pub async fn all_ready(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.why_not_ready().is_none() {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Source for Board {
+    fn state(&self) -> NodeState {
+        let all = self.observations();
+        let sum = |of: fn(&Observation) -> u64| all.iter().flatten().map(|(_, observation)| of(observation)).sum();
+        let connections: u64 = sum(|observation| observation.connections);
+        NodeState {
+            slots: sum(|observation| observation.slots) as usize,
+            slots_led: sum(|observation| observation.slots_led) as usize,
+            connections,
+            sessions_connected: sum(|observation| observation.sessions_connected),
+            storage_free_bytes: self.free_bytes.load(Ordering::Relaxed),
+            ..self.fixed.clone()
+        }
+    }
+}

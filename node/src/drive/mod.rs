@@ -1,0 +1,90 @@
+//! Drives shards: one thread and one single-threaded runtime each. Sockets, clocks and syncs are here; what to do about
+//! them is decided in `convoy_actors`.
+
+mod client;
+mod clock;
+mod shard;
+pub mod sync;
+
+use convoy_actors::Mail;
+use convoy_storage::replica::Round;
+use std::net::TcpStream;
+use std::sync::{Arc, mpsc};
+use tokio::sync::mpsc as queue;
+
+pub use shard::start;
+
+use crate::boot::Board;
+use sync::Syncer;
+
+/// Events that wait for a shard, beyond which whoever brings them waits.
+const MAILBOX: usize = 1024;
+
+/// What a shard is told from outside its thread.
+pub enum Event {
+    /// A Network Connection was accepted; the guard counts it.
+    Accepted(TcpStream, crate::listen::Admitted),
+    Mail(Mail),
+    Synced(Round, Result<(), String>),
+    /// Publications that need a record are refused, or no longer.
+    RefuseRecords(bool),
+    /// The node goes down. The sender is dropped when the last Client is gone.
+    ShutDown(mpsc::Sender<()>),
+}
+
+/// The way to a shard.
+#[derive(Clone)]
+pub struct ShardHandle(queue::Sender<Event>);
+
+pub type Mailbox = queue::Receiver<Event>;
+
+/// What a shard knows of the node around it.
+pub struct Surroundings {
+    pub number: u16,
+    pub shards: Arc<[ShardHandle]>,
+    pub syncer: Syncer,
+    pub board: Arc<Board>,
+}
+
+pub fn mailbox() -> (ShardHandle, Mailbox) {
+    let (sender, mailbox) = queue::channel(MAILBOX);
+    (ShardHandle(sender), mailbox)
+}
+
+impl ShardHandle {
+    /// Hands over a Network Connection. False if the shard is gone.
+    pub async fn accepted(&self, stream: TcpStream, admitted: crate::listen::Admitted) -> bool {
+        self.0.send(Event::Accepted(stream, admitted)).await.is_ok()
+    }
+
+    /// Hands over mail; waits while the shard has much to do.
+    pub async fn mail(&self, mail: Mail) {
+        let _ = self.0.send(Event::Mail(mail)).await;
+    }
+
+    /// As [`ShardHandle::mail`], and gives it back where that would wait.
+    pub fn try_mail(&self, mail: Mail) -> Option<Mail> {
+        match self.0.try_send(Event::Mail(mail)) {
+            Err(queue::error::TrySendError::Full(Event::Mail(mail))) => Some(mail),
+            _ => None,
+        }
+    }
+
+    /// To be called from a thread that may wait.
+    fn tell(&self, event: Event) {
+        // A shard that is gone has taken its Clients with it: nobody waits for this.
+        let _ = self.0.blocking_send(event);
+    }
+
+    pub fn synced(&self, round: Round, outcome: Result<(), String>) {
+        self.tell(Event::Synced(round, outcome));
+    }
+
+    pub fn refuse_records(&self, refuse: bool) {
+        let _ = self.0.try_send(Event::RefuseRecords(refuse));
+    }
+
+    pub fn shut_down(&self, gone: mpsc::Sender<()>) {
+        let _ = self.0.try_send(Event::ShutDown(gone));
+    }
+}

@@ -1,0 +1,239 @@
+//! One shard's thread: its mailbox, its ticks, and the end of each turn, where what the turn has gathered goes out as
+//! batches.
+
+use convoy_actors::{Error, Shard};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::LocalSet;
+
+use super::client::{self, Wake};
+use super::clock::Clock;
+use super::{Event, Mailbox, Surroundings};
+use crate::boot::Watch;
+
+/// Bytes read from a socket at once. One buffer serves all connections of the shard.
+const READ_BYTES: usize = 64 << 10;
+
+const TICK: Duration = Duration::from_millis(100);
+const TICKS_A_SECOND: u32 = 10;
+
+/// A shard and what its tasks share. Borrows never cross an `await`.
+pub struct Driver {
+    pub shard: RefCell<Shard>,
+    pub clock: Clock,
+    pub scratch: RefCell<Box<[u8]>>,
+    pub wakes: RefCell<Vec<Option<Rc<Wake>>>>,
+    pub received: metrics::Counter,
+    pub sent: metrics::Counter,
+    dirty: RefCell<Vec<u32>>,
+    turn_due: Cell<bool>,
+    turn: Notify,
+    surroundings: Surroundings,
+    /// Mail that did not fit its shard's mailbox, in order, by shard.
+    held: RefCell<Vec<VecDeque<convoy_actors::Mail>>>,
+}
+
+impl Driver {
+    /// After anything happened to the shard: wakes the tasks of connections that have something to do, and sees to it
+    /// that the turn is ended once everybody who is ready has had theirs.
+    pub fn after(&self) {
+        let mut dirty = self.dirty.borrow_mut();
+        self.shard.borrow_mut().take_dirty(&mut dirty);
+        let wakes = self.wakes.borrow();
+        for key in dirty.drain(..) {
+            if let Some(Some(wake)) = wakes.get(key as usize) {
+                wake.wake();
+            }
+        }
+        if !self.turn_due.replace(true) {
+            self.turn.notify_one();
+        }
+    }
+
+    /// Whether mail waits for another shard that has much to do: then nothing is read that could cause more.
+    pub fn is_congested(&self) -> bool {
+        self.held.borrow().iter().any(|held| !held.is_empty())
+    }
+
+    fn end_turn(&self) {
+        self.turn_due.set(false);
+        let now = self.clock.now();
+        let sync = {
+            let mut shard = self.shard.borrow_mut();
+            shard.turn(now);
+            let mut held = self.held.borrow_mut();
+            for (to, mail) in shard.take_mail() {
+                let queue = &mut held[usize::from(to)];
+                let over = match queue.is_empty() {
+                    true => self.surroundings.shards[usize::from(to)].try_mail(mail),
+                    false => Some(mail),
+                };
+                queue.extend(over);
+            }
+            shard.take_sync()
+        };
+        if let Some(round) = sync {
+            let me = self.surroundings.shards[usize::from(self.surroundings.number)].clone();
+            self.surroundings.syncer.request(me, round);
+        }
+        let mut dirty = self.dirty.borrow_mut();
+        self.shard.borrow_mut().take_dirty(&mut dirty);
+        let wakes = self.wakes.borrow();
+        for key in dirty.drain(..) {
+            if let Some(Some(wake)) = wakes.get(key as usize) {
+                wake.wake();
+            }
+        }
+    }
+
+    /// Sends mail on that had to wait.
+    async fn relieve(&self) {
+        for (to, handle) in self.surroundings.shards.iter().enumerate() {
+            loop {
+                let Some(mail) = self.held.borrow_mut()[to].pop_front() else { break };
+                if let Some(back) = handle.try_mail(mail) {
+                    self.held.borrow_mut()[to].push_front(back);
+                    break;
+                }
+            }
+        }
+        if !self.is_congested() {
+            for wake in self.wakes.borrow().iter().flatten() {
+                wake.wake();
+            }
+        }
+    }
+
+    fn report(&self) {
+        let shard = self.shard.borrow();
+        self.surroundings.board.put(self.surroundings.number, shard.is_ready(), shard.observe());
+    }
+}
+
+/// Starts the thread of a shard, which is made there.
+pub fn start(
+    shard: impl FnOnce() -> Result<Shard, Error> + Send + 'static,
+    mailbox: Mailbox,
+    surroundings: Surroundings,
+    watch: Watch,
+) -> io::Result<thread::JoinHandle<()>> {
+    let name = format!("convoy-shard-{}", surroundings.number);
+    thread::Builder::new().name(name).spawn(move || {
+        let _watch = watch;
+        let shard = match shard() {
+            Ok(shard) => shard,
+            Err(error) => return tracing::error!(%error, "the shard cannot begin"),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime needs an epoll and nothing else");
+        let driver = Rc::new(Driver {
+            shard: RefCell::new(shard),
+            clock: Clock::new(),
+            scratch: RefCell::new(vec![0; READ_BYTES].into()),
+            wakes: RefCell::new(Vec::new()),
+            received: metrics::counter!(crate::observe::metrics::RECEIVED_BYTES),
+            sent: metrics::counter!(crate::observe::metrics::SENT_BYTES),
+            dirty: RefCell::new(Vec::new()),
+            turn_due: Cell::new(false),
+            turn: Notify::new(),
+            held: RefCell::new((0..surroundings.shards.len()).map(|_| VecDeque::new()).collect()),
+            surroundings,
+        });
+        let tasks = LocalSet::new();
+        tasks.block_on(&runtime, run(driver, mailbox));
+    })
+}
+
+async fn run(driver: Rc<Driver>, mut mailbox: Mailbox) {
+    let turns = Rc::clone(&driver);
+    tokio::task::spawn_local(async move {
+        loop {
+            turns.turn.notified().await;
+            turns.end_turn();
+            let was_ready = turns.shard.borrow().is_ready();
+            if was_ready {
+                continue;
+            }
+            turns.report();
+        }
+    });
+    driver.after();
+
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticked = 0;
+    let mut events = Vec::new();
+    let mut shutting_down = None;
+    loop {
+        tokio::select! {
+            received = mailbox.recv_many(&mut events, 64) => {
+                if received == 0 {
+                    return;
+                }
+                for event in events.drain(..) {
+                    match take(&driver, event) {
+                        Flow::Goes => {}
+                        Flow::Ends(gone) => shutting_down = Some(gone),
+                    }
+                }
+            }
+            _ = ticks.tick() => {
+                let now = driver.clock.now();
+                let mut shard = driver.shard.borrow_mut();
+                shard.tick(now);
+                ticked += 1;
+                if ticked % TICKS_A_SECOND == 0 {
+                    driver.clock.adjust();
+                    shard.tick_connections(now);
+                }
+                drop(shard);
+                driver.report();
+            }
+        }
+        if driver.is_congested() {
+            driver.relieve().await;
+        }
+        driver.after();
+        if shutting_down.is_some() && driver.shard.borrow().observe().connections == 0 {
+            driver.end_turn();
+            shutting_down = None;
+        }
+    }
+}
+
+enum Flow {
+    Goes,
+    Ends(std::sync::mpsc::Sender<()>),
+}
+
+fn take(driver: &Rc<Driver>, event: Event) -> Flow {
+    let now = driver.clock.now();
+    match event {
+        Event::Accepted(stream, admitted) => {
+            if let Err(error) = client::start(driver, stream, admitted) {
+                tracing::debug!(%error, "a connection was lost at once");
+            }
+        }
+        Event::Mail(mail) => driver.shard.borrow_mut().mail(now, mail),
+        Event::Synced(round, Ok(())) => {
+            driver.shard.borrow_mut().synced(now, round);
+            if driver.shard.borrow().is_ready() {
+                driver.report();
+            }
+        }
+        Event::Synced(_, Err(reason)) => driver.shard.borrow_mut().sync_failed(&reason),
+        Event::RefuseRecords(refuse) => driver.shard.borrow_mut().refuse_records(refuse),
+        Event::ShutDown(gone) => {
+            driver.shard.borrow_mut().shut_down(now);
+            return Flow::Ends(gone);
+        }
+    }
+    Flow::Goes
+}
