@@ -10,6 +10,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use convoy_ids::{NodeId, SlotId};
@@ -111,7 +112,7 @@ impl Shard {
         let slots = Slots::open(&options, &post, &*engine, node, &mut driver, &mut root)?;
         Ok(Self {
             node,
-            outlet: Outlet { edge, post, local: Vec::new() },
+            outlet: Outlet { edge, post, local: VecDeque::new() },
             slots,
             driver,
             state: State::new(engine),

@@ -1,5 +1,7 @@
 //! Where a slot's effects go: to a connection of this shard at once, to any other by mail.
 
+use std::collections::VecDeque;
+
 use convoy_ids::SlotId;
 use convoy_wire::PacketId;
 
@@ -14,7 +16,7 @@ pub struct Outlet {
     pub edge: Edge,
     pub post: Post,
     /// Things for slots of this shard, to be taken up when the current event is done.
-    pub local: Vec<Local>,
+    pub local: VecDeque<Local>,
 }
 
 /// A letter from this shard to itself that cannot be delivered while a slot is at work.
@@ -101,7 +103,7 @@ impl Outlet {
     pub fn pass(&mut self, session: SessionNumber, delivery: Delivery, message: &[u8]) {
         let shard = self.post.shard_of(session.slot());
         if shard == self.post.here() {
-            self.local.push(Local::Pass { session, delivery, message: message.to_vec() });
+            self.local.push_back(Local::Pass { session, delivery, message: message.to_vec() });
         } else {
             let mail = self.post.to(shard);
             let message = mail.lay(|bytes| bytes.extend_from_slice(message));
@@ -112,7 +114,7 @@ impl Outlet {
     pub fn outbox_applied(&mut self, from: SlotId, to: SlotId, number: u64) {
         let shard = self.post.shard_of(from);
         if shard == self.post.here() {
-            self.local.push(Local::OutboxApplied { from, to, number });
+            self.local.push_back(Local::OutboxApplied { from, to, number });
         } else {
             self.post.send(shard, Letter::OutboxApplied { from, to, number });
         }

@@ -263,7 +263,7 @@ impl Shard {
                 }
                 continue;
             }
-            if let Some(local) = self.outlet.local.pop() {
+            if let Some(local) = self.outlet.local.pop_front() {
                 self.take_local(now, local);
                 continue;
             }

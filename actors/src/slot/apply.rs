@@ -615,6 +615,8 @@ impl Slot {
             fan_out.add_target(target);
         }
         fan_out.merge_in_order();
+        // A record holds many messages: none may go out in the encoding of the one before it.
+        turn.outlet.edge.begin_message();
         let mut by_slot: std::collections::BTreeMap<SlotId, Vec<u8>> = Default::default();
         for found in fan_out.found() {
             match found.home {
