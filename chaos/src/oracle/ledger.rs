@@ -25,6 +25,7 @@ pub struct Ledger {
     by_topic: HashMap<Name, Vec<usize>>,
     by_message: HashMap<Message, usize>,
     wills: HashSet<Message>,
+    crashes: Vec<usize>,
 }
 
 /// A message and what became of it, as its publisher saw it. Neither accepted nor refused: unknown.
@@ -115,7 +116,10 @@ impl Ledger {
             by_topic: HashMap::new(),
             by_message: HashMap::new(),
             wills: HashSet::new(),
+            crashes: Vec::new(),
         };
+        let dies = |fault: &Fault| matches!(fault, Fault::Killed | Fault::PowerCut);
+        ledger.crashes = ledger.faults().filter(|(_, fault)| dies(fault)).map(|(index, _)| index).collect();
         ledger.sort_messages();
         ledger.sort_connections();
         Walk::over(&mut ledger);
@@ -164,9 +168,8 @@ impl Ledger {
 
     /// Whether the Server's process died between two events.
     pub fn crashed_between(&self, from: usize, to: usize) -> bool {
-        self.faults().any(|(index, fault)| {
-            (from..=to).contains(&index) && matches!(fault, Fault::Killed | Fault::PowerCut)
-        })
+        let next = self.crashes.partition_point(|&crash| crash < from);
+        self.crashes.get(next).is_some_and(|&crash| crash <= to)
     }
 
     fn sort_messages(&mut self) {

@@ -20,7 +20,7 @@ use crate::invariant::bounds::Growth;
 /// Sessions that share a topic: a million entries in queues need a tenth as many PUBLISHes.
 const SHARED_BY: u64 = 10;
 /// Connections that do the work.
-const HANDS: u64 = 48;
+const HANDS: u64 = 128;
 const WINDOW: usize = 256;
 
 pub const SESSION_BYTES: u64 = 1024;
