@@ -113,7 +113,7 @@ pub fn accept(
         }
     };
     connection.greeting = Some(Box::new(greeting));
-    connection.lasting = expiry_seconds > 0;
+    connection.expiry_seconds = expiry_seconds;
     // 3.1 and 3.1.1: Clean Session is Clean Start and an expiry of 0 in one.
     let clean_start = connect.clean_start;
     Ok(Accepted { name: name_of(TENANT, &client_id), clean_start, expiry_seconds, will })

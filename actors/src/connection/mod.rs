@@ -38,8 +38,10 @@ pub struct Connection {
     pub version: ProtocolVersion,
     pub session: SessionNumber,
     pub epoch: Epoch,
-    /// The Session outlives this connection: its messages come from its slot.
+    /// The messages of the Session come from its slot.
     pub lasting: bool,
+    /// The Session Expiry Interval that CONNECT asked for, or less.
+    pub expiry_seconds: u32,
     /// In the list of connections whose output is to be written.
     pub is_dirty: bool,
     /// The Session is ours until somebody else gets it or we have taken leave.
@@ -49,7 +51,7 @@ pub struct Connection {
     pub farewell_expiry: Option<u32>,
     /// Milliseconds; 0 for no Keep Alive. One and a half times what the Client was told [MQTT-3.1.2-22].
     pub keep_alive: u64,
-    /// Monotonic milliseconds of the last byte that came.
+    /// Monotonic milliseconds of the last byte that came; until there was a CONNECT, of the beginning.
     pub last_seen: u64,
     /// Monotonic milliseconds at which the connection is closed, whatever happens.
     pub doomed_at: Option<u64>,
@@ -110,6 +112,7 @@ impl Connection {
             session: SessionNumber(0),
             epoch: Epoch(0),
             lasting: false,
+            expiry_seconds: 0,
             is_dirty: false,
             owns_session: false,
             farewell: Farewell::WithWill,

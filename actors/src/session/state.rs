@@ -108,10 +108,12 @@ pub struct SessionRow {
     pub limits: QueueLimits,
     pub will: Option<Will>,
     pub subscriptions: u32,
+    /// Its messages wait on disk. So they do on where a later CONNECT asked for an expiry of 0: what waits is its.
+    pub has_queue: bool,
 }
 
 impl SessionRow {
-    /// A Session whose queue is on disk. The others live and die with their connection.
+    /// Whether it lasts. The others die with their connection.
     pub fn outlives_connection(&self) -> bool {
         self.expiry_seconds > 0
     }
@@ -137,6 +139,8 @@ pub struct Grant {
     pub session: SessionNumber,
     pub epoch: Epoch,
     pub present: bool,
+    /// Its messages come from its slot.
+    pub has_queue: bool,
     /// Identifiers of QoS 2 messages that were received and not yet released.
     pub unreleased: Vec<u16>,
 }

@@ -331,6 +331,7 @@ impl Edge {
         connection.session = grant.session;
         connection.epoch = grant.epoch;
         connection.owns_session = true;
+        connection.lasting = grant.has_queue;
         connection.inbound.resume(&grant.unreleased);
         if connection.lasting {
             self.calls.push_back(SessionCall::Ready {

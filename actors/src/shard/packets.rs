@@ -25,7 +25,8 @@ impl Shard {
     pub fn receive(&mut self, now: Now, key: u32, bytes: &[u8]) {
         self.outlet.edge.now = now.monotonic;
         let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
-        if !bytes.is_empty() {
+        // Bytes that drip in buy no time for the CONNECT.
+        if !bytes.is_empty() && connection.stage != Stage::New {
             connection.last_seen = now.monotonic;
         }
         let mut kept = std::mem::take(&mut connection.input);
@@ -421,7 +422,7 @@ impl Shard {
         let connection = &mut self.outlet.edge.connections[key as usize];
         if let Some(seconds) = disconnect.properties.session_expiry_interval {
             // [MQTT-3.14.2-2]
-            if !connection.lasting && seconds > 0 {
+            if connection.expiry_seconds == 0 && seconds > 0 {
                 return Err(ReasonCode::ProtocolError);
             }
             let maximum = self.options.limits.session_expiry_maximum;

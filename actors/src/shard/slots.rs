@@ -5,7 +5,7 @@ use std::ops::Range;
 use convoy_ids::{NodeId, SlotId};
 use convoy_storage::engine::{self, Engine};
 use convoy_storage::record;
-use convoy_storage::replica::{Committed, Driver, ProposeError, Round, RoundError};
+use convoy_storage::replica::{Committed, Driver, ProposeError, Role, Round, RoundError};
 use convoy_wire::{PacketId, QoS, ReasonCode};
 
 use super::mail::{Answer, Letter, Mail, Post, ReplyTo};
@@ -342,7 +342,8 @@ impl Shard {
             && let Ok(message) = Message::decode(bytes)
         {
             self.fan_out.clear();
-            self.root.find(&message, Pick::RoundRobin, &mut self.fan_out);
+            // As the slot picks for those that live with their connection, when it applies this.
+            self.root.find(&message, Pick::Agreed(number), &mut self.fan_out);
             let mut targets = Vec::new();
             let lasting = self.fan_out.found().iter().filter(|found| found.home.is_none());
             for found in lasting {
@@ -543,7 +544,7 @@ impl Shard {
             }
         }
         for change in std::mem::take(&mut self.effects.roles) {
-            self.change_role(now, change.slot, change.role.is_leader());
+            self.change_role(change.slot, change.role);
         }
         let committed = std::mem::take(&mut self.effects.committed);
         for record in &committed {
@@ -573,6 +574,14 @@ impl Shard {
             }
         }
         Driver::put_applied(record.slot, record.index, self.state.batch());
+        let Self { slots, state, outlet, emitted, .. } = self;
+        let Some(slot) = slots.get(record.slot) else { return };
+        if !slot.leading && slot.elected == Some(record.term) {
+            let edge = &outlet.edge;
+            if let Err(error) = slot.lead(now, state, |home| !edge.is_of_this_start(home), emitted) {
+                fail(slot, &error);
+            }
+        }
     }
 
     /// Makes applied state visible to reads; what was put off until then goes on.
@@ -603,18 +612,13 @@ impl Shard {
         }
     }
 
-    fn change_role(&mut self, now: Now, id: SlotId, leads: bool) {
-        let Self { slots, state, outlet, emitted, .. } = self;
-        let Some(slot) = slots.get(id) else { return };
-        match (slot.leading, leads) {
-            (false, true) => {
-                let edge = &outlet.edge;
-                if let Err(error) = slot.lead(now, state, |home| !edge.is_of_this_start(home), emitted) {
-                    fail(slot, &error);
-                }
-            }
-            (true, false) => slot.follow(),
-            _ => {}
+    /// What an earlier leader promised is applied before this one serves: see [`Slot::elected`].
+    fn change_role(&mut self, id: SlotId, role: Role) {
+        let Some(slot) = self.slots.get(id) else { return };
+        match role {
+            Role::Leader { term } => slot.elected = Some(term),
+            _ if slot.leading => slot.follow(),
+            _ => slot.elected = None,
         }
     }
 

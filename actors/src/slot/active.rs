@@ -21,6 +21,8 @@ pub struct Active {
     pub queue: Option<Box<Queue>>,
     /// The connection that messages are delivered to; of the leader alone.
     pub link: Option<Box<Link>>,
+    /// Messages before this one were sent on a connection that another took over from; of the leader alone.
+    pub sent: Seq,
 }
 
 /// Delivery from a Session's queue to its connection.
@@ -61,11 +63,11 @@ fn damaged(key: &[u8], reason: &str) -> Error {
 
 /// Activates a Session by its row.
 pub fn activate(state: &mut State, name: &[u8], row: SessionRow) -> Result<Active, Error> {
-    let queue = match row.outlives_connection() {
+    let queue = match row.has_queue {
         true => Some(Box::new(queue(state, row.number)?)),
         false => None,
     };
-    Ok(Active { name: name.into(), row, queue, link: None })
+    Ok(Active { name: name.into(), row, queue, link: None, sent: 0 })
 }
 
 /// The name and the row of a Session; `None` if it has ended.

@@ -34,7 +34,9 @@ pub enum Failure {
 #[derive(Clone, Copy)]
 struct Context {
     at: Millis,
-    index: Index,
+    /// A number that every replica knows, and the one that gave the operation out: of a message that came out of an
+    /// outbox its number there, of any other operation the place of its record.
+    agreed: u64,
     reply: Option<ReplyTo>,
 }
 
@@ -51,7 +53,7 @@ impl Slot {
                 Some((of, _)) if *of as usize == number => replies.pop_front().map(|(_, reply)| reply),
                 _ => None,
             };
-            self.apply_op(op, Context { at, index, reply }, turn)?;
+            self.apply_op(op, Context { at, agreed: index.0, reply }, turn)?;
         }
         if self.grants != grants {
             turn.state.put(rows::grants(self.id), &self.grants);
@@ -159,7 +161,9 @@ impl Slot {
             && let Some(active) = self.activate(known, turn)?
         {
             old_home = active.row.home;
-            active.link = None;
+            if let Some(link) = active.link.take() {
+                active.sent = link.cursor;
+            }
             // A Session that ends with its connection has ended, and one past its time, though nobody swept it yet.
             let over = !active.row.outlives_connection()
                 || active.row.ends_at().is_some_and(|end| end <= context.at);
@@ -186,7 +190,9 @@ impl Slot {
         let epoch = Epoch(self.grants);
         let present = session.is_some();
         let number = session.unwrap_or_else(|| SessionNumber::new(self.id, self.grants));
-        let subscriptions = self.active.get(&number).map_or(0, |active| active.row.subscriptions);
+        let known = self.active.get(&number).map(|active| &active.row);
+        let subscriptions = known.map_or(0, |row| row.subscriptions);
+        let has_queue = expiry_seconds > 0 || known.is_some_and(|row| row.has_queue);
         let row = SessionRow {
             number,
             epoch,
@@ -196,21 +202,22 @@ impl Slot {
             limits,
             will,
             subscriptions,
+            has_queue,
         };
         turn.state.put(rows::client(self.id, name), &row);
         turn.state.put_bytes(rows::live(number), &[]);
         match self.active.entry(number) {
             MapEntry::Occupied(mut entry) => {
                 let active = entry.get_mut();
-                if active.queue.is_none() && row.outlives_connection() {
+                if active.queue.is_none() && row.has_queue {
                     active.queue = Some(Box::default());
                 }
                 active.row = row;
             }
             MapEntry::Vacant(entry) => {
                 turn.state.put_bytes(rows::name(number), name);
-                let queue = row.outlives_connection().then(Box::<Queue>::default);
-                entry.insert(Active { name: name.into(), row, queue, link: None });
+                let queue = row.has_queue.then(Box::<Queue>::default);
+                entry.insert(Active { name: name.into(), row, queue, link: None, sent: 0 });
                 self.names.insert(name.into(), number);
             }
         }
@@ -222,7 +229,7 @@ impl Slot {
             let found = turn.state.scan(&from, &to)?;
             unreleased.extend(found.iter().filter_map(|(key, _)| rows::packet_id_of_unreleased(key)));
         }
-        let answer = Answer::Granted(Grant { session: number, epoch, present, unreleased });
+        let answer = Answer::Granted(Grant { session: number, epoch, present, has_queue, unreleased });
         // The old connection acknowledges nothing any more before the new one hears of its grant.
         turn.outlet.take_over(old_home, reply, answer);
         Ok(())
@@ -387,7 +394,7 @@ impl Slot {
         let Some(active) = self.activate(session, turn)?.filter(|active| active.row.epoch == epoch) else {
             return Ok(Answer::Refused(ReasonCode::SessionTakenOver));
         };
-        let home = active.row.home.filter(|_| !active.row.outlives_connection());
+        let home = active.row.home.filter(|_| !active.row.has_queue);
         let (mut more, mut existed) = (0, Vec::with_capacity(entries.len()));
         for entry in entries {
             let key = rows::subscription(session, entry.filter);
@@ -600,7 +607,7 @@ impl Slot {
         }
         let mut fan_out = std::mem::take(turn.fan_out);
         fan_out.clear();
-        let pick = Pick::Agreed(context.index.0);
+        let pick = Pick::Agreed(context.agreed);
         if let Some(routes) = self.partitions.get(&partition) {
             routes.find(&message, pick, &mut fan_out);
         }
@@ -680,7 +687,7 @@ impl Slot {
                 place: format!("operation {number} of slot {from} for slot {}", self.id),
                 reason: error.to_string(),
             })?;
-            self.apply_op(op, context, turn)?;
+            self.apply_op(op, Context { agreed: number, ..context }, turn)?;
             self.inboxes.insert(from, number);
             turn.state.put(rows::inbox(self.id, from), &number);
         } else if number <= last {

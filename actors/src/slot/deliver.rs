@@ -39,7 +39,7 @@ impl Slot {
             home,
             inflight: Inflight::new(queue.floor(), receive_maximum),
             cursor: queue.floor(),
-            dup_until: queue.sent(),
+            dup_until: queue.sent().max(active.sent),
             finished: Vec::new(),
             received: Vec::new(),
         }));

@@ -20,6 +20,10 @@ impl Slot {
         let at = turn.now.wall;
         match call {
             SessionCall::Connect { name, clean_start, expiry_seconds, limits, will, reply } => {
+                // As before a Disconnect, where another connection has the Session.
+                if let Some(&session) = self.names.get(&name[..]) {
+                    self.save_acknowledged_of(session, at);
+                }
                 let op = Op::Connect {
                     name: &name,
                     clean_start,

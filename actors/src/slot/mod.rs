@@ -16,7 +16,7 @@ mod stored;
 
 use std::collections::BTreeMap;
 
-use convoy_ids::SlotId;
+use convoy_ids::{SlotId, Term};
 use rustc_hash::FxHashMap;
 
 use crate::clock::{Millis, Now};
@@ -37,6 +37,9 @@ pub struct Slot {
     pub id: SlotId,
     /// This replica leads: it proposes, and what it applies has effects.
     pub leading: bool,
+    /// The term it was elected for. It leads once a record of that term is applied: only then does its state hold
+    /// everything that was promised before.
+    pub elected: Option<Term>,
     /// What could not be applied or read; the slot serves nobody until that is mended.
     pub failure: Option<String>,
     /// Numbers granted so far, to Sessions and to epochs.

@@ -36,6 +36,7 @@ impl Slot {
         let mut slot = Self {
             id,
             leading: false,
+            elected: None,
             failure: None,
             grants,
             active: FxHashMap::default(),
@@ -121,6 +122,7 @@ impl Slot {
     /// This replica no longer leads.
     pub fn follow(&mut self) {
         self.leading = false;
+        self.elected = None;
         self.underway.clear();
         self.pending = Pending::default();
         self.unsaved.clear();
