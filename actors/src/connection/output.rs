@@ -16,7 +16,7 @@ pub struct Output {
     tail: Vec<u8>,
     /// Bytes in `pieces`.
     piece_bytes: usize,
-    /// Bytes of the first part that are written already.
+    /// Bytes of the tail that are written already; zero while there are pieces.
     written: usize,
 }
 
@@ -37,7 +37,9 @@ impl Output {
     /// Appends bytes that others share.
     pub fn share(&mut self, bytes: Bytes) {
         if !self.tail.is_empty() {
-            let tail = std::mem::take(&mut self.tail);
+            let mut tail = std::mem::take(&mut self.tail);
+            // While there are no pieces, what is written already is the tail's.
+            tail.drain(..std::mem::take(&mut self.written));
             self.piece_bytes += tail.len();
             self.pieces.push_back(tail.into());
         }
@@ -113,6 +115,19 @@ mod tests {
             assert_eq!(output.len(), left);
         }
         assert_eq!(all, b"onetwothree");
+    }
+
+    #[test]
+    fn shared_bytes_may_follow_what_is_half_written() {
+        let mut output = Output::default();
+        output.tail().extend_from_slice(b"abcd");
+        output.advance(3);
+        output.share(Bytes::from_static(b"efg"));
+        assert_eq!((output.len(), read(&output)), (4, b"defg".to_vec()));
+        output.advance(2);
+        assert_eq!((output.len(), read(&output)), (2, b"fg".to_vec()));
+        output.advance(2);
+        assert!(output.is_empty());
     }
 
     #[test]

@@ -516,6 +516,9 @@ impl Slot {
         turn.state.put_queued(target.session, seq, &row);
         while let Some(oldest) = queue.overflow(&limits) {
             let bytes = turn.state.queued_bytes(target.session, oldest)?;
+            if queue.received.contains(&oldest) {
+                turn.state.delete(rows::received(target.session, oldest));
+            }
             queue.remove(oldest, bytes);
             turn.state.batch().delete(Family::Queue, &rows::queued(target.session, oldest));
             turn.state.put(rows::head(target.session), queue.head());

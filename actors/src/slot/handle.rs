@@ -3,10 +3,10 @@
 use convoy_storage::engine::Error;
 use convoy_wire::ReasonCode;
 
-use super::call::SessionCall;
+use super::call::{SessionCall, Wanted};
 use super::op::{Entry, Op, Target};
-use super::{Slot, Turn};
-use crate::session::{Epoch, SessionNumber, SubscriptionRow};
+use super::{Slot, Turn, rows};
+use crate::session::{SessionNumber, SubscriptionRow};
 use crate::shard::Answer;
 
 impl Slot {
@@ -47,10 +47,13 @@ impl Slot {
                 self.pending.push(at, &op, None);
             }
             SessionCall::Subscribe { session, epoch, wanted, reply } => {
-                let refused = self.refusal(session, epoch).or_else(|| {
-                    let has = self.subscriptions(session) as usize;
-                    (has + wanted.len() > subscriptions_limit as usize).then_some(ReasonCode::QuotaExceeded)
-                });
+                let refused = if self.epoch(session) != Some(epoch) {
+                    Some(ReasonCode::SessionTakenOver)
+                } else if self.exceeds(subscriptions_limit, session, &wanted, turn)? {
+                    Some(ReasonCode::QuotaExceeded)
+                } else {
+                    None
+                };
                 if let Some(reason) = refused {
                     turn.outlet.answer(reply, Answer::Refused(reason));
                     return Ok(());
@@ -92,12 +95,21 @@ impl Slot {
         Ok(())
     }
 
-    /// Why this connection may not change the Session, if so.
-    fn refusal(&self, session: SessionNumber, epoch: Epoch) -> Option<ReasonCode> {
-        (self.epoch(session) != Some(epoch)).then_some(ReasonCode::SessionTakenOver)
-    }
-
-    fn subscriptions(&self, session: SessionNumber) -> u32 {
-        self.active.get(&session).map_or(0, |active| active.row.subscriptions)
+    /// Whether the Session would have more Subscriptions than `limit`. Those that are made again do not count.
+    fn exceeds(
+        &self,
+        limit: u32,
+        session: SessionNumber,
+        wanted: &[Wanted],
+        turn: &mut Turn<'_>,
+    ) -> Result<bool, Error> {
+        let mut count = self.active.get(&session).map_or(0, |active| active.row.subscriptions as usize);
+        if count + wanted.len() <= limit as usize {
+            return Ok(false);
+        }
+        for wanted in wanted {
+            count += usize::from(!turn.state.contains(&rows::subscription(session, &wanted.filter))?);
+        }
+        Ok(count > limit as usize)
     }
 }

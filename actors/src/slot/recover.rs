@@ -173,6 +173,10 @@ impl Slot {
 
     /// Operations of the outboxes that are known to be applied and worth deleting.
     pub fn trim_outboxes(&mut self, now: Now, worth: u64) {
+        // While nothing is taken from here, nothing is added: a disk that stays full must not fill our memory.
+        if !self.pending.is_empty() {
+            return;
+        }
         for (to, outbox) in &self.outboxes {
             if let Some(number) = outbox.trimmable(worth) {
                 self.pending.push(now.wall, &Op::Trim { to: to.0, number }, None);

@@ -179,7 +179,7 @@ fn malformed_packets_are_answered_by_their_reason_code() {
     // [MQTT-4.13.1-1]: QoS 3, then a Packet Identifier of zero, then a Server's packet.
     for (bytes, reason) in [
         (&b"\x36\x07\x00\x01a\x00\x01\x00x"[..], ReasonCode::MalformedPacket),
-        (b"\x32\x06\x00\x01a\x00\x00\x00", ReasonCode::MalformedPacket),
+        (b"\x32\x06\x00\x01a\x00\x00\x00", ReasonCode::ProtocolError),
         (b"\xd0\x00", ReasonCode::ProtocolError),
         (b"\x30\x05\x00\x02a#\x00", ReasonCode::TopicNameInvalid),
     ] {
@@ -259,7 +259,8 @@ fn an_expiry_of_zero_in_disconnect_ends_the_session() {
     // MQTT 5.0, 3.14.2.2.2
     let mut world = World::new();
     let client = world.subscriber(lasting("a"), &["x/y"]);
-    let properties = convoy_wire::DisconnectProperties { session_expiry_interval: Some(0), ..Default::default() };
+    let properties =
+        convoy_wire::DisconnectProperties { session_expiry_interval: Some(0), ..Default::default() };
     let disconnect = Disconnect { properties, ..Disconnect::new(ReasonCode::NORMAL_DISCONNECTION) };
     world.send_and_settle(client, Packet::Disconnect(disconnect));
     let client = world.join(lasting("a"));
@@ -271,7 +272,8 @@ fn a_session_that_was_to_end_cannot_be_made_to_last_by_disconnect() {
     // [MQTT-3.14.2-2]
     let mut world = World::new();
     let client = world.connect(passing("a"));
-    let properties = convoy_wire::DisconnectProperties { session_expiry_interval: Some(9), ..Default::default() };
+    let properties =
+        convoy_wire::DisconnectProperties { session_expiry_interval: Some(9), ..Default::default() };
     let disconnect = Disconnect { properties, ..Disconnect::new(ReasonCode::NORMAL_DISCONNECTION) };
     world.send_and_settle(client, Packet::Disconnect(disconnect));
     assert_eq!(world.got(client), [Got::Disconnect(ReasonCode::ProtocolError), Got::Closed]);

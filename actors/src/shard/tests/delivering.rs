@@ -40,9 +40,8 @@ fn everybody_who_subscribed_gets_a_message_at_the_lower_qos() {
         }
     }
     let publisher = world.connect(passing("p"));
-    for (sent, message) in [publish("x/y", "0", 0), publish("x/y", "1", 1), qos_2("x/y", "2", 2)]
-        .into_iter()
-        .enumerate()
+    for (sent, message) in
+        [publish("x/y", "0", 0), publish("x/y", "1", 1), qos_2("x/y", "2", 2)].into_iter().enumerate()
     {
         let payload = sent.to_string();
         world.publish(publisher, message);
@@ -118,16 +117,44 @@ fn unacknowledged_messages_are_sent_again_in_order_under_their_identifiers() {
 
 #[test]
 fn what_a_connection_was_sent_before_it_was_taken_over_is_sent_again_with_dup() {
+    for acknowledged in [false, true] {
+        let mut world = World::new();
+        let old = world.subscriber(lasting("s"), &["x/y"]);
+        let publisher = world.connect(passing("p"));
+        world.publish(publisher, publish("x/y", "1", 1));
+        world.publish(publisher, publish("x/y", "2", 2));
+        if acknowledged {
+            world.send(old, puback(1));
+        }
+        let new = world.join(lasting("s"));
+        let mut expected = vec![
+            Got::Connack(ReasonCode::Success, true),
+            received("x/y", "1").at(1, 1).again().got(),
+            received("x/y", "2").at(1, 2).again().got(),
+        ];
+        if acknowledged {
+            expected.remove(1);
+        }
+        assert_eq!(world.got(new), expected);
+    }
+}
+
+#[test]
+fn what_comes_while_a_session_is_taken_over_is_sent_to_the_new_connection() {
     let mut world = World::new();
     let old = world.subscriber(lasting("s"), &["x/y"]);
     let publisher = world.connect(passing("p"));
+    let new = world.ask(lasting("s"));
     world.publish(publisher, publish("x/y", "1", 1));
     world.publish(publisher, publish("x/y", "2", 2));
-    world.send(old, puback(1));
-    let new = world.join(lasting("s"));
-    let expected =
-        [Got::Connack(ReasonCode::Success, true), received("x/y", "2").at(1, 2).again().got()];
-    assert_eq!(world.got(new), expected);
+    let mut to_the_old = world.got(old);
+    to_the_old.retain(|got| matches!(got, Got::Publish(_)));
+    let mut got = world.got(new);
+    assert_eq!(got.remove(0), Got::Connack(ReasonCode::Success, true));
+    for (at, got) in (1..).zip(got) {
+        let Got::Publish(got) = got else { panic!("{got:?}") };
+        assert_eq!((got.packet_id, got.dup), (at, usize::from(at) <= to_the_old.len()));
+    }
 }
 
 #[test]

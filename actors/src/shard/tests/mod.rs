@@ -15,9 +15,10 @@ use std::io::IoSlice;
 use convoy_membership::Partitioning;
 use convoy_storage::engine::Model;
 use convoy_wire::{
-    Connect, ConnectProperties, Cut, Disconnect, Limits as WireLimits, List, PacketId, ProtocolVersion, Puback,
-    Pubcomp, Publish, Pubrec, Pubrel, RetainHandling, Sender, SubscribeProperties, Subscribe, Subscription,
-    SubscriptionId, SubscriptionOptions, TopicFilter, Unsubscribe, UnsubscribeProperties, cut, decode_from,
+    Connect, ConnectProperties, Cut, Disconnect, Limits as WireLimits, List, PacketId, ProtocolVersion,
+    Puback, Pubcomp, Publish, Pubrec, Pubrel, RetainHandling, Sender, Subscribe, SubscribeProperties,
+    Subscription, SubscriptionId, SubscriptionOptions, TopicFilter, Unsubscribe, UnsubscribeProperties, cut,
+    decode_from,
 };
 
 use super::*;
@@ -319,10 +320,9 @@ impl World {
     /// Connects a Client whose CONNACK is of no interest.
     fn connect(&mut self, connect: Connect<'_>) -> Client {
         let client = self.join(connect);
-        match self.got(client)[..] {
-            [Got::Connack(ReasonCode::Success, _), ..] => client,
-            ref got => panic!("{got:?}"),
-        }
+        let first = self.lines[client.0].got.remove(0);
+        assert!(matches!(first, Got::Connack(ReasonCode::Success, _)), "{first:?}");
+        client
     }
 
     /// Connects a Client with subscriptions of QoS 2.
@@ -336,9 +336,8 @@ impl World {
 
     fn subscribe(&mut self, client: Client, filter: &str, options: SubscriptionOptions) {
         self.subscribe_by(client, filter, options, None);
-        let got = self.got(client);
-        assert!(matches!(got[0], Got::Suback(77, _)), "{got:?}");
-        self.lines[client.0].got = got[1..].to_vec();
+        let first = self.lines[client.0].got.remove(0);
+        assert!(matches!(first, Got::Suback(77, _)), "{first:?}");
     }
 
     /// Sends a SUBSCRIBE under identifier 77, and lets everything happen that follows from it.
@@ -362,7 +361,10 @@ impl World {
         let filters: Vec<_> = filters.iter().map(|filter| TopicFilter::new(filter).unwrap()).collect();
         let properties = UnsubscribeProperties::default();
         let filters = List::new(&filters);
-        self.send_and_settle(client, Packet::Unsubscribe(Unsubscribe { packet_id: id(78), properties, filters }));
+        self.send_and_settle(
+            client,
+            Packet::Unsubscribe(Unsubscribe { packet_id: id(78), properties, filters }),
+        );
     }
 
     /// What the Client got since this was asked last.
@@ -412,7 +414,8 @@ impl World {
 
 fn open(engine: &Arc<Model>, start: u32, options: &Options) -> Shard {
     let identity = Identity { node: NodeId::new(1).unwrap(), start, shard: 0, shards: 1 };
-    Shard::new(identity, Arc::clone(engine) as Arc<dyn Engine>, options.clone()).expect("the slots can be read")
+    Shard::new(identity, Arc::clone(engine) as Arc<dyn Engine>, options.clone())
+        .expect("the slots can be read")
 }
 
 impl Line {

@@ -29,13 +29,11 @@ fn every_topic_filter_has_its_own_reason_code() {
     // [MQTT-3.8.4-6]
     let mut world = World::with(Limits { topic_levels: 3, ..Limits::default() });
     let client = world.connect(passing("a"));
-    let subscriptions =
-        [("a/b", QoS::AtMostOnce), ("a/b/c/d", QoS::AtLeastOnce), ("a/#", QoS::ExactlyOnce)].map(
-            |(filter, qos)| Subscription {
-                filter: TopicFilter::new(filter).unwrap(),
-                options: SubscriptionOptions::new(qos),
-            },
-        );
+    let subscriptions = [("a/b", QoS::AtMostOnce), ("a/b/c/d", QoS::AtLeastOnce), ("a/#", QoS::ExactlyOnce)]
+        .map(|(filter, qos)| Subscription {
+            filter: TopicFilter::new(filter).unwrap(),
+            options: SubscriptionOptions::new(qos),
+        });
     world.send_and_settle(client, subscribe(&subscriptions));
     let reasons = vec![ReasonCode::Success, ReasonCode::TopicFilterInvalid, ReasonCode::GrantedQoS2];
     assert_eq!(world.got(client), [Got::Suback(77, reasons)]);

@@ -154,5 +154,8 @@ fn the_expiry_of_a_will_counts_from_its_publication() {
     let client = world.join(connect);
     world.cut_and_settle(client);
     world.pass(60_000);
-    assert_eq!(world.got(watcher), [Received { expiry: Some(30), ..received("will/a", "gone").at(1, 1) }.got()]);
+    assert_eq!(
+        world.got(watcher),
+        [Received { expiry: Some(30), ..received("will/a", "gone").at(1, 1) }.got()]
+    );
 }
