@@ -1,0 +1,82 @@
+//! Time that passes only from event to event.
+//!
+//! What is to happen stands in the agenda; the next of it makes the time. Two things at the same moment happen in the
+//! order in which they were entered, so a run depends on nothing but its seed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use convoy_actors::Now;
+
+/// Microseconds of simulated time.
+pub type Micros = u64;
+
+pub const MILLISECOND: Micros = 1_000;
+pub const SECOND: Micros = 1_000 * MILLISECOND;
+
+/// What the wall clock says when a run begins: a time that every later Session and record can be compared with.
+const EPOCH: u64 = 1_750_000_000_000;
+
+/// What is to happen, and the time.
+#[derive(Debug)]
+pub struct Agenda<E> {
+    now: Micros,
+    entered: u64,
+    entries: BTreeMap<(Micros, u64), E>,
+}
+
+impl<E> Default for Agenda<E> {
+    fn default() -> Self {
+        Self { now: 0, entered: 0, entries: BTreeMap::new() }
+    }
+}
+
+impl<E> Agenda<E> {
+    pub fn micros(&self) -> Micros {
+        self.now
+    }
+
+    pub fn since_begin(&self) -> Duration {
+        Duration::from_micros(self.now)
+    }
+
+    /// The two clocks of the node.
+    pub fn now(&self) -> Now {
+        let monotonic = self.now / MILLISECOND;
+        Now { monotonic, wall: EPOCH + monotonic }
+    }
+
+    /// Enters what is to happen `delay` from now.
+    pub fn enter(&mut self, delay: Micros, event: E) {
+        self.entered += 1;
+        self.entries.insert((self.now + delay, self.entered), event);
+    }
+
+    /// The next thing to happen; it is its time now.
+    pub fn next(&mut self) -> Option<E> {
+        let ((at, _), event) = self.entries.pop_first()?;
+        self.now = at;
+        Some(event)
+    }
+
+    /// Strikes out what no longer is to happen.
+    pub fn retain(&mut self, mut keep: impl FnMut(&E) -> bool) {
+        self.entries.retain(|_, event| keep(event));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn things_happen_in_the_order_of_their_time_and_of_their_entry() {
+        let mut agenda = Agenda::default();
+        agenda.enter(7, "later");
+        agenda.enter(5, "first");
+        agenda.enter(5, "second");
+        assert_eq!((agenda.next(), agenda.next(), agenda.micros()), (Some("first"), Some("second"), 5));
+        agenda.enter(1, "between");
+        assert_eq!((agenda.next(), agenda.next(), agenda.next()), (Some("between"), Some("later"), None));
+    }
+}

@@ -1,0 +1,91 @@
+//! The disk of the simulated node: the engine's model, syncs that take time, and a loss of power at any of them.
+
+use std::sync::Arc;
+
+use convoy_storage::engine::{Engine, Error, Model};
+
+use super::clock::Micros;
+use super::seed::Stream;
+
+/// Where in the life of a sync the power goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Nothing of it is on stable storage.
+    Before,
+    /// All of it is, and nobody was told.
+    After,
+}
+
+/// The power goes at the sync of this number, of which `keep` batches survive that were not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CutAt {
+    pub sync: u64,
+    pub moment: Moment,
+    pub keep: usize,
+}
+
+/// What became of a sync.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Synced {
+    Done,
+    /// The power went.
+    Cut {
+        keep: usize,
+    },
+}
+
+/// A disk and its syncs.
+pub struct Disk {
+    model: Arc<Model>,
+    cut_at: Option<CutAt>,
+    syncs: u64,
+}
+
+/// The writes that a sync under way will have made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(u64);
+
+impl Disk {
+    pub fn new(cut_at: Option<CutAt>) -> Self {
+        Self { model: Arc::new(Model::new()), cut_at, syncs: 0 }
+    }
+
+    pub fn engine(&self) -> Arc<dyn Engine> {
+        self.model.clone()
+    }
+
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Syncs that have ended.
+    pub fn syncs(&self) -> u64 {
+        self.syncs
+    }
+
+    /// A sync begins: how long it takes, most of them little and some long.
+    pub fn begin_sync(&self, chance: &mut Stream) -> (Mark, Micros) {
+        let micros = if chance.one_in(20) { chance.between(5_000, 60_000) } else { chance.between(100, 3_000) };
+        (Mark(self.model.writes()), micros)
+    }
+
+    /// A sync has come to its end.
+    pub fn end_sync(&mut self, mark: Mark) -> Result<Synced, Error> {
+        self.syncs += 1;
+        let cut = self.cut_at.filter(|cut| cut.sync == self.syncs);
+        if cut.is_none_or(|cut| cut.moment == Moment::After) {
+            self.model.sync_through(mark.0)?;
+        }
+        Ok(cut.map_or(Synced::Done, |cut| Synced::Cut { keep: cut.keep }))
+    }
+
+    /// The power goes: what was not synced is lost but for the first `keep` batches of it.
+    pub fn cut_power(&mut self, keep: usize) {
+        self.model = Arc::new(self.model.crash(keep));
+    }
+
+    /// The process dies: the disk keeps all it was given.
+    pub fn kill(&mut self) {
+        self.model = Arc::new(self.model.restart());
+    }
+}

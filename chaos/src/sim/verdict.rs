@@ -1,0 +1,95 @@
+//! What a run is judged by: the promises of the whole suite, the rules that a node broke towards one Client, and what the
+//! members of a Shared Subscription got together.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::world::Outcome;
+use crate::invariant::{self, Tally, Violation};
+use crate::oracle::{Fault, Ledger, Message, Name, Qos, What};
+
+/// How long after its PUBCOMP a message may still be on its way to be matched, and a DISCONNECT on its way to a record:
+/// a slow sync or two, and a restart between them.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
+
+/// A judged run.
+pub struct Verdict {
+    pub ledger: Ledger,
+    pub tally: Tally,
+    /// What was wrong, in words.
+    pub wrong: Vec<String>,
+}
+
+impl Outcome {
+    /// Judges the run. `group`: topics below this are also taken by the Shared Subscription.
+    pub fn judge(self, group: Option<&str>) -> Verdict {
+        let mut wrong = self.log.findings;
+        wrong.extend(self.failures.iter().map(|failure| format!("a shard failed: {failure}")));
+        wrong.extend(self.restless);
+        let ledger = Ledger::of(self.log.events);
+        let broken = invariant::check(&ledger);
+        wrong.extend(broken.iter().filter(|found| !is_excused(&ledger, found)).map(ToString::to_string));
+        if let Some(front) = group {
+            check_group(&ledger, front, &self.log.shared, &self.log.members, &mut wrong);
+        }
+        let tally = Tally::of(&ledger);
+        Verdict { ledger, tally, wrong }
+    }
+}
+
+/// What the checkers take for wrong and is not, where Clients subscribe anew every moment and the power goes at any.
+fn is_excused(ledger: &Ledger, found: &Violation) -> bool {
+    match &ledger.events[found.at].what {
+        What::Delivered { link, message, .. } => {
+            let Some(sent) = ledger.sent_of(message) else { return false };
+            // The Server answers for a QoS 2 message by PUBCOMP before it has matched it: a SUBSCRIBE in between may take it.
+            let late = |completed| ledger.at(found.at) < ledger.at(completed) + ON_ITS_WAY;
+            if found.invariant.starts_with('9') {
+                return message.qos == Qos::ExactlyOnce && sent.completed.is_some_and(late);
+            }
+            // Sent before the Subscription was there, and again with DUP behind a later one: it comes late, or not at all.
+            let since = |span: &crate::oracle::Span| {
+                span.sure_from.is_some_and(|since| since < sent.first)
+                    && span.doubt_from.is_none_or(|doubt| doubt > sent.first)
+            };
+            let promised = |life: &&crate::oracle::Life| {
+                life.client == link.client
+                    && life.begins < found.at
+                    && life.ends.is_none_or(|end| end >= found.at)
+                    && life.spans_for(&message.topic).any(since)
+            };
+            found.invariant.starts_with('3') && !ledger.lives.iter().any(|life| promised(&life))
+        }
+        // Nothing acknowledges a DISCONNECT: it may be lost with the power right behind it, and then the Will is due.
+        What::Closed { .. } if found.invariant.starts_with('7') && found.said.contains("normally") => {
+            let soon = ledger.at(found.at) + ON_ITS_WAY;
+            let died = |fault: &Fault| matches!(fault, Fault::Killed | Fault::PowerCut);
+            ledger.faults().any(|(at, fault)| died(fault) && at > found.at && ledger.at(at) < soon)
+        }
+        _ => false,
+    }
+}
+
+/// Invariant 8: what is acknowledged reaches a member, and at QoS 2 one alone and once.
+fn check_group(
+    ledger: &Ledger,
+    front: &str,
+    got: &[(usize, Name, Message)],
+    members: &BTreeMap<Name, usize>,
+    wrong: &mut Vec<String>,
+) {
+    let mut counts: BTreeMap<&Message, usize> = BTreeMap::new();
+    for (_, _, message) in got {
+        *counts.entry(message).or_default() += 1;
+    }
+    let Some(&since) = members.values().min() else { return };
+    for sent in ledger.sent.iter().filter(|sent| sent.message.topic.starts_with(front) && sent.first > since) {
+        let count = counts.get(&sent.message).copied().unwrap_or(0);
+        if count == 0 && sent.accepted.is_some() {
+            wrong.push(format!("8 shared: {} was acknowledged and reached no member", sent.message));
+        }
+        if count > 1 && sent.message.qos == Qos::ExactlyOnce {
+            wrong.push(format!("8 shared: {} reached members {count} times", sent.message));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! One node in simulated time, judged by the promises of the suite.
+//!
+//! `SIM_SEED` runs a single seed again, `SIM_SEEDS` says how many are tried.
+
+#[path = "sim/fleet.rs"]
+mod fleet;
+
+use convoy_chaos::sim::clock::{MILLISECOND, SECOND};
+use convoy_chaos::sim::disk::{CutAt, Moment};
+use convoy_chaos::sim::seed::Seed;
+use convoy_chaos::sim::{Setup, Verdict, run};
+
+use fleet::{GROUP, everybody, few};
+
+/// Runs and judges; what was wrong is said with the seed that shows it again.
+fn judge(setup: Setup) -> Result<(Verdict, u64), String> {
+    let (seed, shards, cut_at) = (setup.seed.0, setup.shards, setup.cut_at);
+    let outcome = run(setup);
+    let syncs = outcome.syncs;
+    let verdict = outcome.judge(Some(GROUP));
+    if verdict.wrong.is_empty() {
+        return Ok((verdict, syncs));
+    }
+    let file = std::env::temp_dir().join(format!("sim-{seed}-{shards}.history"));
+    let written = match verdict.ledger.write_to(&file) {
+        Ok(()) => format!("history in {}", file.display()),
+        Err(error) => format!("the history was not written: {error}"),
+    };
+    // One of each kind says more than ten of the first.
+    let mut kinds = std::collections::BTreeSet::new();
+    let kind = |said: &str| said.chars().filter(|c| !c.is_ascii_digit()).take(12).collect::<String>();
+    let shown: Vec<&String> = verdict.wrong.iter().filter(|said| kinds.insert(kind(said))).collect();
+    Err(format!(
+        "SIM_SEED={seed}, {shards} shards, cut {cut_at:?}: {} findings, {written}\n{shown:#?}\n{}",
+        verdict.wrong.len(),
+        verdict.tally
+    ))
+}
+
+fn setup(seed: u64, shards: u16) -> Setup {
+    Setup {
+        seed: Seed(seed),
+        shards,
+        slots: 6,
+        characters: everybody(),
+        work: 3 * SECOND,
+        cut_at: None,
+        crash_every: None,
+        full: None,
+    }
+}
+
+fn seeds(standard: u64) -> Vec<u64> {
+    let number = |name: &str| {
+        std::env::var(name).ok().map(|text| text.trim().parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    };
+    match number("SIM_SEED") {
+        Some(seed) => vec![seed],
+        None => (1..=number("SIM_SEEDS").unwrap_or(standard)).collect(),
+    }
+}
+
+#[test]
+fn messages_of_every_level_arrive_as_promised_without_faults() {
+    for shards in [1, 3] {
+        let (verdict, _) = judge(Setup { characters: fleet::calm(), ..setup(1, shards) }).unwrap_or_else(|said| panic!("{said}"));
+        assert!(verdict.tally.accepted[1] > 100 && verdict.tally.accepted[2] > 100, "{}", verdict.tally);
+        assert_eq!(verdict.tally.unknown, 0, "{}", verdict.tally);
+    }
+}
+
+#[test]
+fn promises_hold_through_crashes_cuts_and_takeovers() {
+    let mut failed = Vec::new();
+    for seed in seeds(12) {
+        for shards in [1, 3] {
+            let crashing = Setup { crash_every: Some(600 * MILLISECOND), ..setup(seed, shards) };
+            match judge(crashing) {
+                Ok((verdict, _)) => {
+                    assert!(verdict.tally.resumed > 10 && verdict.tally.crashes > 0, "{}", verdict.tally);
+                }
+                Err(said) => failed.push(said),
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} runs failed\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn one_seed_makes_one_history() {
+    for shards in [1, 3] {
+        let once = || run(Setup { crash_every: Some(600 * MILLISECOND), ..setup(7, shards) });
+        let (first, second) = (once(), once());
+        assert_eq!(first.log.events, second.log.events);
+        assert_eq!(first.trace, second.trace);
+        let other = run(Setup { crash_every: Some(600 * MILLISECOND), ..setup(8, shards) });
+        assert_ne!(first.trace, other.trace);
+    }
+}
+
+#[test]
+fn each_sync_point_is_cut_once() {
+    for shards in [1, 3] {
+        let small = Setup { characters: few(), work: 400 * MILLISECOND, ..setup(5, shards) };
+        let (verdict, syncs) = judge(small.clone()).unwrap_or_else(|said| panic!("{said}"));
+        assert!(verdict.tally.accepted[2] > 5 && syncs > 40, "{syncs} syncs, {}", verdict.tally);
+        for sync in 1..=syncs {
+            for (moment, keep) in [(Moment::Before, 0), (Moment::Before, 1), (Moment::After, 0)] {
+                let cut_at = Some(CutAt { sync, moment, keep });
+                judge(Setup { cut_at, ..small.clone() }).unwrap_or_else(|said| panic!("{said}"));
+            }
+        }
+    }
+}

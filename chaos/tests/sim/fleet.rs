@@ -1,0 +1,85 @@
+//! Who takes part in a simulated day: publishers and subscribers of all versions, levels and manners.
+
+use convoy_chaos::oracle::Qos::{AtLeastOnce, ExactlyOnce};
+use convoy_chaos::sim::client::{Character, Stay};
+use convoy_chaos::sim::clock::{MILLISECOND, SECOND};
+use convoy_wire::ProtocolVersion::{V5, V311};
+
+/// Topics below this are also taken by the Shared Subscription.
+pub const GROUP: &str = "job/";
+
+const TOPICS: [&str; 4] = ["car/1/speed", "car/2/speed", "car/2/doors", "job/1"];
+
+/// All of them, in a bad mood.
+pub fn everybody() -> Vec<Character> {
+    let mut all = calm();
+    for character in &mut all {
+        character.restless = match character.name.as_str() {
+            // It sees all Wills only if it keeps its Subscription.
+            "coroner" => 0,
+            "mourner" | "widower" => 6,
+            _ => 25,
+        };
+    }
+    all
+}
+
+/// All of them; nobody leaves.
+pub fn calm() -> Vec<Character> {
+    let mut all = vec![
+        Character::new("truck", V5, Stay::Lasting).topics(&TOPICS),
+        Character::new("lorry", V311, Stay::Lasting).topics(&TOPICS),
+        Character::new("guest", V5, Stay::Clean).topics(&TOPICS),
+        Character::new("desk", V5, Stay::Lasting).filters(&[("car/#", ExactlyOnce)]),
+        Character::new("archive", V311, Stay::Lasting).filters(&[("#", ExactlyOnce)]),
+        Character::new("odd", V5, Stay::Lasting)
+            .filters(&[("+/2/doors", ExactlyOnce), ("car/1/+", AtLeastOnce), ("car/1/speed", ExactlyOnce)]),
+        Character::new("visitor", V311, Stay::Clean).filters(&[("+/+/speed", ExactlyOnce), ("job/1", AtLeastOnce)]),
+        Character::new("brief", V5, Stay::Seconds(3)).filters(&[("car/2/#", ExactlyOnce)]),
+        Character::new("moody", V5, Stay::Moody).filters(&[("car/1/#", ExactlyOnce)]).topics(&["car/2/doors"]),
+        Character::new("coroner", V5, Stay::Lasting).filters(&[("will/#", ExactlyOnce)]),
+        Character::new("mourner", V5, Stay::Lasting),
+        Character::new("widower", V311, Stay::Clean),
+        Character::new("keeper", V5, Stay::Lasting),
+        Character::new("reader", V5, Stay::Clean),
+        Character::new("reader-3", V311, Stay::Clean),
+    ];
+    for member in ["ant", "bee", "cow"] {
+        let version = if member == "cow" { V311 } else { V5 };
+        let mut character = Character::new(member, version, Stay::Lasting).filters(&[("$share/farm/job/#", ExactlyOnce)]);
+        character.shared = true;
+        all.push(character);
+    }
+    for character in &mut all {
+        let retained = ["state/1", "state/2/x"].map(String::from).to_vec();
+        match character.name.as_str() {
+            "keeper" => character.retains = retained,
+            "reader" | "reader-3" => {
+                character.reads = retained;
+                character.pause = (20 * MILLISECOND, 200 * MILLISECOND);
+            }
+            "mourner" => {
+                character.will = Some(1);
+                character.away = (100 * MILLISECOND, 3 * SECOND);
+                character.pause = (20 * MILLISECOND, 200 * MILLISECOND);
+            }
+            "widower" => {
+                character.will = Some(0);
+                character.pause = (20 * MILLISECOND, 200 * MILLISECOND);
+            }
+            "brief" => character.away = (100 * MILLISECOND, 6 * SECOND),
+            "desk" => character.receive_maximum = Some(4),
+            "odd" => character.receive_maximum = Some(1),
+            _ => {}
+        }
+    }
+    all
+}
+
+/// So few that every sync of their day can be cut.
+pub fn few() -> Vec<Character> {
+    let keep = ["truck", "lorry", "desk", "archive", "keeper", "coroner", "widower", "ant", "bee"];
+    let mut all = everybody();
+    all.retain(|character| keep.contains(&character.name.as_str()));
+    all
+}
