@@ -31,7 +31,10 @@ pub struct Request {
 enum Scope {
     Partition(Place),
     /// Every partition of a slot, from this one on: the filter's first level is a wildcard.
-    Slot { slot: u16, from: u64 },
+    Slot {
+        slot: u16,
+        from: u64,
+    },
 }
 
 /// Retained Messages for a connection.
@@ -139,4 +142,199 @@ fn next_partition(engine: &dyn Engine, slot: SlotId, from: u64) -> Result<Option
         ControlFlow::Break(())
     })?;
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use convoy_storage::engine::{Batch, Model};
+
+    use super::*;
+    use crate::session::SessionNumber;
+
+    const HOME: Home = Home { node: 1, shard: 2, key: 3, serial: 4 };
+    const NOW: Millis = 1_000_000;
+    const SLOTS: u16 = 4;
+
+    fn place(slot: u16, partition: u64) -> Place {
+        Place { slot, partition }
+    }
+
+    fn message(topic: &str) -> Message<'_> {
+        Message {
+            topic,
+            properties: &[],
+            payload: b"payload",
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            published_at: 0,
+            expires_at: None,
+            publisher: SessionNumber(0),
+        }
+    }
+
+    fn keep(engine: &Model, place: Place, message: &Message<'_>) {
+        let (mut batch, mut bytes) = (Batch::new(), Vec::new());
+        message.encode_into(&mut bytes);
+        super::super::put(&mut batch, SlotId(place.slot), place.partition, message.topic, &[&bytes]);
+        engine.write(&batch).unwrap();
+    }
+
+    fn wanted(filter: &str, places: &[Place]) -> Wanted {
+        let subscription =
+            Subscription { qos: 2, no_local: false, retain_as_published: false, identifier: 9 };
+        Wanted { filter: filter.into(), subscription, places: places.to_vec() }
+    }
+
+    fn root(filter: &str) -> Wanted {
+        wanted(filter, &[place(SlotId::META.0, 0)])
+    }
+
+    fn asked(wanted: &Wanted) -> VecDeque<Request> {
+        let mut asked = VecDeque::new();
+        requests(wanted, HOME, SLOTS, &mut asked);
+        asked
+    }
+
+    /// The topics of all chunks, and how many these were.
+    fn all(engine: &Model, wanted: &Wanted) -> (Vec<String>, usize) {
+        let (mut requests, mut topics, mut chunks) = (asked(wanted), Vec::new(), 0);
+        while let Some(request) = requests.pop_front() {
+            let chunk = serve(request, engine, NOW).unwrap();
+            let names =
+                chunk.messages.iter().map(|(_, bytes)| Message::decode(bytes).unwrap().topic.to_string());
+            topics.extend(names);
+            requests.extend(chunk.next);
+            chunks += 1;
+        }
+        (topics, chunks)
+    }
+
+    #[test]
+    fn a_chunk_is_bounded_and_the_next_goes_on_where_it_ended() {
+        let engine = Model::new();
+        let topics: Vec<_> = (0..1000).map(|at| format!("a/{at:04}")).collect();
+        topics.iter().for_each(|topic| keep(&engine, place(1, 7), &message(topic)));
+        let mut request = asked(&wanted("a/+", &[place(1, 7)])).pop_front();
+        let mut found = Vec::new();
+        while let Some(next) = request {
+            assert_eq!((next.home(), next.slot()), (HOME, SlotId(1)));
+            let chunk = serve(next, &engine, NOW).unwrap();
+            assert!(chunk.messages.len() <= CHUNK.messages);
+            let names =
+                chunk.messages.iter().map(|(_, bytes)| Message::decode(bytes).unwrap().topic.to_string());
+            found.extend(names);
+            request = chunk.next;
+        }
+        assert_eq!(found, topics);
+    }
+
+    #[test]
+    fn large_messages_make_small_chunks() {
+        let engine = Model::new();
+        let payload = vec![0; CHUNK.bytes / 2 + 1];
+        for topic in ["a/1", "a/2", "a/3"] {
+            keep(&engine, place(1, 7), &Message { payload: &payload, ..message(topic) });
+        }
+        let request = asked(&wanted("a/#", &[place(1, 7)])).pop_front().unwrap();
+        assert_eq!(serve(request, &engine, NOW).unwrap().messages.len(), 2);
+    }
+
+    #[test]
+    fn every_place_of_a_subscription_is_read_and_no_other() {
+        let engine = Model::new();
+        for (slot, partition, topic) in [(1, 7, "a/1"), (1, 8, "a/2"), (2, 7, "a/3"), (2, 9, "a/4")] {
+            keep(&engine, place(slot, partition), &message(topic));
+        }
+        let (topics, _) = all(&engine, &wanted("a/#", &[place(1, 7), place(2, 9)]));
+        assert_eq!(topics, ["a/1", "a/4"]);
+    }
+
+    #[test]
+    fn a_filter_that_begins_with_a_wildcard_reads_all_partitions_of_all_slots() {
+        let engine = Model::new();
+        let mut expected = Vec::new();
+        for (slot, partition) in [(0, 0), (0, 5), (1, u64::MAX), (3, 2), (3, u64::MAX - 1), (3, u64::MAX)] {
+            for at in 0..300 {
+                let topic = format!("{slot}/{partition}/{at:03}");
+                keep(&engine, place(slot, partition), &message(&topic));
+                expected.push(topic);
+            }
+            keep(&engine, place(slot, partition), &message("$SYS/hidden"));
+        }
+        let (mut topics, chunks) = all(&engine, &root("#"));
+        topics.sort();
+        expected.sort();
+        assert_eq!(topics, expected);
+        assert!(chunks < 30, "{chunks}");
+        assert_eq!(all(&engine, &root("+/2/007")).0, ["3/2/007"]);
+    }
+
+    #[test]
+    fn an_empty_store_is_read_in_a_chunk_a_slot() {
+        assert_eq!(all(&Model::new(), &root("#")), (vec![], usize::from(SLOTS)));
+    }
+
+    #[test]
+    fn a_partition_that_is_emptied_meanwhile_does_not_hide_the_next() {
+        let engine = Model::new();
+        for at in 0..300 {
+            keep(&engine, place(0, 1), &message(&format!("a/{at:03}")));
+            keep(&engine, place(0, 2), &message(&format!("a/{at:03}")));
+        }
+        let request = asked(&root("+/#")).pop_front().unwrap();
+        let chunk = serve(request, &engine, NOW).unwrap();
+        let mut batch = Batch::new();
+        (0..300).for_each(|at| super::super::remove(&mut batch, SlotId(0), 1, &format!("a/{at:03}")));
+        engine.write(&batch).unwrap();
+        let (mut next, mut found) = (chunk.next, 0);
+        while let Some(request) = next {
+            let chunk = serve(request, &engine, NOW).unwrap();
+            found += chunk.messages.len();
+            next = chunk.next;
+        }
+        assert_eq!(found, 300);
+    }
+
+    #[test]
+    fn shared_subscriptions_ask_for_nothing() {
+        // MQTT 5.0, 4.8.2
+        assert!(asked(&wanted("$share/g/a", &[place(1, 7)])).is_empty());
+    }
+
+    #[test]
+    fn messages_carry_retain_the_lower_qos_and_the_identifier() {
+        // [MQTT-3.3.1-8], MQTT 5.0, 3.8.4
+        let engine = Model::new();
+        keep(&engine, place(1, 7), &message("a"));
+        for (subscribed, expected) in [(0, QoS::AtMostOnce), (1, QoS::AtLeastOnce), (2, QoS::AtLeastOnce)] {
+            let mut wanted = wanted("a", &[place(1, 7)]);
+            wanted.subscription.qos = subscribed;
+            let chunk = serve(asked(&wanted).pop_front().unwrap(), &engine, NOW).unwrap();
+            assert_eq!(chunk.messages[0].0, Delivery::new(expected, true, 9));
+        }
+    }
+
+    #[test]
+    fn what_has_expired_is_not_served() {
+        // [MQTT-3.3.2-6]
+        let engine = Model::new();
+        for (topic, expires_at) in [("a/gone", Some(NOW)), ("a/lasts", None), ("a/left", Some(NOW + 1))] {
+            keep(&engine, place(1, 7), &Message { expires_at, ..message(topic) });
+        }
+        assert_eq!(all(&engine, &wanted("a/+", &[place(1, 7)])).0, ["a/lasts", "a/left"]);
+    }
+
+    #[test]
+    fn a_damaged_value_is_named_and_not_served() {
+        let engine = Model::new();
+        keep(&engine, place(1, 7), &message("a/whole"));
+        let mut batch = Batch::new();
+        super::super::put(&mut batch, SlotId(1), 7, "a/torn", &[b"no message"]);
+        engine.write(&batch).unwrap();
+        let request = asked(&wanted("a/+", &[place(1, 7)])).pop_front().unwrap();
+        match serve(request, &engine, NOW) {
+            Err(Error::Damaged { place, .. }) => assert_eq!(place, "Retained Message of a/torn"),
+            other => panic!("{other:?}"),
+        }
+    }
 }

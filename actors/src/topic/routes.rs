@@ -24,7 +24,7 @@ enum Subscriber {
     One { filter: u32, route: RouteRow },
     /// By their Share Names, never none: names are chosen by Clients and compared whole, so that none is taken for
     /// another.
-    Shares(Box<BTreeMap<Box<str>, Group<SessionNumber, RouteRow>>>),
+    Shares(BTreeMap<Box<str>, Group<SessionNumber, RouteRow>>),
 }
 
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Routes {
             }
             return;
         }
-        let mut shares: Box<BTreeMap<Box<str>, Group<_, _>>> = Box::default();
+        let mut shares: BTreeMap<Box<str>, Group<_, _>> = BTreeMap::new();
         shares.entry(share_name.into()).or_default().insert(session, route);
         self.trie.insert(filter, SHARES, Subscriber::Shares(shares));
     }

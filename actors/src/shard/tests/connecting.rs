@@ -307,7 +307,7 @@ fn a_session_past_its_time_is_not_resumed_though_nobody_has_swept_it_yet() {
 fn every_client_hears_that_the_server_goes() {
     let mut world = World::new();
     let (new, old) = (world.connect(passing("a")), world.connect(Connect::new(V311, "b")));
-    world.shard.shut_down(world.now);
+    world.shards.iter_mut().for_each(|shard| shard.shut_down(world.now));
     world.settle();
     assert_eq!(world.got(new), [Got::Disconnect(ReasonCode::ServerShuttingDown), Got::Closed]);
     assert_eq!(world.got(old), [Got::Closed]);

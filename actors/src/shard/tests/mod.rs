@@ -1,14 +1,9 @@
-//! A shard by itself over the engine in memory: packets of Clients go in, packets come out, and a test decides when a
-//! sync ends. Nothing waits and nothing is left to chance.
+//! Shards by themselves over the engine in memory: packets of Clients go in, packets come out, and a test decides when
+//! a sync ends. Nothing waits and nothing is left to chance. Every story is told twice: within one shard, and across
+//! several, where what was a call is mail.
 
-mod connecting;
-mod delivering;
-mod publishing;
-mod restarting;
-mod retaining;
-mod sharing;
-mod subscribing;
-mod wills;
+mod across;
+mod within;
 
 use std::io::IoSlice;
 
@@ -129,6 +124,7 @@ fn passing(client_id: &str) -> Connect<'_> {
 
 /// A Client's side of a Network Connection.
 struct Line {
+    shard: usize,
     key: Option<u32>,
     version: ProtocolVersion,
     bytes: Vec<u8>,
@@ -141,19 +137,20 @@ struct Line {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Client(usize);
 
-struct World {
+struct World<const SHARDS: usize> {
     engine: Arc<Model>,
-    shard: Shard,
+    shards: Vec<Shard>,
     options: Options,
     now: Now,
     start: u32,
-    round: Option<Round>,
+    /// The syncs that are under way, with the shards that wait for them.
+    rounds: Vec<(usize, Round)>,
     lines: Vec<Line>,
 }
 
 const HOUR: u64 = 3_600_000;
 
-impl World {
+impl<const SHARDS: usize> World<SHARDS> {
     fn new() -> Self {
         Self::with(Limits::default())
     }
@@ -163,8 +160,9 @@ impl World {
         let options = Options { slots: 8, partitioning, limits, seed: 7 };
         let engine = Arc::new(Model::new());
         let now = Now { monotonic: 1_000, wall: 1_700_000_000_000 };
-        let shard = open(&engine, 1, &options);
-        let mut world = Self { engine, shard, options, now, start: 1, round: None, lines: Vec::new() };
+        let shards = open(&engine, 1, &options, SHARDS);
+        let mut world =
+            Self { engine, shards, options, now, start: 1, rounds: Vec::new(), lines: Vec::new() };
         world.lead();
         world
     }
@@ -172,14 +170,18 @@ impl World {
     fn lead(&mut self) {
         for _ in 0..100 {
             self.settle();
-            if self.shard.is_ready() {
+            if self.is_ready() {
                 return;
             }
             self.now.monotonic += 100;
             self.now.wall += 100;
-            self.shard.tick(self.now);
+            self.shards.iter_mut().for_each(|shard| shard.tick(self.now));
         }
-        panic!("no leader: {:?}", self.shard.observe());
+        panic!("no leader: {:?}", self.shards[0].observe());
+    }
+
+    fn is_ready(&self) -> bool {
+        self.shards.iter().all(Shard::is_ready)
     }
 
     /// The process dies and is started again. What was written is still there.
@@ -195,34 +197,44 @@ impl World {
     fn begin_again(&mut self, after: impl FnOnce(&Model) -> Model) {
         self.engine = Arc::new(after(&self.engine));
         self.start += 1;
-        self.round = None;
+        self.rounds.clear();
         self.lines.iter_mut().for_each(|line| line.key = None);
-        self.shard = open(&self.engine, self.start, &self.options);
+        self.shards = open(&self.engine, self.start, &self.options, SHARDS);
         self.lead();
     }
 
     /// Lets everything happen that needs neither a sync nor time.
     fn flow(&mut self) {
-        loop {
-            self.shard.turn(self.now);
-            let mut dirty = Vec::new();
-            self.shard.take_dirty(&mut dirty);
-            if dirty.is_empty() {
-                break;
-            }
-            for key in dirty {
-                self.write(key);
+        let mut quiet = false;
+        while !quiet {
+            quiet = true;
+            for at in 0..SHARDS {
+                self.shards[at].turn(self.now);
+                let mail: Vec<_> = self.shards[at].take_mail().collect();
+                for (to, mail) in mail {
+                    quiet = false;
+                    self.shards[usize::from(to)].mail(self.now, mail);
+                }
+                let mut dirty = Vec::new();
+                self.shards[at].take_dirty(&mut dirty);
+                for key in dirty {
+                    quiet = false;
+                    self.write(at, key);
+                }
+                let round = self.shards[at].take_sync();
+                self.rounds.extend(round.map(|round| (at, round)));
             }
         }
-        self.round = self.round.take().or_else(|| self.shard.take_sync());
     }
 
     /// What a driver does for a connection that has something to write.
-    fn write(&mut self, key: u32) {
-        let Some(line) = self.lines.iter_mut().find(|line| line.key == Some(key)) else { return };
+    fn write(&mut self, at: usize, key: u32) {
+        let mut lines = self.lines.iter_mut();
+        let Some(line) = lines.find(|line| line.shard == at && line.key == Some(key)) else { return };
+        let shard = &mut self.shards[at];
         let mut output = Output::default();
         loop {
-            self.shard.take_output(self.now, key, &mut output);
+            shard.take_output(self.now, key, &mut output);
             if output.is_empty() {
                 break;
             }
@@ -238,21 +250,25 @@ impl World {
         if !line.raw {
             line.read();
         }
-        if self.shard.is_closing(key) {
+        if shard.is_closing(key) {
             line.got.push(Got::Closed);
             line.key = None;
-            self.shard.closed(self.now, key);
+            shard.closed(self.now, key);
         } else {
-            self.shard.receive(self.now, key, &[]);
+            shard.receive(self.now, key, &[]);
         }
     }
 
-    /// A sync ends, if one is under way.
+    /// The syncs end that are under way, if any are.
     fn sync(&mut self) -> bool {
         self.flow();
-        let Some(round) = self.round.take() else { return false };
+        if self.rounds.is_empty() {
+            return false;
+        }
         self.engine.sync().expect("the disk of this test works");
-        self.shard.synced(self.now, round);
+        for (at, round) in std::mem::take(&mut self.rounds) {
+            self.shards[at].synced(self.now, round);
+        }
         self.flow();
         true
     }
@@ -266,24 +282,25 @@ impl World {
     fn pass(&mut self, millis: u64) {
         self.now.monotonic += millis;
         self.now.wall += millis;
-        self.shard.tick_connections(self.now);
+        self.shards.iter_mut().for_each(|shard| shard.tick_connections(self.now));
         // What is due makes something else due.
         for _ in 0..4 {
-            self.shard.tick(self.now);
+            self.shards.iter_mut().for_each(|shard| shard.tick(self.now));
             self.settle();
         }
     }
 
     /// A Network Connection over which nothing was sent.
     fn accept(&mut self, version: ProtocolVersion) -> Client {
-        let key = self.shard.accept(self.now);
-        self.lines.push(Line { key: Some(key), version, bytes: Vec::new(), got: Vec::new(), raw: false });
+        let shard = self.lines.len() % SHARDS;
+        let key = Some(self.shards[shard].accept(self.now));
+        self.lines.push(Line { shard, key, version, bytes: Vec::new(), got: Vec::new(), raw: false });
         Client(self.lines.len() - 1)
     }
 
     fn send_bytes(&mut self, client: Client, bytes: &[u8]) {
-        let key = self.lines[client.0].key.expect("the Client is connected");
-        self.shard.receive(self.now, key, bytes);
+        let Line { shard, key, .. } = self.lines[client.0];
+        self.shards[shard].receive(self.now, key.expect("the Client is connected"), bytes);
         self.flow();
     }
 
@@ -383,8 +400,8 @@ impl World {
 
     /// The Network Connection breaks.
     fn cut(&mut self, client: Client) {
-        let key = self.lines[client.0].key.take().expect("the Client is connected");
-        self.shard.closed(self.now, key);
+        let Line { shard, key, .. } = &mut self.lines[client.0];
+        self.shards[*shard].closed(self.now, key.take().expect("the Client is connected"));
         self.flow();
     }
 
@@ -397,8 +414,9 @@ impl World {
     fn has_routes(&self) -> bool {
         let (partition, slot) = self.options.partitioning.locate("", "x/y", self.options.slots);
         let in_memory = |slot: &crate::slot::Slot| slot.routes(partition.0).is_some();
-        let mut has = !self.shard.root.is_empty();
-        has |= self.shard.slots.iter().any(|of| of.id == slot && in_memory(of));
+        let mut has = self.shards.iter().any(|shard| !shard.root.is_empty());
+        has |=
+            self.shards.iter().flat_map(|shard| shard.slots.iter()).any(|of| of.id == slot && in_memory(of));
         let mut visit = |key: &[u8], _: &[u8]| {
             has |= key[2] == b'r';
             std::ops::ControlFlow::Continue(())
@@ -408,14 +426,21 @@ impl World {
     }
 
     fn is_reading(&self, client: Client) -> bool {
-        self.lines[client.0].key.is_some_and(|key| self.shard.is_reading(key))
+        let Line { shard, key, .. } = self.lines[client.0];
+        key.is_some_and(|key| self.shards[shard].is_reading(key))
     }
 }
 
-fn open(engine: &Arc<Model>, start: u32, options: &Options) -> Shard {
-    let identity = Identity { node: NodeId::new(1).unwrap(), start, shard: 0, shards: 1 };
-    Shard::new(identity, Arc::clone(engine) as Arc<dyn Engine>, options.clone())
-        .expect("the slots can be read")
+fn open(engine: &Arc<Model>, start: u32, options: &Options, shards: usize) -> Vec<Shard> {
+    let node = NodeId::new(1).expect("one is not zero");
+    let shards = shards as u16;
+    (0..shards)
+        .map(|shard| {
+            let identity = Identity { node, start, shard, shards };
+            let engine = Arc::clone(engine) as Arc<dyn Engine>;
+            Shard::new(identity, engine, options.clone()).expect("the slots can be read")
+        })
+        .collect()
 }
 
 impl Line {

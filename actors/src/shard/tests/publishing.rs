@@ -202,7 +202,7 @@ fn a_full_disk_refuses_what_needs_it_and_lets_the_rest_pass() {
     assert_eq!(world.payloads(passed).last().unwrap(), "1");
     // Acknowledgements keep their order, so all of them wait for the first.
     assert_eq!(world.got(publisher), []);
-    assert!(world.shard.observe().stalled);
+    assert!(world.shards.iter().any(|shard| shard.observe().stalled));
     world.engine.set_full(false);
     world.pass(100);
     world.pass(100);
@@ -235,9 +235,9 @@ fn nothing_is_acknowledged_after_a_sync_that_failed() {
     let _kept = world.subscriber(lasting("kept"), &["x/y"]);
     let publisher = world.connect(passing("p"));
     world.send(publisher, Packet::Publish(publish("x/y", "1", 1)));
-    world.shard.sync_failed("the disk is gone");
+    world.shards.iter_mut().for_each(|shard| shard.sync_failed("the disk is gone"));
     world.send(publisher, Packet::Publish(publish("x/y", "2", 2)));
     world.flow();
     assert_eq!(world.got(publisher), []);
-    assert!(!world.shard.is_ready());
+    assert!(!world.is_ready());
 }

@@ -1,0 +1,24 @@
+//! Across shards: a connection, its Session and the partition of a topic are mostly in different ones.
+
+#![expect(clippy::duplicate_mod, reason = "the same stories, with other shards")]
+
+use super::*;
+
+type World = super::World<3>;
+
+#[path = "connecting.rs"]
+mod connecting;
+#[path = "delivering.rs"]
+mod delivering;
+#[path = "publishing.rs"]
+mod publishing;
+#[path = "restarting.rs"]
+mod restarting;
+#[path = "retaining.rs"]
+mod retaining;
+#[path = "sharing.rs"]
+mod sharing;
+#[path = "subscribing.rs"]
+mod subscribing;
+#[path = "wills.rs"]
+mod wills;

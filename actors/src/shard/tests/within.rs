@@ -1,0 +1,22 @@
+//! Within one shard.
+
+use super::*;
+
+type World = super::World<1>;
+
+#[path = "connecting.rs"]
+mod connecting;
+#[path = "delivering.rs"]
+mod delivering;
+#[path = "publishing.rs"]
+mod publishing;
+#[path = "restarting.rs"]
+mod restarting;
+#[path = "retaining.rs"]
+mod retaining;
+#[path = "sharing.rs"]
+mod sharing;
+#[path = "subscribing.rs"]
+mod subscribing;
+#[path = "wills.rs"]
+mod wills;
