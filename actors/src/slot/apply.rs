@@ -367,11 +367,12 @@ impl Slot {
         self.names.remove(&active.name);
         turn.state.delete(rows::client(self.id, &active.name));
         turn.state.delete(rows::name(session));
-        if let Some(queue) = &active.queue
-            && queue.next() > 0
-        {
-            let (from, to) = (rows::queued(session, queue.floor()), rows::queued(session, Seq::MAX));
-            turn.state.batch().delete_range(Family::Queue, &from, &to);
+        if let Some(queue) = &active.queue {
+            if queue.next() > 0 {
+                let (from, to) = (rows::queued(session, queue.floor()), rows::queued(session, Seq::MAX));
+                turn.state.batch().delete_range(Family::Queue, &from, &to);
+            }
+            // A queue that nothing came into has a head too, once a connection ended.
             turn.state.delete(rows::head(session));
         }
         let ranges = [rows::all_unreleased(session), rows::all_received(session)];

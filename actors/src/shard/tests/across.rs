@@ -8,6 +8,8 @@ type World = super::World<3>;
 
 #[path = "connecting.rs"]
 mod connecting;
+#[path = "cutting.rs"]
+mod cutting;
 #[path = "delivering.rs"]
 mod delivering;
 #[path = "publishing.rs"]

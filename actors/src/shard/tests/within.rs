@@ -6,6 +6,8 @@ type World = super::World<1>;
 
 #[path = "connecting.rs"]
 mod connecting;
+#[path = "cutting.rs"]
+mod cutting;
 #[path = "delivering.rs"]
 mod delivering;
 #[path = "publishing.rs"]
