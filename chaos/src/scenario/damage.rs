@@ -22,11 +22,13 @@ use crate::sim::seed::Seed;
 pub enum Target {
     /// The engine's write-ahead log, as kill -9 leaves it.
     Log,
-    /// Its tables, as they are after a restart.
+    /// Its tables: its buffers are small, and were written out.
     Table,
 }
 
-const QUEUED: u64 = 200;
+/// More than the engine's smallest buffer holds, so that some of it lies in tables.
+const QUEUED: u64 = 800;
+const PAYLOAD_BYTES: usize = 4000;
 const RETAINED: usize = 20;
 /// What the node's words have to contain to count as naming damage.
 const NAMED: [&str; 4] = ["corrupt", "damage", "checksum", "mismatch"];
@@ -91,12 +93,15 @@ async fn prepare(
     target: Target,
 ) -> anyhow::Result<()> {
     let mut node = Node::new(program.clone(), data, &folder.join("aside"), history)?;
+    if target == Target::Table {
+        node = node.with_setting("CONVOY_STORAGE__WRITE_BUFFER_BYTES", &(1 << 20).to_string());
+    }
     node.start().await?;
     let mut van = Client::new("van", ProtocolVersion::V5, node.mqtt(), history);
     van.connect(Terms::lasting()).await?;
     van.subscribe("cmd/#", Qos::AtLeastOnce).await?;
     van.disconnect().await;
-    let mut desk = Client::new("desk", ProtocolVersion::V5, node.mqtt(), history).with_payload_bytes(300);
+    let mut desk = Client::new("desk", ProtocolVersion::V5, node.mqtt(), history).with_payload_bytes(PAYLOAD_BYTES);
     desk.connect(Terms::lasting()).await?;
     for _ in 0..QUEUED {
         desk.publish("cmd/desk", Qos::AtLeastOnce, Retain::No).await?;
@@ -107,11 +112,6 @@ async fn prepare(
     ensure!(desk.settle(Instant::now() + Duration::from_secs(20)).await?, "publishes were not answered");
     desk.disconnect().await;
     node.kill().await;
-    if target == Target::Table {
-        // Recovery writes what it found in the log to tables.
-        node.start().await?;
-        node.kill().await;
-    }
     Ok(())
 }
 
