@@ -362,3 +362,106 @@ fn messages_of_a_publisher_keep_their_order_at_each_qos() {
         }
     }
 }
+
+#[test]
+fn a_client_that_does_not_read_harms_nobody_else_and_fills_no_memory() {
+    let mut world = World::with(Limits { output_bytes: 10_000, ..Limits::default() });
+    let stuck = [world.subscriber(passing("s"), &["x/y"]), world.subscriber(lasting("t"), &["x/y"])];
+    let reading = world.subscriber(passing("r"), &["x/y"]);
+    stuck.iter().for_each(|client| world.lines[client.0].stuck = true);
+    let publisher = world.connect(passing("p"));
+    let payload = "-".repeat(1000);
+    for packet_id in 1..=100 {
+        world.publish(publisher, publish("x/y", &payload, 0));
+        world.publish(publisher, publish("x/y", &payload, packet_id));
+        assert_eq!(world.got(publisher), [Got::Puback(packet_id, ReasonCode::Success)]);
+        assert_eq!(world.payloads(reading).len(), 2);
+        world.send_and_settle(reading, puback(packet_id));
+    }
+    for client in stuck {
+        let Line { shard, key, .. } = world.lines[client.0];
+        let connection = &world.shards[shard].outlet.edge.connections[key.unwrap() as usize];
+        // QoS 0 up to its bound, and what the window of QoS 1 holds.
+        assert!(connection.output.len() < 10_000 + 33 * 1100, "{} bytes", connection.output.len());
+    }
+    // Everything of QoS 1 comes as soon as the Client reads and acknowledges.
+    for client in stuck {
+        world.unstick(client);
+        let mut numbered = 0;
+        loop {
+            let got = world.got(client);
+            if got.is_empty() {
+                break;
+            }
+            for got in got {
+                let Got::Publish(received) = got else { panic!("{got:?}") };
+                if received.qos == 1 {
+                    numbered += 1;
+                    world.send(client, puback(received.packet_id));
+                }
+            }
+            world.settle();
+        }
+        assert_eq!(numbered, 100);
+    }
+}
+
+#[test]
+fn sessions_that_left_memory_are_found_again() {
+    let mut world = World::new();
+    // More than stay active in all slots.
+    let names: Vec<_> = (0..3000).map(|at| format!("s{at}")).collect();
+    for name in &names {
+        let client = world.ask(Connect { client_id: name, ..lasting("") });
+        world.settle();
+        let subscriptions = [Subscription {
+            filter: TopicFilter::new("x/y").unwrap(),
+            options: SubscriptionOptions::new(QoS::AtLeastOnce),
+        }];
+        let properties = SubscribeProperties::default();
+        let subscriptions = List::new(&subscriptions);
+        world.send(client, Packet::Subscribe(Subscribe { packet_id: id(1), properties, subscriptions }));
+        world.settle();
+        world.cut(client);
+    }
+    world.settle();
+    let active: u64 = world.shards.iter().map(|shard| shard.observe().sessions_active).sum();
+    assert!(active < 2500, "{active}");
+    let publisher = world.connect(passing("p"));
+    world.publish(publisher, publish("x/y", "1", 1));
+    assert_eq!(world.got(publisher), [Got::Puback(1, ReasonCode::Success)]);
+    for name in names.iter().step_by(100) {
+        let client = world.join(Connect { client_id: name, ..lasting("") });
+        let expected = [Got::Connack(ReasonCode::Success, true), received("x/y", "1").at(1, 1).got()];
+        assert_eq!(world.got(client), expected);
+    }
+}
+
+#[test]
+fn identifiers_begin_again_after_the_last_one() {
+    let mut world = World::new();
+    let receive_maximum = std::num::NonZeroU16::new(1000);
+    let properties = ConnectProperties { receive_maximum, ..lasting("s").properties };
+    let subscriber = world.subscriber(Connect { properties, ..lasting("s") }, &["x/y"]);
+    let publisher = world.connect(passing("p"));
+    let mut expected = 1_u16;
+    for _ in 0..132 {
+        let mut bytes = Vec::new();
+        for packet_id in 1..=500 {
+            publish("x/y", "1", packet_id).encode(V5, &mut bytes).unwrap();
+        }
+        world.send_bytes(publisher, &bytes);
+        world.settle();
+        assert_eq!(world.got(publisher).len(), 500);
+        let mut acks = Vec::new();
+        for got in world.got(subscriber) {
+            let Got::Publish(received) = got else { panic!("{got:?}") };
+            assert_eq!(received.packet_id, expected);
+            expected = if expected == u16::MAX { 1 } else { expected + 1 };
+            puback(received.packet_id).encode(V5, &mut acks).unwrap();
+        }
+        world.send_bytes(subscriber, &acks);
+        world.settle();
+    }
+    assert_eq!(u32::from(expected), 132 * 500 - 65_535 + 1);
+}

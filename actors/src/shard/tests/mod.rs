@@ -131,6 +131,8 @@ struct Line {
     got: Vec<Got>,
     /// What comes is left in `bytes`.
     raw: bool,
+    /// The Client does not read.
+    stuck: bool,
 }
 
 /// Names a Client of a [`World`].
@@ -231,6 +233,9 @@ impl<const SHARDS: usize> World<SHARDS> {
     fn write(&mut self, at: usize, key: u32) {
         let mut lines = self.lines.iter_mut();
         let Some(line) = lines.find(|line| line.shard == at && line.key == Some(key)) else { return };
+        if line.stuck {
+            return;
+        }
         let shard = &mut self.shards[at];
         let mut output = Output::default();
         loop {
@@ -294,7 +299,15 @@ impl<const SHARDS: usize> World<SHARDS> {
     fn accept(&mut self, version: ProtocolVersion) -> Client {
         let shard = self.lines.len() % SHARDS;
         let key = Some(self.shards[shard].accept(self.now));
-        self.lines.push(Line { shard, key, version, bytes: Vec::new(), got: Vec::new(), raw: false });
+        self.lines.push(Line {
+            shard,
+            key,
+            version,
+            bytes: Vec::new(),
+            got: Vec::new(),
+            raw: false,
+            stuck: false,
+        });
         Client(self.lines.len() - 1)
     }
 
@@ -382,6 +395,14 @@ impl<const SHARDS: usize> World<SHARDS> {
             client,
             Packet::Unsubscribe(Unsubscribe { packet_id: id(78), properties, filters }),
         );
+    }
+
+    /// A Client that did not read reads again.
+    fn unstick(&mut self, client: Client) {
+        self.lines[client.0].stuck = false;
+        let Line { shard, key, .. } = self.lines[client.0];
+        self.write(shard, key.expect("the Client is connected"));
+        self.settle();
     }
 
     /// What the Client got since this was asked last.

@@ -176,3 +176,23 @@ fn a_subscription_is_routed_after_a_restart_at_every_sync() {
         assert!(!acknowledged || got == ["1"], "after {syncs} syncs: {got:?}");
     }
 }
+
+#[test]
+fn a_start_reads_what_another_number_of_shards_wrote() {
+    let mut world = World::new();
+    let client = world.subscriber(lasting("s"), &["x/y", "+/y"]);
+    world.subscriber(passing("t"), &["x/y", "#"]);
+    let mut other: super::super::World<2> = super::super::World::new();
+    other.engine = Arc::clone(&world.engine);
+    world.cut_and_settle(client);
+    let publisher = world.connect(passing("p"));
+    world.publish(publisher, publish("x/y", "1", 1));
+    other.start = world.start;
+    other.now = world.now;
+    other.restart();
+    let client = other.connect(lasting("s"));
+    assert_eq!(other.payloads(client), ["1"]);
+    let publisher = other.connect(passing("p"));
+    other.publish(publisher, publish("x/y", "2", 1));
+    assert_eq!(other.payloads(client), ["2"]);
+}
