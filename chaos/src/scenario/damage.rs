@@ -65,10 +65,11 @@ pub async fn run(
         took: Duration::ZERO,
     };
     let mut outcomes = Vec::new();
-    for round in 0..rounds {
+    // The first copy is left whole: a node that refuses it refuses copies, and not damage.
+    for round in 0..=rounds {
         let copy = folder.join(format!("copy-{round}"));
         copy_folder(&whole, &copy)?;
-        let places = flip(&copy, seed, target, round)?;
+        let places = if round == 0 { Vec::new() } else { flip(&copy, seed, target, round)? };
         let aside = folder.join(format!("aside-{round}"));
         // Each copy begins where the history stood when the node went down.
         let history = History::resumed(&history.events()[..before]);
@@ -77,7 +78,11 @@ pub async fn run(
         let outcome =
             outcome.with_context(|| format!("damage at {places:?}; the node said:\n{}", node.stderr()))?;
         node.reap().await;
-        outcomes.push(outcome);
+        if round == 0 {
+            ensure!(outcome == Outcome::Harmless, "an undamaged copy: {outcome:?}");
+        } else {
+            outcomes.push(outcome);
+        }
         fs::remove_dir_all(&copy)?;
     }
     report.took = began.elapsed();
@@ -101,7 +106,8 @@ async fn prepare(
     van.connect(Terms::lasting()).await?;
     van.subscribe("cmd/#", Qos::AtLeastOnce).await?;
     van.disconnect().await;
-    let mut desk = Client::new("desk", ProtocolVersion::V5, node.mqtt(), history).with_payload_bytes(PAYLOAD_BYTES);
+    let mut desk =
+        Client::new("desk", ProtocolVersion::V5, node.mqtt(), history).with_payload_bytes(PAYLOAD_BYTES);
     desk.connect(Terms::lasting()).await?;
     for _ in 0..QUEUED {
         desk.publish("cmd/desk", Qos::AtLeastOnce, Retain::No).await?;
