@@ -92,6 +92,7 @@ impl Inflight {
     }
 
     /// The oldest message that is not finished, or the next one to be sent.
+    #[cfg(test)]
     pub fn first(&self) -> Seq {
         self.first
     }

@@ -23,7 +23,6 @@ use crate::clock::Now;
 use crate::connection::{Output, Stage};
 use crate::metric;
 use crate::options::Options;
-use crate::session::Home;
 use crate::slot::{Emitted, RootChange, State};
 use crate::topic::{FanOut, Routes};
 
@@ -53,7 +52,6 @@ pub struct Identity {
 }
 
 pub struct Shard {
-    node: NodeId,
     options: Options,
     outlet: Outlet,
     slots: Slots,
@@ -111,7 +109,6 @@ impl Shard {
         let mut root = Routes::new(options.seed);
         let slots = Slots::open(&options, &post, &*engine, node, &mut driver, &mut root)?;
         Ok(Self {
-            node,
             outlet: Outlet { edge, post, local: VecDeque::new() },
             slots,
             driver,
@@ -219,11 +216,6 @@ impl Shard {
     /// Every slot of this shard is led, so that all Clients can be served.
     pub fn is_ready(&self) -> bool {
         self.failure.is_none() && self.slots.iter().all(|slot| slot.leading && slot.failure.is_none())
-    }
-
-    /// Whether connections of an earlier start are a thing of the past for this slot's leader.
-    fn is_gone(&self) -> impl Fn(&Home) -> bool + use<'_> {
-        |home| !self.outlet.edge.is_of_this_start(home)
     }
 
     /// Ends every connection because the node goes down.

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use convoy_storage::engine::{Error, Family};
 use convoy_storage::envelope;
 
-use super::state::{State, decode};
+use super::state::State;
 use super::{rows, stored};
 use crate::session::{Head, Home, Inflight, Queue, Seq, SessionNumber, SessionRow};
 
@@ -100,14 +100,6 @@ pub fn read_queue(
         }
     })?;
     outcome
-}
-
-/// Decodes a row that was read by a scan.
-pub fn row<'de, T: convoy_storage::record::BorrowDecode<'de, ()>>(
-    key: &[u8],
-    value: &'de [u8],
-) -> Result<T, Error> {
-    decode(key, value)
 }
 
 /// An envelope that could not be opened, as a damaged row.

@@ -82,10 +82,6 @@ pub fn client(slot: SlotId, name: &[u8]) -> Key {
     key(slot, kind::CLIENT, &[name])
 }
 
-pub fn clients(slot: SlotId) -> (Key, Key) {
-    range(slot, kind::CLIENT)
-}
-
 pub fn name(session: SessionNumber) -> Key {
     key(session.slot(), kind::NAME, &[&session.0.to_be_bytes()])
 }
