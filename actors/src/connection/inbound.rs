@@ -6,13 +6,16 @@ use std::collections::VecDeque;
 use convoy_wire::{PacketId, ProtocolVersion, Puback, Pubrec, QoS, ReasonCode, TopicAlias};
 use rustc_hash::FxHashMap;
 
+/// Stands for a number of parts that is not known yet. Parts may answer before their number is heard, and what they
+/// answer for is not done before that: the others are counted in it.
+pub const UNTOLD: i32 = 1 << 24;
+
 /// A message that is not acknowledged yet.
 #[derive(Debug)]
 struct Waiting {
     packet_id: PacketId,
     qos: QoS,
-    /// Parts that have yet to be safe. May pass below zero for a moment: a part can answer before the one that says
-    /// how many there are.
+    /// Parts that have yet to be safe, with [`UNTOLD`] in it until their number is known.
     parts: i32,
     /// Set once the outcome is known before all parts are.
     refused: Option<ReasonCode>,
@@ -74,10 +77,17 @@ impl Inbound {
         self.first + self.waiting.len() as u64 - 1
     }
 
-    /// One part of a message is safe, and `more` further ones were begun.
-    pub fn part_done(&mut self, token: u64, more: u32) {
+    /// A message that was begun with [`UNTOLD`] parts has so many.
+    pub fn parts_begun(&mut self, token: u64, parts: u32) {
         if let Some(waiting) = self.find(token) {
-            waiting.parts += more as i32 - 1;
+            waiting.parts += parts as i32 - UNTOLD;
+        }
+    }
+
+    /// One part of a message is safe.
+    pub fn part_done(&mut self, token: u64) {
+        if let Some(waiting) = self.find(token) {
+            waiting.parts -= 1;
         }
     }
 
@@ -173,13 +183,16 @@ mod tests {
     #[test]
     fn acknowledgements_leave_in_the_order_of_their_messages() {
         let mut inbound = Inbound::default();
-        let first = inbound.begin(id(1), QoS::AtLeastOnce, 1, 0);
+        let first = inbound.begin(id(1), QoS::AtLeastOnce, UNTOLD, 0);
         let second = inbound.begin(id(2), QoS::AtLeastOnce, 1, 0);
-        inbound.part_done(second, 0);
+        inbound.part_done(second);
         assert!(acknowledged(&mut inbound, V5).is_empty());
-        inbound.part_done(first, 1);
+        // The first of two parts answers before their number is known.
+        inbound.part_done(first);
         assert!(acknowledged(&mut inbound, V5).is_empty());
-        inbound.part_done(first, 0);
+        inbound.parts_begun(first, 2);
+        assert!(acknowledged(&mut inbound, V5).is_empty());
+        inbound.part_done(first);
         assert_eq!(acknowledged(&mut inbound, V5), [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
     }
 
@@ -201,7 +214,7 @@ mod tests {
         let token = inbound.begin(id(7), QoS::ExactlyOnce, 1, 0);
         assert_eq!(inbound.received(id(7)), Some(Received::Accepting));
         assert!(!inbound.release(id(7)));
-        inbound.part_done(token, 0);
+        inbound.part_done(token);
         assert_eq!(acknowledged(&mut inbound, V5), [0x50, 2, 0, 7]);
         assert_eq!(inbound.received(id(7)), Some(Received::Accepted));
         assert!(inbound.release(id(7)) && !inbound.release(id(7)));

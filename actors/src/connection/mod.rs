@@ -16,7 +16,7 @@ use crate::slot::{Farewell, Wanted};
 
 pub use encoded::Encoded;
 pub use handshake::{Refusal, TENANT, accept};
-pub use inbound::{Inbound, Received};
+pub use inbound::{Inbound, Received, UNTOLD};
 pub use outbound::{Outbound, Reaction};
 pub use output::Output;
 

@@ -6,12 +6,12 @@ use std::collections::VecDeque;
 use convoy_wire::{
     Connack, PacketId, ProtocolVersion, Pubcomp, Pubrel, QoS, ReasonCode, RetainHandling, Suback, Unsuback,
 };
-use metrics::Counter;
+use metrics::{Counter, Gauge};
 use slab::Slab;
 
 use super::mail::{Answer, ReplyTo};
 use crate::clock::Now;
-use crate::connection::{Ask, AskKind, Connection, Encoded, Outbound, Stage};
+use crate::connection::{Ask, AskKind, Connection, Encoded, Outbound, Stage, UNTOLD};
 use crate::message::Message;
 use crate::metric;
 use crate::options::Limits;
@@ -19,10 +19,9 @@ use crate::retained;
 use crate::session::{Grant, Home};
 use crate::slot::{Delivery, SessionCall};
 
-/// What a token asks about; in its upper byte. Below it is what tells one from another.
+/// What a token asks about; in its upper byte, zero for a PUBLISH. Below it is what tells one from another.
 pub mod token {
     pub const KIND: u64 = 0xFF << 56;
-    pub const PUBLISH: u64 = 0;
     pub const CONNECT: u64 = 1 << 56;
     pub const ASK: u64 = 2 << 56;
     /// The rest is the Packet Identifier.
@@ -55,6 +54,7 @@ pub struct Edge {
     shard: u16,
     /// Monotonic milliseconds of the current event.
     pub now: u64,
+    open: Gauge,
     delivered: Counter,
     dropped: Counter,
     queue_dropped: Counter,
@@ -79,6 +79,7 @@ impl Edge {
             node,
             shard,
             now: 0,
+            open: metrics::gauge!(metric::CONNECTIONS),
             delivered: metrics::counter!(metric::DELIVERED),
             dropped: metrics::counter!(metric::OUTPUT_DROPPED),
             queue_dropped: metrics::counter!(metric::QUEUE_DROPPED),
@@ -96,7 +97,15 @@ impl Edge {
         let key = entry.key() as u32;
         let home = Home { node: self.node, shard: self.shard, key, serial: self.start | self.serials };
         entry.insert(Connection::new(home, self.now));
+        self.open.increment(1.0);
         key
+    }
+
+    /// The Network Connection is closed: what was known of it, if it was open.
+    pub fn remove(&mut self, key: u32) -> Option<Connection> {
+        let connection = self.connections.try_remove(key as usize)?;
+        self.open.decrement(1.0);
+        Some(connection)
     }
 
     fn find(&mut self, home: &Home) -> Option<&mut Connection> {
@@ -276,7 +285,8 @@ impl Edge {
             }
             _ => {
                 match answer {
-                    Answer::Done { more } => connection.inbound.part_done(to.token, more),
+                    Answer::Begun { parts } => connection.inbound.parts_begun(to.token, parts),
+                    Answer::Done => connection.inbound.part_done(to.token),
                     Answer::Refused(reason) => {
                         metrics::counter!(metric::REFUSED).increment(1);
                         connection.inbound.refuse(to.token, reason);
@@ -308,7 +318,7 @@ impl Edge {
                 connection.close(reason);
                 return self.mark(key);
             }
-            Answer::Done { .. } | Answer::Subscribed { .. } => return,
+            Answer::Begun { .. } | Answer::Done | Answer::Subscribed { .. } => return,
         };
         if connection.stage != Stage::Connecting {
             return self.give_back(&grant);
@@ -351,9 +361,10 @@ impl Edge {
         let Some(at) = connection.asks.iter().position(|ask| ask.token == to.token) else { return };
         let ask = &mut connection.asks[at];
         match answer {
-            Answer::Done { more } => ask.parts += more as i32 - 1,
+            Answer::Begun { parts } => ask.parts += parts as i32 - UNTOLD,
+            Answer::Done => ask.parts -= 1,
             Answer::Subscribed { more, existed } => {
-                ask.parts += more as i32 - 1;
+                ask.parts += more as i32 - UNTOLD;
                 for ((place, existed), wanted) in ask.asked.iter().zip(&existed).zip(0..) {
                     match ask.kind {
                         AskKind::Unsubscribe if !existed => {

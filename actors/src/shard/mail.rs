@@ -20,9 +20,11 @@ pub struct ReplyTo {
 /// The outcome of what a connection asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// One part is safe. `more` further parts have been begun and will answer for themselves.
-    Done { more: u32 },
-    /// As `Done`, for a SUBSCRIBE; which of its Topic Filters were subscribed before.
+    /// So many parts have been begun, each of which answers for itself: some perhaps sooner than this is heard.
+    Begun { parts: u32 },
+    /// One part is safe.
+    Done,
+    /// As `Begun`, for a SUBSCRIBE, with `more` parts; which of its Topic Filters were subscribed before.
     Subscribed { more: u32, existed: Vec<bool> },
     /// Nothing was changed.
     Refused(ReasonCode),

@@ -12,7 +12,7 @@ use super::Shard;
 use super::edge::{acknowledge, token};
 use super::mail::ReplyTo;
 use crate::clock::Now;
-use crate::connection::{self, Ask, AskKind, Received, Refusal, Stage};
+use crate::connection::{self, Ask, AskKind, Received, Refusal, Stage, UNTOLD};
 use crate::message::Message;
 use crate::session::{Place, Subscription};
 use crate::slot::{Ack, Farewell, SessionCall, Wanted};
@@ -256,14 +256,14 @@ impl Shard {
                 self.outlet.edge.calls.push_back(call);
             }
             Some(packet_id) => {
-                let token = connection.inbound.begin(packet_id, qos, 1, now.monotonic);
+                let token = connection.inbound.begin(packet_id, qos, UNTOLD, now.monotonic);
                 let reply = ReplyTo { home: connection.home, token };
                 let published = self.publish(now, place, &message, Some(reply));
                 let connection = &mut self.outlet.edge.connections[key as usize];
                 match published {
                     // The partition's shard will tell.
                     Ok(None) => {}
-                    Ok(Some(parts)) => connection.inbound.part_done(token, parts),
+                    Ok(Some(parts)) => connection.inbound.parts_begun(token, parts),
                     Err(reason) => connection.inbound.refuse(token, reason),
                 }
                 acknowledge(connection, now.monotonic);
@@ -402,7 +402,7 @@ impl Shard {
         let connection = &mut self.outlet.edge.connections[key as usize];
         let token = token::ASK | self.asks & !token::KIND;
         self.asks += 1;
-        let ask = Ask { token, packet_id, kind, parts: 1, reasons, wanted, asked };
+        let ask = Ask { token, packet_id, kind, parts: UNTOLD, reasons, wanted, asked };
         if ask.asked.is_empty() {
             super::edge::acknowledge_ask(connection, &ask);
             self.outlet.edge.mark(key);
@@ -439,7 +439,7 @@ impl Shard {
     /// The Network Connection is closed: leave is taken of the Session, if it is still this connection's.
     pub fn closed(&mut self, now: Now, key: u32) {
         self.outlet.edge.now = now.monotonic;
-        let Some(connection) = self.outlet.edge.connections.try_remove(key as usize) else { return };
+        let Some(connection) = self.outlet.edge.remove(key) else { return };
         if connection.owns_session {
             self.outlet.edge.calls.push_back(SessionCall::Disconnect {
                 session: connection.session,

@@ -307,7 +307,7 @@ impl Shard {
             None => self.root.remove(&filter, subscriber),
         }
         if let Some(reply) = reply {
-            self.outlet.answer(reply, Answer::Done { more: u32::from(shards) - 1 });
+            self.outlet.answer(reply, Answer::Done);
         }
     }
 
@@ -397,7 +397,7 @@ impl Shard {
                 Letter::Publish { place, message, reply } => {
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
                     let answer = match self.publish(now, place, &message, reply) {
-                        Ok(parts) => Answer::Done { more: parts.unwrap_or(0) },
+                        Ok(parts) => Answer::Begun { parts: parts.unwrap_or(0) },
                         Err(reason) => Answer::Refused(reason),
                     };
                     if let Some(reply) = reply {
@@ -434,7 +434,7 @@ impl Shard {
                         None => self.root.remove(&filter, subscriber),
                     }
                     if let Some(reply) = reply {
-                        self.outlet.answer(reply, Answer::Done { more: 0 });
+                        self.outlet.answer(reply, Answer::Done);
                     }
                 }
                 Letter::Retained(request) => self.read_retained(now, *request),

@@ -62,7 +62,7 @@ impl Slot {
     }
 
     fn apply_op(&mut self, op: Op<'_>, context: Context, turn: &mut Turn<'_>) -> Result<(), Error> {
-        let done = Answer::Done { more: 0 };
+        let done = Answer::Done;
         match op {
             Op::Connect { name, clean_start, expiry_seconds, home, limits, will } => {
                 self.connect(name, clean_start, expiry_seconds, home, limits, will, context, turn)?;
@@ -73,11 +73,13 @@ impl Slot {
             }
             Op::Subscribe { session, epoch, entries } => {
                 let answer = self.subscribe(session, epoch, entries, context, turn)?;
-                return Ok(self.answer(context, answer, turn));
+                self.answer(context, answer, turn);
+                return Ok(());
             }
             Op::Unsubscribe { session, epoch, filters } => {
                 let answer = self.unsubscribe(session, epoch, filters, context, turn)?;
-                return Ok(self.answer(context, answer, turn));
+                self.answer(context, answer, turn);
+                return Ok(());
             }
             Op::Enqueue { message, targets } => {
                 for target in Target::all(targets) {
@@ -88,7 +90,8 @@ impl Slot {
             Op::Received { session, seqs } => self.received(session, &seqs, turn)?,
             Op::Accept { session, epoch, packet_id, place, message } => {
                 let answer = self.accept(session, epoch, packet_id, place, message, context, turn)?;
-                return Ok(self.answer(context, answer, turn));
+                self.answer(context, answer, turn);
+                return Ok(());
             }
             Op::Release { session, epoch, packet_id } => {
                 if self.activate(session, turn)?.is_some_and(|active| active.row.epoch == epoch) {
@@ -96,10 +99,12 @@ impl Slot {
                 }
             }
             Op::Route { partition, subscriber, filter, route } => {
-                return Ok(self.route(partition, subscriber, filter, Some(route), context, turn));
+                self.route(partition, subscriber, filter, Some(route), context, turn);
+                return Ok(());
             }
             Op::Unroute { partition, subscriber, filter } => {
-                return Ok(self.route(partition, subscriber, filter, None, context, turn));
+                self.route(partition, subscriber, filter, None, context, turn);
+                return Ok(());
             }
             Op::Publish { partition, message, root_targets } => {
                 self.publish(partition, message, root_targets, context, turn)?;
@@ -409,7 +414,7 @@ impl Slot {
                     route: RouteRow { subscription: entry.row.subscription, home },
                 };
                 self.emit(SlotId(place.slot), &op, context, turn);
-                more += 1;
+                more += answers(*place, turn);
             }
         }
         let new = existed.iter().filter(|existed| !**existed).count() as u32;
@@ -463,7 +468,7 @@ impl Slot {
             let op = Op::Unroute { partition: place.partition, subscriber: session, filter };
             self.emit(SlotId(place.slot), &op, context, turn);
         }
-        places.len() as u32
+        places.iter().map(|place| answers(*place, turn)).sum()
     }
 
     /// A Subscription begins (with a route) or ends in a partition of this slot, or in the meta group.
@@ -499,7 +504,7 @@ impl Slot {
                 }
             }
         }
-        self.answer(context, Answer::Done { more: 0 }, turn);
+        self.answer(context, Answer::Done, turn);
     }
 
     fn enqueue(
@@ -592,7 +597,7 @@ impl Slot {
             let op = Op::Publish { partition: place.partition, message, root_targets: &[] };
             self.emit(SlotId(place.slot), &op, Context { reply: None, ..context }, turn);
         }
-        Ok(Answer::Done { more: 0 })
+        Ok(Answer::Done)
     }
 
     /// A message that came by the log: matched here, where the routes are, and passed on by the log.
@@ -695,7 +700,7 @@ impl Slot {
             self.inboxes.insert(from, number);
             turn.state.put(rows::inbox(self.id, from), &number);
         } else if number <= last {
-            self.answer(context, Answer::Done { more: 0 }, turn);
+            self.answer(context, Answer::Done, turn);
         }
         if number <= last + 1 && self.leading {
             turn.outlet.outbox_applied(from, self.id, number);
@@ -708,4 +713,9 @@ impl Slot {
             turn.state.delete(rows::outbox(self.id, to, number));
         }
     }
+}
+
+/// How many answers a route in `place` will get: every shard follows the root routes, and each answers for itself.
+fn answers(place: Place, turn: &Turn<'_>) -> u32 {
+    if SlotId(place.slot).is_meta() { u32::from(turn.outlet.post.shards()) } else { 1 }
 }
