@@ -241,3 +241,38 @@ fn nothing_is_acknowledged_after_a_sync_that_failed() {
     assert_eq!(world.got(publisher), []);
     assert!(!world.is_ready());
 }
+
+#[test]
+fn a_client_of_3_x_that_cannot_be_told_of_a_refusal_is_closed() {
+    let mut world = World::new();
+    let _kept = world.subscriber(lasting("kept"), &["x/y"]);
+    let publisher = world.connect(Connect::new(V311, "p"));
+    world.shards.iter_mut().for_each(|shard| shard.refuse_records(true));
+    world.publish(publisher, publish("x/y", "1", 1));
+    world.publish(publisher, publish("nobody", "2", 2));
+    // No acknowledgement passes the one that cannot be given [MQTT-4.6.0-2].
+    assert_eq!(world.got(publisher), []);
+    world.pass(5_000);
+    assert_eq!(world.got(publisher), [Got::Closed]);
+}
+
+#[test]
+fn little_room_on_the_disk_refuses_what_needs_it_until_there_is_enough() {
+    let mut world = World::new();
+    let kept = world.subscriber(lasting("kept"), &["x/y"]);
+    let publisher = world.connect(passing("p"));
+    world.shards.iter_mut().for_each(|shard| shard.refuse_records(true));
+    world.publish(publisher, publish("x/y", "1", 1));
+    world.publish(publisher, Publish { retain: true, ..publish("z", "1", 2) });
+    world.publish(publisher, publish("z", "1", 3));
+    world.shards.iter_mut().for_each(|shard| shard.refuse_records(false));
+    world.publish(publisher, publish("x/y", "2", 4));
+    let expected = [
+        Got::Puback(1, ReasonCode::QuotaExceeded),
+        Got::Puback(2, ReasonCode::QuotaExceeded),
+        Got::Puback(3, ReasonCode::Success),
+        Got::Puback(4, ReasonCode::Success),
+    ];
+    assert_eq!(world.got(publisher), expected);
+    assert_eq!(world.payloads(kept), ["2"]);
+}

@@ -196,3 +196,27 @@ fn a_start_reads_what_another_number_of_shards_wrote() {
     other.publish(publisher, publish("x/y", "2", 1));
     assert_eq!(other.payloads(client), ["2"]);
 }
+
+#[test]
+fn a_damaged_message_is_named_and_not_served() {
+    let mut world = World::new();
+    let subscriber = world.subscriber(lasting("s"), &["x/y"]);
+    world.cut_and_settle(subscriber);
+    let publisher = world.connect(passing("p"));
+    world.publish(publisher, publish("x/y", "1", 1));
+    let family = convoy_storage::engine::Family::Queue;
+    let mut keys = Vec::new();
+    let mut visit = |key: &[u8], _: &[u8]| {
+        keys.push(key.to_vec());
+        std::ops::ControlFlow::Continue(())
+    };
+    world.engine.scan(family, &[], &[0xff; 8], &mut visit).unwrap();
+    let [key] = &keys[..] else { panic!("{keys:?}") };
+    assert!(world.engine.damage(family, key));
+    let subscriber = world.join(lasting("s"));
+    assert!(!world.got(subscriber).iter().any(|got| matches!(got, Got::Publish(_))));
+    let failures: Vec<_> = world.shards.iter().flat_map(|shard| shard.observe().failures).collect();
+    let [failure] = &failures[..] else { panic!("{failures:?}") };
+    assert!(failure.contains("queue"), "{failure}");
+    assert!(!world.is_ready());
+}
