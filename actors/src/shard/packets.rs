@@ -154,8 +154,9 @@ impl Shard {
                 return Err(self.broken(key, &error));
             }
         };
-        let serial = connection.home.serial;
-        let assigned = || format!("convoy-{:016x}{serial:016x}", self.options.seed);
+        let (seed, home) = (self.options.seed, connection.home);
+        // Nobody can guess it, and no other connection of this start has this place and serial.
+        let assigned = || format!("convoy-{seed:016x}-{:x}-{:x}", home.shard, home.serial);
         let accepted = connection::accept(connection, &connect, &self.options, assigned, now.wall);
         let accepted = accepted.map_err(|Refusal(reason)| reason)?;
         connection.stage = Stage::Connecting;

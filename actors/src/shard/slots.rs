@@ -227,7 +227,9 @@ impl Shard {
         let unable = match self.slots.get(id) {
             Some(slot) if slot.failure.is_some() || self.failure.is_some() => Some(ReasonCode::ServerUnavailable),
             Some(slot) if !slot.leading => Some(ReasonCode::ServerBusy),
-            Some(_) if self.stalled || self.low_space => Some(ReasonCode::QuotaExceeded),
+            Some(_) if self.stalled => Some(ReasonCode::QuotaExceeded),
+            // What is left is for those who come to read.
+            Some(_) if self.low_space && call.adds() => Some(ReasonCode::QuotaExceeded),
             Some(_) => None,
             None => Some(ReasonCode::ServerBusy),
         };

@@ -73,6 +73,11 @@ impl SessionCall {
         }
     }
 
+    /// Whether it adds to what is stored, beyond what ends with the connection.
+    pub fn adds(&self) -> bool {
+        matches!(self, Self::Subscribe { .. } | Self::Accept { .. } | Self::Keep { .. })
+    }
+
     /// Who is told the outcome.
     pub fn reply(&self) -> Option<ReplyTo> {
         match self {
