@@ -89,8 +89,9 @@ impl Slot {
             Op::Finished { session, messages, sent } => self.finished(session, &messages, sent, turn)?,
             Op::Received { session, seqs } => self.received(session, &seqs, turn)?,
             Op::Accept { session, epoch, packet_id, place, message } => {
-                let answer = self.accept(session, epoch, packet_id, place, message, context, turn)?;
-                self.answer(context, answer, turn);
+                if let Some(answer) = self.accept(session, epoch, packet_id, place, message, context, turn)? {
+                    self.answer(context, answer, turn);
+                }
                 return Ok(());
             }
             Op::Release { session, epoch, packet_id } => {
@@ -586,18 +587,23 @@ impl Slot {
         message: &[u8],
         context: Context,
         turn: &mut Turn<'_>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Option<Answer>, Error> {
         if self.activate(session, turn)?.is_none_or(|active| active.row.epoch != epoch) {
-            return Ok(Answer::Refused(ReasonCode::SessionTakenOver));
+            return Ok(Some(Answer::Refused(ReasonCode::SessionTakenOver)));
         }
         let key = rows::unreleased(session, packet_id);
         // [MQTT-4.3.3-10]: until PUBREL the same identifier is the same message.
         if !turn.state.contains(&key)? {
             turn.state.put_bytes(key, &[]);
             let op = Op::Publish { partition: place.partition, message, root_targets: &[] };
-            self.emit(SlotId(place.slot), &op, Context { reply: None, ..context }, turn);
+            // PUBREC of a Retained Message waits until its partition has it: the next SUBSCRIBE finds it, and what its
+            // publisher sends next, at any QoS, comes behind it.
+            let retain = Message::decode(message).is_ok_and(|message| message.retain);
+            let reply = context.reply.filter(|_| retain);
+            self.emit(SlotId(place.slot), &op, Context { reply, ..context }, turn);
+            return Ok((!retain).then_some(Answer::Done));
         }
-        Ok(Answer::Done)
+        Ok(Some(Answer::Done))
     }
 
     /// A message that came by the log: matched here, where the routes are, and passed on by the log.
