@@ -5,6 +5,7 @@
 #[path = "sim/fleet.rs"]
 mod fleet;
 
+use convoy_chaos::oracle::{Fault, What};
 use convoy_chaos::sim::clock::{MILLISECOND, SECOND};
 use convoy_chaos::sim::disk::{CutAt, Moment};
 use convoy_chaos::sim::seed::Seed;
@@ -96,6 +97,38 @@ fn one_seed_makes_one_history() {
         let other = run(Setup { crash_every: Some(600 * MILLISECOND), ..setup(8, shards) });
         assert_ne!(first.trace, other.trace);
     }
+}
+
+#[test]
+fn a_full_disk_is_refused_honestly_and_recovers_without_a_restart() {
+    let mut refused = 0;
+    for seed in seeds(8) {
+        for shards in [1, 3] {
+            let full = Some((800 * MILLISECOND, 2 * SECOND));
+            let characters = fleet::patient();
+            let (verdict, _) =
+                judge(Setup { full, characters, ..setup(seed, shards) }).unwrap_or_else(|said| panic!("{said}"));
+            let at = |wanted: &Fault| verdict.ledger.faults().find(|(_, fault)| *fault == wanted).map(|(at, _)| at);
+            let (from, to) = (at(&Fault::DiskFull).expect("it was"), at(&Fault::DiskFreed).expect("it was"));
+            let mut delivered = 0;
+            for event in &verdict.ledger.events[from..to] {
+                match &event.what {
+                    What::Refused { reason, .. } => {
+                        assert!(*reason >= 0x80, "SIM_SEED={seed}: {event:?}");
+                        refused += 1;
+                    }
+                    What::Delivered { .. } => delivered += 1,
+                    _ => {}
+                }
+            }
+            assert!(delivered > 0, "SIM_SEED={seed}: nothing was delivered");
+            let after = verdict.ledger.sent.iter().filter(|sent| sent.first > to && sent.accepted.is_some()).count();
+            assert!(after > 20, "SIM_SEED={seed}: {after} accepted once there was room");
+            assert_eq!(verdict.tally.crashes, 0);
+        }
+    }
+    // A publisher whose message was in the very write that failed waits; whoever comes later is refused.
+    assert!(refused > 20, "{refused} refused");
 }
 
 #[test]

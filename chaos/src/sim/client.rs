@@ -377,9 +377,7 @@ impl Client {
             connect.will = Some(wire);
         }
         self.put(&Packet::Connect(connect));
-        if terms.clean_start {
-            self.forget_session();
-        }
+        // A CONNECT without an answer may not have come: until CONNACK the Client keeps what it may need.
         self.phase = Phase::Connecting(link, terms);
         Act::Open
     }

@@ -387,7 +387,9 @@ impl World {
         let posted: Vec<(u16, Mail)> = self.shards[usize::from(shard)].take_mail().collect();
         for (to, mail) in posted {
             self.mail.entry((shard, to)).or_default().push_back(mail);
-            let delay = self.chance.node.between(1, 500);
+            // A thread that is not scheduled for a while keeps its mail waiting.
+            let most = if self.chance.node.one_in(10) { 20 * MILLISECOND } else { 500 };
+            let delay = self.chance.node.between(1, most);
             self.agenda.enter(delay, Event::Mail { start, from: shard, to });
         }
         if let Some(round) = self.shards[usize::from(shard)].take_sync() {

@@ -83,3 +83,10 @@ pub fn few() -> Vec<Character> {
     all.retain(|character| keep.contains(&character.name.as_str()));
     all
 }
+
+/// Clients that stay, of whom 5.0 alone publishes: in 3.x a refusal ends the connection.
+pub fn patient() -> Vec<Character> {
+    let mut all = calm();
+    all.retain(|character| character.name != "lorry");
+    all
+}
