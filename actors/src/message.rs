@@ -58,7 +58,8 @@ impl<'a> Message<'a> {
         let topic_len = u16::from_le_bytes([head[25], head[26]]) as usize;
         let properties_len = u32::from_le_bytes([head[27], head[28], head[29], head[30]]) as usize;
         let (topic, rest) = rest.split_at_checked(topic_len).ok_or(Error("topic cut short"))?;
-        let (properties, payload) = rest.split_at_checked(properties_len).ok_or(Error("properties cut short"))?;
+        let (properties, payload) =
+            rest.split_at_checked(properties_len).ok_or(Error("properties cut short"))?;
         let expires_at = u64_at(9);
         Ok(Self {
             topic: std::str::from_utf8(topic).map_err(|_| Error("topic is not UTF-8"))?,

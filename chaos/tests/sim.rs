@@ -53,7 +53,9 @@ fn setup(seed: u64, shards: u16) -> Setup {
 
 fn seeds(standard: u64) -> Vec<u64> {
     let number = |name: &str| {
-        std::env::var(name).ok().map(|text| text.trim().parse().unwrap_or_else(|_| panic!("{name} is a number")))
+        std::env::var(name)
+            .ok()
+            .map(|text| text.trim().parse().unwrap_or_else(|_| panic!("{name} is a number")))
     };
     match number("SIM_SEED") {
         Some(seed) => vec![seed],
@@ -64,7 +66,8 @@ fn seeds(standard: u64) -> Vec<u64> {
 #[test]
 fn messages_of_every_level_arrive_as_promised_without_faults() {
     for shards in [1, 3] {
-        let (verdict, _) = judge(Setup { characters: fleet::calm(), ..setup(1, shards) }).unwrap_or_else(|said| panic!("{said}"));
+        let (verdict, _) = judge(Setup { characters: fleet::calm(), ..setup(1, shards) })
+            .unwrap_or_else(|said| panic!("{said}"));
         assert!(verdict.tally.accepted[1] > 100 && verdict.tally.accepted[2] > 100, "{}", verdict.tally);
         assert_eq!(verdict.tally.unknown, 0, "{}", verdict.tally);
     }
@@ -106,9 +109,11 @@ fn a_full_disk_is_refused_honestly_and_recovers_without_a_restart() {
         for shards in [1, 3] {
             let full = Some((800 * MILLISECOND, 2 * SECOND));
             let characters = fleet::patient();
-            let (verdict, _) =
-                judge(Setup { full, characters, ..setup(seed, shards) }).unwrap_or_else(|said| panic!("{said}"));
-            let at = |wanted: &Fault| verdict.ledger.faults().find(|(_, fault)| *fault == wanted).map(|(at, _)| at);
+            let (verdict, _) = judge(Setup { full, characters, ..setup(seed, shards) })
+                .unwrap_or_else(|said| panic!("{said}"));
+            let at = |wanted: &Fault| {
+                verdict.ledger.faults().find(|(_, fault)| *fault == wanted).map(|(at, _)| at)
+            };
             let (from, to) = (at(&Fault::DiskFull).expect("it was"), at(&Fault::DiskFreed).expect("it was"));
             let mut delivered = 0;
             for event in &verdict.ledger.events[from..to] {
@@ -122,7 +127,8 @@ fn a_full_disk_is_refused_honestly_and_recovers_without_a_restart() {
                 }
             }
             assert!(delivered > 0, "SIM_SEED={seed}: nothing was delivered");
-            let after = verdict.ledger.sent.iter().filter(|sent| sent.first > to && sent.accepted.is_some()).count();
+            let after =
+                verdict.ledger.sent.iter().filter(|sent| sent.first > to && sent.accepted.is_some()).count();
             assert!(after > 20, "SIM_SEED={seed}: {after} accepted once there was room");
             assert_eq!(verdict.tally.crashes, 0);
         }

@@ -64,7 +64,9 @@ impl Encoded {
             None => {
                 let Some(left) = message.remaining(now) else { return 0 };
                 let from = self.bytes.len();
-                let Ok(placed) = packet(message, form, &[], left).append(version, &mut self.bytes) else { return 0 };
+                let Ok(placed) = packet(message, form, &[], left).append(version, &mut self.bytes) else {
+                    return 0;
+                };
                 self.entries.push(Entry { form, from, to: self.bytes.len(), placed, shared: None });
                 self.entries.last_mut().expect("one was pushed")
             }
@@ -113,7 +115,8 @@ fn write_alone(
     let Some(left) = message.remaining(now) else { return 0 };
     let mut identifiers = [SubscriptionId::new(1).expect("1 is one"); Delivery::IDENTIFIERS];
     let mut used = 0;
-    for identifier in delivery.identifiers().iter().filter_map(|&identifier| SubscriptionId::new(identifier)) {
+    for identifier in delivery.identifiers().iter().filter_map(|&identifier| SubscriptionId::new(identifier))
+    {
         identifiers[used] = identifier;
         used += 1;
     }

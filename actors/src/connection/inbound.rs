@@ -144,7 +144,12 @@ impl Inbound {
     }
 
     /// The topic of a Topic Alias, which is set if there is a topic (MQTT 5.0, 3.3.2.3.4).
-    pub fn alias(&mut self, alias: TopicAlias, topic: &str, maximum: u16) -> Result<Option<&str>, ReasonCode> {
+    pub fn alias(
+        &mut self,
+        alias: TopicAlias,
+        topic: &str,
+        maximum: u16,
+    ) -> Result<Option<&str>, ReasonCode> {
         let at = usize::from(alias.get()) - 1;
         if alias.get() > maximum {
             // [MQTT-3.3.2-9]

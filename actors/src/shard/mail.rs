@@ -21,11 +21,16 @@ pub struct ReplyTo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// So many parts have been begun, each of which answers for itself: some perhaps sooner than this is heard.
-    Begun { parts: u32 },
+    Begun {
+        parts: u32,
+    },
     /// One part is safe.
     Done,
     /// As `Begun`, for a SUBSCRIBE, with `more` parts; which of its Topic Filters were subscribed before.
-    Subscribed { more: u32, existed: Vec<bool> },
+    Subscribed {
+        more: u32,
+        existed: Vec<bool>,
+    },
     /// Nothing was changed.
     Refused(ReasonCode),
     Granted(Grant),
@@ -35,29 +40,80 @@ pub enum Answer {
 #[derive(Debug)]
 pub enum Letter {
     /// Match and pass on a message of QoS 0 or 1 (or of QoS 2 from a Session that ends with its connection).
-    Publish { place: crate::session::Place, message: Range<u32>, reply: Option<ReplyTo> },
+    Publish {
+        place: crate::session::Place,
+        message: Range<u32>,
+        reply: Option<ReplyTo>,
+    },
     /// Queue a message for Sessions of a slot.
-    Enqueue { slot: SlotId, message: Range<u32>, targets: Range<u32>, reply: Option<ReplyTo> },
+    Enqueue {
+        slot: SlotId,
+        message: Range<u32>,
+        targets: Range<u32>,
+        reply: Option<ReplyTo>,
+    },
     /// A QoS 0 message for a Session that outlives its connection: delivered if there is one.
-    Pass { session: SessionNumber, delivery: Delivery, message: Range<u32> },
-    Session { slot: SlotId, call: SessionCall },
+    Pass {
+        session: SessionNumber,
+        delivery: Delivery,
+        message: Range<u32>,
+    },
+    Session {
+        slot: SlotId,
+        call: SessionCall,
+    },
     /// An operation out of a slot's outbox.
-    Outbox { from: SlotId, to: SlotId, number: u64, op: Range<u32>, reply: Option<ReplyTo> },
+    Outbox {
+        from: SlotId,
+        to: SlotId,
+        number: u64,
+        op: Range<u32>,
+        reply: Option<ReplyTo>,
+    },
     /// The operation has been applied.
-    OutboxApplied { from: SlotId, to: SlotId, number: u64 },
+    OutboxApplied {
+        from: SlotId,
+        to: SlotId,
+        number: u64,
+    },
     /// A Subscription whose first level is a wildcard begins or ends; every shard holds these.
-    RootRoute { filter: String, subscriber: SessionNumber, route: Option<crate::slot::RouteRow>, reply: Option<ReplyTo> },
+    RootRoute {
+        filter: String,
+        subscriber: SessionNumber,
+        route: Option<crate::slot::RouteRow>,
+        reply: Option<ReplyTo>,
+    },
     /// Read a chunk of Retained Messages for a connection.
     Retained(Box<crate::retained::Request>),
 
     /// A message for a Session that lives with its connection.
-    Deliver { home: Home, session: SessionNumber, delivery: Delivery, message: Range<u32> },
+    Deliver {
+        home: Home,
+        session: SessionNumber,
+        delivery: Delivery,
+        message: Range<u32>,
+    },
     /// A message from a Session's queue, or one of QoS 0 for it.
-    Send { home: Home, packet_id: Option<PacketId>, dup: bool, delivery: Delivery, message: Range<u32> },
-    Release { home: Home, packet_id: PacketId },
-    Answer { to: ReplyTo, answer: Answer },
+    Send {
+        home: Home,
+        packet_id: Option<PacketId>,
+        dup: bool,
+        delivery: Delivery,
+        message: Range<u32>,
+    },
+    Release {
+        home: Home,
+        packet_id: PacketId,
+    },
+    Answer {
+        to: ReplyTo,
+        answer: Answer,
+    },
     /// Another connection got the Session: close, then hand the grant on.
-    TakenOver { home: Home, then: Option<(ReplyTo, Box<Answer>)> },
+    TakenOver {
+        home: Home,
+        then: Option<(ReplyTo, Box<Answer>)>,
+    },
     RetainedChunk(Box<crate::retained::Chunk>),
 }
 

@@ -1,11 +1,12 @@
 //! From bytes of a Client to what is to be done: packets are cut, checked against the state of their connection, and
 //! passed on to partitions and slots.
 
+use convoy_ids::SlotId;
 use convoy_membership::FilterPartitions;
 use convoy_membership::PartitionKey;
-use convoy_ids::SlotId;
 use convoy_wire::{
-    Connect, Cut, Disconnect, Error, Forwardable, Limits as WireLimits, Packet, PacketType, Pubcomp, Publish, Pubrec, Pubrel, QoS, ReasonCode, Sender, Subscribe, Unsubscribe, cut,
+    Connect, Cut, Disconnect, Error, Forwardable, Limits as WireLimits, Packet, PacketType, Pubcomp, Publish,
+    Pubrec, Pubrel, QoS, ReasonCode, Sender, Subscribe, Unsubscribe, cut,
 };
 
 use super::Shard;
@@ -224,7 +225,10 @@ impl Shard {
 
         self.properties.clear();
         if !publish.properties.is_empty() {
-            publish.properties.put_forwardable(&mut self.properties).map_err(|_| ReasonCode::MalformedPacket)?;
+            publish
+                .properties
+                .put_forwardable(&mut self.properties)
+                .map_err(|_| ReasonCode::MalformedPacket)?;
         }
         let properties = std::mem::take(&mut self.properties);
         let interval = Forwardable::from_put(&properties).message_expiry_interval();

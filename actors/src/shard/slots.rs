@@ -123,12 +123,9 @@ impl Shard {
             root.find(message, Pick::RoundRobin, fan_out);
         }
         fan_out.merge();
-        let needs_record = |found: &crate::topic::Found| {
-            found.home.is_none() && found.delivery.qos > QoS::AtMostOnce
-        };
-        if !takes_records
-            && (message.retain || fan_out.found().iter().any(needs_record))
-        {
+        let needs_record =
+            |found: &crate::topic::Found| found.home.is_none() && found.delivery.qos > QoS::AtMostOnce;
+        if !takes_records && (message.retain || fan_out.found().iter().any(needs_record)) {
             return Err(ReasonCode::QuotaExceeded);
         }
 
@@ -225,7 +222,9 @@ impl Shard {
     /// What a connection asks of a slot of this shard.
     fn called(&mut self, now: Now, id: SlotId, call: SessionCall) {
         let unable = match self.slots.get(id) {
-            Some(slot) if slot.failure.is_some() || self.failure.is_some() => Some(ReasonCode::ServerUnavailable),
+            Some(slot) if slot.failure.is_some() || self.failure.is_some() => {
+                Some(ReasonCode::ServerUnavailable)
+            }
             Some(slot) if !slot.leading => Some(ReasonCode::ServerBusy),
             Some(_) if self.stalled => Some(ReasonCode::QuotaExceeded),
             // What is left is for those who come to read.
@@ -664,4 +663,3 @@ fn fail(slot: &mut Slot, error: &dyn std::fmt::Display) {
     tracing::error!(slot = %slot.id, %error, "slot stopped");
     slot.failure = Some(format!("slot {}: {error}", slot.id));
 }
-

@@ -86,17 +86,18 @@ pub fn read_queue(
 ) -> Result<(), Error> {
     let mut outcome = Ok(());
     let (from, to) = (rows::queued(session, from), rows::queued(session, Seq::MAX));
-    state.engine().scan(Family::Queue, &from, &to, &mut |key, value| {
-        match (rows::seq_of_queued(key), stored::open(key, value)) {
-            (Some(seq), Ok(stored)) => visit(seq, stored),
-            (_, Err(error)) => {
-                outcome = Err(error);
-                ControlFlow::Break(())
-            }
-            (None, _) => {
-                outcome = Err(damaged(key, "key"));
-                ControlFlow::Break(())
-            }
+    state.engine().scan(Family::Queue, &from, &to, &mut |key, value| match (
+        rows::seq_of_queued(key),
+        stored::open(key, value),
+    ) {
+        (Some(seq), Ok(stored)) => visit(seq, stored),
+        (_, Err(error)) => {
+            outcome = Err(error);
+            ControlFlow::Break(())
+        }
+        (None, _) => {
+            outcome = Err(damaged(key, "key"));
+            ControlFlow::Break(())
         }
     })?;
     outcome

@@ -42,7 +42,13 @@ struct Context {
 
 impl Slot {
     /// Applies one committed record. Its changes are in `turn.state` afterwards.
-    pub fn apply(&mut self, term: Term, index: Index, data: &[u8], turn: &mut Turn<'_>) -> Result<(), Failure> {
+    pub fn apply(
+        &mut self,
+        term: Term,
+        index: Index,
+        data: &[u8],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Failure> {
         let mut replies: Replies = self.underway.take(term, index);
         let unreadable = |error| Failure::Record { slot: self.id, index, error };
         let (at, ops) = op::open(data).map_err(unreadable)?;
@@ -508,12 +514,7 @@ impl Slot {
         self.answer(context, Answer::Done, turn);
     }
 
-    fn enqueue(
-        &mut self,
-        target: Target,
-        message: &[u8],
-        turn: &mut Turn<'_>,
-    ) -> Result<(), Error> {
+    fn enqueue(&mut self, target: Target, message: &[u8], turn: &mut Turn<'_>) -> Result<(), Error> {
         let leading = self.leading;
         let Some(active) = self.activate(target.session, turn)? else { return Ok(()) };
         let limits = active.row.limits;
@@ -615,8 +616,10 @@ impl Slot {
         context: Context,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        let message = Message::decode(bytes)
-            .map_err(|error| Error::Damaged { place: format!("slot {}", self.id), reason: error.to_string() })?;
+        let message = Message::decode(bytes).map_err(|error| Error::Damaged {
+            place: format!("slot {}", self.id),
+            reason: error.to_string(),
+        })?;
         if message.retain {
             self.retain(partition, bytes, turn)?;
         }
@@ -664,8 +667,10 @@ impl Slot {
     }
 
     fn retain(&mut self, partition: u64, bytes: &[u8], turn: &mut Turn<'_>) -> Result<(), Error> {
-        let message = Message::decode(bytes)
-            .map_err(|error| Error::Damaged { place: format!("slot {}", self.id), reason: error.to_string() })?;
+        let message = Message::decode(bytes).map_err(|error| Error::Damaged {
+            place: format!("slot {}", self.id),
+            reason: error.to_string(),
+        })?;
         // [MQTT-3.3.1-6]: no payload, no Retained Message.
         if message.payload.is_empty() {
             retained::remove(turn.state.batch(), self.id, partition, message.topic);

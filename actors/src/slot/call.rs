@@ -37,11 +37,36 @@ pub enum SessionCall {
         reply: ReplyTo,
     },
     /// CONNACK is written: delivery may begin.
-    Ready { session: SessionNumber, epoch: Epoch, home: Home, receive_maximum: u16 },
-    Disconnect { session: SessionNumber, epoch: Epoch, farewell: Farewell, expiry_seconds: Option<u32> },
-    Subscribe { session: SessionNumber, epoch: Epoch, wanted: Vec<Wanted>, reply: ReplyTo },
-    Unsubscribe { session: SessionNumber, epoch: Epoch, filters: Vec<String>, reply: ReplyTo },
-    Ack { session: SessionNumber, epoch: Epoch, ack: Ack, packet_id: PacketId },
+    Ready {
+        session: SessionNumber,
+        epoch: Epoch,
+        home: Home,
+        receive_maximum: u16,
+    },
+    Disconnect {
+        session: SessionNumber,
+        epoch: Epoch,
+        farewell: Farewell,
+        expiry_seconds: Option<u32>,
+    },
+    Subscribe {
+        session: SessionNumber,
+        epoch: Epoch,
+        wanted: Vec<Wanted>,
+        reply: ReplyTo,
+    },
+    Unsubscribe {
+        session: SessionNumber,
+        epoch: Epoch,
+        filters: Vec<String>,
+        reply: ReplyTo,
+    },
+    Ack {
+        session: SessionNumber,
+        epoch: Epoch,
+        ack: Ack,
+        packet_id: PacketId,
+    },
     /// A QoS 2 PUBLISH.
     Accept {
         session: SessionNumber,
@@ -52,9 +77,19 @@ pub enum SessionCall {
         reply: ReplyTo,
     },
     /// A Retained Message for a new Subscription, at QoS 1 or 2.
-    Keep { session: SessionNumber, epoch: Epoch, delivery: Delivery, message: Vec<u8> },
+    Keep {
+        session: SessionNumber,
+        epoch: Epoch,
+        delivery: Delivery,
+        message: Vec<u8>,
+    },
     /// PUBREL.
-    Release { session: SessionNumber, epoch: Epoch, packet_id: PacketId, reply: ReplyTo },
+    Release {
+        session: SessionNumber,
+        epoch: Epoch,
+        packet_id: PacketId,
+        reply: ReplyTo,
+    },
 }
 
 impl SessionCall {

@@ -85,7 +85,8 @@ impl Slot {
                 Ok(message) => message,
                 Err(error) => {
                     let reason = error.to_string();
-                    failure = Some(Error::Damaged { place: format!("message {seq} of {:x}", session.0), reason });
+                    failure =
+                        Some(Error::Damaged { place: format!("message {seq} of {:x}", session.0), reason });
                     return ControlFlow::Break(());
                 }
             };
@@ -156,7 +157,9 @@ impl Slot {
 
     /// PUBREC is on record for these messages: PUBREL is due.
     pub(super) fn release(&mut self, session: SessionNumber, seqs: &[Seq], turn: &mut Turn<'_>) {
-        let Some(link) = self.active.get_mut(&session).and_then(|active| active.link.as_mut()) else { return };
+        let Some(link) = self.active.get_mut(&session).and_then(|active| active.link.as_mut()) else {
+            return;
+        };
         for &seq in seqs {
             if link.inflight.released(seq) {
                 turn.outlet.release(link.home, session::packet_id(seq));
@@ -165,7 +168,13 @@ impl Slot {
     }
 
     /// A QoS 0 message for a Session that outlives its connection: delivered if there is one.
-    pub fn pass(&mut self, session: SessionNumber, delivery: Delivery, message: &Message<'_>, turn: &mut Turn<'_>) {
+    pub fn pass(
+        &mut self,
+        session: SessionNumber,
+        delivery: Delivery,
+        message: &Message<'_>,
+        turn: &mut Turn<'_>,
+    ) {
         if let Some(link) = self.active.get(&session).and_then(|active| active.link.as_ref()) {
             turn.outlet.send(link.home, None, false, &delivery, message, turn.now);
         }
@@ -200,7 +209,9 @@ impl Slot {
     }
 
     pub(super) fn save_acknowledged_of(&mut self, session: SessionNumber, at: u64) {
-        let Some(link) = self.active.get_mut(&session).and_then(|active| active.link.as_mut()) else { return };
+        let Some(link) = self.active.get_mut(&session).and_then(|active| active.link.as_mut()) else {
+            return;
+        };
         if !link.received.is_empty() {
             let op = Op::Received { session, seqs: std::mem::take(&mut link.received) };
             self.pending.push(at, &op, None);
@@ -211,7 +222,6 @@ impl Slot {
         }
     }
 }
-
 
 impl Link {
     fn has_room(&self) -> bool {

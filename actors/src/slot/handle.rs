@@ -60,10 +60,7 @@ impl Slot {
                 }
                 let entries = wanted.iter().map(|wanted| Entry {
                     filter: &wanted.filter,
-                    row: SubscriptionRow {
-                        subscription: wanted.subscription,
-                        places: wanted.places.clone(),
-                    },
+                    row: SubscriptionRow { subscription: wanted.subscription, places: wanted.places.clone() },
                 });
                 let op = Op::Subscribe { session, epoch, entries: entries.collect() };
                 self.pending.push(at, &op, Some(reply));

@@ -6,7 +6,9 @@ use convoy_storage::record::{self, BorrowDecode, Encode};
 use convoy_wire::QoS;
 
 use crate::clock::Millis;
-use crate::session::{Epoch, Home, Place, QueueLimits, Seq, SessionNumber, Subscription, SubscriptionRow, Will};
+use crate::session::{
+    Epoch, Home, Place, QueueLimits, Seq, SessionNumber, Subscription, SubscriptionRow, Will,
+};
 
 /// Version of the records this release writes.
 pub const VERSION: u8 = 1;
@@ -42,15 +44,39 @@ pub enum Op<'a> {
         will: Option<Will>,
     },
     /// The connection of `epoch` has ended.
-    Disconnect { session: SessionNumber, epoch: Epoch, farewell: Farewell, expiry_seconds: Option<u32>, sent: Seq },
-    Subscribe { session: SessionNumber, epoch: Epoch, entries: Vec<Entry<'a>> },
-    Unsubscribe { session: SessionNumber, epoch: Epoch, filters: Vec<&'a str> },
+    Disconnect {
+        session: SessionNumber,
+        epoch: Epoch,
+        farewell: Farewell,
+        expiry_seconds: Option<u32>,
+        sent: Seq,
+    },
+    Subscribe {
+        session: SessionNumber,
+        epoch: Epoch,
+        entries: Vec<Entry<'a>>,
+    },
+    Unsubscribe {
+        session: SessionNumber,
+        epoch: Epoch,
+        filters: Vec<&'a str>,
+    },
     /// One message for Sessions of this slot: `targets` as [`Target`] packs them.
-    Enqueue { message: &'a [u8], targets: &'a [u8] },
+    Enqueue {
+        message: &'a [u8],
+        targets: &'a [u8],
+    },
     /// The Client has finished these messages, of so many bytes each. It was sent those before `sent`.
-    Finished { session: SessionNumber, messages: Vec<(Seq, u32)>, sent: Seq },
+    Finished {
+        session: SessionNumber,
+        messages: Vec<(Seq, u32)>,
+        sent: Seq,
+    },
     /// The Client has said PUBREC for these messages.
-    Received { session: SessionNumber, seqs: Vec<Seq> },
+    Received {
+        session: SessionNumber,
+        seqs: Vec<Seq>,
+    },
     /// A QoS 2 message came in under `packet_id`; unless that is taken, `publish` goes to its partition.
     Accept {
         session: SessionNumber,
@@ -60,21 +86,51 @@ pub enum Op<'a> {
         message: &'a [u8],
     },
     /// PUBREL: `packet_id` may be used again.
-    Release { session: SessionNumber, epoch: Epoch, packet_id: u16 },
+    Release {
+        session: SessionNumber,
+        epoch: Epoch,
+        packet_id: u16,
+    },
     /// Subscriber `subscriber` of `filter` in a partition.
-    Route { partition: u64, subscriber: SessionNumber, filter: &'a str, route: RouteRow },
-    Unroute { partition: u64, subscriber: SessionNumber, filter: &'a str },
+    Route {
+        partition: u64,
+        subscriber: SessionNumber,
+        filter: &'a str,
+        route: RouteRow,
+    },
+    Unroute {
+        partition: u64,
+        subscriber: SessionNumber,
+        filter: &'a str,
+    },
     /// A message that its own record brought here: matched, retained and passed on when this is applied.
     /// `root_targets`: what the leader found among the root routes, as [`Target`] packs them.
-    Publish { partition: u64, message: &'a [u8], root_targets: &'a [u8] },
+    Publish {
+        partition: u64,
+        message: &'a [u8],
+        root_targets: &'a [u8],
+    },
     /// Sets (or, with no payload, deletes) the Retained Message of a topic.
-    Retain { partition: u64, message: &'a [u8] },
+    Retain {
+        partition: u64,
+        message: &'a [u8],
+    },
     /// An operation out of another slot's outbox.
-    Inbox { from: u16, number: u64, op: &'a [u8] },
+    Inbox {
+        from: u16,
+        number: u64,
+        op: &'a [u8],
+    },
     /// Slot `to` has applied everything up to `number`.
-    Trim { to: u16, number: u64 },
+    Trim {
+        to: u16,
+        number: u64,
+    },
     /// What was due at `at` for `session` is to happen now, if it is still due.
-    Due { at: Millis, session: SessionNumber },
+    Due {
+        at: Millis,
+        session: SessionNumber,
+    },
 }
 
 /// A subscriber as its partition knows it.
@@ -203,9 +259,9 @@ pub fn iter(mut ops: &[u8]) -> impl Iterator<Item = Result<Op<'_>, record::Error
         if ops.is_empty() {
             return None;
         }
-        let framed = ops.split_first_chunk::<4>().and_then(|(len, rest)| {
-            rest.split_at_checked(u32::from_le_bytes(*len) as usize)
-        });
+        let framed = ops
+            .split_first_chunk::<4>()
+            .and_then(|(len, rest)| rest.split_at_checked(u32::from_le_bytes(*len) as usize));
         let Some((op, rest)) = framed else {
             ops = &[];
             return Some(Err(record::Error::Short));

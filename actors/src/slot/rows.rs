@@ -226,7 +226,9 @@ mod tests {
     #[test]
     fn every_key_begins_with_its_slot() {
         let session = SessionNumber::new(SLOT, 7);
-        for key in [name(session), live(session), head(session), due(SLOT, 9, session), route(SLOT, 1, 2, "a/#")] {
+        for key in
+            [name(session), live(session), head(session), due(SLOT, 9, session), route(SLOT, 1, 2, "a/#")]
+        {
             assert_eq!(key[..2], [2, 1]);
         }
         assert_eq!(queued(session, 3)[..2], [2, 1]);

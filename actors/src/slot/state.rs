@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use convoy_storage::engine::{Batch, Engine, Error, Family};
-use convoy_storage::record::{self, BorrowDecode, Encode};
-use rustc_hash::FxHashMap;
 use super::rows::{self, Key};
 use super::stored::{self, Stored};
 use crate::session::{Seq, SessionNumber};
+use convoy_storage::engine::{Batch, Engine, Error, Family};
+use convoy_storage::record::{self, BorrowDecode, Encode};
+use rustc_hash::FxHashMap;
 
 pub struct State {
     engine: Arc<dyn Engine>,
@@ -27,7 +27,13 @@ pub struct State {
 
 impl State {
     pub fn new(engine: Arc<dyn Engine>) -> Self {
-        Self { engine, batch: Batch::new(), unwritten: BTreeMap::new(), queued: FxHashMap::default(), value: Vec::new() }
+        Self {
+            engine,
+            batch: Batch::new(),
+            unwritten: BTreeMap::new(),
+            queued: FxHashMap::default(),
+            value: Vec::new(),
+        }
     }
 
     pub fn engine(&self) -> &Arc<dyn Engine> {

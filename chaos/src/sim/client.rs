@@ -6,9 +6,9 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use convoy_wire::{
-    Connect, Cut, Disconnect, Limits, List, Packet, PacketId, ProtocolVersion, Puback, Pubcomp, Publish, Pubrec,
-    Pubrel, QoS, ReasonCode, Sender, Subscribe, Subscription, SubscriptionOptions, TopicFilter, TopicName,
-    Unsubscribe, Will as WireWill, cut, decode_from,
+    Connect, Cut, Disconnect, Limits, List, Packet, PacketId, ProtocolVersion, Puback, Pubcomp, Publish,
+    Pubrec, Pubrel, QoS, ReasonCode, Sender, Subscribe, Subscription, SubscriptionOptions, TopicFilter,
+    TopicName, Unsubscribe, Will as WireWill, cut, decode_from,
 };
 
 use super::clock::{MILLISECOND, Micros};
@@ -506,7 +506,9 @@ impl Client {
     }
 
     fn put(&mut self, packet: &Packet<'_>) {
-        packet.encode(self.character.version, &mut self.outbox).expect("what the simulation builds can be written");
+        packet
+            .encode(self.character.version, &mut self.outbox)
+            .expect("what the simulation builds can be written");
     }
 
     /// Bytes of the node.
@@ -595,7 +597,14 @@ impl Client {
         }
     }
 
-    fn on_connack(&mut self, link: Link, terms: &Terms, session_present: bool, reason: ReasonCode, log: &mut Log) {
+    fn on_connack(
+        &mut self,
+        link: Link,
+        terms: &Terms,
+        session_present: bool,
+        reason: ReasonCode,
+        log: &mut Log,
+    ) {
         if reason.is_error() {
             log.record(What::Rejected { link: link.clone(), reason: reason.as_u8() });
             return;
@@ -633,7 +642,8 @@ impl Client {
     }
 
     fn on_asked(&mut self, link: &Link, packet_id: PacketId, subscribe: bool, reason: u8, log: &mut Log) {
-        let awaited = |request: &mut Request| request.packet_id == packet_id && request.subscribe == subscribe;
+        let awaited =
+            |request: &mut Request| request.packet_id == packet_id && request.subscribe == subscribe;
         let Some(request) = self.request.take_if(awaited) else {
             return self.find(log, "an answer to no SUBSCRIBE or UNSUBSCRIBE".into());
         };
@@ -733,7 +743,9 @@ impl Client {
                     self.owed.remove(&packet_id.get());
                     self.put(&Packet::Puback(Puback::new(packet_id, ReasonCode::Success)));
                 }
-                Ack::Pubrec(packet_id) => self.put(&Packet::Pubrec(Pubrec::new(packet_id, ReasonCode::Success))),
+                Ack::Pubrec(packet_id) => {
+                    self.put(&Packet::Pubrec(Pubrec::new(packet_id, ReasonCode::Success)))
+                }
                 Ack::Pubcomp(packet_id) => {
                     self.owed.remove(&packet_id.get());
                     self.put(&Packet::Pubcomp(Pubcomp::new(packet_id, ReasonCode::Success)));

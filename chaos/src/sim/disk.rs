@@ -65,7 +65,8 @@ impl Disk {
 
     /// A sync begins: how long it takes, most of them little and some long.
     pub fn begin_sync(&self, chance: &mut Stream) -> (Mark, Micros) {
-        let micros = if chance.one_in(20) { chance.between(5_000, 60_000) } else { chance.between(100, 3_000) };
+        let micros =
+            if chance.one_in(20) { chance.between(5_000, 60_000) } else { chance.between(100, 3_000) };
         (Mark(self.model.writes()), micros)
     }
 

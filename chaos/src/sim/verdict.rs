@@ -85,7 +85,8 @@ fn check_group(
         *counts.entry(message).or_default() += 1;
     }
     let Some(&since) = members.values().min() else { return };
-    for sent in ledger.sent.iter().filter(|sent| sent.message.topic.starts_with(front) && sent.first > since) {
+    for sent in ledger.sent.iter().filter(|sent| sent.message.topic.starts_with(front) && sent.first > since)
+    {
         let count = counts.get(&sent.message).copied().unwrap_or(0);
         if count == 0 && sent.accepted.is_some() {
             wrong.push(format!("8 shared: {} was acknowledged and reached no member", sent.message));

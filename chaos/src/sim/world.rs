@@ -246,7 +246,9 @@ impl World {
                 self.shards[usize::from(to)].mail(now, mail);
                 self.follow(to);
             }
-            Event::Synced { start, shard, round, mark } if self.is_up(start) => self.synced(shard, round, mark),
+            Event::Synced { start, shard, round, mark } if self.is_up(start) => {
+                self.synced(shard, round, mark)
+            }
             Event::Turn { .. } | Event::Mail { .. } | Event::Synced { .. } => {}
             Event::ToNode { connection } => self.to_node(connection),
             Event::ToClient { connection } => self.to_client(connection),
@@ -518,7 +520,9 @@ impl World {
 
     /// The connection that a Client is on.
     fn current(&self, client: usize) -> Option<usize> {
-        let current = |connection: &Connection| connection.client == client && connection.at_client && !connection.ousted;
+        let current = |connection: &Connection| {
+            connection.client == client && connection.at_client && !connection.ousted
+        };
         self.connections.iter().rposition(current)
     }
 

@@ -32,11 +32,17 @@ pub fn calm() -> Vec<Character> {
         Character::new("guest", V5, Stay::Clean).topics(&TOPICS),
         Character::new("desk", V5, Stay::Lasting).filters(&[("car/#", ExactlyOnce)]),
         Character::new("archive", V311, Stay::Lasting).filters(&[("#", ExactlyOnce)]),
-        Character::new("odd", V5, Stay::Lasting)
-            .filters(&[("+/2/doors", ExactlyOnce), ("car/1/+", AtLeastOnce), ("car/1/speed", ExactlyOnce)]),
-        Character::new("visitor", V311, Stay::Clean).filters(&[("+/+/speed", ExactlyOnce), ("job/1", AtLeastOnce)]),
+        Character::new("odd", V5, Stay::Lasting).filters(&[
+            ("+/2/doors", ExactlyOnce),
+            ("car/1/+", AtLeastOnce),
+            ("car/1/speed", ExactlyOnce),
+        ]),
+        Character::new("visitor", V311, Stay::Clean)
+            .filters(&[("+/+/speed", ExactlyOnce), ("job/1", AtLeastOnce)]),
         Character::new("brief", V5, Stay::Seconds(3)).filters(&[("car/2/#", ExactlyOnce)]),
-        Character::new("moody", V5, Stay::Moody).filters(&[("car/1/#", ExactlyOnce)]).topics(&["car/2/doors"]),
+        Character::new("moody", V5, Stay::Moody)
+            .filters(&[("car/1/#", ExactlyOnce)])
+            .topics(&["car/2/doors"]),
         Character::new("coroner", V5, Stay::Lasting).filters(&[("will/#", ExactlyOnce)]),
         Character::new("mourner", V5, Stay::Lasting),
         Character::new("widower", V311, Stay::Clean),
@@ -46,7 +52,8 @@ pub fn calm() -> Vec<Character> {
     ];
     for member in ["ant", "bee", "cow"] {
         let version = if member == "cow" { V311 } else { V5 };
-        let mut character = Character::new(member, version, Stay::Lasting).filters(&[("$share/farm/job/#", ExactlyOnce)]);
+        let mut character =
+            Character::new(member, version, Stay::Lasting).filters(&[("$share/farm/job/#", ExactlyOnce)]);
         character.shared = true;
         all.push(character);
     }

@@ -2,8 +2,8 @@
 
 use convoy_ids::NodeId;
 use convoy_storage::engine::{self, Batch, Engine, Family};
-use convoy_storage::record::{self, Decode, Encode};
 use convoy_storage::envelope;
+use convoy_storage::record::{self, Decode, Encode};
 use std::io::Read;
 
 use crate::config::FleetOptions;
@@ -39,7 +39,9 @@ pub enum Error {
     #[error("no random numbers to be had: {0}")]
     Chance(#[from] std::io::Error),
     /// Where things live follows from it, so it is fixed when the data folder is made.
-    #[error("fleet.{key} is {wanted}, but this data was made with {kept}: set it back, or begin with an empty folder")]
+    #[error(
+        "fleet.{key} is {wanted}, but this data was made with {kept}: set it back, or begin with an empty folder"
+    )]
     Changed { key: &'static str, wanted: u64, kept: u64 },
 }
 

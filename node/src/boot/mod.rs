@@ -51,8 +51,7 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         node = %config.node.name, id = %identity.node, start = identity.start, data = %data.display(), "starting"
     );
 
-    let readiness =
-        Readiness::waiting_for(&[condition::SLOTS, condition::DISK, condition::LISTENERS]);
+    let readiness = Readiness::waiting_for(&[condition::SLOTS, condition::DISK, condition::LISTENERS]);
     let shards = match config.node.shards {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         shards => shards,
@@ -168,7 +167,10 @@ async fn watch(
                 if is_low != low {
                     low = is_low;
                     match low {
-                        true => tracing::error!(free = space.free, "little room on the disk: publications are refused"),
+                        true => tracing::error!(
+                            free = space.free,
+                            "little room on the disk: publications are refused"
+                        ),
                         false => tracing::info!(free = space.free, "there is room on the disk again"),
                     }
                     shards.iter().for_each(|shard| shard.refuse_records(low));

@@ -102,7 +102,8 @@ impl Board {
 impl Source for Board {
     fn state(&self) -> NodeState {
         let all = self.observations();
-        let sum = |of: fn(&Observation) -> u64| all.iter().flatten().map(|(_, observation)| of(observation)).sum();
+        let sum =
+            |of: fn(&Observation) -> u64| all.iter().flatten().map(|(_, observation)| of(observation)).sum();
         let connections: u64 = sum(|observation| observation.connections);
         NodeState {
             slots: sum(|observation| observation.slots) as usize,

@@ -8,8 +8,8 @@ use anyhow::Context;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-pub use admit::Admitted;
 use admit::Admission;
+pub use admit::Admitted;
 
 use crate::config::{Config, Listener};
 use crate::drive::ShardHandle;
@@ -40,7 +40,9 @@ pub fn start(listeners: Vec<Bound>, config: &Config, shards: Arc<[ShardHandle]>)
     let admission = Arc::new(Admission::new(&config.limits));
     for bound in listeners {
         match bound.loopback_only {
-            true => tracing::info!(addr = %bound.addr, "mqtt: anonymous Clients are let in from this machine only"),
+            true => {
+                tracing::info!(addr = %bound.addr, "mqtt: anonymous Clients are let in from this machine only")
+            }
             false => tracing::warn!(addr = %bound.addr, "mqtt: anonymous Clients are let in from anywhere"),
         }
         tokio::spawn(tcp::accept(bound, Arc::clone(&admission), Arc::clone(&shards)));
