@@ -31,6 +31,9 @@ pub use mail::{Answer, Mail, Post, ReplyTo};
 pub use outlet::Outlet;
 use slots::Slots;
 
+/// Bytes that may wait for the log. A round takes all of them at once.
+const PENDING_BYTES_LIMIT: usize = 32 << 20;
+
 /// Why a shard cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -105,7 +108,9 @@ impl Shard {
         let Identity { node, start, shard, shards } = identity;
         let post = Post::new(shard, shards);
         let edge = Edge::new(node.get(), shard, start, options.slots, options.limits.clone());
-        let mut driver = Driver::new(Arc::clone(&engine), node, replica::Options::default());
+        // There are no followers yet to whom applied entries could go from memory.
+        let replication = replica::Options { cached_log_bytes: 0, ..replica::Options::default() };
+        let mut driver = Driver::new(Arc::clone(&engine), node, replication);
         let mut root = Routes::new(options.seed);
         let slots = Slots::open(&options, &post, &*engine, node, &mut driver, &mut root)?;
         Ok(Self {
@@ -211,6 +216,11 @@ impl Shard {
     /// Mail for other shards.
     pub fn take_mail(&mut self) -> impl Iterator<Item = (u16, Mail)> + '_ {
         self.outlet.post.take()
+    }
+
+    /// So much waits for the log that nothing more is taken from Clients until it has gone there.
+    pub fn is_congested(&self) -> bool {
+        self.slots.pending_bytes() > PENDING_BYTES_LIMIT
     }
 
     /// Every slot of this shard is led, so that all Clients can be served.

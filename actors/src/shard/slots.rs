@@ -62,6 +62,11 @@ impl Slots {
         self.table.iter()
     }
 
+    /// Bytes that wait for the log.
+    pub fn pending_bytes(&self) -> usize {
+        self.table.iter().map(|slot| slot.pending.len_bytes()).sum()
+    }
+
     fn place(&self, id: SlotId) -> usize {
         match id.is_meta() {
             true => self.table.len() - usize::from(self.has_meta),

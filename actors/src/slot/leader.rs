@@ -43,6 +43,10 @@ impl Pending {
         self.closed.is_empty() && self.open.ops == 0
     }
 
+    pub fn len_bytes(&self) -> usize {
+        self.closed.iter().map(|record| record.bytes.len()).sum::<usize>() + self.open.bytes.len()
+    }
+
     /// Adds an operation; `reply` is told when it is applied.
     pub fn push(&mut self, at: Millis, op: &Op<'_>, reply: Option<ReplyTo>) {
         let record = &mut self.open;

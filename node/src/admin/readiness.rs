@@ -40,6 +40,7 @@ impl Readiness {
         self.lock().insert(condition, reason.into());
     }
 
+    #[cfg(test)]
     pub fn is_ready(&self) -> bool {
         self.lock().is_empty()
     }

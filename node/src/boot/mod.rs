@@ -97,6 +97,7 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         recorder,
     };
     let api = admin::start(config.api.addr, state)?;
+    tracing::info!(addr = %api.addr(), "api for operators");
     let outcome = supervisor.run(async {
         let watch = watch(&config, &engine, &handles, &board, &readiness);
         tokio::pin!(watch);

@@ -57,12 +57,7 @@ impl ShardHandle {
         self.0.send(Event::Accepted(stream, admitted)).await.is_ok()
     }
 
-    /// Hands over mail; waits while the shard has much to do.
-    pub async fn mail(&self, mail: Mail) {
-        let _ = self.0.send(Event::Mail(mail)).await;
-    }
-
-    /// As [`ShardHandle::mail`], and gives it back where that would wait.
+    /// Hands over mail, or gives it back while the shard has much to do.
     pub fn try_mail(&self, mail: Mail) -> Option<Mail> {
         match self.0.try_send(Event::Mail(mail)) {
             Err(queue::error::TrySendError::Full(Event::Mail(mail))) => Some(mail),

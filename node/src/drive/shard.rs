@@ -32,6 +32,7 @@ pub struct Driver {
     pub sent: metrics::Counter,
     dirty: RefCell<Vec<u32>>,
     turn_due: Cell<bool>,
+    congested: Cell<bool>,
     turn: Notify,
     surroundings: Surroundings,
     /// Mail that did not fit its shard's mailbox, in order, by shard.
@@ -42,6 +43,19 @@ impl Driver {
     /// After anything happened to the shard: wakes the tasks of connections that have something to do, and sees to it
     /// that the turn is ended once everybody who is ready has had theirs.
     pub fn after(&self) {
+        self.wake_dirty();
+        if !self.turn_due.replace(true) {
+            self.turn.notify_one();
+        }
+    }
+
+    /// Whether much waits for the log, or mail for another shard that has much to do: then nothing is read that could
+    /// cause more.
+    pub fn is_congested(&self) -> bool {
+        self.congested.get()
+    }
+
+    fn wake_dirty(&self) {
         let mut dirty = self.dirty.borrow_mut();
         self.shard.borrow_mut().take_dirty(&mut dirty);
         let wakes = self.wakes.borrow();
@@ -50,14 +64,6 @@ impl Driver {
                 wake.wake();
             }
         }
-        if !self.turn_due.replace(true) {
-            self.turn.notify_one();
-        }
-    }
-
-    /// Whether mail waits for another shard that has much to do: then nothing is read that could cause more.
-    pub fn is_congested(&self) -> bool {
-        self.held.borrow().iter().any(|held| !held.is_empty())
     }
 
     fn end_turn(&self) {
@@ -81,18 +87,23 @@ impl Driver {
             let me = self.surroundings.shards[usize::from(self.surroundings.number)].clone();
             self.surroundings.syncer.request(me, round);
         }
-        let mut dirty = self.dirty.borrow_mut();
-        self.shard.borrow_mut().take_dirty(&mut dirty);
-        let wakes = self.wakes.borrow();
-        for key in dirty.drain(..) {
-            if let Some(Some(wake)) = wakes.get(key as usize) {
+        self.wake_dirty();
+        self.feel();
+    }
+
+    /// Notes whether there is congestion, and lets everybody read again once it is over.
+    fn feel(&self) {
+        let mail_waits = self.held.borrow().iter().any(|held| !held.is_empty());
+        let congested = mail_waits || self.shard.borrow().is_congested();
+        if self.congested.replace(congested) && !congested {
+            for wake in self.wakes.borrow().iter().flatten() {
                 wake.wake();
             }
         }
     }
 
     /// Sends mail on that had to wait.
-    async fn relieve(&self) {
+    fn relieve(&self) {
         for (to, handle) in self.surroundings.shards.iter().enumerate() {
             loop {
                 let Some(mail) = self.held.borrow_mut()[to].pop_front() else { break };
@@ -102,11 +113,7 @@ impl Driver {
                 }
             }
         }
-        if !self.is_congested() {
-            for wake in self.wakes.borrow().iter().flatten() {
-                wake.wake();
-            }
-        }
+        self.feel();
     }
 
     fn report(&self) {
@@ -142,6 +149,7 @@ pub fn start(
             sent: metrics::counter!(crate::observe::metrics::SENT_BYTES),
             dirty: RefCell::new(Vec::new()),
             turn_due: Cell::new(false),
+            congested: Cell::new(false),
             turn: Notify::new(),
             held: RefCell::new((0..surroundings.shards.len()).map(|_| VecDeque::new()).collect()),
             surroundings,
@@ -198,7 +206,7 @@ async fn run(driver: Rc<Driver>, mut mailbox: Mailbox) {
             }
         }
         if driver.is_congested() {
-            driver.relieve().await;
+            driver.relieve();
         }
         driver.after();
         if shutting_down.is_some() && driver.shard.borrow().observe().connections == 0 {
