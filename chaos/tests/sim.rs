@@ -48,6 +48,7 @@ fn setup(seed: u64, shards: u16) -> Setup {
         cut_at: None,
         crash_every: None,
         full: None,
+        lying_disk: false,
     }
 }
 
@@ -76,7 +77,7 @@ fn messages_of_every_level_arrive_as_promised_without_faults() {
 #[test]
 fn promises_hold_through_crashes_cuts_and_takeovers() {
     let mut failed = Vec::new();
-    for seed in seeds(12) {
+    for seed in seeds(40) {
         for shards in [1, 3] {
             let crashing = Setup { crash_every: Some(600 * MILLISECOND), ..setup(seed, shards) };
             match judge(crashing) {
@@ -138,13 +139,27 @@ fn a_full_disk_is_refused_honestly_and_recovers_without_a_restart() {
 }
 
 #[test]
+fn a_disk_that_only_says_it_has_synced_is_caught() {
+    for shards in [1, 3] {
+        let lying = |seed| Setup { lying_disk: true, crash_every: Some(SECOND), ..setup(seed, shards) };
+        assert!((1..=5).all(|seed| judge(lying(seed)).is_err()), "{shards} shards");
+    }
+}
+
+#[test]
 fn each_sync_point_is_cut_once() {
     for shards in [1, 3] {
-        let small = Setup { characters: few(), work: 400 * MILLISECOND, ..setup(5, shards) };
+        let small = Setup { characters: few(), work: 500 * MILLISECOND, ..setup(5, shards) };
         let (verdict, syncs) = judge(small.clone()).unwrap_or_else(|said| panic!("{said}"));
         assert!(verdict.tally.accepted[2] > 5 && syncs > 40, "{syncs} syncs, {}", verdict.tally);
         for sync in 1..=syncs {
-            for (moment, keep) in [(Moment::Before, 0), (Moment::Before, 1), (Moment::After, 0)] {
+            for (moment, keep) in [
+                (Moment::Before, 0),
+                (Moment::Before, 1),
+                (Moment::Before, 3),
+                (Moment::After, 0),
+                (Moment::After, 2),
+            ] {
                 let cut_at = Some(CutAt { sync, moment, keep });
                 judge(Setup { cut_at, ..small.clone() }).unwrap_or_else(|said| panic!("{said}"));
             }

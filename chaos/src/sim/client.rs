@@ -162,6 +162,8 @@ pub struct Client {
     name: Name,
     phase: Phase,
     state: State,
+    /// The Session of this connection ends with it.
+    fleeting: bool,
     /// Sequence numbers outlive Sessions: a payload is never written twice.
     sequences: HashMap<(Name, Qos), u64>,
     /// Retained topics whose last value is not answered yet.
@@ -197,6 +199,7 @@ impl Client {
             character,
             phase: Phase::Away,
             state: State::default(),
+            fleeting: false,
             sequences: HashMap::new(),
             unanswered: HashMap::new(),
             outbox: Vec::new(),
@@ -392,6 +395,9 @@ impl Client {
         self.phase = Phase::Away;
         self.outbox.clear();
         self.forget_connection();
+        if std::mem::take(&mut self.fleeting) {
+            self.forget_session();
+        }
     }
 
     fn forget_connection(&mut self) {
@@ -615,6 +621,7 @@ impl Client {
         } else if terms.clean_start {
             self.find(log, "Session Present for a Clean Start".into());
         }
+        self.fleeting = terms.expiry.is_zero();
         self.phase = Phase::Open(link.clone());
         // [MQTT-4.4.0-1]: in the order of the original PUBLISHes.
         let unfinished: Vec<_> = self.state.outbound().cloned().collect();

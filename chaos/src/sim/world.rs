@@ -33,6 +33,8 @@ pub struct Setup {
     pub cut_at: Option<CutAt>,
     /// The node is killed, or its power cut, about so often.
     pub crash_every: Option<Micros>,
+    /// The disk only says that it has synced: a run that the judge must not let pass.
+    pub lying_disk: bool,
     /// The disk is full from the first to the second time.
     pub full: Option<(Micros, Micros)>,
 }
@@ -124,7 +126,7 @@ pub fn run(setup: Setup) -> Outcome {
         clients: setup.characters.iter().map(|character| seed.stream(&character.name)).collect(),
     };
     let mut world = World {
-        disk: Disk::new(setup.cut_at),
+        disk: Disk::new(setup.cut_at, setup.lying_disk),
         agenda: Agenda::default(),
         chance,
         shards: Vec::new(),
