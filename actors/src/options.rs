@@ -10,6 +10,9 @@ pub struct Options {
     pub slots: u16,
     pub partitioning: Partitioning,
     pub limits: Limits,
+    /// Bytes that stay free on the disk: with less, publications that need a record are refused, and what is left is
+    /// for those who come to read.
+    pub min_free_bytes: u64,
     /// Keeps Clients from choosing names that collide in tables; drawn at each start.
     pub seed: u64,
 }

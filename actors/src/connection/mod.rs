@@ -28,8 +28,13 @@ pub enum Stage {
     /// The slot of the Client Identifier was asked for the Session.
     Connecting,
     Open,
+    /// DISCONNECT came: the connection is closed once that is on record, so that a Client that waits for the end of
+    /// its connection knows that its Will is discarded.
+    Leaving,
     /// Nothing is read any more; what is in the output is written, then the Network Connection is closed.
     Closing,
+    /// The Client did not take what was left to be said to it: the Network Connection is closed at once.
+    Gone,
 }
 
 pub struct Connection {
@@ -139,7 +144,7 @@ impl Connection {
         match self.stage {
             Stage::New => true,
             Stage::Open => self.inbound.waiting() < waiting_limit,
-            Stage::Connecting | Stage::Closing => false,
+            Stage::Connecting | Stage::Leaving | Stage::Closing | Stage::Gone => false,
         }
     }
 
@@ -154,7 +159,8 @@ impl Connection {
             Stage::Open if self.version.has_properties() => {
                 let _ = Disconnect::new(reason).encode(self.version, self.output.tail());
             }
-            Stage::Open | Stage::Closing => {}
+            Stage::Open | Stage::Leaving | Stage::Closing => {}
+            Stage::Gone => return,
         }
         self.stage = Stage::Closing;
     }

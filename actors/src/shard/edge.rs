@@ -24,12 +24,19 @@ pub mod token {
     pub const KIND: u64 = 0xFF << 56;
     pub const CONNECT: u64 = 1 << 56;
     pub const ASK: u64 = 2 << 56;
+    pub const LEAVE: u64 = 4 << 56;
     /// The rest is the Packet Identifier.
     pub const RELEASE: u64 = 3 << 56;
 }
 
 /// Milliseconds that a Client of 3.x, to whom a refusal cannot be said, stays connected after one.
 const REFUSED_GRACE: u64 = 5_000;
+
+/// Milliseconds that a Client which said DISCONNECT waits for its record at most.
+const LEAVING: u64 = 5_000;
+
+/// Milliseconds that a Client has to take what is said to it at the end, from when that is first noticed.
+const CLOSING: u64 = 2_000;
 
 /// Retained Messages that were put into the queue of a Session, above which the next ones wait for acknowledgements:
 /// they must not push each other out.
@@ -266,6 +273,7 @@ impl Edge {
         match to.token & token::KIND {
             token::CONNECT => return self.on_connected(to.home.key, answer),
             token::ASK => return self.on_asked(to, answer),
+            token::LEAVE => connection.drop_silently(),
             _ if connection.stage != Stage::Open => return,
             token::RELEASE => {
                 let packet_id = PacketId::new(to.token as u16).expect("the token was made of an identifier");
@@ -306,6 +314,7 @@ impl Edge {
             epoch: grant.epoch,
             farewell: crate::slot::Farewell::WithWill,
             expiry_seconds: None,
+            reply: None,
         });
     }
 
@@ -432,9 +441,19 @@ impl Edge {
         let limits = &self.limits;
         let mut ended = Vec::new();
         for (key, connection) in &mut self.connections {
+            if connection.stage == Stage::Closing {
+                // One tick to be told, and then no more.
+                if connection.doomed_at.is_some_and(|at| at <= now.monotonic) {
+                    connection.stage = Stage::Gone;
+                    ended.push(key as u32);
+                }
+                connection.doomed_at = Some(connection.doomed_at.unwrap_or(now.monotonic + CLOSING));
+                continue;
+            }
             let silent = now.monotonic.saturating_sub(connection.last_seen);
             let reason = match connection.stage {
                 Stage::New if silent > limits.connect_timeout => None,
+                Stage::Leaving if silent > LEAVING => None,
                 Stage::Open if connection.keep_alive > 0 && silent > connection.keep_alive => {
                     Some(ReasonCode::KeepAliveTimeout)
                 }

@@ -83,6 +83,8 @@ pub enum Letter {
         route: Option<crate::slot::RouteRow>,
         reply: Option<ReplyTo>,
     },
+    /// The routes above are all there are so far: slots may be led.
+    RootIsKnown,
     /// Read a chunk of Retained Messages for a connection.
     Retained(Box<crate::retained::Request>),
 

@@ -13,7 +13,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use convoy_ids::{NodeId, SlotId};
+use convoy_ids::{Index, NodeId, SlotId};
 use convoy_storage::engine::{Batch, Engine};
 use convoy_storage::replica::{self, Driver, Round};
 use convoy_wire::ReasonCode;
@@ -73,6 +73,15 @@ pub struct Shard {
     stalled: bool,
     /// Little room is left on the disk: as if it were full already.
     low_space: bool,
+    /// The meta group leads, and its routes are all in `root`: until then nobody may be told that a message reached
+    /// everybody, so no slot is led.
+    root_is_known: bool,
+    /// The meta group leads here, and the other shards have yet to be told.
+    root_is_led: bool,
+    /// Slots that may be led once the root routes are known.
+    elected: Vec<SlotId>,
+    /// Records whose changes are on their way to the engine.
+    applied: Vec<(SlotId, Index)>,
     /// Nothing can be promised any more: the reason.
     failure: Option<String>,
     /// When acknowledgements of Clients are put on record next, if nothing else does it sooner.
@@ -97,6 +106,7 @@ pub struct Observation {
     pub sessions_active: u64,
     /// Sessions whose connection is in this shard.
     pub sessions_connected: u64,
+    /// The disk is full, or nearly so.
     pub stalled: bool,
     /// Why it cannot serve, if so.
     pub failures: Vec<String>,
@@ -127,6 +137,10 @@ impl Shard {
             sync: None,
             stalled: false,
             low_space: false,
+            root_is_known: false,
+            root_is_led: false,
+            elected: Vec::new(),
+            applied: Vec::new(),
             failure: None,
             save_at: 0,
             asks: 0,
@@ -188,12 +202,6 @@ impl Shard {
         self.outlet.edge.connections.get(key as usize).is_some_and(|connection| connection.has_whole_input)
     }
 
-    /// There is little room on the disk, or there is enough again. While there is little, publications that need a
-    /// record are refused.
-    pub fn refuse_records(&mut self, refuse: bool) {
-        self.low_space = refuse;
-    }
-
     /// Whether records can be taken now.
     fn takes_records(&self) -> bool {
         !self.stalled && !self.low_space && self.failure.is_none()
@@ -205,7 +213,13 @@ impl Shard {
             .edge
             .connections
             .get(key as usize)
-            .is_none_or(|connection| connection.stage == Stage::Closing)
+            .is_none_or(|connection| matches!(connection.stage, Stage::Closing | Stage::Gone))
+    }
+
+    /// Whether the Network Connection is to be closed whatever is still to be written.
+    pub fn is_gone(&self, key: u32) -> bool {
+        let connection = self.outlet.edge.connections.get(key as usize);
+        connection.is_none_or(|connection| connection.stage == Stage::Gone)
     }
 
     /// The round whose writes are to be synced, if one has begun since this was asked last.
@@ -248,7 +262,7 @@ impl Shard {
                 .iter()
                 .filter(|(_, connection)| connection.owns_session)
                 .count() as u64,
-            stalled: self.stalled,
+            stalled: self.stalled || self.low_space,
             failures: failures.cloned().collect(),
         }
     }

@@ -66,7 +66,7 @@ impl Shard {
         }
         let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
         connection.has_whole_input = paused;
-        if connection.stage == Stage::Closing {
+        if matches!(connection.stage, Stage::Leaving | Stage::Closing | Stage::Gone) {
             return;
         }
         if at < input.len() {
@@ -436,8 +436,16 @@ impl Shard {
         if disconnect.reason == ReasonCode::NORMAL_DISCONNECTION {
             connection.farewell = Farewell::Normal;
         }
-        connection.drop_silently();
-        self.outlet.edge.mark(key);
+        let farewell = SessionCall::Disconnect {
+            session: connection.session,
+            epoch: connection.epoch,
+            farewell: connection.farewell,
+            expiry_seconds: connection.farewell_expiry,
+            reply: Some(ReplyTo { home: connection.home, token: token::LEAVE }),
+        };
+        connection.owns_session = false;
+        connection.stage = Stage::Leaving;
+        self.outlet.edge.calls.push_back(farewell);
         Ok(())
     }
 
@@ -451,6 +459,7 @@ impl Shard {
                 epoch: connection.epoch,
                 farewell: connection.farewell,
                 expiry_seconds: connection.farewell_expiry,
+                reply: None,
             });
             self.settle(now);
         }

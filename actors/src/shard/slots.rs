@@ -269,6 +269,14 @@ impl Shard {
                 }
                 continue;
             }
+            if self.root_is_led && !self.root_is_known {
+                self.know_root(now);
+                let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
+                for shard in (0..shards).filter(|shard| *shard != here) {
+                    self.outlet.post.send(shard, Letter::RootIsKnown);
+                }
+                continue;
+            }
             if let Some(local) = self.outlet.local.pop_front() {
                 self.take_local(now, local);
                 continue;
@@ -314,6 +322,14 @@ impl Shard {
         }
         if let Some(reply) = reply {
             self.outlet.answer(reply, Answer::Done);
+        }
+    }
+
+    /// All root routes are known: slots that were elected meanwhile are led.
+    fn know_root(&mut self, now: Now) {
+        self.root_is_known = true;
+        for id in std::mem::take(&mut self.elected) {
+            self.lead(now, id);
         }
     }
 
@@ -443,6 +459,7 @@ impl Shard {
                         self.outlet.answer(reply, Answer::Done);
                     }
                 }
+                Letter::RootIsKnown => self.know_root(now),
                 Letter::Retained(request) => self.read_retained(now, *request),
                 Letter::Deliver { home, delivery, message, .. } => {
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
@@ -475,6 +492,7 @@ impl Shard {
             return;
         }
         self.write_state(now);
+        self.look_for_room();
         let save = now.monotonic >= self.save_at;
         let mut records = 0;
         for slot in self.slots.table.iter_mut().filter(|slot| slot.leading && slot.failure.is_none()) {
@@ -504,6 +522,33 @@ impl Shard {
         }
         if self.driver.is_dirty() {
             self.round(now);
+        }
+    }
+
+    /// Before records are made: if little room is left, publications that wait for theirs are refused. To find out by
+    /// a failed write would be too late to say so honestly: what is in the log may be committed yet.
+    fn look_for_room(&mut self) {
+        let pending = self.slots.table.iter().any(|slot| !slot.pending.is_empty());
+        if !pending && !self.low_space {
+            return;
+        }
+        let Ok(space) = self.state.engine().space() else { return };
+        let low = space.free < self.options.min_free_bytes;
+        if low != self.low_space {
+            self.low_space = low;
+            match low {
+                true => {
+                    tracing::error!(free = space.free, "little room on the disk: publications are refused")
+                }
+                false => tracing::info!(free = space.free, "there is room on the disk again"),
+            }
+        }
+        if low {
+            for slot in &mut self.slots.table {
+                for reply in slot.pending.refuse_additions() {
+                    self.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
+                }
+            }
         }
     }
 
@@ -557,9 +602,6 @@ impl Shard {
             self.apply(now, record);
         }
         self.write_state(now);
-        for record in &committed {
-            self.driver.advance_applied(record.slot, record.index);
-        }
         // With one voter nobody else is there to be told.
         self.effects.messages.clear();
         self.effects.reads.clear();
@@ -580,13 +622,24 @@ impl Shard {
             }
         }
         Driver::put_applied(record.slot, record.index, self.state.batch());
-        let Self { slots, state, outlet, emitted, .. } = self;
-        let Some(slot) = slots.get(record.slot) else { return };
+        self.applied.push((record.slot, record.index));
         if !slot.leading && slot.elected == Some(record.term) {
-            let edge = &outlet.edge;
-            if let Err(error) = slot.lead(now, state, |home| !edge.is_of_this_start(home), emitted) {
-                fail(slot, &error);
-            }
+            self.lead(now, record.slot);
+        }
+    }
+
+    /// A slot has applied what earlier leaders promised: it is led from here, once the root routes are known.
+    fn lead(&mut self, now: Now, id: SlotId) {
+        if id.is_meta() {
+            self.root_is_led = true;
+        } else if !self.root_is_known {
+            return self.elected.push(id);
+        }
+        let Self { slots, state, outlet, emitted, .. } = self;
+        let edge = &outlet.edge;
+        let Some(slot) = slots.get(id).filter(|slot| slot.elected.is_some()) else { return };
+        if let Err(error) = slot.lead(now, state, |home| !edge.is_of_this_start(home), emitted) {
+            fail(slot, &error);
         }
     }
 
@@ -605,6 +658,10 @@ impl Shard {
                 return;
             }
             Err(error) => return self.fail_all(&error.to_string()),
+        }
+        // Only what is in the engine may go from the log.
+        for (slot, index) in self.applied.drain(..) {
+            self.driver.advance_applied(slot, index);
         }
         let mut turn = turn!(self, now);
         for slot in &mut self.slots.table {

@@ -48,6 +48,7 @@ pub enum SessionCall {
         epoch: Epoch,
         farewell: Farewell,
         expiry_seconds: Option<u32>,
+        reply: Option<ReplyTo>,
     },
     Subscribe {
         session: SessionNumber,
@@ -113,7 +114,7 @@ impl SessionCall {
         matches!(self, Self::Subscribe { .. } | Self::Accept { .. } | Self::Keep { .. })
     }
 
-    /// Who is told the outcome.
+    /// Who is told that it cannot be done. A Session is taken leave of in any case.
     pub fn reply(&self) -> Option<ReplyTo> {
         match self {
             Self::Connect { reply, .. }

@@ -37,14 +37,14 @@ impl Slot {
             SessionCall::Ready { session, epoch, home, receive_maximum } => {
                 self.ready(session, epoch, home, receive_maximum, turn)?;
             }
-            SessionCall::Disconnect { session, epoch, farewell, expiry_seconds } => {
+            SessionCall::Disconnect { session, epoch, farewell, expiry_seconds, reply } => {
                 if self.epoch(session) == Some(epoch) {
                     // What the Client acknowledged goes first: it must not be sent again.
                     self.save_acknowledged_of(session, at);
                 }
                 let sent = self.sent(session);
                 let op = Op::Disconnect { session, epoch, farewell, expiry_seconds, sent };
-                self.pending.push(at, &op, None);
+                self.pending.push(at, &op, reply);
             }
             SessionCall::Subscribe { session, epoch, wanted, reply } => {
                 let refused = if self.epoch(session) != Some(epoch) {

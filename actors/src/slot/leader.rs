@@ -49,18 +49,20 @@ impl Pending {
 
     /// Adds an operation; `reply` is told when it is applied.
     pub fn push(&mut self, at: Millis, op: &Op<'_>, reply: Option<ReplyTo>) {
-        let record = &mut self.open;
-        if record.ops == 0 {
-            op::begin(at, &mut record.bytes);
+        self.open.push(at, op, reply);
+        if self.open.bytes.len() >= RECORD_BYTES {
+            self.closed.push_back(std::mem::take(&mut self.open));
         }
-        op::frame(&mut record.bytes, |bytes| record::encode_into(op, bytes));
-        if let Some(reply) = reply {
-            record.replies.push_back((record.ops, reply));
+    }
+
+    /// Takes out what adds to the disk and whose publisher or subscriber can be told so; returns whom to tell.
+    pub fn refuse_additions(&mut self) -> Vec<ReplyTo> {
+        let mut refused = Vec::new();
+        for record in self.closed.iter_mut().chain([&mut self.open]) {
+            record.refuse_additions(&mut refused);
         }
-        record.ops += 1;
-        if record.bytes.len() >= RECORD_BYTES {
-            self.closed.push_back(std::mem::take(record));
-        }
+        self.closed.retain(|record| record.ops > 0);
+        refused
     }
 
     /// The oldest record; what is added afterwards goes to another one.
@@ -74,6 +76,36 @@ impl Pending {
     /// Puts a record back that the log would not take.
     pub fn restore(&mut self, record: Record) {
         self.closed.push_front(record);
+    }
+}
+
+impl Record {
+    fn refuse_additions(&mut self, refused: &mut Vec<ReplyTo>) {
+        let Ok((at, ops)) = op::open(&self.bytes) else { return };
+        let mut kept = Record::default();
+        for (number, op) in (0..).zip(op::iter(ops)) {
+            let op = op.expect("it was encoded by this leader");
+            let reply = match self.replies.front() {
+                Some((of, _)) if *of == number => self.replies.pop_front().map(|(_, reply)| reply),
+                _ => None,
+            };
+            match reply {
+                Some(reply) if op.adds() => refused.push(reply),
+                reply => kept.push(at, &op, reply),
+            }
+        }
+        *self = kept;
+    }
+
+    fn push(&mut self, at: Millis, op: &Op<'_>, reply: Option<ReplyTo>) {
+        if self.ops == 0 {
+            op::begin(at, &mut self.bytes);
+        }
+        op::frame(&mut self.bytes, |bytes| record::encode_into(op, bytes));
+        if let Some(reply) = reply {
+            self.replies.push_back((self.ops, reply));
+        }
+        self.ops += 1;
     }
 }
 
@@ -125,6 +157,19 @@ mod tests {
         assert!(underway.take(Term(2), Index(5)).is_empty());
         assert_eq!(underway.take(Term(1), Index(6)), [(2, reply(2))]);
         assert!(underway.take(Term(1), Index(6)).is_empty());
+    }
+
+    #[test]
+    fn what_adds_to_a_full_disk_is_taken_out_and_told() {
+        let mut pending = Pending::default();
+        let retain = Op::Retain { partition: 1, message: b"m" };
+        pending.push(77, &Op::Trim { to: 1, number: 2 }, None);
+        pending.push(77, &retain, Some(reply(5)));
+        pending.push(77, &Op::Trim { to: 3, number: 4 }, Some(reply(9)));
+        assert_eq!(pending.refuse_additions(), [reply(5)]);
+        let record = pending.take().unwrap();
+        assert_eq!(op::iter(op::open(&record.bytes).unwrap().1).count(), 2);
+        assert_eq!(record.replies, [(1, reply(9))]);
     }
 
     #[test]

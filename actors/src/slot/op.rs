@@ -133,6 +133,16 @@ pub enum Op<'a> {
     },
 }
 
+impl Op<'_> {
+    /// Whether it is a Client's wish that adds to what is stored.
+    pub fn adds(&self) -> bool {
+        matches!(
+            self,
+            Self::Enqueue { .. } | Self::Accept { .. } | Self::Retain { .. } | Self::Subscribe { .. }
+        )
+    }
+}
+
 /// A subscriber as its partition knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 #[bincode(crate = "convoy_storage::record")]

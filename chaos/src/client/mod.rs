@@ -481,15 +481,15 @@ impl Client {
 
     /// Opens a second connection under the same Client Identifier while the first is open, and gives the first away.
     pub async fn take_over(&mut self, terms: Terms) -> (Option<Ousted>, Result<bool, ConnectError>) {
-        let old = self.open.take();
-        let outcome = self.connect_again(terms).await;
-        let ousted = old.map(|open| Ousted {
+        // Whoever gives up waiting for the new connection drops the old one too, and that is recorded.
+        let ousted = self.open.take().map(|open| Ousted {
             link: open.link,
             pipe: open.pipe,
             history: self.history.clone(),
             payload_bytes: self.payload_bytes,
             closed: false,
         });
+        let outcome = self.connect_again(terms).await;
         (ousted, outcome)
     }
 

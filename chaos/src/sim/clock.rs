@@ -53,7 +53,7 @@ impl<E> Agenda<E> {
     }
 
     /// The next thing to happen; it is its time now.
-    pub fn next(&mut self) -> Option<E> {
+    pub fn take(&mut self) -> Option<E> {
         let ((at, _), event) = self.entries.pop_first()?;
         self.now = at;
         Some(event)
@@ -75,8 +75,8 @@ mod tests {
         agenda.enter(7, "later");
         agenda.enter(5, "first");
         agenda.enter(5, "second");
-        assert_eq!((agenda.next(), agenda.next(), agenda.micros()), (Some("first"), Some("second"), 5));
+        assert_eq!((agenda.take(), agenda.take(), agenda.micros()), (Some("first"), Some("second"), 5));
         agenda.enter(1, "between");
-        assert_eq!((agenda.next(), agenda.next(), agenda.next()), (Some("between"), Some("later"), None));
+        assert_eq!((agenda.take(), agenda.take(), agenda.take()), (Some("between"), Some("later"), None));
     }
 }

@@ -177,7 +177,7 @@ impl World {
     /// Lives until nothing happens any more; else why not.
     fn live(&mut self) -> Option<String> {
         loop {
-            let event = self.agenda.next().expect("ticks never end");
+            let event = self.agenda.take().expect("ticks never end");
             self.log.at = self.agenda.since_begin();
             let ticked = matches!(event, Event::Tick);
             self.happen(event);
@@ -252,8 +252,8 @@ impl World {
                 self.synced(shard, round, mark)
             }
             Event::Turn { .. } | Event::Mail { .. } | Event::Synced { .. } => {}
-            Event::ToNode { connection } => self.to_node(connection),
-            Event::ToClient { connection } => self.to_client(connection),
+            Event::ToNode { connection } => self.arrive_at_node(connection),
+            Event::ToClient { connection } => self.arrive_at_client(connection),
             Event::Act { client } => self.act(client),
             Event::Crash => {
                 if !self.resting && !self.shards.is_empty() {
@@ -293,6 +293,7 @@ impl World {
             slots: self.setup.slots,
             partitioning: Partitioning { partitions: 2, partition_levels: 2 },
             limits: Limits::default(),
+            min_free_bytes: 1 << 20,
             seed: self.setup.seed.0 ^ u64::from(self.starts),
         };
         for shard in 0..shards {
@@ -456,7 +457,7 @@ impl World {
         }
     }
 
-    fn to_node(&mut self, at: usize) {
+    fn arrive_at_node(&mut self, at: usize) {
         let now = self.agenda.now();
         let connection = &mut self.connections[at];
         connection.to_node.flowing = false;
@@ -485,7 +486,7 @@ impl World {
         }
     }
 
-    fn to_client(&mut self, at: usize) {
+    fn arrive_at_client(&mut self, at: usize) {
         let connection = &mut self.connections[at];
         connection.to_client.flowing = false;
         if !connection.at_client {

@@ -70,6 +70,7 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
             partition_levels: config.fleet.partition_levels.min(usize::from(u8::MAX)) as u8,
         },
         limits: limits::of(&config.limits),
+        min_free_bytes: config.storage.min_free_bytes,
         seed: identity::chance().context("no random numbers to be had")?,
     };
 
@@ -99,7 +100,7 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
     let api = admin::start(config.api.addr, state)?;
     tracing::info!(addr = %api.addr(), "api for operators");
     let outcome = supervisor.run(async {
-        let watch = watch(&config, &engine, &handles, &board, &readiness);
+        let watch = watch(&engine, &board, &readiness);
         tokio::pin!(watch);
         // Clients are let in once they can be served: a connection that is refused costs them less than one that
         // hangs.
@@ -150,39 +151,17 @@ fn open(config: &Config) -> anyhow::Result<Rocks> {
 }
 
 /// Looks after what nobody reports: room on the disk, and how the shards are.
-async fn watch(
-    config: &Config,
-    engine: &Arc<dyn Engine>,
-    shards: &Arc<[ShardHandle]>,
-    board: &Board,
-    readiness: &Readiness,
-) {
-    let mut low = false;
+async fn watch(engine: &Arc<dyn Engine>, board: &Board, readiness: &Readiness) {
     let mut every = tokio::time::interval(Duration::from_millis(200));
     loop {
         every.tick().await;
         match engine.space() {
-            Ok(space) => {
-                board.set_free_bytes(space.free);
-                let is_low = space.free < config.storage.min_free_bytes;
-                if is_low != low {
-                    low = is_low;
-                    match low {
-                        true => tracing::error!(
-                            free = space.free,
-                            "little room on the disk: publications are refused"
-                        ),
-                        false => tracing::info!(free = space.free, "there is room on the disk again"),
-                    }
-                    shards.iter().for_each(|shard| shard.refuse_records(low));
-                }
-            }
+            Ok(space) => board.set_free_bytes(space.free),
             Err(error) => tracing::warn!(%error, "free space cannot be read"),
         }
-        match (low, board.is_stalled()) {
-            (false, false) => readiness.met(condition::DISK),
-            (true, _) => readiness.unmet(condition::DISK, "less is free than storage.min_free_bytes"),
-            (_, true) => readiness.unmet(condition::DISK, "the disk is full"),
+        match board.is_stalled() {
+            false => readiness.met(condition::DISK),
+            true => readiness.unmet(condition::DISK, "less is free than storage.min_free_bytes"),
         }
         match board.why_not_ready() {
             None => readiness.met(condition::SLOTS),

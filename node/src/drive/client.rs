@@ -91,6 +91,9 @@ impl Client {
         self.wake.register(context);
         let mut reads = 0;
         loop {
+            if self.driver.shard.borrow().is_gone(self.key) {
+                return Poll::Ready(End::Closed);
+            }
             match self.poll_write(context) {
                 Poll::Ready(Ok(())) if self.driver.shard.borrow().is_closing(self.key) => {
                     return Poll::Ready(End::Closed);

@@ -26,8 +26,6 @@ pub enum Event {
     Accepted(TcpStream, crate::listen::Admitted),
     Mail(Mail),
     Synced(Round, Result<(), String>),
-    /// Publications that need a record are refused, or no longer.
-    RefuseRecords(bool),
     /// The node goes down. The sender is dropped when the last Client is gone.
     ShutDown(mpsc::Sender<()>),
 }
@@ -73,10 +71,6 @@ impl ShardHandle {
 
     pub fn synced(&self, round: Round, outcome: Result<(), String>) {
         self.tell(Event::Synced(round, outcome));
-    }
-
-    pub fn refuse_records(&self, refuse: bool) {
-        let _ = self.0.try_send(Event::RefuseRecords(refuse));
     }
 
     pub fn shut_down(&self, gone: mpsc::Sender<()>) {

@@ -237,7 +237,6 @@ fn take(driver: &Rc<Driver>, event: Event) -> Flow {
             }
         }
         Event::Synced(_, Err(reason)) => driver.shard.borrow_mut().sync_failed(&reason),
-        Event::RefuseRecords(refuse) => driver.shard.borrow_mut().refuse_records(refuse),
         Event::ShutDown(gone) => {
             driver.shard.borrow_mut().shut_down(now);
             return Flow::Ends(gone);

@@ -39,6 +39,8 @@ struct State {
     /// How many more syncs succeed before one fails.
     syncs_until_failure: Option<u64>,
     full: bool,
+    /// Bytes of the disk that are taken.
+    used: u64,
     failed: Option<&'static str>,
 }
 
@@ -57,7 +59,8 @@ impl Model {
         }
         let mut damaged = mem::take(&mut state.damaged);
         damaged.retain(|(family, key)| durable.of(*family).contains_key(key));
-        let next = State { visible: durable.clone(), durable, damaged, full: state.full, ..State::default() };
+        let (full, used) = (state.full, state.used);
+        let next = State { visible: durable.clone(), durable, damaged, full, used, ..State::default() };
         *state = State { failed: Some("the power is gone"), ..State::default() };
         Self { state: Mutex::new(next) }
     }
@@ -98,6 +101,11 @@ impl Model {
     /// As [`Model::fail_next_sync`], once `syncs` more have succeeded.
     pub fn fail_sync_after(&self, syncs: u64) {
         self.lock().syncs_until_failure = Some(syncs);
+    }
+
+    /// All but so many bytes of the disk are taken by others. Writes go on.
+    pub fn leave_free(&self, bytes: u64) {
+        self.lock().used = TOTAL - bytes.min(TOTAL);
     }
 
     /// While the disk is full every write that is not empty is refused with [`Error::Full`].
@@ -191,7 +199,7 @@ impl Engine for Model {
     fn space(&self) -> Result<Space, Error> {
         let state = self.lock();
         state.check_alive()?;
-        Ok(Space { total: TOTAL, free: if state.full { 0 } else { TOTAL } })
+        Ok(Space { total: TOTAL, free: TOTAL - state.used })
     }
 }
 
@@ -408,7 +416,8 @@ mod tests {
         model.write(&put("a")).unwrap();
         model.set_full(true);
         assert!(matches!(model.write(&put("b")), Err(Error::Full { .. })));
-        assert_eq!(model.space().unwrap().free, 0);
+        model.leave_free(7);
+        assert_eq!(model.space().unwrap().free, 7);
         assert_eq!(keys(&model).concat(), "a");
 
         model.set_full(false);

@@ -247,7 +247,7 @@ fn a_client_of_3_x_that_cannot_be_told_of_a_refusal_is_closed() {
     let mut world = World::new();
     let _kept = world.subscriber(lasting("kept"), &["x/y"]);
     let publisher = world.connect(Connect::new(V311, "p"));
-    world.shards.iter_mut().for_each(|shard| shard.refuse_records(true));
+    world.engine.leave_free(1000);
     world.publish(publisher, publish("x/y", "1", 1));
     world.publish(publisher, publish("nobody", "2", 2));
     // No acknowledgement passes the one that cannot be given [MQTT-4.6.0-2].
@@ -261,11 +261,12 @@ fn little_room_on_the_disk_refuses_what_needs_it_until_there_is_enough() {
     let mut world = World::new();
     let kept = world.subscriber(lasting("kept"), &["x/y"]);
     let publisher = world.connect(passing("p"));
-    world.shards.iter_mut().for_each(|shard| shard.refuse_records(true));
+    world.engine.leave_free(1000);
     world.publish(publisher, publish("x/y", "1", 1));
     world.publish(publisher, Publish { retain: true, ..publish("z", "1", 2) });
     world.publish(publisher, publish("z", "1", 3));
-    world.shards.iter_mut().for_each(|shard| shard.refuse_records(false));
+    world.engine.leave_free(u64::MAX);
+    world.pass(100);
     world.publish(publisher, publish("x/y", "2", 4));
     let expected = [
         Got::Puback(1, ReasonCode::QuotaExceeded),
