@@ -47,6 +47,10 @@ pub struct Limits {
     /// wait in its Session.
     pub output_bytes: usize,
     pub subscriptions_per_session: u32,
+    /// Retained Messages of the node; each of its shards may keep its share.
+    pub retained_messages: u64,
+    /// Bytes of them.
+    pub retained_bytes: u64,
     pub topic_levels: u16,
     pub topic_bytes: u16,
     /// Milliseconds a publisher waits for its acknowledgement before its connection is closed.
@@ -69,6 +73,8 @@ impl Default for Limits {
             queue: QueueLimits { messages: 1000, bytes: 64 << 20, age: 3 * 24 * 3600 * 1000 },
             output_bytes: 1 << 20,
             subscriptions_per_session: 10_000,
+            retained_messages: 1_000_000,
+            retained_bytes: 4 << 30,
             topic_levels: 128,
             topic_bytes: 4096,
             acknowledge_timeout: 30_000,

@@ -116,8 +116,8 @@ impl Shard {
             return Ok(None);
         }
         let takes_records = self.takes_records();
-        let Self { slots, fan_out, root, outlet, .. } = self;
-        let Some(slot) = slots.get(slot).filter(|slot| slot.leading && slot.failure.is_none()) else {
+        let Self { slots, fan_out, root, .. } = self;
+        let Some(slot) = slots.get(slot).filter(|slot| slot.is_serving()) else {
             return Err(ReasonCode::ServerBusy);
         };
         fan_out.clear();
@@ -132,6 +132,16 @@ impl Shard {
             |found: &crate::topic::Found| found.home.is_none() && found.delivery.qos > QoS::AtMostOnce;
         if !takes_records && (message.retain || fan_out.found().iter().any(needs_record)) {
             return Err(ReasonCode::QuotaExceeded);
+        }
+        if message.retain && !message.payload.is_empty() {
+            self.room_for_retained(place, message.topic)?;
+        }
+        let Self { slots, fan_out, outlet, .. } = self;
+        let queues = fan_out.found().iter().filter(|found| needs_record(found));
+        for slot in queues.map(|found| found.session.slot()) {
+            if slots.get(slot).is_some_and(|slot| slot.failure.is_some()) {
+                return Err(ReasonCode::ServerUnavailable);
+            }
         }
 
         outlet.edge.begin_message();
@@ -183,6 +193,23 @@ impl Shard {
         Ok(Some(parts))
     }
 
+    /// Whether one more Retained Message fits. Each shard has its share of what the node may keep; a topic that has
+    /// one already may always change it.
+    fn room_for_retained(&mut self, place: Place, topic: &str) -> Result<(), ReasonCode> {
+        let shards = u64::from(self.outlet.post.shards());
+        let limits = &self.options.limits;
+        let kept = self.slots.iter().map(|slot| slot.retained());
+        let (messages, bytes) =
+            kept.fold((0, 0), |(messages, bytes), kept| (messages + kept.messages, bytes + kept.bytes));
+        if messages < limits.retained_messages / shards && bytes < limits.retained_bytes / shards {
+            return Ok(());
+        }
+        match self.state.retained_bytes(SlotId(place.slot), place.partition, topic) {
+            Ok(Some(_)) => Ok(()),
+            _ => Err(ReasonCode::QuotaExceeded),
+        }
+    }
+
     /// An acknowledgement for a message out of a Session's queue.
     pub(super) fn session_ack(
         &mut self,
@@ -199,7 +226,9 @@ impl Shard {
             return self.outlet.post.send(shard, Letter::Session { slot, call });
         };
         let mut turn = turn!(self, now);
-        if let Err(error) = slot.on_ack(session, epoch, ack, packet_id, &mut turn) {
+        if slot.is_serving()
+            && let Err(error) = slot.on_ack(session, epoch, ack, packet_id, &mut turn)
+        {
             fail(slot, &error);
         }
     }
@@ -301,7 +330,7 @@ impl Shard {
             Local::Pass { session, delivery, message } => {
                 let Ok(message) = Message::decode(&message) else { return };
                 let mut turn = turn!(self, now);
-                if let Some(slot) = self.slots.get(session.slot()) {
+                if let Some(slot) = self.slots.get(session.slot()).filter(|slot| slot.is_serving()) {
                     slot.pass(session, delivery, &message, &mut turn);
                 }
             }
@@ -428,7 +457,7 @@ impl Shard {
                 }
                 Letter::Enqueue { slot, message, targets, reply } => {
                     let takes_records = self.takes_records();
-                    match self.slots.get(slot).filter(|slot| slot.leading && takes_records) {
+                    match self.slots.get(slot).filter(|slot| slot.is_serving() && takes_records) {
                         Some(slot) => {
                             let op = Op::Enqueue { message: part(message), targets: part(targets) };
                             slot.pending.push(now.wall, &op, reply);
@@ -495,7 +524,7 @@ impl Shard {
         self.look_for_room();
         let save = now.monotonic >= self.save_at;
         let mut records = 0;
-        for slot in self.slots.table.iter_mut().filter(|slot| slot.leading && slot.failure.is_none()) {
+        for slot in self.slots.table.iter_mut().filter(|slot| slot.is_serving()) {
             if slot.has_unsaved() && (save || slot.must_save() || !slot.pending.is_empty()) {
                 slot.save_acknowledged(now.wall);
                 self.save_at = now.monotonic + SAVE_EVERY;
@@ -615,10 +644,13 @@ impl Shard {
             return;
         }
         if !record.data.is_empty() {
+            let before = self.state.batch().mark();
             let mut turn = turn!(self, now);
             turn.outlet.edge.begin_message();
             if let Err(error) = slot.apply(record.term, record.index, &record.data, &mut turn) {
-                return fail(slot, &error);
+                fail(slot, &error);
+                // A record is applied whole or not at all: it comes again when the slot does.
+                return self.state.batch().rewind(before);
             }
         }
         Driver::put_applied(record.slot, record.index, self.state.batch());

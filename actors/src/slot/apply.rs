@@ -14,7 +14,6 @@ use super::op::{self, Entry, Farewell, Op, RouteRow, Target};
 use super::{Emitted, RootChange, Slot, Turn, rows, stored};
 use crate::clock::Millis;
 use crate::message::Message;
-use crate::retained;
 use crate::session::{
     Epoch, Grant, Home, Place, Queue, QueueLimits, Seq, SessionNumber, SessionRow, SubscriptionRow, Will,
 };
@@ -671,12 +670,14 @@ impl Slot {
             place: format!("slot {}", self.id),
             reason: error.to_string(),
         })?;
+        let before = turn.state.retained_bytes(self.id, partition, message.topic)?;
         // [MQTT-3.3.1-6]: no payload, no Retained Message.
-        if message.payload.is_empty() {
-            retained::remove(turn.state.batch(), self.id, partition, message.topic);
-        } else {
-            retained::put(turn.state.batch(), self.id, partition, message.topic, &[bytes]);
-        }
+        let after = (!message.payload.is_empty()).then_some(bytes.len() as u32);
+        turn.state.put_retained(self.id, partition, message.topic, after.map(|_| bytes));
+        let size = &mut self.retained;
+        size.messages = size.messages + u64::from(after.is_some()) - u64::from(before.is_some());
+        size.bytes = size.bytes + u64::from(after.unwrap_or(0)) - u64::from(before.unwrap_or(0));
+        turn.state.put(rows::retained(self.id), &self.retained);
         Ok(())
     }
 

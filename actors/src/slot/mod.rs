@@ -17,6 +17,7 @@ mod stored;
 use std::collections::BTreeMap;
 
 use convoy_ids::{SlotId, Term};
+use convoy_storage::record::{Decode, Encode};
 use rustc_hash::FxHashMap;
 
 use crate::clock::{Millis, Now};
@@ -45,6 +46,7 @@ pub struct Slot {
     /// Numbers granted so far, to Sessions and to epochs.
     grants: u64,
     active: FxHashMap<SessionNumber, Active>,
+    retained: RetainedSize,
     /// Active Sessions by tenant and Client Identifier.
     names: FxHashMap<Box<[u8]>, SessionNumber>,
     /// Sessions that may be passivated, in the order they fell idle.
@@ -78,6 +80,14 @@ pub struct Turn<'a> {
     pub root_changes: &'a mut Vec<RootChange>,
 }
 
+/// How much a slot keeps in Retained Messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct RetainedSize {
+    pub messages: u64,
+    pub bytes: u64,
+}
+
 /// An operation on its way from an outbox to the slot it is for.
 #[derive(Debug)]
 pub struct Emitted {
@@ -101,6 +111,16 @@ impl Slot {
     /// The epoch of an active Session.
     fn epoch(&self, session: SessionNumber) -> Option<Epoch> {
         self.active.get(&session).map(|active| active.row.epoch)
+    }
+
+    /// Whether it leads and nothing has stopped it.
+    pub fn is_serving(&self) -> bool {
+        self.leading && self.failure.is_none()
+    }
+
+    /// Retained Messages of this slot.
+    pub fn retained(&self) -> RetainedSize {
+        self.retained
     }
 
     /// Active Sessions.

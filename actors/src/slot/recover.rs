@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use super::op::{Farewell, Op, RouteRow};
 use super::outbox::{Outbox, Outboxes};
 use super::state::decode;
-use super::{Emitted, Pending, Slot, State, Underway, active, rows};
+use super::{Emitted, Pending, RetainedSize, Slot, State, Underway, active, rows};
 use crate::clock::{Millis, Now};
 use crate::session::SessionNumber;
 use crate::topic::Routes;
@@ -33,12 +33,18 @@ impl Slot {
             true => decode(&rows::grants(id), &grants)?,
             false => 0,
         };
+        let mut size = Vec::new();
+        let retained = match engine.get(Family::Session, &rows::retained(id), &mut size)? {
+            true => decode(&rows::retained(id), &size)?,
+            false => RetainedSize::default(),
+        };
         let mut slot = Self {
             id,
             leading: false,
             elected: None,
             failure: None,
             grants,
+            retained,
             active: FxHashMap::default(),
             names: FxHashMap::default(),
             idle: Default::default(),

@@ -10,6 +10,8 @@ use crate::session::{Seq, SessionNumber};
 mod kind {
     /// Next number to be granted.
     pub const GRANTS: u8 = b'g';
+    /// How many Retained Messages there are, and their bytes.
+    pub const RETAINED: u8 = b'k';
     /// tenant, 0, Client Identifier -> `SessionRow`.
     pub const CLIENT: u8 = b'c';
     /// Session -> tenant, 0, Client Identifier.
@@ -66,6 +68,10 @@ fn behind(mut prefix: Key) -> Key {
 
 pub fn grants(slot: SlotId) -> Key {
     key(slot, kind::GRANTS, &[])
+}
+
+pub fn retained(slot: SlotId) -> Key {
+    key(slot, kind::RETAINED, &[])
 }
 
 /// The name of a Session within its slot: tenant and Client Identifier.

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use super::rows::{self, Key};
 use super::stored::{self, Stored};
+use crate::retained;
 use crate::session::{Seq, SessionNumber};
+use convoy_ids::SlotId;
 use convoy_storage::engine::{Batch, Engine, Error, Family};
 use convoy_storage::record::{self, BorrowDecode, Encode};
 use rustc_hash::FxHashMap;
@@ -21,6 +23,8 @@ pub struct State {
     unwritten: BTreeMap<Key, Option<Vec<u8>>>,
     /// Sizes of the messages in the batch.
     queued: FxHashMap<(SessionNumber, Seq), u32>,
+    /// Sizes of the Retained Messages in the batch, by slot, partition and topic; `None` for a deleted one.
+    retained: FxHashMap<(SlotId, u64, Box<str>), Option<u32>>,
     /// Where values are encoded and read to.
     value: Vec<u8>,
 }
@@ -32,6 +36,7 @@ impl State {
             batch: Batch::new(),
             unwritten: BTreeMap::new(),
             queued: FxHashMap::default(),
+            retained: FxHashMap::default(),
             value: Vec::new(),
         }
     }
@@ -56,6 +61,7 @@ impl State {
             self.batch.clear();
             self.unwritten.clear();
             self.queued.clear();
+            self.retained.clear();
         }
         Ok(())
     }
@@ -81,6 +87,33 @@ impl State {
                 reason: "a queued message is missing".into(),
             }),
         }
+    }
+
+    /// Sets or deletes the Retained Message of a topic.
+    pub fn put_retained(&mut self, slot: SlotId, partition: u64, topic: &str, message: Option<&[u8]>) {
+        match message {
+            Some(message) => retained::put(&mut self.batch, slot, partition, topic, &[message]),
+            None => retained::remove(&mut self.batch, slot, partition, topic),
+        }
+        let bytes = message.map(|message| message.len() as u32);
+        self.retained.insert((slot, partition, topic.into()), bytes);
+    }
+
+    /// Size of the Retained Message of a topic, if it has one.
+    pub fn retained_bytes(
+        &mut self,
+        slot: SlotId,
+        partition: u64,
+        topic: &str,
+    ) -> Result<Option<u32>, Error> {
+        if !self.retained.is_empty()
+            && let Some(bytes) = self.retained.get(&(slot, partition, Box::from(topic)))
+        {
+            return Ok(*bytes);
+        }
+        self.value.clear();
+        let found = retained::get(&*self.engine, slot, partition, topic, &mut self.value)?;
+        Ok(found.then_some(self.value.len() as u32))
     }
 
     pub fn put_bytes(&mut self, key: Key, value: &[u8]) {

@@ -32,6 +32,8 @@ pub fn of(options: &LimitsOptions) -> Limits {
         },
         output_bytes: options.output_bytes,
         subscriptions_per_session: options.subscriptions_per_session,
+        retained_messages: options.retained_messages,
+        retained_bytes: options.retained_bytes,
         topic_levels: options.topic_levels,
         topic_bytes: options.topic_bytes,
         acknowledge_timeout: millis(options.acknowledge_timeout),

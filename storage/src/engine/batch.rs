@@ -28,6 +28,13 @@ pub struct Batch {
     bytes: Vec<u8>,
 }
 
+/// A place in a [`Batch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    bytes: usize,
+    count: u32,
+}
+
 /// One write of a [`Batch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
@@ -95,6 +102,18 @@ impl Batch {
     pub fn append(&mut self, other: &Batch) {
         self.bytes.extend_from_slice(&other.bytes[HEADER..]);
         self.set_count(self.count().checked_add(other.count()));
+    }
+
+    /// The end of the batch as it is, for [`Batch::rewind`].
+    pub fn mark(&self) -> Mark {
+        Mark { bytes: self.bytes.len(), count: self.count() }
+    }
+
+    /// Forgets what was added behind the mark.
+    pub fn rewind(&mut self, mark: Mark) {
+        assert!(mark.bytes <= self.bytes.len(), "a mark is of this batch and from before");
+        self.bytes.truncate(mark.bytes);
+        self.set_count(Some(mark.count));
     }
 
     /// Forgets all records and keeps the memory.
@@ -203,6 +222,17 @@ fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_goes_back_to_a_mark() {
+        let mut batch = Batch::new();
+        batch.put(Family::Log, b"a", b"1");
+        let (mark, kept) = (batch.mark(), batch.clone());
+        batch.delete(Family::Queue, b"b");
+        batch.rewind(mark);
+        assert_eq!(batch.records().collect::<Vec<_>>(), kept.records().collect::<Vec<_>>());
+        assert_eq!(batch.count(), 1);
+    }
 
     #[test]
     fn records_come_back_in_the_order_they_were_added() {

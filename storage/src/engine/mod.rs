@@ -16,7 +16,7 @@ mod contract;
 pub mod model;
 pub mod rocks;
 
-pub use batch::{Batch, Record};
+pub use batch::{Batch, Mark, Record};
 pub use model::Model;
 pub use rocks::Rocks;
 
