@@ -2,10 +2,14 @@
 //! machine: events go in, and what is to be carried out (bytes to write, a sync, mail for other shards) is asked for
 //! afterwards. What stays within the shard crosses no queue.
 
+mod calls;
 mod edge;
 mod mail;
+mod mailroom;
 mod outlet;
 mod packets;
+mod publish;
+mod rounds;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -30,6 +34,22 @@ pub use edge::Edge;
 pub use mail::{Answer, Mail, Post, ReplyTo};
 pub use outlet::Outlet;
 use slots::Slots;
+
+/// The slots' surroundings, borrowed apart from the slots themselves.
+macro_rules! turn {
+    ($shard:ident, $now:expr) => {
+        Turn {
+            now: $now,
+            state: &mut $shard.state,
+            outlet: &mut $shard.outlet,
+            root: &$shard.root,
+            fan_out: &mut $shard.fan_out,
+            emitted: &mut $shard.emitted,
+            root_changes: &mut $shard.root_changes,
+        }
+    };
+}
+use turn;
 
 /// Bytes that may wait for the log. A round takes all of them at once.
 const PENDING_BYTES_LIMIT: usize = 32 << 20;

@@ -1,0 +1,246 @@
+//! What connections ask of slots and slots of each other, within this shard or by mail.
+
+use convoy_ids::SlotId;
+use convoy_storage::record;
+use convoy_wire::{PacketId, ReasonCode};
+
+use super::mail::{Answer, Letter, ReplyTo};
+use super::outlet::Local;
+use super::slots::fail;
+use super::{Shard, turn};
+use crate::clock::Now;
+use crate::message::Message;
+use crate::retained;
+use crate::session::{Epoch, Home, SessionNumber};
+use crate::slot::{Ack, Emitted, Op, RootChange, SessionCall, Target, Turn};
+use crate::topic::Pick;
+
+impl Shard {
+    /// An acknowledgement for a message out of a Session's queue.
+    pub(super) fn session_ack(
+        &mut self,
+        now: Now,
+        session: SessionNumber,
+        epoch: Epoch,
+        ack: Ack,
+        packet_id: PacketId,
+    ) {
+        let slot = session.slot();
+        let Some(slot) = self.slots.get(slot) else {
+            let call = SessionCall::Ack { session, epoch, ack, packet_id };
+            let shard = self.outlet.post.shard_of(slot);
+            return self.outlet.post.send(shard, Letter::Session { slot, call });
+        };
+        let mut turn = turn!(self, now);
+        if slot.is_serving()
+            && let Err(error) = slot.on_ack(session, epoch, ack, packet_id, &mut turn)
+        {
+            fail(slot, &error);
+        }
+    }
+
+    /// What a connection asks of its Session's slot, wherever that is.
+    pub(super) fn call(&mut self, now: Now, call: SessionCall) {
+        let slot = match &call {
+            SessionCall::Connect { name, .. } => match crate::slot::split_name(name) {
+                Some((tenant, client_id)) => convoy_membership::slot_of(
+                    &convoy_ids::ActorId::Session { tenant, client_id },
+                    self.options.slots,
+                ),
+                None => return,
+            },
+            call => call.session().expect("only a CONNECT names no Session").slot(),
+        };
+        let shard = self.outlet.post.shard_of(slot);
+        if shard == self.outlet.post.here() {
+            self.called(now, slot, call);
+        } else {
+            self.outlet.post.send(shard, Letter::Session { slot, call });
+        }
+    }
+
+    /// What a connection asks of a slot of this shard.
+    pub(super) fn called(&mut self, now: Now, id: SlotId, call: SessionCall) {
+        let unable = match self.slots.get(id) {
+            Some(slot) if slot.failure.is_some() || self.failure.is_some() => {
+                Some(ReasonCode::ServerUnavailable)
+            }
+            Some(slot) if !slot.leading => Some(ReasonCode::ServerBusy),
+            Some(_) if self.stalled => Some(ReasonCode::QuotaExceeded),
+            // What is left is for those who come to read.
+            Some(_) if self.low_space && call.adds() => Some(ReasonCode::QuotaExceeded),
+            Some(_) => None,
+            None => Some(ReasonCode::ServerBusy),
+        };
+        if let Some(reason) = unable
+            && let Some(reply) = call.reply()
+        {
+            return self.outlet.answer(reply, Answer::Refused(reason));
+        }
+        let limit = self.options.limits.subscriptions_per_session;
+        let mut turn = turn!(self, now);
+        let Some(slot) = self.slots.get(id) else { return };
+        if let Err(error) = slot.on_call(call, limit, &mut turn) {
+            fail(slot, &error);
+        }
+    }
+
+    /// Takes up what the current event has caused within the shard, until there is nothing left.
+    pub(super) fn settle(&mut self, now: Now) {
+        loop {
+            if let Some(call) = self.outlet.edge.calls.pop_front() {
+                self.call(now, call);
+                continue;
+            }
+            if !self.root_changes.is_empty() {
+                for change in std::mem::take(&mut self.root_changes) {
+                    self.change_root(change);
+                }
+                continue;
+            }
+            if !self.emitted.is_empty() {
+                for emitted in std::mem::take(&mut self.emitted) {
+                    self.forward(now, emitted);
+                }
+                continue;
+            }
+            if self.root_is_led && !self.root_is_known {
+                self.know_root(now);
+                let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
+                for shard in (0..shards).filter(|shard| *shard != here) {
+                    self.outlet.post.send(shard, Letter::RootIsKnown);
+                }
+                continue;
+            }
+            if let Some(local) = self.outlet.local.pop_front() {
+                self.take_local(now, local);
+                continue;
+            }
+            if self.state.is_empty()
+                && let Some(home) = self.outlet.edge.hungry.pop()
+            {
+                self.feed(now, home);
+                continue;
+            }
+            return;
+        }
+    }
+
+    pub(super) fn take_local(&mut self, now: Now, local: Local) {
+        match local {
+            Local::OutboxApplied { from, to, number } => {
+                if let Some(slot) = self.slots.get(from) {
+                    slot.outbox_applied(to, number);
+                }
+            }
+            Local::Pass { session, delivery, message } => {
+                let Ok(message) = Message::decode(&message) else { return };
+                let mut turn = turn!(self, now);
+                if let Some(slot) = self.slots.get(session.slot()).filter(|slot| slot.is_serving()) {
+                    slot.pass(session, delivery, &message, &mut turn);
+                }
+            }
+        }
+    }
+
+    /// A root route begins or ends: here, and in every other shard, each of which answers for itself.
+    pub(super) fn change_root(&mut self, change: RootChange) {
+        let RootChange { filter, subscriber, route, reply } = change;
+        let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
+        for shard in (0..shards).filter(|shard| *shard != here) {
+            let filter = filter.clone();
+            self.outlet.post.send(shard, Letter::RootRoute { filter, subscriber, route, reply });
+        }
+        match route {
+            Some(route) => self.root.insert(&filter, subscriber, route),
+            None => self.root.remove(&filter, subscriber),
+        }
+        if let Some(reply) = reply {
+            self.outlet.answer(reply, Answer::Done);
+        }
+    }
+
+    /// All root routes are known: slots that were elected meanwhile are led.
+    pub(super) fn know_root(&mut self, now: Now) {
+        self.root_is_known = true;
+        for id in std::mem::take(&mut self.elected) {
+            self.lead(now, id);
+        }
+    }
+
+    /// An operation out of an outbox goes to the slot it is for.
+    pub(super) fn forward(&mut self, now: Now, emitted: Emitted) {
+        let Emitted { from, to, number, op, reply } = emitted;
+        let shard = self.outlet.post.shard_of(to);
+        if shard == self.outlet.post.here() {
+            self.forwarded(now, from, to, number, &op, reply);
+        } else {
+            let mail = self.outlet.post.to(shard);
+            let op = mail.lay(|bytes| bytes.extend_from_slice(&op));
+            mail.letters.push(Letter::Outbox { from, to, number, op, reply });
+        }
+    }
+
+    pub(super) fn forwarded(
+        &mut self,
+        now: Now,
+        from: SlotId,
+        to: SlotId,
+        number: u64,
+        op: &[u8],
+        reply: Option<ReplyTo>,
+    ) {
+        // What the root routes match belongs into the record: they are another log's, and other replicas of this slot
+        // may know them differently.
+        let mut with_roots = Vec::new();
+        let mut op = op;
+        if !self.root.is_empty()
+            && let Ok(Op::Publish { partition, message: bytes, .. }) = record::decode(op)
+            && let Ok(message) = Message::decode(bytes)
+        {
+            self.fan_out.clear();
+            // As the slot picks for those that live with their connection, when it applies this.
+            self.root.find(&message, Pick::Agreed(number), &mut self.fan_out);
+            let mut targets = Vec::new();
+            let lasting = self.fan_out.found().iter().filter(|found| found.home.is_none());
+            for found in lasting {
+                Target { session: found.session, delivery: found.delivery }.push(&mut targets);
+            }
+            let publish = Op::Publish { partition, message: bytes, root_targets: &targets };
+            record::encode_into(&publish, &mut with_roots);
+            op = &with_roots;
+        }
+        if let Some(slot) = self.slots.get(to) {
+            slot.pending.push(now.wall, &Op::Inbox { from: from.0, number, op }, reply);
+        }
+    }
+
+    /// Reads Retained Messages on for a connection.
+    pub(super) fn feed(&mut self, now: Now, home: Home) {
+        let Some(connection) = self.outlet.edge.connections.get_mut(home.key as usize) else { return };
+        if connection.home.serial != home.serial {
+            return;
+        }
+        let Some(request) = connection.retained.pop_front() else { return };
+        let shard = self.outlet.post.shard_of(request.slot());
+        if shard == self.outlet.post.here() {
+            self.read_retained(now, request);
+        } else {
+            self.outlet.post.send(shard, Letter::Retained(Box::new(request)));
+        }
+    }
+
+    pub(super) fn read_retained(&mut self, now: Now, request: retained::Request) {
+        let slot = request.slot();
+        let home = request.home();
+        match retained::serve(request, &**self.state.engine(), now.wall) {
+            Ok(chunk) if home.shard == self.outlet.post.here() => self.outlet.edge.on_retained(chunk, now),
+            Ok(chunk) => self.outlet.post.send(home.shard, Letter::RetainedChunk(Box::new(chunk))),
+            Err(error) => {
+                if let Some(slot) = self.slots.get(slot) {
+                    fail(slot, &error);
+                }
+            }
+        }
+    }
+}

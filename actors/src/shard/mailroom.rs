@@ -1,0 +1,89 @@
+//! Mail from other shards is opened here, and each letter does what its sender would have done in this shard.
+
+use std::ops::Range;
+
+use convoy_wire::ReasonCode;
+
+use super::Shard;
+use super::mail::{Answer, Letter, Mail};
+use super::outlet::Local;
+use crate::clock::Now;
+use crate::message::Message;
+use crate::slot::Op;
+
+impl Shard {
+    /// Mail from another shard.
+    pub fn mail(&mut self, now: Now, mail: Mail) {
+        self.outlet.edge.now = now.monotonic;
+        let Mail { bytes, letters } = mail;
+        let part = |range: Range<u32>| &bytes[range.start as usize..range.end as usize];
+        for letter in letters {
+            match letter {
+                Letter::Publish { place, message, reply } => {
+                    let message = Message::decode(part(message)).expect("another shard has encoded it");
+                    let answer = match self.publish(now, place, &message, reply) {
+                        Ok(parts) => Answer::Begun { parts: parts.unwrap_or(0) },
+                        Err(reason) => Answer::Refused(reason),
+                    };
+                    if let Some(reply) = reply {
+                        self.outlet.answer(reply, answer);
+                    }
+                }
+                Letter::Enqueue { slot, message, targets, reply } => {
+                    let takes_records = self.takes_records();
+                    match self.slots.get(slot).filter(|slot| slot.is_serving() && takes_records) {
+                        Some(slot) => {
+                            let op = Op::Enqueue { message: part(message), targets: part(targets) };
+                            slot.pending.push(now.wall, &op, reply);
+                        }
+                        None => {
+                            if let Some(reply) = reply {
+                                self.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
+                            }
+                        }
+                    }
+                }
+                Letter::Pass { session, delivery, message } => {
+                    self.take_local(now, Local::Pass { session, delivery, message: part(message).to_vec() });
+                }
+                Letter::Session { slot, call } => self.called(now, slot, call),
+                Letter::Outbox { from, to, number, op, reply } => {
+                    self.forwarded(now, from, to, number, part(op), reply);
+                }
+                Letter::OutboxApplied { from, to, number } => {
+                    self.take_local(now, Local::OutboxApplied { from, to, number });
+                }
+                Letter::RootRoute { filter, subscriber, route, reply } => {
+                    match route {
+                        Some(route) => self.root.insert(&filter, subscriber, route),
+                        None => self.root.remove(&filter, subscriber),
+                    }
+                    if let Some(reply) = reply {
+                        self.outlet.answer(reply, Answer::Done);
+                    }
+                }
+                Letter::RootIsKnown => self.know_root(now),
+                Letter::Retained(request) => self.read_retained(now, *request),
+                Letter::Deliver { home, delivery, message, .. } => {
+                    let message = Message::decode(part(message)).expect("another shard has encoded it");
+                    self.outlet.edge.begin_message();
+                    self.outlet.edge.deliver(&home, &delivery, &message, now);
+                }
+                Letter::Send { home, packet_id, dup, delivery, message } => {
+                    let message = Message::decode(part(message)).expect("another shard has encoded it");
+                    self.outlet.edge.send(&home, packet_id, dup, &delivery, &message, now);
+                }
+                Letter::Release { home, packet_id } => self.outlet.edge.release(&home, packet_id),
+                Letter::Answer { to, answer } => self.outlet.edge.answer(to, answer),
+                Letter::TakenOver { home, then } => {
+                    self.outlet.edge.taken_over(&home);
+                    if let Some((reply, answer)) = then {
+                        self.outlet.answer(reply, *answer);
+                    }
+                }
+                Letter::RetainedChunk(chunk) => self.outlet.edge.on_retained(*chunk, now),
+            }
+            self.settle(now);
+        }
+    }
+}

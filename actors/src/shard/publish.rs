@@ -1,0 +1,128 @@
+//! A message of a Client finds everybody who subscribed: those who live with their connection at once, the others by the
+//! records of their slots.
+
+use convoy_ids::SlotId;
+use convoy_wire::{QoS, ReasonCode};
+
+use super::Shard;
+use super::mail::{Letter, ReplyTo};
+use crate::clock::Now;
+use crate::message::Message;
+use crate::session::Place;
+use crate::slot::{Op, Target};
+use crate::topic::Pick;
+
+impl Shard {
+    /// Passes a message of QoS 0 or 1, or one whose publisher's Session ends with its connection, to everybody who
+    /// subscribed. Tells how many parts have yet to become safe, each of which answers to `reply`; `None` if the
+    /// partition is another shard's, which will tell.
+    pub(super) fn publish(
+        &mut self,
+        now: Now,
+        place: Place,
+        message: &Message<'_>,
+        reply: Option<ReplyTo>,
+    ) -> Result<Option<u32>, ReasonCode> {
+        let slot = SlotId(place.slot);
+        let shard = self.outlet.post.shard_of(slot);
+        if shard != self.outlet.post.here() {
+            let mail = self.outlet.post.to(shard);
+            let message = mail.lay(|bytes| message.encode_into(bytes));
+            mail.letters.push(Letter::Publish { place, message, reply });
+            return Ok(None);
+        }
+        let takes_records = self.takes_records();
+        let Self { slots, fan_out, root, .. } = self;
+        let Some(slot) = slots.get(slot).filter(|slot| slot.is_serving()) else {
+            return Err(ReasonCode::ServerBusy);
+        };
+        fan_out.clear();
+        if let Some(routes) = slot.routes(place.partition) {
+            routes.find(message, Pick::RoundRobin, fan_out);
+        }
+        if !root.is_empty() {
+            root.find(message, Pick::RoundRobin, fan_out);
+        }
+        fan_out.merge();
+        let needs_record =
+            |found: &crate::topic::Found| found.home.is_none() && found.delivery.qos > QoS::AtMostOnce;
+        if !takes_records && (message.retain || fan_out.found().iter().any(needs_record)) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        if message.retain && !message.payload.is_empty() {
+            self.room_for_retained(place, message.topic)?;
+        }
+        let Self { slots, fan_out, outlet, .. } = self;
+        let queues = fan_out.found().iter().filter(|found| needs_record(found));
+        for slot in queues.map(|found| found.session.slot()) {
+            if slots.get(slot).is_some_and(|slot| slot.failure.is_some()) {
+                return Err(ReasonCode::ServerUnavailable);
+            }
+        }
+
+        outlet.edge.begin_message();
+        let mut encoded = false;
+        for (_, targets) in &mut self.targets {
+            targets.clear();
+        }
+        for found in fan_out.found() {
+            if let Some(home) = found.home {
+                outlet.deliver(home, found.session, &found.delivery, message, now);
+                continue;
+            }
+            if !encoded {
+                encoded = true;
+                self.message.clear();
+                message.encode_into(&mut self.message);
+            }
+            if found.delivery.qos == QoS::AtMostOnce {
+                outlet.pass(found.session, found.delivery, &self.message);
+                continue;
+            }
+            let slot = found.session.slot();
+            let at = self.targets.iter().position(|(of, _)| *of == slot).unwrap_or_else(|| {
+                self.targets.push((slot, Vec::new()));
+                self.targets.len() - 1
+            });
+            Target { session: found.session, delivery: found.delivery }.push(&mut self.targets[at].1);
+        }
+
+        let mut parts = 0;
+        for (slot, targets) in self.targets.iter().filter(|(_, targets)| !targets.is_empty()) {
+            parts += 1;
+            if let Some(slot) = slots.get(*slot) {
+                slot.pending.push(now.wall, &Op::Enqueue { message: &self.message, targets }, reply);
+                continue;
+            }
+            let mail = outlet.post.to(outlet.post.shard_of(*slot));
+            let message = mail.lay(|bytes| bytes.extend_from_slice(&self.message));
+            let targets = mail.lay(|bytes| bytes.extend_from_slice(targets));
+            mail.letters.push(Letter::Enqueue { slot: *slot, message, targets, reply });
+        }
+        if message.retain {
+            parts += 1;
+            self.message.clear();
+            message.encode_into(&mut self.message);
+            let op = Op::Retain { partition: place.partition, message: &self.message };
+            slots.get(SlotId(place.slot)).expect("it was found above").pending.push(now.wall, &op, reply);
+        }
+        Ok(Some(parts))
+    }
+
+    /// Whether one more Retained Message fits. Each shard has its share of what the node may keep; a topic that has
+    /// one already may always change it.
+    pub(super) fn room_for_retained(&mut self, place: Place, topic: &str) -> Result<(), ReasonCode> {
+        let shards = u64::from(self.outlet.post.shards());
+        let limits = &self.options.limits;
+        let kept = self.slots.iter().map(|slot| slot.retained());
+        let (messages, bytes) =
+            kept.fold((0, 0), |(messages, bytes), kept| (messages + kept.messages, bytes + kept.bytes));
+        if messages < limits.retained_messages / shards && bytes < limits.retained_bytes / shards {
+            return Ok(());
+        }
+        match self.state.retained_bytes(SlotId(place.slot), place.partition, topic) {
+            Ok(Some(_)) => Ok(()),
+            _ => Err(ReasonCode::QuotaExceeded),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Rounds: what slots have gathered goes to the log with one write and one sync, while the next gathers; what is committed
+//! is applied, and what follows from it is carried on.
+
+use convoy_ids::SlotId;
+use convoy_storage::engine;
+use convoy_storage::replica::{Committed, Driver, ProposeError, Role, Round, RoundError};
+use convoy_wire::ReasonCode;
+
+use super::mail::Answer;
+use super::slots::fail;
+use super::{Shard, turn};
+use crate::clock::Now;
+use crate::slot::Turn;
+
+/// Milliseconds that acknowledgements of Clients may wait for company before they get a record of their own.
+const SAVE_EVERY: u64 = 100;
+
+/// Operations an outbox keeps after they were applied, before a record is made to delete them.
+const TRIM_WORTH: u64 = 128;
+
+impl Shard {
+    /// The end of a burst of events: what has been gathered goes to the log, unless a sync is under way; then it
+    /// gathers on.
+    pub fn turn(&mut self, now: Now) {
+        self.settle(now);
+        if self.driver.is_syncing() || self.failure.is_some() {
+            return;
+        }
+        self.write_state(now);
+        self.look_for_room();
+        let save = now.monotonic >= self.save_at;
+        let mut records = 0;
+        for slot in self.slots.table.iter_mut().filter(|slot| slot.is_serving()) {
+            if slot.has_unsaved() && (save || slot.must_save() || !slot.pending.is_empty()) {
+                slot.save_acknowledged(now.wall);
+                self.save_at = now.monotonic + SAVE_EVERY;
+            }
+            while let Some(mut record) = slot.pending.take() {
+                match self.driver.propose(slot.id, std::mem::take(&mut record.bytes)) {
+                    Ok((term, index)) => {
+                        slot.underway.push(term, index, record.replies);
+                        records += 1;
+                    }
+                    Err((error, bytes)) => {
+                        record.bytes = bytes;
+                        slot.pending.restore(record);
+                        if error == ProposeError::Stalled {
+                            self.stalled = true;
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+        if records > 0 {
+            self.records.increment(records);
+        }
+        if self.driver.is_dirty() {
+            self.round(now);
+        }
+    }
+
+    /// Before records are made: if little room is left, publications that wait for theirs are refused. To find out by
+    /// a failed write would be too late to say so honestly: what is in the log may be committed yet.
+    fn look_for_room(&mut self) {
+        let pending = self.slots.table.iter().any(|slot| !slot.pending.is_empty());
+        if !pending && !self.low_space {
+            return;
+        }
+        let Ok(space) = self.state.engine().space() else { return };
+        let low = space.free < self.options.min_free_bytes;
+        if low != self.low_space {
+            self.low_space = low;
+            match low {
+                true => {
+                    tracing::error!(free = space.free, "little room on the disk: publications are refused")
+                }
+                false => tracing::info!(free = space.free, "there is room on the disk again"),
+            }
+        }
+        if low {
+            for slot in &mut self.slots.table {
+                for reply in slot.pending.refuse_additions() {
+                    self.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
+                }
+            }
+        }
+    }
+
+    fn round(&mut self, now: Now) {
+        match self.driver.round(&mut self.batch, &mut self.effects) {
+            Ok(()) => self.stalled = !self.state.is_empty(),
+            Err(RoundError::Full { path }) => {
+                if !self.stalled {
+                    tracing::error!(path, "disk full: publications that need it are refused");
+                }
+                self.stalled = true;
+            }
+            Err(RoundError::Failed(reason)) => self.fail_all(&reason),
+        }
+        self.take_effects(now);
+    }
+
+    /// The writes of a round are on stable storage.
+    pub fn synced(&mut self, now: Now, round: Round) {
+        self.outlet.edge.now = now.monotonic;
+        self.rounds.increment(1);
+        self.driver.synced(round, &mut self.effects);
+        self.take_effects(now);
+    }
+
+    /// The sync failed: what is on disk is unknown, and nothing may be acknowledged.
+    pub fn sync_failed(&mut self, reason: &str) {
+        self.fail_all(reason);
+    }
+
+    pub(super) fn fail_all(&mut self, reason: &str) {
+        tracing::error!(reason, "storage failed: nothing is acknowledged any more");
+        self.failure = Some(reason.to_owned());
+    }
+
+    /// Applies what is committed, and carries on what follows from it.
+    fn take_effects(&mut self, now: Now) {
+        if self.effects.sync.is_some() {
+            self.sync = self.effects.sync.take();
+        }
+        for failed in std::mem::take(&mut self.effects.failures) {
+            if let Some(slot) = self.slots.get(failed.slot) {
+                fail(slot, &failed.error);
+            }
+        }
+        for change in std::mem::take(&mut self.effects.roles) {
+            self.change_role(change.slot, change.role);
+        }
+        let committed = std::mem::take(&mut self.effects.committed);
+        for record in &committed {
+            self.apply(now, record);
+        }
+        self.write_state(now);
+        // With one voter nobody else is there to be told.
+        self.effects.messages.clear();
+        self.effects.reads.clear();
+        self.effects.snapshots.clear();
+        self.settle(now);
+    }
+
+    fn apply(&mut self, now: Now, record: &Committed) {
+        let Some(slot) = self.slots.get(record.slot) else { return };
+        if slot.failure.is_some() {
+            return;
+        }
+        if !record.data.is_empty() {
+            let before = self.state.batch().mark();
+            let mut turn = turn!(self, now);
+            turn.outlet.edge.begin_message();
+            if let Err(error) = slot.apply(record.term, record.index, &record.data, &mut turn) {
+                fail(slot, &error);
+                // A record is applied whole or not at all: it comes again when the slot does.
+                return self.state.batch().rewind(before);
+            }
+        }
+        Driver::put_applied(record.slot, record.index, self.state.batch());
+        self.applied.push((record.slot, record.index));
+        if !slot.leading && slot.elected == Some(record.term) {
+            self.lead(now, record.slot);
+        }
+    }
+
+    /// A slot has applied what earlier leaders promised: it is led from here, once the root routes are known.
+    pub(super) fn lead(&mut self, now: Now, id: SlotId) {
+        if id.is_meta() {
+            self.root_is_led = true;
+        } else if !self.root_is_known {
+            return self.elected.push(id);
+        }
+        let Self { slots, state, outlet, emitted, .. } = self;
+        let edge = &outlet.edge;
+        let Some(slot) = slots.get(id).filter(|slot| slot.elected.is_some()) else { return };
+        if let Err(error) = slot.lead(now, state, |home| !edge.is_of_this_start(home), emitted) {
+            fail(slot, &error);
+        }
+    }
+
+    /// Makes applied state visible to reads; what was put off until then goes on.
+    pub(super) fn write_state(&mut self, now: Now) {
+        if self.state.is_empty() {
+            return;
+        }
+        match self.state.write() {
+            Ok(()) => {}
+            Err(engine::Error::Full { path }) => {
+                if !self.stalled {
+                    tracing::error!(path, "disk full: publications that need it are refused");
+                }
+                self.stalled = true;
+                return;
+            }
+            Err(error) => return self.fail_all(&error.to_string()),
+        }
+        // Only what is in the engine may go from the log.
+        for (slot, index) in self.applied.drain(..) {
+            self.driver.advance_applied(slot, index);
+        }
+        let mut turn = turn!(self, now);
+        for slot in &mut self.slots.table {
+            slot.passivate();
+            for session in std::mem::take(&mut slot.deferred) {
+                if let Err(error) = slot.pump(session, &mut turn) {
+                    fail(slot, &error);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// What an earlier leader promised is applied before this one serves: see [`Slot::elected`].
+    fn change_role(&mut self, id: SlotId, role: Role) {
+        let Some(slot) = self.slots.get(id) else { return };
+        match role {
+            Role::Leader { term } => slot.elected = Some(term),
+            _ if slot.leading => slot.follow(),
+            _ => slot.elected = None,
+        }
+    }
+
+    /// What time alone brings about: to be called every 100 ms or so.
+    pub fn tick(&mut self, now: Now) {
+        self.outlet.edge.now = now.monotonic;
+        self.driver.tick();
+        if self.stalled {
+            self.write_state(now);
+            if self.driver.is_dirty() && !self.driver.is_syncing() {
+                self.round(now);
+            } else if self.state.is_empty() && !self.driver.is_dirty() {
+                self.stalled = false;
+            }
+            if !self.stalled {
+                tracing::info!("there is room on the disk again");
+            }
+        }
+        let mut failures = Vec::new();
+        for slot in self.slots.table.iter_mut().filter(|slot| slot.failure.is_none()) {
+            match slot.sweep(now, &mut self.state) {
+                Ok(_) => {}
+                Err(error) => failures.push((slot.id, error)),
+            }
+            slot.trim_outboxes(now, TRIM_WORTH);
+        }
+        for (id, error) in failures {
+            fail(self.slots.get(id).expect("it was visited"), &error);
+        }
+        self.turn(now);
+    }
+
+    /// What time alone does to connections: to be called every second or so.
+    pub fn tick_connections(&mut self, now: Now) {
+        self.outlet.edge.tick(now);
+    }
+}
