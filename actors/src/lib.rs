@@ -15,7 +15,7 @@ mod slot;
 mod topic;
 
 pub use clock::{Millis, Now};
-pub use connection::Output;
+pub use connection::{Certificate, Listener, Output, Peer, Transport};
 pub use metric::ALL as METRICS;
 pub use options::{Limits, Options};
 pub use session::QueueLimits;

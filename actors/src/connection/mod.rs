@@ -6,6 +6,7 @@ mod handshake;
 mod inbound;
 mod outbound;
 mod output;
+mod peer;
 
 use std::collections::VecDeque;
 
@@ -19,6 +20,7 @@ pub use handshake::{Refusal, TENANT, accept};
 pub use inbound::{Inbound, Received, UNTOLD};
 pub use outbound::{Outbound, Reaction};
 pub use output::Output;
+pub use peer::{Certificate, Listener, Peer, Transport};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,7 @@ pub enum Stage {
 
 pub struct Connection {
     pub home: Home,
+    pub peer: Peer,
     pub stage: Stage,
     pub version: ProtocolVersion,
     pub session: SessionNumber,
@@ -109,9 +112,10 @@ pub enum AskKind {
 }
 
 impl Connection {
-    pub fn new(home: Home, now: u64) -> Self {
+    pub fn new(home: Home, peer: Peer, now: u64) -> Self {
         Self {
             home,
+            peer,
             stage: Stage::New,
             version: ProtocolVersion::V311,
             session: SessionNumber(0),

@@ -11,7 +11,7 @@ use slab::Slab;
 
 use super::mail::{Answer, ReplyTo};
 use crate::clock::Now;
-use crate::connection::{Ask, AskKind, Connection, Encoded, Outbound, Stage, UNTOLD};
+use crate::connection::{Ask, AskKind, Connection, Encoded, Outbound, Peer, Stage, UNTOLD};
 use crate::message::Message;
 use crate::metric;
 use crate::options::Limits;
@@ -98,12 +98,12 @@ impl Edge {
         home.node == self.node && home.serial >> SERIAL_BITS == self.start >> SERIAL_BITS
     }
 
-    pub fn open(&mut self) -> u32 {
+    pub fn open(&mut self, peer: Peer) -> u32 {
         self.serials += 1;
         let entry = self.connections.vacant_entry();
         let key = entry.key() as u32;
         let home = Home { node: self.node, shard: self.shard, key, serial: self.start | self.serials };
-        entry.insert(Connection::new(home, self.now));
+        entry.insert(Connection::new(home, peer, self.now));
         self.open.increment(1.0);
         key
     }

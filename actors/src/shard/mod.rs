@@ -24,7 +24,7 @@ use convoy_wire::ReasonCode;
 use metrics::Counter;
 
 use crate::clock::Now;
-use crate::connection::{Output, Stage};
+use crate::connection::{Output, Peer, Stage};
 use crate::metric;
 use crate::options::Options;
 use crate::slot::{Emitted, RootChange, State};
@@ -176,9 +176,14 @@ impl Shard {
     }
 
     /// A Network Connection was accepted. Its key names it from now on, until [`Shard::closed`].
-    pub fn accept(&mut self, now: Now) -> u32 {
+    pub fn accept(&mut self, now: Now, peer: Peer) -> u32 {
         self.outlet.edge.now = now.monotonic;
-        self.outlet.edge.open()
+        self.outlet.edge.open(peer)
+    }
+
+    /// Who is at the other end of a Network Connection.
+    pub fn peer(&self, key: u32) -> Option<&Peer> {
+        self.outlet.edge.connections.get(key as usize).map(|connection| &connection.peer)
     }
 
     /// Connections that have something to write, to read on or to be closed for.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use convoy_actors::{Identity, Limits, Mail, Options, Output, Shard};
+use convoy_actors::{Identity, Limits, Listener, Mail, Options, Output, Peer, Shard, Transport};
 use convoy_ids::NodeId;
 use convoy_membership::Partitioning;
 use convoy_storage::replica::Round;
@@ -92,6 +92,7 @@ struct World {
     disk: Disk,
     /// None while the node is down.
     shards: Vec<Shard>,
+    listener: Arc<Listener>,
     starts: u32,
     turns: Vec<bool>,
     mail: BTreeMap<(u16, u16), VecDeque<Mail>>,
@@ -130,6 +131,7 @@ pub fn run(setup: Setup) -> Outcome {
         agenda: Agenda::default(),
         chance,
         shards: Vec::new(),
+        listener: Arc::new(Listener::new("sim", Transport::Tcp)),
         starts: 0,
         turns: Vec::new(),
         mail: BTreeMap::new(),
@@ -568,7 +570,10 @@ impl World {
 
     fn open(&mut self, client: usize) {
         let shard = self.chance.node.below(self.shards.len() as u64) as u16;
-        let key = self.shards[usize::from(shard)].accept(self.agenda.now());
+        let listener = Arc::clone(&self.listener);
+        let peer =
+            Peer { address: ([127, 0, 0, 1], 1024 + client as u16).into(), listener, certificate: None };
+        let key = self.shards[usize::from(shard)].accept(self.agenda.now(), peer);
         let link = self.clients[client].link().expect("it connects").clone();
         self.keys.insert((shard, key), self.connections.len());
         self.connections.push(Connection {

@@ -4,13 +4,13 @@
 use convoy_actors::Output;
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
-use std::net;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::Accepted;
 use super::shard::Driver;
 use crate::listen::Admitted;
 
@@ -49,11 +49,12 @@ enum End {
     Failed(io::Error),
 }
 
-pub fn start(driver: &Rc<Driver>, stream: net::TcpStream, admitted: Admitted) -> io::Result<()> {
+pub fn start(driver: &Rc<Driver>, accepted: Accepted) -> io::Result<()> {
+    let Accepted { stream, peer, admitted } = accepted;
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
     let stream = TcpStream::from_std(stream)?;
-    let key = driver.shard.borrow_mut().accept(driver.clock.now());
+    let key = driver.shard.borrow_mut().accept(driver.clock.now(), peer);
     let wake = Rc::new(Wake::default());
     let mut wakes = driver.wakes.borrow_mut();
     if wakes.len() <= key as usize {

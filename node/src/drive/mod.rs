@@ -6,7 +6,7 @@ mod clock;
 mod shard;
 pub mod sync;
 
-use convoy_actors::Mail;
+use convoy_actors::{Mail, Peer};
 use convoy_storage::replica::Round;
 use std::net::TcpStream;
 use std::sync::{Arc, mpsc};
@@ -22,12 +22,19 @@ const MAILBOX: usize = 1024;
 
 /// What a shard is told from outside its thread.
 pub enum Event {
-    /// A Network Connection was accepted; the guard counts it.
-    Accepted(TcpStream, crate::listen::Admitted),
+    Accepted(Accepted),
     Mail(Mail),
     Synced(Round, Result<(), String>),
     /// The node goes down. The sender is dropped when the last Client is gone.
     ShutDown(mpsc::Sender<()>),
+}
+
+/// A Network Connection that was accepted.
+pub struct Accepted {
+    pub stream: TcpStream,
+    pub peer: Peer,
+    /// Counts it.
+    pub admitted: crate::listen::Admitted,
 }
 
 /// The way to a shard.
@@ -51,8 +58,8 @@ pub fn mailbox() -> (ShardHandle, Mailbox) {
 
 impl ShardHandle {
     /// Hands over a Network Connection. False if the shard is gone.
-    pub async fn accepted(&self, stream: TcpStream, admitted: crate::listen::Admitted) -> bool {
-        self.0.send(Event::Accepted(stream, admitted)).await.is_ok()
+    pub async fn accepted(&self, accepted: Accepted) -> bool {
+        self.0.send(Event::Accepted(accepted)).await.is_ok()
     }
 
     /// Hands over mail, or gives it back while the shard has much to do.

@@ -224,8 +224,8 @@ enum Flow {
 fn take(driver: &Rc<Driver>, event: Event) -> Flow {
     let now = driver.clock.now();
     match event {
-        Event::Accepted(stream, admitted) => {
-            if let Err(error) = client::start(driver, stream, admitted) {
+        Event::Accepted(accepted) => {
+            if let Err(error) = client::start(driver, accepted) {
                 tracing::debug!(%error, "a connection was lost at once");
             }
         }

@@ -5,32 +5,35 @@ mod admit;
 mod tcp;
 
 use anyhow::Context;
+use convoy_actors::{Listener, Transport};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use admit::Admission;
 pub use admit::Admitted;
 
-use crate::config::{Config, Listener};
+use crate::config::{self, Config};
 use crate::drive::ShardHandle;
 
 /// A listener that has its address and lets nobody in yet.
 pub struct Bound {
     pub addr: SocketAddr,
-    /// Only Clients of this machine are let in without a name.
-    pub loopback_only: bool,
-    listener: TcpListener,
+    /// What its connections have in common.
+    pub listener: Arc<Listener>,
+    socket: TcpListener,
 }
 
 /// Takes the addresses.
-pub fn bind(listeners: &[Listener]) -> anyhow::Result<Vec<Bound>> {
+pub fn bind(listeners: &[config::Listener]) -> anyhow::Result<Vec<Bound>> {
     listeners
         .iter()
         .map(|options| {
-            let listener = tcp::bind(options.addr)
+            let socket = tcp::bind(options.addr)
                 .with_context(|| format!("MQTT cannot be served on {}", options.addr))?;
-            let addr = listener.local_addr()?;
-            Ok(Bound { addr, loopback_only: !options.allow_anonymous, listener })
+            let addr = socket.local_addr()?;
+            let mut listener = Listener::new(format!("mqtt-{addr}"), Transport::Tcp);
+            listener.allow_anonymous = options.allow_anonymous;
+            Ok(Bound { addr, listener: Arc::new(listener), socket })
         })
         .collect()
 }
@@ -39,11 +42,11 @@ pub fn bind(listeners: &[Listener]) -> anyhow::Result<Vec<Bound>> {
 pub fn start(listeners: Vec<Bound>, config: &Config, shards: Arc<[ShardHandle]>) {
     let admission = Arc::new(Admission::new(&config.limits));
     for bound in listeners {
-        match bound.loopback_only {
-            true => {
+        match bound.listener.allow_anonymous {
+            false => {
                 tracing::info!(addr = %bound.addr, "mqtt: anonymous Clients are let in from this machine only")
             }
-            false => tracing::warn!(addr = %bound.addr, "mqtt: anonymous Clients are let in from anywhere"),
+            true => tracing::warn!(addr = %bound.addr, "mqtt: anonymous Clients are let in from anywhere"),
         }
         tokio::spawn(tcp::accept(bound, Arc::clone(&admission), Arc::clone(&shards)));
     }

@@ -1,5 +1,6 @@
 //! MQTT over TCP.
 
+use convoy_actors::Peer;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Bound;
 use super::admit::Admission;
-use crate::drive::ShardHandle;
+use crate::drive::{Accepted, ShardHandle};
 
 /// Connections the kernel holds for us: a tunnel's worth of vehicles that come back at once.
 const BACKLOG: i32 = 4096;
@@ -31,14 +32,14 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 pub async fn accept(bound: Bound, admission: Arc<Admission>, shards: Arc<[ShardHandle]>) {
-    let Bound { addr, loopback_only, listener } = bound;
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
+    let Bound { addr, listener, socket } = bound;
+    let socket = match tokio::net::TcpListener::from_std(socket) {
+        Ok(socket) => socket,
         Err(error) => return tracing::error!(%addr, %error, "the listener cannot be served"),
     };
     for shard in shards.iter().cycle() {
-        let (stream, peer) = loop {
-            match listener.accept().await {
+        let (stream, address) = loop {
+            match socket.accept().await {
                 Ok(accepted) => break accepted,
                 Err(error) => {
                     tracing::warn!(%addr, %error, "a connection cannot be accepted");
@@ -46,13 +47,14 @@ pub async fn accept(bound: Bound, admission: Arc<Admission>, shards: Arc<[ShardH
                 }
             }
         };
-        if loopback_only && !peer.ip().to_canonical().is_loopback() {
-            tracing::info!(%peer, "refused: anonymous Clients are let in from this machine only");
+        let peer = Peer { address, listener: Arc::clone(&listener), certificate: None };
+        if !listener.allow_anonymous && !peer.is_loopback() {
+            tracing::info!(peer = %address, "refused: anonymous Clients are let in from this machine only");
             continue;
         }
         let Ok(admitted) = admission.admit(Instant::now()) else { continue };
         let Ok(stream) = stream.into_std() else { continue };
-        if !shard.accepted(stream, admitted).await {
+        if !shard.accepted(Accepted { stream, peer, admitted }).await {
             return;
         }
     }

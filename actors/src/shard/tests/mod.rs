@@ -17,6 +17,7 @@ use convoy_wire::{
 };
 
 use super::*;
+use crate::connection::{Listener, Transport};
 use crate::options::Limits;
 
 pub(super) use convoy_wire::ProtocolVersion::{V5, V31, V311};
@@ -295,10 +296,18 @@ impl<const SHARDS: usize> World<SHARDS> {
         }
     }
 
+    /// Who connects next: every Client comes from this machine, from a port of its own.
+    fn peer(&self) -> Peer {
+        let listener = Arc::new(Listener::new("test", Transport::Tcp));
+        let port = 10_000 + self.lines.len() as u16;
+        Peer { address: ([127, 0, 0, 1], port).into(), listener, certificate: None }
+    }
+
     /// A Network Connection over which nothing was sent.
     fn accept(&mut self, version: ProtocolVersion) -> Client {
         let shard = self.lines.len() % SHARDS;
-        let key = Some(self.shards[shard].accept(self.now));
+        let peer = self.peer();
+        let key = Some(self.shards[shard].accept(self.now, peer));
         self.lines.push(Line {
             shard,
             key,
