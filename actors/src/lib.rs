@@ -20,3 +20,4 @@ pub use metric::ALL as METRICS;
 pub use options::{Limits, Options};
 pub use session::QueueLimits;
 pub use shard::{Error, Identity, Mail, Observation, Shard};
+pub use topic::{SharedOptions, Strategy};

@@ -18,6 +18,8 @@ metrics! {
     OUTPUT_DROPPED = "convoy_messages_dropped_slow_receiver_total",
     /// Messages dropped because more waited for a Session than it may keep, oldest first.
     QUEUE_DROPPED = "convoy_messages_dropped_queue_full_total",
+    /// Messages of Shared Subscriptions that a member left unacknowledged, dispatched again to another one.
+    REDISPATCHED = "convoy_messages_redispatched_total",
     /// Publications refused because their record could not be written.
     REFUSED = "convoy_publications_refused_total",
     /// Connections that are open.

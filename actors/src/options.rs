@@ -3,6 +3,7 @@
 use convoy_membership::Partitioning;
 
 use crate::session::QueueLimits;
+use crate::topic::SharedOptions;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -10,6 +11,8 @@ pub struct Options {
     pub slots: u16,
     pub partitioning: Partitioning,
     pub limits: Limits,
+    /// How Shared Subscriptions choose.
+    pub shared: SharedOptions,
     /// Bytes that stay free on the disk: with less, publications that need a record are refused, and what is left is
     /// for those who come to read.
     pub min_free_bytes: u64,

@@ -4,6 +4,7 @@
 mod encoded;
 mod handshake;
 mod inbound;
+mod membership;
 mod outbound;
 mod output;
 mod peer;
@@ -18,6 +19,7 @@ use crate::slot::{Farewell, Wanted};
 pub use encoded::Encoded;
 pub use handshake::{Refusal, TENANT, accept};
 pub use inbound::{Inbound, Received, UNTOLD};
+pub use membership::Membership;
 pub use outbound::{Outbound, Reaction};
 pub use output::Output;
 pub use peer::{Certificate, Listener, Peer, Transport};
@@ -80,6 +82,10 @@ pub struct Connection {
     /// Of those, messages that are in the Session's queue and not acknowledged.
     pub retained_unacknowledged: u32,
     pub greeting: Option<Box<Greeting>>,
+    /// Hash of the Client Identifier.
+    pub client: u64,
+    /// Set for members of Shared Subscriptions.
+    pub membership: Option<Box<Membership>>,
 }
 
 /// What CONNACK will say, kept while the slot is asked.
@@ -140,6 +146,8 @@ impl Connection {
             retained: VecDeque::new(),
             retained_unacknowledged: 0,
             greeting: None,
+            client: 0,
+            membership: None,
         }
     }
 

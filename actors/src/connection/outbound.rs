@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use convoy_wire::{PacketId, QoS};
 
+use crate::message::Message;
 use crate::session::{Answer, Inflight, QueueLimits, Seq, Stage};
 use crate::slot::{Ack, Delivery};
 
@@ -20,6 +21,9 @@ pub struct Outbound {
     next: Seq,
     queue: VecDeque<Queued>,
     queue_bytes: u64,
+    /// QoS 1 messages of Shared Subscriptions that are under way, in ascending order: another member gets what this
+    /// one leaves unacknowledged.
+    shared: VecDeque<(Seq, Queued)>,
 }
 
 /// What to do about an acknowledgement.
@@ -34,7 +38,34 @@ pub enum Reaction {
 
 impl Outbound {
     pub fn new(receive_maximum: u16) -> Self {
-        Self { inflight: Inflight::new(0, receive_maximum), next: 0, queue: VecDeque::new(), queue_bytes: 0 }
+        Self {
+            inflight: Inflight::new(0, receive_maximum),
+            next: 0,
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            shared: VecDeque::new(),
+        }
+    }
+
+    /// Messages that are under way.
+    pub fn underway(&self) -> u16 {
+        self.inflight.used()
+    }
+
+    /// What other members of Shared Subscriptions get when this Session ends: by MQTT 5.0, 4.8.2 all but QoS 2
+    /// messages that were sent.
+    pub fn leave(self) -> impl Iterator<Item = (Delivery, Box<[u8]>)> {
+        let sent = self.shared.into_iter().map(|(_, queued)| queued);
+        let waiting = self.queue.into_iter();
+        sent.chain(waiting)
+            .filter(|queued| queued.delivery.group().is_some() && queued.delivery.qos > QoS::AtMostOnce)
+            .map(|queued| (queued.delivery, queued.message))
+    }
+
+    fn finish(&mut self, seq: Seq) {
+        if let Ok(at) = self.shared.binary_search_by_key(&seq, |(seq, _)| *seq) {
+            self.shared.remove(at);
+        }
     }
 
     /// Whether a message can be sent at once, without passing one that waits.
@@ -47,18 +78,25 @@ impl Outbound {
     }
 
     /// Enters a message that is being sent.
-    pub fn send(&mut self, qos: QoS, bytes: u32) -> PacketId {
-        let stage = if qos == QoS::ExactlyOnce { Stage::Unreceived } else { Stage::Published };
+    pub fn send(&mut self, delivery: &Delivery, message: &Message<'_>) -> PacketId {
+        let stage = if delivery.qos == QoS::ExactlyOnce { Stage::Unreceived } else { Stage::Published };
+        let seq = self.next;
         self.next += 1;
-        self.inflight.send(self.next - 1, stage, bytes)
+        if stage == Stage::Published && delivery.group().is_some() {
+            let mut bytes = Vec::with_capacity(message.encoded_len());
+            message.encode_into(&mut bytes);
+            self.shared.push_back((seq, Queued { delivery: *delivery, message: bytes.into() }));
+        }
+        self.inflight.send(seq, stage, message.encoded_len() as u32)
     }
 
     /// Takes a message back that could not be sent under the identifier it had got.
     pub fn unsend(&mut self, packet_id: PacketId, qos: QoS) {
-        match qos {
-            QoS::ExactlyOnce => self.inflight.on_pubrec(packet_id, true),
-            _ => self.inflight.on_puback(packet_id),
+        let ack = match qos {
+            QoS::ExactlyOnce => Ack::Pubrec { refused: true },
+            _ => Ack::Puback,
         };
+        self.on_ack(ack, packet_id);
     }
 
     /// Keeps a message for later; how many older ones went for it.
@@ -95,7 +133,10 @@ impl Outbound {
             Ack::Pubcomp => self.inflight.on_pubcomp(packet_id),
         };
         match answer {
-            Answer::Finished(..) => Reaction::Room,
+            Answer::Finished(seq, _) => {
+                self.finish(seq);
+                Reaction::Room
+            }
             // Nothing of this Session outlives the connection: there is no record to wait for.
             Answer::Received(seq) => {
                 self.inflight.released(seq);
@@ -111,14 +152,44 @@ impl Outbound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::SessionNumber;
 
     const LIMITS: QueueLimits = QueueLimits { messages: 2, bytes: 1000, age: u64::MAX };
+
+    const MESSAGE: Message<'static> = Message {
+        topic: "a",
+        properties: &[],
+        payload: b"m",
+        qos: QoS::ExactlyOnce,
+        retain: false,
+        published_at: 0,
+        expires_at: None,
+        publisher: SessionNumber(1),
+    };
+
+    #[test]
+    fn what_others_of_a_shared_subscription_may_get_is_left_to_them() {
+        // [MQTT-4.8.2-5]
+        let mut outbound = Outbound::new(3);
+        let by = |qos, group| Delivery::new(qos, false, 0).by_share(group);
+        let (once, exactly) = (by(QoS::AtLeastOnce, 7), by(QoS::ExactlyOnce, 7));
+        let finished = outbound.send(&once, &MESSAGE);
+        outbound.send(&once, &MESSAGE);
+        outbound.send(&exactly, &MESSAGE);
+        outbound.on_ack(Ack::Puback, finished);
+        for delivery in [once, exactly, by(QoS::AtMostOnce, 7), by(QoS::AtLeastOnce, 0)] {
+            outbound.queue(delivery, b"waits", &QueueLimits { messages: 10, ..LIMITS });
+        }
+        let left: Vec<_> =
+            outbound.leave().map(|(delivery, message)| (delivery, message.len() > 5)).collect();
+        assert_eq!(left, [(once, true), (once, false), (exactly, false)]);
+    }
 
     #[test]
     fn messages_wait_for_room_and_keep_their_order() {
         let mut outbound = Outbound::new(1);
         let delivery = Delivery::new(QoS::AtLeastOnce, false, 0);
-        let first = outbound.send(QoS::AtLeastOnce, 1);
+        let first = outbound.send(&delivery, &MESSAGE);
         assert!(!outbound.has_room());
         outbound.queue(delivery, b"a", &LIMITS);
         outbound.queue(delivery, b"b", &LIMITS);

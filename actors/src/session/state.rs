@@ -143,4 +143,6 @@ pub struct Grant {
     pub has_queue: bool,
     /// Identifiers of QoS 2 messages that were received and not yet released.
     pub unreleased: Vec<u16>,
+    /// Shared Subscriptions that it has (see [`crate::topic::group_of`]).
+    pub groups: Vec<u64>,
 }

@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::retained;
 use crate::session::{Epoch, Home, SessionNumber};
 use crate::slot::{Ack, Emitted, Op, RootChange, SessionCall, Target, Turn};
-use crate::topic::Pick;
+use crate::topic::{Announcement, Chooser, Pick, Routes};
 
 impl Shard {
     /// An acknowledgement for a message out of a Session's queue.
@@ -88,6 +88,10 @@ impl Shard {
     /// Takes up what the current event has caused within the shard, until there is nothing left.
     pub(super) fn settle(&mut self, now: Now) {
         loop {
+            if let Some(announcement) = self.outlet.edge.announcements.pop_front() {
+                self.announce(announcement);
+                continue;
+            }
             if let Some(call) = self.outlet.edge.calls.pop_front() {
                 self.call(now, call);
                 continue;
@@ -190,29 +194,62 @@ impl Shard {
         op: &[u8],
         reply: Option<ReplyTo>,
     ) {
-        // What the root routes match belongs into the record: they are another log's, and other replicas of this slot
-        // may know them differently.
-        let mut with_roots = Vec::new();
-        let mut op = op;
-        if !self.root.is_empty()
-            && let Ok(Op::Publish { partition, message: bytes, .. }) = record::decode(op)
-            && let Ok(message) = Message::decode(bytes)
-        {
-            self.fan_out.clear();
-            // As the slot picks for those that live with their connection, when it applies this.
-            self.root.find(&message, Pick::Agreed(number), &mut self.fan_out);
-            let mut targets = Vec::new();
-            let lasting = self.fan_out.found().iter().filter(|found| found.home.is_none());
-            for found in lasting {
-                Target { session: found.session, delivery: found.delivery }.push(&mut targets);
-            }
-            let publish = Op::Publish { partition, message: bytes, root_targets: &targets };
-            record::encode_into(&publish, &mut with_roots);
-            op = &with_roots;
-        }
+        let decided = self.decide(to, op);
+        let op = decided.as_deref().unwrap_or(op);
         if let Some(slot) = self.slots.get(to) {
             slot.pending.push(now.wall, &Op::Inbox { from: from.0, number, op }, reply);
         }
+    }
+
+    /// A message that comes by the log, with what the leader decides about it: what the root routes match, for they are
+    /// another log's and other replicas of this slot may know them differently; and who gets it of Shared
+    /// Subscriptions, for only the leader knows who is connected.
+    fn decide(&mut self, to: SlotId, op: &[u8]) -> Option<Vec<u8>> {
+        let Ok(Op::Publish { partition, message: bytes, client, again, .. }) = record::decode(op) else {
+            return None;
+        };
+        let routes = self.slots.get(to)?.routes(partition);
+        if self.root.is_empty() && !routes.is_some_and(Routes::has_shared) {
+            return None;
+        }
+        let message = Message::decode(bytes).ok()?;
+        self.published_so_far = self.published_so_far.wrapping_add(1);
+        let Self { slots, fan_out, root, presence, options, .. } = self;
+        let random = self.published_so_far ^ options.seed;
+        let pick = Pick::Leader(Chooser { options: &options.shared, presence, client, random, again });
+        let mut chosen = Vec::new();
+        fan_out.clear();
+        if let Some(routes) = slots.get(to)?.routes(partition).filter(|routes| routes.has_shared()) {
+            routes.find(&message, pick, fan_out);
+            let shared = fan_out.found().iter().filter(|found| found.delivery.group().is_some());
+            chosen.extend(shared.map(|found| found.session));
+            fan_out.clear();
+        }
+        root.find(&message, pick, fan_out);
+        let mut root_targets = Vec::new();
+        for found in fan_out.found() {
+            if found.delivery.group().is_some() {
+                chosen.push(found.session);
+            }
+            if found.home.is_none() {
+                let target = Target { session: found.session, delivery: found.delivery };
+                target.push(&mut root_targets);
+            }
+        }
+        let publish =
+            Op::Publish { partition, message: bytes, client, again, root_targets: &root_targets, chosen };
+        let mut decided = Vec::new();
+        record::encode_into(&publish, &mut decided);
+        Some(decided)
+    }
+
+    /// Tells all shards what connections here have to say of Shared Subscriptions.
+    fn announce(&mut self, announcement: Announcement) {
+        let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
+        for shard in (0..shards).filter(|shard| *shard != here) {
+            self.outlet.post.send(shard, Letter::Presence(announcement.clone()));
+        }
+        self.presence.take(&announcement);
     }
 
     /// Reads Retained Messages on for a connection.

@@ -11,13 +11,14 @@ use slab::Slab;
 
 use super::mail::{Answer, ReplyTo};
 use crate::clock::Now;
-use crate::connection::{Ask, AskKind, Connection, Encoded, Outbound, Peer, Stage, UNTOLD};
+use crate::connection::{Ask, AskKind, Connection, Encoded, Membership, Outbound, Peer, Stage, UNTOLD};
 use crate::message::Message;
 use crate::metric;
-use crate::options::Limits;
+use crate::options::{Limits, Options};
 use crate::retained;
 use crate::session::{Grant, Home};
-use crate::slot::{Delivery, SessionCall};
+use crate::slot::{Delivery, SHARED, SessionCall};
+use crate::topic::{Announcement, News, group_of};
 
 /// What a token asks about; in its upper byte, zero for a PUBLISH. Below it is what tells one from another.
 pub mod token {
@@ -51,6 +52,10 @@ pub struct Edge {
     pub dirty: Vec<u32>,
     /// What connections ask of their Sessions' slots.
     pub calls: VecDeque<SessionCall>,
+    /// What connections have to say of Shared Subscriptions.
+    pub announcements: VecDeque<Announcement>,
+    /// Whether they tell how much they have under way.
+    weighs_inflight: bool,
     /// Connections for which Retained Messages may be read on.
     pub hungry: Vec<Home>,
     encoded: Encoded,
@@ -72,13 +77,15 @@ const SERIAL_BITS: u32 = 40;
 
 impl Edge {
     /// `start` counts the starts of the node.
-    pub fn new(node: u64, shard: u16, start: u32, slots: u16, limits: Limits) -> Self {
+    pub fn new(node: u64, shard: u16, start: u32, options: &Options) -> Self {
         Self {
             connections: Slab::new(),
-            limits,
-            slots,
+            limits: options.limits.clone(),
+            slots: options.slots,
             dirty: Vec::new(),
             calls: VecDeque::new(),
+            announcements: VecDeque::new(),
+            weighs_inflight: options.shared.weighs_inflight(),
             hungry: Vec::new(),
             encoded: Encoded::default(),
             start: u64::from(start) << SERIAL_BITS,
@@ -110,6 +117,7 @@ impl Edge {
 
     /// The Network Connection is closed: what was known of it, if it was open.
     pub fn remove(&mut self, key: u32) -> Option<Connection> {
+        self.leave_groups(key);
         let connection = self.connections.try_remove(key as usize)?;
         self.open.decrement(1.0);
         Some(connection)
@@ -141,7 +149,40 @@ impl Edge {
         let Some(connection) = self.find(home) else { return };
         connection.owns_session = false;
         connection.close(ReasonCode::SessionTakenOver);
+        self.leave_groups(home.key);
         self.mark(home.key);
+    }
+
+    fn tell(&mut self, key: u32, news: News) {
+        let Some(Connection { session, epoch, .. }) = self.connections.get(key as usize) else { return };
+        self.announcements.push_back(Announcement { session: *session, epoch: *epoch, news });
+    }
+
+    /// The Session of this connection is a member of these Shared Subscriptions.
+    fn join_groups(&mut self, key: u32, groups: Vec<u64>) {
+        if !groups.is_empty() {
+            self.connections[key as usize].membership.get_or_insert_with(|| Box::new(Membership::new()));
+            self.tell(key, News::Joined(groups));
+        }
+    }
+
+    fn leave_groups(&mut self, key: u32) {
+        let connection = self.connections.get_mut(key as usize);
+        if connection.is_some_and(|connection| connection.membership.take().is_some()) {
+            self.tell(key, News::Left);
+        }
+    }
+
+    /// What a member of Shared Subscriptions has under way is more or less than it was.
+    pub fn weigh(&mut self, key: u32) {
+        let weighed = self.weighs_inflight;
+        let Some(connection) = self.connections.get_mut(key as usize) else { return };
+        let Some(membership) = &mut connection.membership else { return };
+        let underway =
+            connection.outbound.as_ref().map_or(membership.underway, |outbound| outbound.underway());
+        if let Some(level) = membership.news(underway, connection.receive_maximum, weighed) {
+            self.tell(key, News::Level(level));
+        }
     }
 
     /// Another message is going to be delivered.
@@ -175,7 +216,11 @@ impl Edge {
                 return;
             }
             send_numbered(connection, encoded, message, delivery, now);
+            if connection.membership.is_some() {
+                self.weigh(home.key);
+            }
         }
+        let connection = &mut self.connections[home.key as usize];
         if !connection.is_dirty {
             connection.is_dirty = true;
             self.dirty.push(home.key);
@@ -215,6 +260,12 @@ impl Edge {
             let (session, epoch) = (connection.session, connection.epoch);
             self.calls.push_back(SessionCall::Ack { session, epoch, ack, packet_id });
             return;
+        }
+        if packet_id.is_some()
+            && let Some(membership) = &mut connection.membership
+        {
+            membership.underway += 1;
+            self.weigh(home.key);
         }
         self.delivered.increment(1);
         self.mark(home.key);
@@ -259,6 +310,7 @@ impl Edge {
             self.delivered.increment(sent);
             self.mark(key);
         }
+        self.weigh(key);
     }
 
     /// The outcome of what a connection asked.
@@ -362,6 +414,7 @@ impl Edge {
         } else {
             connection.outbound = Some(Box::new(Outbound::new(connection.receive_maximum)));
         }
+        self.join_groups(key, grant.groups);
         self.mark(key);
     }
 
@@ -411,6 +464,9 @@ impl Edge {
         if !connection.retained.is_empty() {
             self.hungry.push(connection.home);
         }
+        let shared = ask.wanted.iter().filter(|(wanted, _)| wanted.filter.starts_with(SHARED));
+        let groups = shared.map(|(wanted, _)| group_of(&wanted.filter)).collect();
+        self.join_groups(to.home.key, groups);
         self.mark(to.home.key);
     }
 
@@ -531,7 +587,7 @@ fn send_numbered(
     now: Now,
 ) -> usize {
     let Some(outbound) = &mut connection.outbound else { return 0 };
-    let packet_id = outbound.send(delivery.qos, message.encoded_len() as u32);
+    let packet_id = outbound.send(delivery, message);
     let written = write(connection, encoded, message, delivery, Some(packet_id), false, now);
     if written == 0
         && let Some(outbound) = &mut connection.outbound

@@ -6,7 +6,8 @@ use std::ops::Range;
 use convoy_ids::SlotId;
 
 use crate::session::{Grant, Home, SessionNumber};
-use crate::slot::{Delivery, SessionCall};
+use crate::slot::{Again, Delivery, SessionCall};
+use crate::topic::Announcement;
 use convoy_wire::{PacketId, ReasonCode};
 
 /// To whom an operation's outcome is told.
@@ -36,12 +37,22 @@ pub enum Answer {
     Granted(Grant),
 }
 
+/// Where a message comes from, as far as Shared Subscriptions choose by it.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// Hash of the publisher's Client Identifier.
+    pub client: u64,
+    /// Of a message that is dispatched again.
+    pub again: Option<Again>,
+}
+
 /// One item of a batch.
 #[derive(Debug)]
 pub enum Letter {
     /// Match and pass on a message of QoS 0 or 1 (or of QoS 2 from a Session that ends with its connection).
     Publish {
         place: crate::session::Place,
+        origin: Origin,
         message: Range<u32>,
         reply: Option<ReplyTo>,
     },
@@ -85,13 +96,14 @@ pub enum Letter {
     },
     /// The routes above are all there are so far: slots may be led.
     RootIsKnown,
+    /// What a connection tells of a member of Shared Subscriptions.
+    Presence(Announcement),
     /// Read a chunk of Retained Messages for a connection.
     Retained(Box<crate::retained::Request>),
 
     /// A message for a Session that lives with its connection.
     Deliver {
         home: Home,
-        session: SessionNumber,
         delivery: Delivery,
         message: Range<u32>,
     },

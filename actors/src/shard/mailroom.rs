@@ -19,9 +19,9 @@ impl Shard {
         let part = |range: Range<u32>| &bytes[range.start as usize..range.end as usize];
         for letter in letters {
             match letter {
-                Letter::Publish { place, message, reply } => {
+                Letter::Publish { place, origin, message, reply } => {
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
-                    let answer = match self.publish(now, place, &message, reply) {
+                    let answer = match self.publish(now, place, &message, origin, reply) {
                         Ok(parts) => Answer::Begun { parts: parts.unwrap_or(0) },
                         Err(reason) => Answer::Refused(reason),
                     };
@@ -62,9 +62,10 @@ impl Shard {
                         self.outlet.answer(reply, Answer::Done);
                     }
                 }
+                Letter::Presence(announcement) => self.presence.take(&announcement),
                 Letter::RootIsKnown => self.know_root(now),
                 Letter::Retained(request) => self.read_retained(now, *request),
-                Letter::Deliver { home, delivery, message, .. } => {
+                Letter::Deliver { home, delivery, message } => {
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
                     self.outlet.edge.begin_message();
                     self.outlet.edge.deliver(&home, &delivery, &message, now);

@@ -28,7 +28,7 @@ use crate::connection::{Output, Peer, Stage};
 use crate::metric;
 use crate::options::Options;
 use crate::slot::{Emitted, RootChange, State};
-use crate::topic::{FanOut, Routes};
+use crate::topic::{FanOut, Presence, Routes};
 
 pub use edge::Edge;
 pub use mail::{Answer, Mail, Post, ReplyTo};
@@ -82,6 +82,10 @@ pub struct Shard {
     state: State,
     /// Subscriptions whose first level is a wildcard, of the whole fleet.
     root: Routes,
+    /// Who is there of Shared Subscriptions.
+    presence: Presence,
+    /// Messages that were matched here: chance for Shared Subscriptions.
+    published_so_far: u64,
     fan_out: FanOut,
     emitted: Vec<Emitted>,
     root_changes: Vec<RootChange>,
@@ -137,7 +141,7 @@ impl Shard {
     pub fn new(identity: Identity, engine: Arc<dyn Engine>, options: Options) -> Result<Self, Error> {
         let Identity { node, start, shard, shards } = identity;
         let post = Post::new(shard, shards);
-        let edge = Edge::new(node.get(), shard, start, options.slots, options.limits.clone());
+        let edge = Edge::new(node.get(), shard, start, &options);
         // There are no followers yet to whom applied entries could go from memory.
         let replication = replica::Options { cached_log_bytes: 0, ..replica::Options::default() };
         let mut driver = Driver::new(Arc::clone(&engine), node, replication);
@@ -149,6 +153,8 @@ impl Shard {
             driver,
             state: State::new(engine),
             root,
+            presence: Presence::default(),
+            published_so_far: 0,
             fan_out: FanOut::default(),
             emitted: Vec::new(),
             root_changes: Vec::new(),

@@ -11,12 +11,13 @@ use convoy_wire::{
 
 use super::Shard;
 use super::edge::{acknowledge, token};
-use super::mail::ReplyTo;
+use super::mail::{Origin, ReplyTo};
 use crate::clock::Now;
-use crate::connection::{self, Ask, AskKind, Received, Refusal, Stage, UNTOLD};
+use crate::connection::{self, Ask, AskKind, Outbound, Received, Refusal, Stage, UNTOLD};
 use crate::message::Message;
-use crate::session::{Place, Subscription};
-use crate::slot::{Ack, Farewell, SessionCall, Wanted};
+use crate::metric;
+use crate::session::{Place, SessionNumber, Subscription};
+use crate::slot::{Ack, Again, Farewell, SessionCall, Wanted, client_of};
 
 /// Why a connection ends.
 type Outcome = Result<(), ReasonCode>;
@@ -161,6 +162,7 @@ impl Shard {
         let accepted = connection::accept(connection, &connect, &self.options, assigned, now.wall);
         let accepted = accepted.map_err(|Refusal(reason)| reason)?;
         connection.stage = Stage::Connecting;
+        connection.client = client_of(&accepted.name);
         let reply = ReplyTo { home: connection.home, token: token::CONNECT };
         self.outlet.edge.calls.push_back(SessionCall::Connect {
             name: accepted.name,
@@ -246,10 +248,11 @@ impl Shard {
         let (partition, slot) =
             self.options.partitioning.locate(connection::TENANT, topic, self.options.slots);
         let place = Place { slot: slot.0, partition: partition.0 };
+        let origin = Origin { client: connection.client, again: None };
 
         match publish.packet_id {
             None => {
-                let _ = self.publish(now, place, &message, None);
+                let _ = self.publish(now, place, &message, origin, None);
             }
             Some(packet_id) if qos == QoS::ExactlyOnce && connection.lasting => {
                 let token = connection.inbound.begin(packet_id, qos, 1, now.monotonic);
@@ -263,7 +266,7 @@ impl Shard {
             Some(packet_id) => {
                 let token = connection.inbound.begin(packet_id, qos, UNTOLD, now.monotonic);
                 let reply = ReplyTo { home: connection.home, token };
-                let published = self.publish(now, place, &message, Some(reply));
+                let published = self.publish(now, place, &message, origin, Some(reply));
                 let connection = &mut self.outlet.edge.connections[key as usize];
                 match published {
                     // The partition's shard will tell.
@@ -287,13 +290,23 @@ impl Shard {
         }
         let connection = &mut self.outlet.edge.connections[key as usize];
         let Some(outbound) = &mut connection.outbound else {
+            let is_last = !matches!(ack, Ack::Pubrec { refused: false });
+            if is_last && let Some(membership) = &mut connection.membership {
+                membership.underway = membership.underway.saturating_sub(1);
+            }
             let (session, epoch) = (connection.session, connection.epoch);
             self.session_ack(now, session, epoch, ack, packet_id);
+            self.outlet.edge.weigh(key);
             return Ok(());
         };
         match outbound.on_ack(ack, packet_id) {
             connection::Reaction::Nothing => {}
             connection::Reaction::Room => {
+                if connection.membership.is_some() {
+                    self.outlet.edge.weigh(key);
+                }
+                let connection = &mut self.outlet.edge.connections[key as usize];
+                let Some(outbound) = &mut connection.outbound else { return Ok(()) };
                 if outbound.waits() || !connection.retained.is_empty() {
                     self.outlet.edge.refill(key, now);
                 }
@@ -461,7 +474,24 @@ impl Shard {
                 expiry_seconds: connection.farewell_expiry,
                 reply: None,
             });
-            self.settle(now);
+        }
+        if let Some(outbound) = connection.outbound {
+            self.dispatch_again(now, connection.session, connection.client, *outbound);
+        }
+        self.settle(now);
+    }
+
+    /// What a Session has left that ended with its connection goes to other members of its Shared Subscriptions.
+    fn dispatch_again(&mut self, now: Now, session: SessionNumber, client: u64, outbound: Outbound) {
+        for (delivery, bytes) in outbound.leave() {
+            let message = Message::decode(&bytes).expect("it was encoded by this connection");
+            let again = delivery.group().map(|group| Again { group, not: session });
+            let (partition, slot) =
+                self.options.partitioning.locate(connection::TENANT, message.topic, self.options.slots);
+            let place = Place { slot: slot.0, partition: partition.0 };
+            metrics::counter!(metric::REDISPATCHED).increment(1);
+            // Nobody is told: the publisher's message was safe with the member that has gone.
+            let _ = self.publish(now, place, &message, Origin { client, again }, None);
         }
     }
 }

@@ -5,12 +5,12 @@ use convoy_ids::SlotId;
 use convoy_wire::{QoS, ReasonCode};
 
 use super::Shard;
-use super::mail::{Letter, ReplyTo};
+use super::mail::{Letter, Origin, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
 use crate::session::Place;
 use crate::slot::{Op, Target};
-use crate::topic::Pick;
+use crate::topic::{Chooser, Pick};
 
 impl Shard {
     /// Passes a message of QoS 0 or 1, or one whose publisher's Session ends with its connection, to everybody who
@@ -21,6 +21,7 @@ impl Shard {
         now: Now,
         place: Place,
         message: &Message<'_>,
+        origin: Origin,
         reply: Option<ReplyTo>,
     ) -> Result<Option<u32>, ReasonCode> {
         let slot = SlotId(place.slot);
@@ -28,28 +29,33 @@ impl Shard {
         if shard != self.outlet.post.here() {
             let mail = self.outlet.post.to(shard);
             let message = mail.lay(|bytes| message.encode_into(bytes));
-            mail.letters.push(Letter::Publish { place, message, reply });
+            mail.letters.push(Letter::Publish { place, origin, message, reply });
             return Ok(None);
         }
         let takes_records = self.takes_records();
-        let Self { slots, fan_out, root, .. } = self;
+        self.published_so_far = self.published_so_far.wrapping_add(1);
+        let Self { slots, fan_out, root, presence, options, .. } = self;
         let Some(slot) = slots.get(slot).filter(|slot| slot.is_serving()) else {
             return Err(ReasonCode::ServerBusy);
         };
         fan_out.clear();
+        let Origin { client, again } = origin;
+        let random = self.published_so_far ^ options.seed;
+        let pick = Pick::Leader(Chooser { options: &options.shared, presence, client, random, again });
         if let Some(routes) = slot.routes(place.partition) {
-            routes.find(message, Pick::RoundRobin, fan_out);
+            routes.find(message, pick, fan_out);
         }
         if !root.is_empty() {
-            root.find(message, Pick::RoundRobin, fan_out);
+            root.find(message, pick, fan_out);
         }
         fan_out.merge();
         let needs_record =
             |found: &crate::topic::Found| found.home.is_none() && found.delivery.qos > QoS::AtMostOnce;
-        if !takes_records && (message.retain || fan_out.found().iter().any(needs_record)) {
+        let retain = message.retain && again.is_none();
+        if !takes_records && (retain || fan_out.found().iter().any(needs_record)) {
             return Err(ReasonCode::QuotaExceeded);
         }
-        if message.retain && !message.payload.is_empty() {
+        if retain && !message.payload.is_empty() {
             self.room_for_retained(place, message.topic)?;
         }
         let Self { slots, fan_out, outlet, .. } = self;
@@ -67,7 +73,7 @@ impl Shard {
         }
         for found in fan_out.found() {
             if let Some(home) = found.home {
-                outlet.deliver(home, found.session, &found.delivery, message, now);
+                outlet.deliver(home, &found.delivery, message, now);
                 continue;
             }
             if !encoded {
@@ -99,7 +105,7 @@ impl Shard {
             let targets = mail.lay(|bytes| bytes.extend_from_slice(targets));
             mail.letters.push(Letter::Enqueue { slot: *slot, message, targets, reply });
         }
-        if message.retain {
+        if retain {
             parts += 1;
             self.message.clear();
             message.encode_into(&mut self.message);

@@ -203,6 +203,12 @@ impl Shard {
         }
         let mut turn = turn!(self, now);
         for slot in &mut self.slots.table {
+            for session in std::mem::take(&mut slot.departed) {
+                if let Err(error) = slot.offer_again(session, &self.presence, &mut turn) {
+                    fail(slot, &error);
+                    break;
+                }
+            }
             slot.passivate();
             for session in std::mem::take(&mut slot.deferred) {
                 if let Err(error) = slot.pump(session, &mut turn) {

@@ -30,11 +30,11 @@ impl Slots {
         let here = post.here();
         for number in (here..options.slots).step_by(usize::from(post.shards())) {
             let id = SlotId(number);
-            table.push(Slot::recover(id, engine, options.seed, root)?);
+            table.push(Slot::recover(id, engine, options, root)?);
             driver.open(id, &[node])?;
         }
         // Every shard follows the meta group's routes; the first one leads it.
-        let meta = Slot::recover(SlotId::META, engine, options.seed, root)?;
+        let meta = Slot::recover(SlotId::META, engine, options, root)?;
         let has_meta = post.is_here(SlotId::META);
         if has_meta {
             table.push(meta);

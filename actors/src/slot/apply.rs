@@ -10,15 +10,16 @@ use convoy_wire::ReasonCode;
 
 use super::active::{Active, activate, load};
 use super::leader::Replies;
-use super::op::{self, Entry, Farewell, Op, RouteRow, Target};
-use super::{Emitted, RootChange, Slot, Turn, rows, stored};
+use super::op::{self, Again, Entry, Farewell, Op, RouteRow, Target};
+use super::redispatch::SHARED;
+use super::{Emitted, RootChange, Slot, Turn, client_of, rows, stored};
 use crate::clock::Millis;
 use crate::message::Message;
 use crate::session::{
     Epoch, Grant, Home, Place, Queue, QueueLimits, Seq, SessionNumber, SessionRow, SubscriptionRow, Will,
 };
 use crate::shard::{Answer, ReplyTo};
-use crate::topic::{Pick, Routes};
+use crate::topic::{Choice, Pick, Routes};
 
 /// Why a slot cannot go on. Nothing after this record is applied until the reason is gone.
 #[derive(Debug, thiserror::Error)]
@@ -31,12 +32,19 @@ pub enum Failure {
 
 /// What is known of the operation being applied.
 #[derive(Clone, Copy)]
-struct Context {
+pub(super) struct Context {
     at: Millis,
     /// A number that every replica knows, and the one that gave the operation out: of a message that came out of an
     /// outbox its number there, of any other operation the place of its record.
     agreed: u64,
     reply: Option<ReplyTo>,
+}
+
+impl Context {
+    /// Of something that follows from the operation and that nobody waits for.
+    pub(super) fn unanswered(self) -> Self {
+        Self { reply: None, ..self }
+    }
 }
 
 impl Slot {
@@ -69,8 +77,8 @@ impl Slot {
     fn apply_op(&mut self, op: Op<'_>, context: Context, turn: &mut Turn<'_>) -> Result<(), Error> {
         let done = Answer::Done;
         match op {
-            Op::Connect { name, clean_start, expiry_seconds, home, limits, will } => {
-                self.connect(name, clean_start, expiry_seconds, home, limits, will, context, turn)?;
+            Op::Connect { name, clean_start, expiry_seconds, home, limits, will, sent } => {
+                self.connect(name, clean_start, expiry_seconds, home, limits, will, sent, context, turn)?;
                 return Ok(());
             }
             Op::Disconnect { session, epoch, farewell, expiry_seconds, sent } => {
@@ -112,9 +120,11 @@ impl Slot {
                 self.route(partition, subscriber, filter, None, context, turn);
                 return Ok(());
             }
-            Op::Publish { partition, message, root_targets } => {
-                self.publish(partition, message, root_targets, context, turn)?;
+            Op::Publish { partition, message, again, root_targets, chosen, .. } => {
+                let choice = Choice { number: context.agreed, chosen: &chosen, again };
+                self.publish(partition, message, root_targets, choice, context, turn)?;
             }
+            Op::Redispatch { session, seqs } => self.redispatch(session, &seqs, context, turn)?,
             Op::Retain { partition, message } => self.retain(partition, message, turn)?,
             Op::Inbox { from, number, op } => return self.inbox(SlotId(from), number, op, context, turn),
             Op::Trim { to, number } => self.trim(SlotId(to), number, turn),
@@ -159,6 +169,7 @@ impl Slot {
         home: Home,
         limits: QueueLimits,
         will: Option<Will>,
+        sent: Seq,
         context: Context,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
@@ -174,6 +185,9 @@ impl Slot {
             old_home = active.row.home;
             if let Some(link) = active.link.take() {
                 active.sent = link.cursor;
+            }
+            if let Some(queue) = &mut active.queue {
+                queue.note_sent(sent);
             }
             // A Session that ends with its connection has ended, and one past its time, though nobody swept it yet.
             let over = !active.row.outlives_connection()
@@ -234,13 +248,15 @@ impl Slot {
         }
 
         let Some(reply) = context.reply.filter(|_| self.leading) else { return Ok(()) };
-        let mut unreleased = Vec::new();
+        let (mut unreleased, mut groups) = (Vec::new(), Vec::new());
         if present {
+            groups = self.groups_of(number, turn)?;
             let (from, to) = rows::all_unreleased(number);
             let found = turn.state.scan(&from, &to)?;
             unreleased.extend(found.iter().filter_map(|(key, _)| rows::packet_id_of_unreleased(key)));
         }
-        let answer = Answer::Granted(Grant { session: number, epoch, present, has_queue, unreleased });
+        let answer =
+            Answer::Granted(Grant { session: number, epoch, present, has_queue, unreleased, groups });
         // The old connection acknowledges nothing any more before the new one hears of its grant.
         turn.outlet.take_over(old_home, reply, answer);
         Ok(())
@@ -286,6 +302,9 @@ impl Slot {
         self.save(session, turn);
         self.remember_due(session, turn);
         self.idle.push_back(session);
+        if self.leading && self.active[&session].queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
+            self.departed.push(session);
+        }
         Ok(())
     }
 
@@ -353,8 +372,9 @@ impl Slot {
                 let expires_at = will.expiry_seconds.map(|seconds| context.at + u64::from(seconds) * 1000);
                 let mut bytes = Vec::new();
                 Message { published_at: context.at, expires_at, ..message }.encode_into(&mut bytes);
-                let op = Op::Publish { partition: place.partition, message: &bytes, root_targets: &[] };
-                self.emit(SlotId(place.slot), &op, Context { reply: None, ..context }, turn);
+                let client = client_of(&active.name);
+                let context = context.unanswered();
+                self.emit(SlotId(place.slot), &publish(place, &bytes, client, None), context, turn);
                 Ok(())
             }
             Err(error) => Err(Error::Damaged {
@@ -368,10 +388,12 @@ impl Slot {
     fn end(&mut self, session: SessionNumber, context: Context, turn: &mut Turn<'_>) -> Result<(), Error> {
         self.publish_will(session, context, turn)?;
         let (from, to) = rows::subscriptions(session);
+        let mut was_member = false;
         for (key, value) in turn.state.scan(&from, &to)? {
             let row: SubscriptionRow = super::state::decode(&key, &value)?;
             let Some(filter) = rows::filter_of_subscription(&key) else { continue };
-            self.unroute(session, filter, &row.places, Context { reply: None, ..context }, turn);
+            was_member |= filter.starts_with(SHARED);
+            self.unroute(session, filter, &row.places, context.unanswered(), turn);
             turn.state.delete(key);
         }
         let active = self.active.remove(&session).expect("the caller has activated the Session");
@@ -379,6 +401,9 @@ impl Slot {
         turn.state.delete(rows::client(self.id, &active.name));
         turn.state.delete(rows::name(session));
         if let Some(queue) = &active.queue {
+            if was_member {
+                self.redispatch_all(session, &active, context, turn)?;
+            }
             if queue.next() > 0 {
                 let (from, to) = (rows::queued(session, queue.floor()), rows::queued(session, Seq::MAX));
                 turn.state.batch().delete_range(Family::Queue, &from, &to);
@@ -588,14 +613,15 @@ impl Slot {
         context: Context,
         turn: &mut Turn<'_>,
     ) -> Result<Option<Answer>, Error> {
-        if self.activate(session, turn)?.is_none_or(|active| active.row.epoch != epoch) {
+        let Some(active) = self.activate(session, turn)?.filter(|active| active.row.epoch == epoch) else {
             return Ok(Some(Answer::Refused(ReasonCode::SessionTakenOver)));
-        }
+        };
+        let client = client_of(&active.name);
         let key = rows::unreleased(session, packet_id);
         // [MQTT-4.3.3-10]: until PUBREL the same identifier is the same message.
         if !turn.state.contains(&key)? {
             turn.state.put_bytes(key, &[]);
-            let op = Op::Publish { partition: place.partition, message, root_targets: &[] };
+            let op = publish(place, message, client, None);
             // PUBREC of a Retained Message waits until its partition has it: the next SUBSCRIBE finds it, and what its
             // publisher sends next, at any QoS, comes behind it.
             let retain = Message::decode(message).is_ok_and(|message| message.retain);
@@ -612,6 +638,7 @@ impl Slot {
         partition: u64,
         bytes: &[u8],
         root_targets: &[u8],
+        choice: Choice<'_>,
         context: Context,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
@@ -619,12 +646,12 @@ impl Slot {
             place: format!("slot {}", self.id),
             reason: error.to_string(),
         })?;
-        if message.retain {
+        if message.retain && choice.again.is_none() {
             self.retain(partition, bytes, turn)?;
         }
         let mut fan_out = std::mem::take(turn.fan_out);
         fan_out.clear();
-        let pick = Pick::Agreed(context.agreed);
+        let pick = Pick::Agreed(choice);
         if let Some(routes) = self.partitions.get(&partition) {
             routes.find(&message, pick, &mut fan_out);
         }
@@ -645,7 +672,7 @@ impl Slot {
         for found in fan_out.found() {
             match found.home {
                 Some(home) if self.leading => {
-                    turn.outlet.deliver(home, found.session, &found.delivery, &message, turn.now);
+                    turn.outlet.deliver(home, &found.delivery, &message, turn.now);
                 }
                 Some(_) => {}
                 None if found.delivery.qos == convoy_wire::QoS::AtMostOnce => {
@@ -660,7 +687,7 @@ impl Slot {
         *turn.fan_out = fan_out;
         for (slot, targets) in by_slot {
             let op = Op::Enqueue { message: bytes, targets: &targets };
-            self.emit(slot, &op, Context { reply: None, ..context }, turn);
+            self.emit(slot, &op, context.unanswered(), turn);
         }
         Ok(())
     }
@@ -682,7 +709,7 @@ impl Slot {
     }
 
     /// Enters an operation for another slot (or this one) in the outbox.
-    fn emit(&mut self, to: SlotId, op: &Op<'_>, context: Context, turn: &mut Turn<'_>) {
+    pub(super) fn emit(&mut self, to: SlotId, op: &Op<'_>, context: Context, turn: &mut Turn<'_>) {
         let number = self.outboxes.entry(to).or_default().push();
         let mut bytes = Vec::new();
         record::encode_into(op, &mut bytes);
@@ -725,6 +752,12 @@ impl Slot {
             turn.state.delete(rows::outbox(self.id, to, number));
         }
     }
+}
+
+/// A message on its way to its partition.
+pub(super) fn publish(place: Place, message: &[u8], client: u64, again: Option<Again>) -> Op<'_> {
+    let partition = place.partition;
+    Op::Publish { partition, message, client, again, root_targets: &[], chosen: Vec::new() }
 }
 
 /// How many answers a route in `place` will get: every shard follows the root routes, and each answers for itself.

@@ -21,8 +21,10 @@ impl Slot {
         match call {
             SessionCall::Connect { name, clean_start, expiry_seconds, limits, will, reply } => {
                 // As before a Disconnect, where another connection has the Session.
+                let mut sent = 0;
                 if let Some(&session) = self.names.get(&name[..]) {
                     self.save_acknowledged_of(session, at);
+                    sent = self.sent(session);
                 }
                 let op = Op::Connect {
                     name: &name,
@@ -31,6 +33,7 @@ impl Slot {
                     home: reply.home,
                     limits,
                     will: will.map(|will| *will),
+                    sent,
                 };
                 self.pending.push(at, &op, Some(reply));
             }

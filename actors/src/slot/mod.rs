@@ -10,6 +10,7 @@ mod leader;
 mod op;
 mod outbox;
 mod recover;
+mod redispatch;
 mod rows;
 mod state;
 mod stored;
@@ -17,8 +18,10 @@ mod stored;
 use std::collections::BTreeMap;
 
 use convoy_ids::{SlotId, Term};
+use convoy_membership::Partitioning;
 use convoy_storage::record::{Decode, Encode};
 use rustc_hash::FxHashMap;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::clock::{Millis, Now};
 use crate::session::{Epoch, SessionNumber};
@@ -29,7 +32,8 @@ pub use active::Active;
 
 pub use call::{Ack, SessionCall, Wanted};
 pub use leader::{Pending, Underway};
-pub use op::{Delivery, Farewell, Op, RouteRow, Target};
+pub use op::{Again, Delivery, Farewell, Op, RouteRow, Target};
+pub use redispatch::SHARED;
 pub use rows::{name_of, split_name};
 pub use state::State;
 
@@ -61,9 +65,20 @@ pub struct Slot {
     unsaved: Vec<SessionNumber>,
     /// Sessions whose queue is read on once the state is written.
     pub deferred: Vec<SessionNumber>,
+    /// Sessions whose Clients left messages behind, which other members of Shared Subscriptions may get once the state
+    /// is written.
+    pub departed: Vec<SessionNumber>,
     /// When the next thing is due; `u64::MAX` for nothing.
     next_due: Millis,
     route_seed: u64,
+    /// Slots of the fleet.
+    slots: u16,
+    partitioning: Partitioning,
+}
+
+/// Hash of a Client Identifier, with its tenant. It decides who gets a message: it never changes.
+pub fn client_of(name: &[u8]) -> u64 {
+    xxh3_64_with_seed(name, 0)
 }
 
 /// What applying and delivering may touch beside the slot itself.

@@ -42,6 +42,8 @@ pub enum Op<'a> {
         home: Home,
         limits: QueueLimits,
         will: Option<Will>,
+        /// An earlier connection was sent the messages before this one.
+        sent: Seq,
     },
     /// The connection of `epoch` has ended.
     Disconnect {
@@ -103,12 +105,22 @@ pub enum Op<'a> {
         subscriber: SessionNumber,
         filter: &'a str,
     },
-    /// A message that its own record brought here: matched, retained and passed on when this is applied.
-    /// `root_targets`: what the leader found among the root routes, as [`Target`] packs them.
+    /// A message that its own record brought here: matched, retained and passed on when this is applied. `client` is
+    /// the hash of the publisher's Client Identifier. The rest is the leader's decision: what it found among the root
+    /// routes, as [`Target`] packs them, and whom it chose of Shared Subscriptions.
     Publish {
         partition: u64,
         message: &'a [u8],
+        client: u64,
+        again: Option<Again>,
         root_targets: &'a [u8],
+        chosen: Vec<SessionNumber>,
+    },
+    /// The Client is gone: these messages, which its Session got as a member of Shared Subscriptions, go to other
+    /// members.
+    Redispatch {
+        session: SessionNumber,
+        seqs: Vec<Seq>,
     },
     /// Sets (or, with no payload, deletes) the Retained Message of a topic.
     Retain {
@@ -131,6 +143,16 @@ pub enum Op<'a> {
         at: Millis,
         session: SessionNumber,
     },
+}
+
+/// A message of a Shared Subscription that a member has left, on its way to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct Again {
+    /// See [`crate::topic::group_of`].
+    pub group: u64,
+    /// Who left it.
+    pub not: SessionNumber,
 }
 
 impl Op<'_> {
@@ -167,6 +189,8 @@ pub struct Delivery {
     /// The RETAIN flag on delivery (MQTT 5.0, 3.3.1.3).
     pub retain: bool,
     identifiers: [u32; Self::IDENTIFIERS],
+    /// The Shared Subscription it came by; zero for none.
+    group: u64,
 }
 
 impl Target {
@@ -191,10 +215,23 @@ impl Delivery {
     /// copy, as MQTT 5.0, 3.3.4 allows.
     pub const IDENTIFIERS: usize = 4;
 
+    const RETAIN: u8 = 1 << 2;
+    const SHARED: u8 = 1 << 7;
+
     pub fn new(qos: QoS, retain: bool, identifier: u32) -> Self {
         let mut identifiers = [0; Self::IDENTIFIERS];
         identifiers[0] = identifier;
-        Self { qos, retain, identifiers }
+        Self { qos, retain, identifiers, group: 0 }
+    }
+
+    /// The same by a Shared Subscription; zero for none.
+    pub fn by_share(self, group: u64) -> Self {
+        Self { group, ..self }
+    }
+
+    /// The Shared Subscription that it came by (see [`crate::topic::group_of`]).
+    pub fn group(&self) -> Option<u64> {
+        (self.group != 0).then_some(self.group)
     }
 
     /// Subscription Identifiers of the matching Subscriptions.
@@ -218,7 +255,12 @@ impl Delivery {
 
     pub fn push(&self, out: &mut Vec<u8>) {
         let identifiers = self.identifiers();
-        out.push(self.qos as u8 | if self.retain { 4 } else { 0 } | (identifiers.len() as u8) << 3);
+        let retain = if self.retain { Self::RETAIN } else { 0 };
+        let shared = if self.group != 0 { Self::SHARED } else { 0 };
+        out.push(self.qos as u8 | retain | shared | (identifiers.len() as u8) << 3);
+        if self.group != 0 {
+            out.extend_from_slice(&self.group.to_le_bytes());
+        }
         for identifier in identifiers {
             out.extend_from_slice(&identifier.to_le_bytes());
         }
@@ -227,13 +269,20 @@ impl Delivery {
     /// Reads what [`Delivery::push`] wrote; also returns what follows.
     pub fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (&flags, mut rest) = bytes.split_first()?;
+        let mut group = 0;
+        if flags & Self::SHARED != 0 {
+            let (word, behind) = rest.split_first_chunk::<8>()?;
+            group = u64::from_le_bytes(*word);
+            rest = behind;
+        }
         let mut identifiers = [0; Self::IDENTIFIERS];
-        for identifier in identifiers.get_mut(..usize::from(flags >> 3))? {
+        for identifier in identifiers.get_mut(..usize::from((flags & !Self::SHARED) >> 3))? {
             let (word, behind) = rest.split_first_chunk::<4>()?;
             *identifier = u32::from_le_bytes(*word);
             rest = behind;
         }
-        Some((Self { qos: QoS::from_u8(flags & 3)?, retain: flags & 4 != 0, identifiers }, rest))
+        let retain = flags & Self::RETAIN != 0;
+        Some((Self { qos: QoS::from_u8(flags & 3)?, retain, identifiers, group }, rest))
     }
 }
 
@@ -292,6 +341,7 @@ mod tests {
         let targets = [
             Target { session: SessionNumber(1), delivery: Delivery::new(QoS::AtMostOnce, false, 0) },
             Target { session: SessionNumber(u64::MAX), delivery: both },
+            Target { session: SessionNumber(2), delivery: both.by_share(u64::MAX) },
         ];
         let mut bytes = Vec::new();
         targets.iter().for_each(|target| target.push(&mut bytes));

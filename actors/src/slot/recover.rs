@@ -10,6 +10,7 @@ use super::outbox::{Outbox, Outboxes};
 use super::state::decode;
 use super::{Emitted, Pending, RetainedSize, Slot, State, Underway, active, rows};
 use crate::clock::{Millis, Now};
+use crate::options::Options;
 use crate::session::SessionNumber;
 use crate::topic::Routes;
 
@@ -25,9 +26,10 @@ impl Slot {
     pub fn recover(
         id: SlotId,
         engine: &dyn Engine,
-        route_seed: u64,
+        options: &Options,
         root: &mut Routes,
     ) -> Result<Self, Error> {
+        let route_seed = options.seed;
         let mut grants = Vec::new();
         let grants = match engine.get(Family::Session, &rows::grants(id), &mut grants)? {
             true => decode(&rows::grants(id), &grants)?,
@@ -55,8 +57,11 @@ impl Slot {
             underway: Underway::default(),
             unsaved: Vec::new(),
             deferred: Vec::new(),
+            departed: Vec::new(),
             next_due: 0,
             route_seed,
+            slots: options.slots,
+            partitioning: options.partitioning,
         };
         scan(engine, rows::routes(id), |key, value| {
             let Some((partition, subscriber, filter)) = rows::split_route(key) else { return Ok(()) };

@@ -114,6 +114,12 @@ pub fn subscriptions(session: SessionNumber) -> (Key, Key) {
     (from.clone(), behind(from))
 }
 
+/// Those whose Topic Filters begin with `prefix`, which does not end in a byte of all ones.
+pub fn subscriptions_from(session: SessionNumber, prefix: &str) -> (Key, Key) {
+    let from = subscription(session, prefix);
+    (from.clone(), behind(from))
+}
+
 pub fn filter_of_subscription(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.get(11..)?).ok()
 }

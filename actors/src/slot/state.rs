@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::op::Delivery;
 use super::rows::{self, Key};
 use super::stored::{self, Stored};
 use crate::retained;
 use crate::session::{Seq, SessionNumber};
 use convoy_ids::SlotId;
-use convoy_storage::engine::{Batch, Engine, Error, Family};
+use convoy_storage::engine::{Batch, Engine, Error, Family, Mark, Record};
 use convoy_storage::record::{self, BorrowDecode, Encode};
 use rustc_hash::FxHashMap;
 
@@ -21,8 +22,8 @@ pub struct State {
     batch: Batch,
     /// Rows of the family `session` in the batch; `None` for a deleted one.
     unwritten: BTreeMap<Key, Option<Vec<u8>>>,
-    /// Sizes of the messages in the batch.
-    queued: FxHashMap<(SessionNumber, Seq), u32>,
+    /// Sizes of the messages in the batch, and where their rows are there.
+    queued: FxHashMap<(SessionNumber, Seq), (u32, Mark)>,
     /// Sizes of the Retained Messages in the batch, by slot, partition and topic; `None` for a deleted one.
     retained: FxHashMap<(SlotId, u64, Box<str>), Option<u32>>,
     /// Where values are encoded and read to.
@@ -69,24 +70,45 @@ impl State {
     /// Puts a message into a queue.
     pub fn put_queued(&mut self, session: SessionNumber, seq: Seq, stored: &Stored<'_>) {
         stored::seal(stored, &mut self.value);
+        let mark = self.batch.mark();
         self.batch.put(Family::Queue, &rows::queued(session, seq), &self.value);
-        self.queued.insert((session, seq), stored.message.len() as u32);
+        self.queued.insert((session, seq), (stored.message.len() as u32, mark));
     }
 
-    /// Size of a queued message.
-    pub fn queued_bytes(&mut self, session: SessionNumber, seq: Seq) -> Result<u32, Error> {
-        if let Some(&bytes) = self.queued.get(&(session, seq)) {
-            return Ok(bytes);
-        }
+    /// A queued message, and how it is to be delivered.
+    pub fn queued_message(&mut self, session: SessionNumber, seq: Seq) -> Result<(Delivery, Vec<u8>), Error> {
         let key = rows::queued(session, seq);
+        let stored = match self.queued.get(&(session, seq)).and_then(|(_, mark)| self.batch.record_at(*mark))
+        {
+            Some(Record::Put { value, .. }) => stored::open(&key, value)?,
+            _ => {
+                self.read_queued(&key)?;
+                stored::open(&key, &self.value)?
+            }
+        };
+        Ok((stored.delivery, stored.message.to_vec()))
+    }
+
+    /// Reads the row of a queued message to `value`.
+    fn read_queued(&mut self, key: &[u8]) -> Result<(), Error> {
         self.value.clear();
-        match self.engine.get(Family::Queue, &key, &mut self.value)? {
-            true => Ok(stored::open(&key, &self.value)?.message.len() as u32),
+        match self.engine.get(Family::Queue, key, &mut self.value)? {
+            true => Ok(()),
             false => Err(Error::Damaged {
                 place: format!("row {}", key.escape_ascii()),
                 reason: "a queued message is missing".into(),
             }),
         }
+    }
+
+    /// Size of a queued message.
+    pub fn queued_bytes(&mut self, session: SessionNumber, seq: Seq) -> Result<u32, Error> {
+        if let Some(&(bytes, _)) = self.queued.get(&(session, seq)) {
+            return Ok(bytes);
+        }
+        let key = rows::queued(session, seq);
+        self.read_queued(&key)?;
+        Ok(stored::open(&key, &self.value)?.message.len() as u32)
     }
 
     /// Sets or deletes the Retained Message of a topic.

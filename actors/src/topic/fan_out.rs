@@ -13,8 +13,6 @@ pub struct Found {
     /// Set where the Session lives with its connection.
     pub home: Option<Home>,
     pub delivery: Delivery,
-    /// By a Shared Subscription: a message of its own beside what the Session gets by others.
-    pub shared: bool,
 }
 
 /// Collects the receivers of one message; kept and used again.
@@ -45,12 +43,7 @@ impl FanOut {
     /// Adds what somebody else has found.
     pub fn add_target(&mut self, target: Target) {
         self.several_filters = true;
-        self.found.push(Found {
-            session: target.session,
-            home: None,
-            delivery: target.delivery,
-            shared: false,
-        });
+        self.found.push(Found { session: target.session, home: None, delivery: target.delivery });
     }
 
     pub fn found(&self) -> &[Found] {
@@ -58,27 +51,34 @@ impl FanOut {
     }
 
     /// Adds a match. `filter` tells Topic Filters apart: two with the same number cost a duplicate delivery at worst
-    /// where MQTT allows either (MQTT 5.0, 3.3.4). `None` is a Shared Subscription's.
-    pub fn add(
+    /// where MQTT allows either (MQTT 5.0, 3.3.4).
+    pub fn add(&mut self, filter: u32, session: SessionNumber, route: &RouteRow, message: &Message<'_>) {
+        // [MQTT-3.8.3-3]
+        if route.subscription.no_local && session == message.publisher {
+            return;
+        }
+        self.several_filters |= *self.filter.get_or_insert(filter) != filter;
+        self.push(session, route, message, 0);
+    }
+
+    /// Adds the member of a Shared Subscription, which gets a message of its own beside what it gets by others.
+    pub fn add_shared(
         &mut self,
-        filter: Option<u32>,
+        group: u64,
         session: SessionNumber,
         route: &RouteRow,
         message: &Message<'_>,
     ) {
+        self.push(session, route, message, group);
+    }
+
+    fn push(&mut self, session: SessionNumber, route: &RouteRow, message: &Message<'_>, group: u64) {
         let wanted = &route.subscription;
-        // [MQTT-3.8.3-3]
-        if wanted.no_local && session == message.publisher {
-            return;
-        }
         let subscribed = QoS::from_u8(wanted.qos).unwrap_or(QoS::ExactlyOnce);
         // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
         let retain = wanted.retain_as_published && message.retain;
         let delivery = Delivery::new(message.qos.min(subscribed), retain, wanted.identifier);
-        if let Some(filter) = filter {
-            self.several_filters |= *self.filter.get_or_insert(filter) != filter;
-        }
-        self.found.push(Found { session, home: route.home, delivery, shared: filter.is_none() });
+        self.found.push(Found { session, home: route.home, delivery: delivery.by_share(group) });
     }
 
     /// One entry for each Session, whatever number of its Subscriptions matched.
@@ -90,11 +90,11 @@ impl FanOut {
 
     /// As [`FanOut::merge`], and in the order of the Sessions' numbers: the same on every replica.
     pub fn merge_in_order(&mut self) {
-        self.found.sort_by_key(|found| (found.session, found.shared));
+        self.found.sort_by_key(|found| (found.session, found.delivery.group()));
         self.found.dedup_by(|later, kept| {
             later.session == kept.session
-                && !later.shared
-                && !kept.shared
+                && later.delivery.group().is_none()
+                && kept.delivery.group().is_none()
                 && kept.delivery.merge(&later.delivery)
         });
     }
@@ -124,9 +124,9 @@ mod tests {
     #[test]
     fn overlapping_subscriptions_of_a_session_are_one_delivery() {
         let mut fan_out = FanOut::default();
-        fan_out.add(Some(1), SessionNumber(3), &route(0, 10), &MESSAGE);
-        fan_out.add(Some(1), SessionNumber(4), &route(0, 0), &MESSAGE);
-        fan_out.add(Some(2), SessionNumber(3), &route(2, 20), &MESSAGE);
+        fan_out.add(1, SessionNumber(3), &route(0, 10), &MESSAGE);
+        fan_out.add(1, SessionNumber(4), &route(0, 0), &MESSAGE);
+        fan_out.add(2, SessionNumber(3), &route(2, 20), &MESSAGE);
         fan_out.merge();
         assert_eq!(fan_out.found().len(), 2);
         assert_eq!(fan_out.found()[0].delivery.qos, QoS::AtLeastOnce);
@@ -136,9 +136,9 @@ mod tests {
     #[test]
     fn a_shared_subscription_is_a_delivery_of_its_own() {
         let mut fan_out = FanOut::default();
-        fan_out.add(Some(1), SessionNumber(3), &route(1, 10), &MESSAGE);
-        fan_out.add(None, SessionNumber(3), &route(1, 20), &MESSAGE);
-        fan_out.add(Some(2), SessionNumber(3), &route(1, 30), &MESSAGE);
+        fan_out.add(1, SessionNumber(3), &route(1, 10), &MESSAGE);
+        fan_out.add_shared(8, SessionNumber(3), &route(1, 20), &MESSAGE);
+        fan_out.add(2, SessionNumber(3), &route(1, 30), &MESSAGE);
         fan_out.merge();
         let identifiers: Vec<_> = fan_out.found().iter().map(|found| found.delivery.identifiers()).collect();
         assert_eq!(identifiers, [&[10, 30][..], &[20]]);
@@ -147,8 +147,8 @@ mod tests {
     #[test]
     fn what_another_log_has_found_is_merged_in_and_the_order_is_that_of_the_sessions() {
         let mut fan_out = FanOut::default();
-        fan_out.add(Some(1), SessionNumber(9), &route(1, 0), &MESSAGE);
-        fan_out.add(Some(1), SessionNumber(3), &route(0, 10), &MESSAGE);
+        fan_out.add(1, SessionNumber(9), &route(1, 0), &MESSAGE);
+        fan_out.add(1, SessionNumber(3), &route(0, 10), &MESSAGE);
         let delivery = Delivery::new(QoS::AtLeastOnce, false, 20);
         fan_out.add_target(Target { session: SessionNumber(3), delivery });
         fan_out.merge_in_order();
@@ -162,7 +162,7 @@ mod tests {
     fn more_identifiers_than_fit_are_a_further_copy() {
         let mut fan_out = FanOut::default();
         for number in 1..=5 {
-            fan_out.add(Some(number), SessionNumber(3), &route(1, number), &MESSAGE);
+            fan_out.add(number, SessionNumber(3), &route(1, number), &MESSAGE);
         }
         fan_out.merge();
         let identifiers: Vec<_> = fan_out.found().iter().map(|found| found.delivery.identifiers()).collect();
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn what_was_there_before_a_place_is_kept() {
         let mut fan_out = FanOut::default();
-        (1..=4).for_each(|session| fan_out.add(Some(1), SessionNumber(session), &route(1, 0), &MESSAGE));
+        (1..=4).for_each(|session| fan_out.add(1, SessionNumber(session), &route(1, 0), &MESSAGE));
         fan_out.retain_from(2, |found| found.session.0 == 4);
         assert_eq!(fan_out.found().iter().map(|found| found.session.0).collect::<Vec<_>>(), [1, 2, 4]);
     }
@@ -183,8 +183,8 @@ mod tests {
         let mut fan_out = FanOut::default();
         let mut as_published = route(1, 0);
         as_published.subscription.retain_as_published = true;
-        fan_out.add(Some(1), SessionNumber(1), &as_published, &MESSAGE);
-        fan_out.add(Some(1), SessionNumber(2), &route(1, 0), &MESSAGE);
+        fan_out.add(1, SessionNumber(1), &as_published, &MESSAGE);
+        fan_out.add(1, SessionNumber(2), &route(1, 0), &MESSAGE);
         assert_eq!(
             fan_out.found().iter().map(|found| found.delivery.retain).collect::<Vec<_>>(),
             [true, false]
@@ -196,9 +196,9 @@ mod tests {
         let mut fan_out = FanOut::default();
         let mut local = route(1, 0);
         local.subscription.no_local = true;
-        fan_out.add(Some(1), SessionNumber(7), &local, &MESSAGE);
+        fan_out.add(1, SessionNumber(7), &local, &MESSAGE);
         assert_eq!(fan_out.found(), []);
-        fan_out.add(Some(1), SessionNumber(8), &local, &MESSAGE);
+        fan_out.add(1, SessionNumber(8), &local, &MESSAGE);
         assert!(!fan_out.found()[0].delivery.retain);
     }
 }

@@ -6,11 +6,49 @@ use convoy_wire::SharedFilter;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::fan_out::FanOut;
-use super::shared::{Group, Pick};
+use super::presence::Presence;
+use super::shared::{self, Draw, Group};
 use super::trie::Trie;
 use crate::message::Message;
 use crate::session::SessionNumber;
-use crate::slot::RouteRow;
+use crate::slot::{Again, RouteRow};
+
+/// How a message finds the member of a Shared Subscription that gets it.
+#[derive(Clone, Copy)]
+pub enum Pick<'a> {
+    /// By the leader, from what it knows of the members.
+    Leader(Chooser<'a>),
+    /// As every replica does.
+    Agreed(Choice<'a>),
+}
+
+/// What a leader chooses by.
+#[derive(Clone, Copy)]
+pub struct Chooser<'a> {
+    pub options: &'a shared::Options,
+    pub presence: &'a Presence,
+    /// Hash of the publisher's Client Identifier.
+    pub client: u64,
+    /// A number that is another one for each message.
+    pub random: u64,
+    pub again: Option<Again>,
+}
+
+/// What replicas choose by.
+#[derive(Clone, Copy)]
+pub struct Choice<'a> {
+    /// Known to all replicas, and another one for each message.
+    pub number: u64,
+    /// Whom the leader has chosen.
+    pub chosen: &'a [SessionNumber],
+    pub again: Option<Again>,
+}
+
+/// Names a Shared Subscription, `filter` being the whole of it. It stands on disk beside messages: it never changes.
+pub fn group_of(filter: &str) -> u64 {
+    // Zero is no group.
+    xxh3_64_with_seed(filter.as_bytes(), 0).max(1)
+}
 
 /// Key of a subscriber at its Topic Filter: the number of its Session, or [`SHARES`].
 type Key = u64;
@@ -24,42 +62,60 @@ enum Subscriber {
     One { filter: u32, route: RouteRow },
     /// By their Share Names, never none: names are chosen by Clients and compared whole, so that none is taken for
     /// another.
-    Shares(BTreeMap<Box<str>, Group<SessionNumber, RouteRow>>),
+    Shares(BTreeMap<Box<str>, Share>),
+}
+
+#[derive(Debug)]
+struct Share {
+    /// See [`group_of`].
+    number: u64,
+    members: Group<SessionNumber, RouteRow>,
 }
 
 #[derive(Debug)]
 pub struct Routes {
     trie: Trie<Key, Subscriber>,
+    /// Topic Filters with Shared Subscriptions.
+    shared_filters: usize,
     seed: u64,
 }
 
 impl Routes {
     /// `seed` keeps Clients from choosing Topic Filters that collide in its tables.
     pub fn new(seed: u64) -> Self {
-        Self { trie: Trie::new(seed), seed }
+        Self { trie: Trie::new(seed), shared_filters: 0, seed }
     }
 
     pub fn is_empty(&self) -> bool {
         self.trie.is_empty()
     }
 
+    pub fn has_shared(&self) -> bool {
+        self.shared_filters > 0
+    }
+
     /// Enters a Subscription, in place of the Session's earlier one to the same Topic Filter.
-    pub fn insert(&mut self, filter: &str, session: SessionNumber, route: RouteRow) {
-        let (filter, share_name) = split(filter);
+    pub fn insert(&mut self, whole: &str, session: SessionNumber, route: RouteRow) {
+        let (filter, share_name) = split(whole);
         let Some(share_name) = share_name else {
             let number = xxh3_64_with_seed(filter.as_bytes(), self.seed) as u32;
             self.trie.insert(filter, session.0, Subscriber::One { filter: number, route });
             return;
         };
+        let share = || Share { number: group_of(whole), members: Group::default() };
         if let Some(Subscriber::Shares(shares)) = self.trie.get_mut(filter, &SHARES) {
             match shares.get_mut(share_name) {
-                Some(group) => group.insert(session, route),
-                None => shares.entry(share_name.into()).or_default().insert(session, route),
+                Some(share) => share.members.insert(session, route),
+                None => {
+                    shares.entry(share_name.into()).or_insert_with(share).members.insert(session, route);
+                }
             }
             return;
         }
-        let mut shares: BTreeMap<Box<str>, Group<_, _>> = BTreeMap::new();
-        shares.entry(share_name.into()).or_default().insert(session, route);
+        let mut share = share();
+        share.members.insert(session, route);
+        self.shared_filters += 1;
+        let shares = [(share_name.into(), share)].into();
         self.trie.insert(filter, SHARES, Subscriber::Shares(shares));
     }
 
@@ -70,27 +126,61 @@ impl Routes {
             return;
         };
         let Some(Subscriber::Shares(shares)) = self.trie.get_mut(filter, &SHARES) else { return };
-        let Some(group) = shares.get_mut(share_name) else { return };
-        group.remove(&session);
-        if group.is_empty() {
+        let Some(share) = shares.get_mut(share_name) else { return };
+        share.members.remove(&session);
+        if share.members.is_empty() {
             shares.remove(share_name);
         }
         if shares.is_empty() {
             self.trie.remove(filter, &SHARES);
+            self.shared_filters -= 1;
         }
     }
 
     /// Adds everybody whose Topic Filter matches, and of each Shared Subscription that does the member whom `pick`
-    /// chooses.
-    pub fn find(&self, message: &Message<'_>, pick: Pick, into: &mut FanOut) {
+    /// chooses. A message that is dispatched again goes to the group it came from and to nobody else.
+    pub fn find(&self, message: &Message<'_>, pick: Pick<'_>, into: &mut FanOut) {
+        let again = match pick {
+            Pick::Leader(chooser) => chooser.again,
+            Pick::Agreed(choice) => choice.again,
+        };
         self.trie.matches(message.topic, &mut |&key, subscriber| match subscriber {
-            Subscriber::One { filter, route } => into.add(Some(*filter), SessionNumber(key), route, message),
+            Subscriber::One { filter, route } => {
+                if again.is_none() {
+                    into.add(*filter, SessionNumber(key), route, message);
+                }
+            }
             Subscriber::Shares(shares) => {
-                for (session, route) in shares.values().filter_map(|group| group.pick(pick)) {
-                    into.add(None, *session, route, message);
+                let of_group = |share: &Share| again.is_none_or(|again| again.group == share.number);
+                for (name, share) in shares.iter().filter(|(_, share)| of_group(share)) {
+                    if let Some((session, route)) = share.pick(name, message.topic, pick) {
+                        into.add_shared(share.number, *session, route, message);
+                    }
                 }
             }
         });
+    }
+}
+
+impl Share {
+    fn pick(&self, name: &str, topic: &str, pick: Pick<'_>) -> Option<(&SessionNumber, &RouteRow)> {
+        match pick {
+            Pick::Leader(chooser) => {
+                let strategy = chooser.options.strategy_of(name);
+                let topic = match strategy {
+                    shared::Strategy::HashTopic => xxh3_64_with_seed(topic.as_bytes(), 0),
+                    _ => 0,
+                };
+                let draw = Draw { strategy, client: chooser.client, topic, random: chooser.random };
+                let not = chooser.again.map(|again| again.not);
+                self.members.choose(&draw, not, |session, route| {
+                    chooser.presence.level(*session, route.home.is_some())
+                })
+            }
+            Pick::Agreed(choice) => {
+                self.members.agree(choice.number, choice.chosen, choice.again.map(|again| again.not))
+            }
+        }
     }
 }
 
@@ -123,7 +213,14 @@ mod tests {
     }
 
     /// Who gets a message, by Session number and QoS, in their order.
-    fn found(routes: &Routes, topic: &str, pick: Pick) -> Vec<(u64, u8)> {
+    fn found(routes: &Routes, topic: &str) -> Vec<(u64, u8)> {
+        let (options, presence) = (shared::Options::default(), Presence::default());
+        let (client, random, again) = (0, 0, None);
+        let chooser = Chooser { options: &options, presence: &presence, client, random, again };
+        found_by(routes, topic, Pick::Leader(chooser))
+    }
+
+    fn found_by(routes: &Routes, topic: &str, pick: Pick<'_>) -> Vec<(u64, u8)> {
         let message = Message {
             topic,
             properties: &[],
@@ -143,9 +240,9 @@ mod tests {
     #[test]
     fn everybody_who_subscribed_is_found() {
         let routes = routes(&[("a/b", 1), ("a/+", 2), ("a/#", 3), ("b", 4)]);
-        assert_eq!(found(&routes, "a/b", Pick::RoundRobin), [(1, 2), (2, 2), (3, 2)]);
-        assert_eq!(found(&routes, "a", Pick::RoundRobin), [(3, 2)]);
-        assert_eq!(found(&routes, "c", Pick::RoundRobin), []);
+        assert_eq!(found(&routes, "a/b"), [(1, 2), (2, 2), (3, 2)]);
+        assert_eq!(found(&routes, "a"), [(3, 2)]);
+        assert_eq!(found(&routes, "c"), []);
     }
 
     #[test]
@@ -153,25 +250,25 @@ mod tests {
         let mut routes = routes(&[("a/b", 1), ("$share/g/a/b", 2)]);
         routes.insert("a/b", SessionNumber(1), route(0));
         routes.insert("$share/g/a/b", SessionNumber(2), route(1));
-        assert_eq!(found(&routes, "a/b", Pick::RoundRobin), [(1, 0), (2, 1)]);
+        assert_eq!(found(&routes, "a/b"), [(1, 0), (2, 1)]);
     }
 
     #[test]
     fn one_member_of_each_share_gets_a_message() {
         let routes =
             routes(&[("$share/g/a/b", 1), ("$share/g/a/b", 2), ("$share/h/a/b", 3), ("$share/g/a/+", 4)]);
-        assert_eq!(found(&routes, "a/b", Pick::RoundRobin), [(1, 2), (3, 2), (4, 2)]);
-        assert_eq!(found(&routes, "a/b", Pick::RoundRobin), [(2, 2), (3, 2), (4, 2)]);
-        assert_eq!(found(&routes, "a/c", Pick::RoundRobin), [(4, 2)]);
+        assert_eq!(found(&routes, "a/b"), [(1, 2), (3, 2), (4, 2)]);
+        assert_eq!(found(&routes, "a/b"), [(2, 2), (3, 2), (4, 2)]);
+        assert_eq!(found(&routes, "a/c"), [(4, 2)]);
     }
 
     #[test]
     fn a_session_that_subscribed_both_ways_gets_both() {
         // [MQTT-4.8.2] a Shared Subscription is another one than that of its Topic Filter alone.
         let mut routes = routes(&[("a/b", 1), ("$share/g/a/b", 1)]);
-        assert_eq!(found(&routes, "a/b", Pick::RoundRobin), [(1, 2), (1, 2)]);
+        assert_eq!(found(&routes, "a/b"), [(1, 2), (1, 2)]);
         routes.remove("a/b", SessionNumber(1));
-        assert_eq!(found(&routes, "a/b", Pick::RoundRobin), [(1, 2)]);
+        assert_eq!(found(&routes, "a/b"), [(1, 2)]);
         routes.remove("$share/g/a/b", SessionNumber(1));
         assert!(routes.is_empty());
     }
@@ -185,7 +282,7 @@ mod tests {
         for absent in [("a/b", 3), ("$share/x/a/b", 1), ("$share/h/a/b", 2), ("$share/g/a", 1), ("a", 1)] {
             routes.remove(absent.0, SessionNumber(absent.1));
         }
-        assert_eq!(found(&routes, "a/b", Pick::RoundRobin), [(1, 2), (1, 2), (2, 2)]);
+        assert_eq!(found(&routes, "a/b"), [(1, 2), (1, 2), (2, 2)]);
         all.iter().for_each(|(filter, session)| routes.remove(filter, SessionNumber(*session)));
         assert!(routes.is_empty());
     }
@@ -197,17 +294,40 @@ mod tests {
         for (session, filter) in (1..).zip(&names) {
             routes.insert(filter, SessionNumber(session), route(1));
         }
-        assert_eq!(found(&routes, "a/b", Pick::RoundRobin).len(), 1000);
+        assert_eq!(found(&routes, "a/b").len(), 1000);
     }
 
     #[test]
     fn replicas_agree_on_the_members_whatever_their_order_of_arrival() {
         let came = routes(&[("$share/g/a/b", 9), ("$share/g/a/b", 1), ("$share/g/a/b", 5)]);
         let read = routes(&[("$share/g/a/b", 1), ("$share/g/a/b", 5), ("$share/g/a/b", 9)]);
-        found(&came, "a/b", Pick::RoundRobin);
+        found(&came, "a/b");
         for number in 0..100 {
-            let pick = Pick::Agreed(number);
-            assert_eq!(found(&came, "a/b", pick), found(&read, "a/b", pick));
+            let pick = Pick::Agreed(Choice { number, chosen: &[], again: None });
+            assert_eq!(found_by(&came, "a/b", pick), found_by(&read, "a/b", pick));
+        }
+    }
+
+    #[test]
+    fn what_the_leader_chose_is_what_replicas_take() {
+        let routes =
+            routes(&[("$share/g/a/b", 1), ("$share/g/a/b", 2), ("$share/h/a/b", 3), ("$share/h/a/b", 4)]);
+        let chosen = [SessionNumber(2), SessionNumber(3), SessionNumber(9)];
+        for number in 0..20 {
+            let pick = Pick::Agreed(Choice { number, chosen: &chosen, again: None });
+            assert_eq!(found_by(&routes, "a/b", pick), [(2, 2), (3, 2)]);
+        }
+    }
+
+    #[test]
+    fn a_message_dispatched_again_goes_to_its_group_alone() {
+        let filters = ["a/b", "$share/g/a/b", "$share/g/a/b", "$share/g/a/+", "$share/h/a/b"];
+        let all: Vec<_> = filters.into_iter().zip(1..).collect();
+        let routes = routes(&all);
+        let again = Some(Again { group: group_of("$share/g/a/b"), not: SessionNumber(2) });
+        for number in 0..20 {
+            let pick = Pick::Agreed(Choice { number, chosen: &[], again });
+            assert_eq!(found_by(&routes, "a/b", pick), [(3, 2)]);
         }
     }
 }

@@ -4,33 +4,90 @@
 //! its rows and one that saw them come choose alike.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
-/// How a message finds the member of a Shared Subscription that gets it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pick {
-    /// Each in turn. Of the leader alone.
+use super::presence::Level;
+
+/// How a leader chooses among the members that can take a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Each in turn.
+    #[default]
     RoundRobin,
-    /// By a number that every replica knows. It is mixed first: numbers that follow each other in even steps, as places
-    /// of records do, still reach every member.
-    Agreed(u64),
+    Random,
+    /// The same one until it can take no more.
+    Sticky,
+    /// One publisher's messages go to the same member while the members stay.
+    HashClient,
+    /// One topic's messages go to the same member while the members stay.
+    HashTopic,
+    /// The one with the fewest messages under way, as far as is known: counts are told in powers of two.
+    LeastInflight,
+}
+
+impl Strategy {
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("round_robin", Self::RoundRobin),
+        ("random", Self::Random),
+        ("sticky", Self::Sticky),
+        ("hash_client", Self::HashClient),
+        ("hash_topic", Self::HashTopic),
+        ("least_inflight", Self::LeastInflight),
+    ];
+}
+
+/// The strategies of all groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    pub strategy: Strategy,
+    /// Of single groups, by Share Name.
+    pub groups: BTreeMap<Box<str>, Strategy>,
+}
+
+impl Options {
+    pub fn strategy_of(&self, share_name: &str) -> Strategy {
+        match self.groups.is_empty() {
+            true => self.strategy,
+            false => self.groups.get(share_name).copied().unwrap_or(self.strategy),
+        }
+    }
+
+    /// Whether any group has to know how much its members have under way.
+    pub fn weighs_inflight(&self) -> bool {
+        self.groups.values().chain([&self.strategy]).any(|strategy| *strategy == Strategy::LeastInflight)
+    }
+}
+
+/// What one message brings to the choice.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    pub strategy: Strategy,
+    /// Of the publisher's Client Identifier.
+    pub client: u64,
+    /// Of the Topic Name.
+    pub topic: u64,
+    /// By chance.
+    pub random: u64,
 }
 
 /// The members of one Share Name and Topic Filter.
 #[derive(Debug)]
-pub struct Group<K, V> {
+pub struct Group<K: Copy, V> {
     /// In the order of their keys.
     members: Vec<(K, V)>,
-    /// Whose turn it is. Whoever matches a message holds the routes for reading only, hence the cell.
+    /// Whose turn it is. Whoever matches a message holds the routes for reading only, hence the cells.
     next: Cell<usize>,
+    /// Whom a sticky group keeps to.
+    kept: Cell<Option<K>>,
 }
 
-impl<K, V> Default for Group<K, V> {
+impl<K: Copy, V> Default for Group<K, V> {
     fn default() -> Self {
-        Self { members: Vec::new(), next: Cell::new(0) }
+        Self { members: Vec::new(), next: Cell::new(0), kept: Cell::new(None) }
     }
 }
 
-impl<K: Ord, V> Group<K, V> {
+impl<K: Ord + Copy, V> Group<K, V> {
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -57,15 +114,61 @@ impl<K: Ord, V> Group<K, V> {
         self.next.set(if next < self.members.len() { next } else { 0 });
     }
 
-    /// The member that gets a message; `None` if there are none.
-    pub fn pick(&self, pick: Pick) -> Option<(&K, &V)> {
+    /// The member that a leader gives a message to: of those that can best take it, by `level`, the one that the
+    /// strategy names. `not` gets it only if nobody else is there. `None` if there are no members.
+    pub fn choose(&self, draw: &Draw, not: Option<K>, level: impl Fn(&K, &V) -> Level) -> Option<(&K, &V)> {
         let count = self.members.len();
         if count == 0 {
             return None;
         }
-        let at = match pick {
-            Pick::RoundRobin => self.next.replace((self.next.get() + 1) % count),
-            Pick::Agreed(number) => (mixed(number) % count as u64) as usize,
+        let from = match draw.strategy {
+            Strategy::RoundRobin | Strategy::LeastInflight => self.next.get(),
+            Strategy::Random => (mixed(draw.random) % count as u64) as usize,
+            Strategy::Sticky => {
+                self.kept.get().map_or(0, |kept| self.place_of(&kept).unwrap_or_else(|at| at % count))
+            }
+            Strategy::HashClient => (mixed(draw.client) % count as u64) as usize,
+            Strategy::HashTopic => (mixed(draw.topic) % count as u64) as usize,
+        };
+        let mut best: Option<(Level, usize)> = None;
+        for step in 0..count {
+            let at = if from + step < count { from + step } else { from + step - count };
+            let (key, value) = &self.members[at];
+            let mut level = if not == Some(*key) { Level::Not } else { level(key, value) };
+            if draw.strategy != Strategy::LeastInflight {
+                level = level.without_load();
+            }
+            if best.is_none_or(|(held, _)| level < held) {
+                best = Some((level, at));
+                if level == Level::FREE {
+                    break;
+                }
+            }
+        }
+        let (_, at) = best.expect("there is a member");
+        let (key, value) = &self.members[at];
+        match draw.strategy {
+            Strategy::RoundRobin | Strategy::LeastInflight => self.next.set((at + 1) % count),
+            Strategy::Sticky => self.kept.set(Some(*key)),
+            _ => {}
+        }
+        Some((key, value))
+    }
+
+    /// The member that every replica takes: one of `chosen`, who was chosen when the record was made, or, where that
+    /// has left, one by a number that all of them know. The number is mixed first: numbers that follow each other in
+    /// even steps, as places of records do, still reach every member.
+    pub fn agree(&self, number: u64, chosen: &[K], not: Option<K>) -> Option<(&K, &V)> {
+        let count = self.members.len();
+        let chosen = chosen.iter().find_map(|key| self.place_of(key).ok());
+        let at = match (chosen, count) {
+            (Some(at), _) => at,
+            (None, 0) => return None,
+            (None, count) => {
+                let at = (mixed(number) % count as u64) as usize;
+                // It goes back to who left it only where there is nobody else.
+                if not == Some(self.members[at].0) { (at + 1) % count } else { at }
+            }
         };
         let (key, value) = &self.members[at];
         Some((key, value))
@@ -94,14 +197,33 @@ mod tests {
         group
     }
 
+    fn draw(strategy: Strategy) -> Draw {
+        Draw { strategy, client: 1, topic: 1, random: 1 }
+    }
+
+    fn free(_: &u64, _: &()) -> Level {
+        Level::FREE
+    }
+
     fn in_turn(group: &Group<u64, ()>, count: usize) -> Vec<u64> {
-        (0..count).map(|_| *group.pick(Pick::RoundRobin).unwrap().0).collect()
+        chosen(group, draw(Strategy::RoundRobin), count, free)
+    }
+
+    fn chosen(
+        group: &Group<u64, ()>,
+        draw: Draw,
+        count: usize,
+        level: impl Fn(&u64, &()) -> Level,
+    ) -> Vec<u64> {
+        (0..count).map(|_| *group.choose(&draw, None, &level).unwrap().0).collect()
     }
 
     #[test]
-    fn an_empty_group_has_nobody_to_pick() {
-        assert_eq!(group([]).pick(Pick::RoundRobin), None);
-        assert_eq!(group([]).pick(Pick::Agreed(7)), None);
+    fn an_empty_group_has_nobody_to_choose() {
+        for (_, strategy) in Strategy::ALL {
+            assert_eq!(group([]).choose(&draw(strategy), None, free), None);
+        }
+        assert_eq!(group([]).agree(7, &[1], None), None);
     }
 
     #[test]
@@ -136,9 +258,92 @@ mod tests {
         group.insert(1, "old");
         group.insert(2, "other");
         group.insert(1, "new");
-        assert_eq!(group.pick(Pick::RoundRobin), Some((&1, &"new")));
-        assert_eq!(group.pick(Pick::RoundRobin), Some((&2, &"other")));
-        assert_eq!(group.pick(Pick::RoundRobin), Some((&1, &"new")));
+        let draw = draw(Strategy::RoundRobin);
+        let next = || group.choose(&draw, None, |_, _| Level::FREE).map(|(key, name)| (*key, *name));
+        assert_eq!([next(), next(), next()], [Some((1, "new")), Some((2, "other")), Some((1, "new"))]);
+    }
+
+    #[test]
+    fn whoever_is_connected_and_has_send_quota_goes_first() {
+        let group = group(0..4);
+        let level = |key: &u64, _: &()| match key {
+            0 => Level::Absent,
+            1 => Level::Busy,
+            _ => Level::FREE,
+        };
+        assert_eq!(chosen(&group, draw(Strategy::RoundRobin), 4, level), [2, 3, 2, 3]);
+        for (_, strategy) in Strategy::ALL {
+            assert!(chosen(&group, draw(strategy), 9, level).iter().all(|key| *key >= 2), "{strategy:?}");
+        }
+        let level = |key: &u64, _: &()| if *key == 1 { Level::Busy } else { Level::Absent };
+        for (_, strategy) in Strategy::ALL {
+            assert_eq!(chosen(&group, draw(strategy), 2, level), [1, 1], "{strategy:?}");
+        }
+    }
+
+    #[test]
+    fn where_nobody_is_connected_everybody_is_considered() {
+        let group = group(0..3);
+        assert_eq!(chosen(&group, draw(Strategy::RoundRobin), 4, |_, _| Level::Absent), [0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn who_left_a_message_gets_it_again_only_if_there_is_nobody_else() {
+        let both = group([1, 2]);
+        let level = |key: &u64, _: &()| if *key == 1 { Level::FREE } else { Level::Absent };
+        for (_, strategy) in Strategy::ALL {
+            let again =
+                |group: &Group<u64, ()>| group.choose(&draw(strategy), Some(1), level).map(|(key, ())| *key);
+            assert_eq!(again(&both), Some(2), "{strategy:?}");
+            assert_eq!(again(&group([1])), Some(1), "{strategy:?}");
+        }
+        for number in 0..20 {
+            assert_eq!(both.agree(number, &[], Some(1)), Some((&2, &())));
+        }
+        assert_eq!(group([1]).agree(0, &[], Some(1)), Some((&1, &())));
+    }
+
+    #[test]
+    fn a_sticky_group_keeps_to_a_member_while_it_can() {
+        let mut group = group(0..3);
+        let sticky = draw(Strategy::Sticky);
+        assert_eq!(
+            chosen(&group, sticky, 2, |key, _| if *key == 1 { Level::FREE } else { Level::Busy }),
+            [1, 1]
+        );
+        assert_eq!(chosen(&group, sticky, 2, free), [1, 1]);
+        group.remove(&1);
+        assert_eq!(chosen(&group, sticky, 2, free), [2, 2]);
+    }
+
+    #[test]
+    fn a_hash_keeps_one_publisher_or_topic_with_one_member() {
+        let group = group(0..8);
+        let mut members = std::collections::BTreeSet::new();
+        for number in 0..100 {
+            let by_client = Draw { strategy: Strategy::HashClient, client: number, topic: 5, random: 5 };
+            let by_topic = Draw { strategy: Strategy::HashTopic, client: 5, topic: number, random: 5 };
+            let first = chosen(&group, by_client, 3, free);
+            assert!(first.iter().all(|key| *key == first[0]));
+            assert_eq!(first, chosen(&group, by_topic, 3, free));
+            members.insert(first[0]);
+        }
+        assert_eq!(members.len(), 8);
+    }
+
+    #[test]
+    fn the_member_with_the_fewest_messages_under_way_is_chosen() {
+        let group = group(0..3);
+        let level = |key: &u64, _: &()| Level::Connected { load: [3, 1, 2][*key as usize] };
+        assert_eq!(chosen(&group, draw(Strategy::LeastInflight), 2, level), [1, 1]);
+        assert_eq!(chosen(&group, draw(Strategy::LeastInflight), 3, free), [2, 0, 1]);
+    }
+
+    #[test]
+    fn a_group_may_have_a_strategy_of_its_own() {
+        let groups = [("a".into(), Strategy::Sticky)].into();
+        let options = Options { strategy: Strategy::Random, groups };
+        assert_eq!(["a", "b"].map(|name| options.strategy_of(name)), [Strategy::Sticky, Strategy::Random]);
     }
 
     #[test]
@@ -146,15 +351,16 @@ mod tests {
         let (came, read) = (group([3, 9, 1, 7]), group([1, 3, 7, 9]));
         in_turn(&came, 3);
         for number in 0..100 {
-            assert_eq!(came.pick(Pick::Agreed(number)), read.pick(Pick::Agreed(number)));
+            assert_eq!(came.agree(number, &[], None), read.agree(number, &[], None));
+            assert_eq!(came.agree(number, &[4, 9], None), Some((&9, &())));
         }
     }
 
     #[test]
     fn replicas_of_all_releases_agree() {
         let group = group(0..1000);
-        let picked = [0, 1, 2, u64::MAX].map(|number| *group.pick(Pick::Agreed(number)).unwrap().0);
-        assert_eq!(picked, [535, 465, 110, 936]);
+        let agreed = [0, 1, 2, u64::MAX].map(|number| *group.agree(number, &[], None).unwrap().0);
+        assert_eq!(agreed, [535, 465, 110, 936]);
     }
 
     #[test]
@@ -163,7 +369,7 @@ mod tests {
             let mut counts = [0; 4];
             let group = group(0..4);
             for number in 0..4000 {
-                counts[*group.pick(Pick::Agreed(number * step)).unwrap().0 as usize] += 1;
+                counts[*group.agree(number * step, &[], None).unwrap().0 as usize] += 1;
             }
             assert!(counts.iter().all(|count| (850..1150).contains(count)), "step {step}: {counts:?}");
         }

@@ -109,6 +109,11 @@ impl Batch {
         Mark { bytes: self.bytes.len(), count: self.count() }
     }
 
+    /// The record that was added next after the mark.
+    pub fn record_at(&self, mark: Mark) -> Option<Record<'_>> {
+        take_record(&mut self.bytes.get(mark.bytes..)?)
+    }
+
     /// Forgets what was added behind the mark.
     pub fn rewind(&mut self, mark: Mark) {
         assert!(mark.bytes <= self.bytes.len(), "a mark is of this batch and from before");
@@ -232,6 +237,17 @@ mod tests {
         batch.rewind(mark);
         assert_eq!(batch.records().collect::<Vec<_>>(), kept.records().collect::<Vec<_>>());
         assert_eq!(batch.count(), 1);
+    }
+
+    #[test]
+    fn a_record_is_found_by_the_mark_before_it() {
+        let mut batch = Batch::new();
+        batch.put(Family::Log, b"a", b"1");
+        let mark = batch.mark();
+        assert_eq!(batch.record_at(mark), None);
+        batch.delete(Family::Queue, b"b");
+        batch.put(Family::Log, b"c", b"2");
+        assert_eq!(batch.record_at(mark), Some(Record::Delete { family: Family::Queue, key: b"b" }));
     }
 
     #[test]

@@ -160,7 +160,14 @@ impl<const SHARDS: usize> World<SHARDS> {
 
     fn with(limits: Limits) -> Self {
         let partitioning = Partitioning { partitions: 4, partition_levels: 2 };
-        let options = Options { slots: 8, partitioning, limits, min_free_bytes: 1 << 20, seed: 7 };
+        let options = Options {
+            slots: 8,
+            partitioning,
+            limits,
+            shared: Default::default(),
+            min_free_bytes: 1 << 20,
+            seed: 7,
+        };
         let engine = Arc::new(Model::new());
         let now = Now { monotonic: 1_000, wall: 1_700_000_000_000 };
         let shards = open(&engine, 1, &options, SHARDS);

@@ -81,3 +81,182 @@ fn share_names_are_told_apart_and_go_one_by_one() {
     world.cut_and_settle(both);
     assert!(!world.has_routes());
 }
+
+/// A filter of one partition, and one of the root routes.
+const FILTERS: [&str; 2] = ["$share/g/x/y", "$share/g/#"];
+
+/// A publisher whose QoS 1 goes straight to the partition, and one whose QoS 2 goes by the log.
+fn publish_both_ways(world: &mut World, publisher: Client, by_log: bool, payload: &str) {
+    match by_log {
+        false => world.publish(publisher, publish("x/y", payload, 1)),
+        true => {
+            world.publish(publisher, Publish { qos: QoS::ExactlyOnce, ..publish("x/y", payload, 1) });
+            world.send_and_settle(publisher, pubrel(1));
+        }
+    }
+    world.got(publisher);
+}
+
+fn at_most_one_under_way(connect: Connect<'_>) -> Connect<'_> {
+    let receive_maximum = std::num::NonZeroU16::new(1);
+    Connect { properties: ConnectProperties { receive_maximum, ..connect.properties }, ..connect }
+}
+
+#[test]
+fn members_with_a_connection_go_first() {
+    for (filter, by_log) in FILTERS.into_iter().flat_map(|filter| [(filter, false), (filter, true)]) {
+        let mut world = World::new();
+        let away = world.subscriber(lasting("a"), &[filter]);
+        let here = world.subscriber(lasting("b"), &[filter]);
+        let passing_by = world.subscriber(passing("c"), &[filter]);
+        let publisher = world.connect(lasting("p"));
+        world.cut_and_settle(away);
+        for _ in 0..6 {
+            publish_both_ways(&mut world, publisher, by_log, "1");
+        }
+        let (here, passing_by) = (world.got(here).len(), world.got(passing_by).len());
+        assert!(here + passing_by == 6 && here.min(passing_by) > 0, "{here} {passing_by}");
+        let back = world.connect(lasting("a"));
+        assert_eq!(world.got(back), []);
+    }
+}
+
+#[test]
+fn members_with_send_quota_go_first() {
+    for connect in [passing("a"), lasting("a")] {
+        let mut world = World::new();
+        let narrow = world.subscriber(at_most_one_under_way(connect.clone()), &["$share/g/x/y"]);
+        let wide = world.subscriber(Connect { client_id: "b", ..connect }, &["$share/g/x/y"]);
+        let publisher = world.connect(passing("p"));
+        for _ in 0..6 {
+            world.publish(publisher, publish("x/y", "1", 1));
+        }
+        assert_eq!(world.payloads(narrow).len(), 1);
+        assert_eq!(world.payloads(wide).len(), 5);
+        world.send_and_settle(narrow, puback(1));
+        world.publish(publisher, publish("x/y", "1", 1));
+        world.publish(publisher, publish("x/y", "1", 1));
+        assert_eq!((world.payloads(narrow).len(), world.payloads(wide).len()), (1, 1));
+    }
+}
+
+#[test]
+fn what_a_member_leaves_unacknowledged_goes_to_another() {
+    for filter in FILTERS {
+        for (leaver, other) in
+            [(passing("a"), passing("b")), (lasting("a"), lasting("b")), (passing("a"), lasting("b"))]
+        {
+            let mut world = World::new();
+            let leaver = world.subscriber(at_most_one_under_way(leaver), &[filter]);
+            let publisher = world.connect(passing("p"));
+            for payload in ["1", "2", "3"] {
+                world.publish(publisher, publish("x/y", payload, 1));
+            }
+            assert_eq!(world.payloads(leaver), ["1"]);
+            let other = world.subscriber(other, &[filter]);
+            world.cut_and_settle(leaver);
+            assert_eq!(world.payloads(other), ["1", "2", "3"]);
+            // They are its own now: what it does not acknowledge is sent again to it.
+            world.cut_and_settle(other);
+        }
+    }
+}
+
+#[test]
+fn what_went_to_another_does_not_come_back() {
+    let mut world = World::new();
+    let leaver = world.subscriber(lasting("a"), &["$share/g/x/y"]);
+    let publisher = world.connect(passing("p"));
+    world.publish(publisher, publish("x/y", "1", 1));
+    assert_eq!(world.payloads(leaver), ["1"]);
+    let other = world.subscriber(lasting("b"), &["$share/g/x/y"]);
+    world.cut_and_settle(leaver);
+    assert_eq!(world.payloads(other), ["1"]);
+    world.send_and_settle(other, puback(1));
+    world.pass(200);
+    let back = world.connect(lasting("a"));
+    assert_eq!(world.got(back), []);
+    world.restart();
+    for name in ["a", "b"] {
+        let back = world.connect(lasting(name));
+        assert_eq!(world.got(back), []);
+    }
+}
+
+#[test]
+fn where_nobody_else_is_there_a_member_finds_its_messages_again() {
+    let mut world = World::new();
+    let leaver = world.subscriber(lasting("a"), &["$share/g/x/y"]);
+    let other = world.subscriber(lasting("b"), &["$share/g/x/y"]);
+    let publisher = world.connect(passing("p"));
+    world.cut_and_settle(other);
+    world.publish(publisher, publish("x/y", "1", 1));
+    assert_eq!(world.payloads(leaver), ["1"]);
+    world.cut_and_settle(leaver);
+    let back = world.connect(lasting("a"));
+    assert_eq!(world.got(back), [received("x/y", "1").at(1, 1).again().got()]);
+}
+
+#[test]
+fn a_qos_2_message_that_was_sent_waits_for_its_member() {
+    // [MQTT-4.8.2-4], [MQTT-4.8.2-5]
+    let mut world = World::new();
+    let leaver = world.subscriber(at_most_one_under_way(lasting("a")), &["$share/g/x/y"]);
+    let publisher = world.connect(lasting("p"));
+    publish_both_ways(&mut world, publisher, true, "1");
+    publish_both_ways(&mut world, publisher, true, "2");
+    assert_eq!(world.payloads(leaver), ["1"]);
+    let other = world.subscriber(lasting("b"), &["$share/g/x/y"]);
+    world.cut_and_settle(leaver);
+    assert_eq!(world.payloads(other), ["2"]);
+    let back = world.connect(lasting("a"));
+    assert_eq!(world.got(back), [received("x/y", "1").at(2, 1).again().got()]);
+    // It ends with its Session, and nobody else gets it.
+    world.cut_and_settle(back);
+    world.connect(Connect { clean_start: true, ..lasting("a") });
+    assert_eq!(world.got(other), []);
+}
+
+#[test]
+fn what_a_session_leaves_that_ends_goes_to_another() {
+    for by_expiry in [true, false] {
+        let mut world = World::new();
+        let ends = world.subscriber(lasting("a"), &["$share/g/x/y"]);
+        let publisher = world.connect(passing("p"));
+        world.publish(publisher, publish("x/y", "1", 1));
+        world.got(ends);
+        world.cut_and_settle(ends);
+        world.publish(publisher, publish("x/y", "2", 1));
+        let other = world.subscriber(
+            Connect {
+                properties: ConnectProperties { session_expiry_interval: Some(9000), ..Default::default() },
+                ..lasting("b")
+            },
+            &["$share/g/x/y"],
+        );
+        // Nobody is there when it ends: it waits for whoever comes.
+        world.cut_and_settle(other);
+        match by_expiry {
+            true => world.pass(HOUR + 1000),
+            false => {
+                world.connect(Connect { clean_start: true, ..passing("a") });
+            }
+        }
+        let other = world.connect(lasting("b"));
+        assert_eq!(world.payloads(other), ["1", "2"], "{by_expiry}");
+    }
+}
+
+#[test]
+fn a_message_that_a_member_refuses_is_not_given_to_another() {
+    // [MQTT-4.8.2-6]
+    let mut world = World::new();
+    let first = world.subscriber(passing("a"), &["$share/g/x/y"]);
+    let publisher = world.connect(passing("p"));
+    world.publish(publisher, publish("x/y", "1", 1));
+    assert_eq!(world.payloads(first), ["1"]);
+    let other = world.subscriber(passing("b"), &["$share/g/x/y"]);
+    world.send_and_settle(first, Packet::Puback(Puback::new(id(1), ReasonCode::UnspecifiedError)));
+    world.cut_and_settle(first);
+    assert_eq!(world.got(other), []);
+}

@@ -1,0 +1,148 @@
+//! What a member of a Shared Subscription leaves unacknowledged when it goes is dispatched again, to another member
+//! (MQTT 5.0, 4.8.2): at once when its Client disconnects and another one is there, and in any case when its Session
+//! ends. Not so a QoS 2 message that was sent: it waits for its Client, and goes with its Session [MQTT-4.8.2-4],
+//! [MQTT-4.8.2-5].
+
+use std::ops::ControlFlow;
+
+use convoy_ids::SlotId;
+use convoy_storage::engine::{Error, Family};
+use convoy_wire::QoS;
+
+use super::active::{Active, read_queue};
+use super::apply::{Context, publish};
+use super::op::{Again, Delivery, Op};
+use super::{Slot, Turn, client_of, rows, split_name};
+use crate::message::Message;
+use crate::session::{Place, Queue, Seq, SessionNumber};
+use crate::topic::{Presence, group_of};
+
+/// With what Topic Filters of Shared Subscriptions begin.
+pub const SHARED: &str = "$share/";
+
+/// Messages that one record sends on.
+const RUN: usize = 256;
+
+/// Messages of a Session that ends which are looked at, the oldest first; what is behind them goes with the Session.
+/// It bounds how long the end of one Session may take.
+const END_LIMIT: usize = 10_000;
+
+impl Slot {
+    /// The Shared Subscriptions of a Session.
+    pub(super) fn groups_of(&self, session: SessionNumber, turn: &mut Turn<'_>) -> Result<Vec<u64>, Error> {
+        if self.active.get(&session).is_none_or(|active| active.row.subscriptions == 0) {
+            return Ok(Vec::new());
+        }
+        let (from, to) = rows::subscriptions_from(session, SHARED);
+        let rows = turn.state.scan(&from, &to)?;
+        let filters = rows.iter().filter_map(|(key, _)| rows::filter_of_subscription(key));
+        Ok(filters.map(group_of).collect())
+    }
+
+    /// Proposes to send on what a departed Client has left of Shared Subscriptions that somebody else is there for.
+    pub fn offer_again(
+        &mut self,
+        session: SessionNumber,
+        presence: &Presence,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Some(active) = self.active.get(&session).filter(|active| active.row.home.is_none()) else {
+            return Ok(());
+        };
+        let Some(queue) = &active.queue else { return Ok(()) };
+        if !self.groups_of(session, turn)?.iter().any(|group| presence.has_other(*group, session)) {
+            return Ok(());
+        }
+        let mut seqs = Vec::new();
+        read_queue(turn.state, session, queue.floor(), &mut |seq, row| {
+            let group = row.delivery.group().filter(|group| presence.has_other(*group, session));
+            if group.is_some() && queue.holds(seq) && may_go(queue, seq, &row.delivery) {
+                seqs.push(seq);
+            }
+            match seqs.len() < RUN {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        })?;
+        if !seqs.is_empty() {
+            self.pending.push(turn.now.wall, &Op::Redispatch { session, seqs }, None);
+        }
+        Ok(())
+    }
+
+    /// Sends messages on that a departed Client has left, unless it is back.
+    pub(super) fn redispatch(
+        &mut self,
+        session: SessionNumber,
+        seqs: &[Seq],
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        for &seq in seqs {
+            let Some(active) = self.activate(session, turn)?.filter(|active| active.row.home.is_none())
+            else {
+                return Ok(());
+            };
+            let Some(queue) = active.queue.as_deref_mut().filter(|queue| queue.holds(seq)) else { continue };
+            let name = active.name.clone();
+            let (delivery, message) = turn.state.queued_message(session, seq)?;
+            queue.remove(seq, message.len() as u32);
+            turn.state.batch().delete(Family::Queue, &rows::queued(session, seq));
+            turn.state.put(rows::head(session), queue.head());
+            self.send_on(session, &name, &delivery, &message, context, turn)?;
+        }
+        if self.leading && seqs.len() >= RUN {
+            self.departed.push(session);
+        }
+        Ok(())
+    }
+
+    /// Sends on what is left in the queue of a Session that ends.
+    pub(super) fn redispatch_all(
+        &mut self,
+        session: SessionNumber,
+        active: &Active,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Some(queue) = &active.queue else { return Ok(()) };
+        let left = (queue.floor()..queue.next()).filter(|seq| queue.holds(*seq));
+        for seq in left.take(END_LIMIT) {
+            let (delivery, message) = turn.state.queued_message(session, seq)?;
+            if delivery.group().is_some() && may_go(queue, seq, &delivery) {
+                self.send_on(session, &active.name, &delivery, &message, context, turn)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send_on(
+        &mut self,
+        session: SessionNumber,
+        name: &[u8],
+        delivery: &Delivery,
+        bytes: &[u8],
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Some(group) = delivery.group() else { return Ok(()) };
+        let message = Message::decode(bytes).map_err(|error| Error::Damaged {
+            place: format!("a message of Session {:x}", session.0),
+            reason: error.to_string(),
+        })?;
+        let tenant = split_name(name).map_or("", |(tenant, _)| tenant);
+        let (partition, slot) = self.partitioning.locate(tenant, message.topic, self.slots);
+        let place = Place { slot: slot.0, partition: partition.0 };
+        let op = publish(place, bytes, client_of(name), Some(Again { group, not: session }));
+        self.emit(SlotId(place.slot), &op, context.unanswered(), turn);
+        if self.leading {
+            metrics::counter!(crate::metric::REDISPATCHED).increment(1);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a message may go to another member.
+fn may_go(queue: &Queue, seq: Seq, delivery: &Delivery) -> bool {
+    delivery.qos != QoS::ExactlyOnce || seq >= queue.sent() && !queue.received.contains(&seq)
+}

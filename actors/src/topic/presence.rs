@@ -1,0 +1,178 @@
+//! What a shard knows of the members of Shared Subscriptions: who is connected, and who can take more. Connections tell
+//! it to all shards; it is a hint, and one that is late costs a choice that could have been better, and no message.
+
+use rustc_hash::FxHashMap;
+
+use crate::session::{Epoch, SessionNumber};
+
+/// How well a member can take a message: the least is the best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Connected, and within its send quota. `load` tells how much of it is used, in powers of two.
+    Connected { load: u8 },
+    /// Connected, but its send quota is used up.
+    Busy,
+    /// Its Session is there, its Client is not.
+    Absent,
+    /// It has just left this very message.
+    Not,
+}
+
+impl Level {
+    pub const FREE: Self = Self::Connected { load: 0 };
+
+    pub fn without_load(self) -> Self {
+        match self {
+            Self::Connected { .. } => Self::FREE,
+            other => other,
+        }
+    }
+}
+
+/// What a connection tells of its Session. Of two connections of one Session that speak from different shards the one of
+/// the later epoch is believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    pub session: SessionNumber,
+    pub epoch: Epoch,
+    pub news: News,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It is a member of these groups, and of those it was in before.
+    Joined(Vec<u64>),
+    Level(Level),
+    /// Its connection has ended.
+    Left,
+}
+
+#[derive(Debug)]
+struct Member {
+    epoch: Epoch,
+    level: Level,
+    groups: Vec<u64>,
+}
+
+#[derive(Debug, Default)]
+pub struct Presence {
+    members: FxHashMap<SessionNumber, Member>,
+    /// How many connected members a group has.
+    groups: FxHashMap<u64, u32>,
+}
+
+impl Presence {
+    pub fn take(&mut self, announcement: &Announcement) {
+        let Announcement { session, epoch, ref news } = *announcement;
+        match self.members.get(&session).map(|member| member.epoch) {
+            Some(known) if epoch < known => return,
+            Some(known) if epoch > known => self.remove(session),
+            _ => {}
+        }
+        match news {
+            News::Joined(groups) => {
+                let new = || Member { epoch, level: Level::FREE, groups: Vec::new() };
+                let member = self.members.entry(session).or_insert_with(new);
+                for group in groups {
+                    if !member.groups.contains(group) {
+                        member.groups.push(*group);
+                        *self.groups.entry(*group).or_default() += 1;
+                    }
+                }
+            }
+            News::Level(level) => {
+                if let Some(member) = self.members.get_mut(&session) {
+                    member.level = *level;
+                }
+            }
+            News::Left => self.remove(session),
+        }
+    }
+
+    fn remove(&mut self, session: SessionNumber) {
+        for group in self.members.remove(&session).into_iter().flat_map(|member| member.groups) {
+            let count = self.groups.get_mut(&group).expect("its members are counted");
+            *count -= 1;
+            if *count == 0 {
+                self.groups.remove(&group);
+            }
+        }
+    }
+
+    /// How well a member can take a message. `lives_with_connection`: its Session does, so that it is connected.
+    pub fn level(&self, session: SessionNumber, lives_with_connection: bool) -> Level {
+        match self.members.get(&session) {
+            Some(member) => member.level,
+            None if lives_with_connection => Level::FREE,
+            None => Level::Absent,
+        }
+    }
+
+    /// Whether a group has a connected member beside this one.
+    pub fn has_other(&self, group: u64, than: SessionNumber) -> bool {
+        let count = self.groups.get(&group).copied().unwrap_or(0);
+        let own = self.members.get(&than).is_some_and(|member| member.groups.contains(&group));
+        count > u32::from(own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: SessionNumber = SessionNumber(1);
+    const TWO: SessionNumber = SessionNumber(2);
+
+    fn tell(presence: &mut Presence, session: SessionNumber, epoch: u64, news: News) {
+        presence.take(&Announcement { session, epoch: Epoch(epoch), news });
+    }
+
+    #[test]
+    fn a_member_is_absent_until_it_is_heard_of() {
+        let mut presence = Presence::default();
+        assert_eq!(presence.level(ONE, false), Level::Absent);
+        assert_eq!(presence.level(ONE, true), Level::FREE);
+        tell(&mut presence, ONE, 1, News::Joined(vec![7]));
+        assert_eq!(presence.level(ONE, false), Level::FREE);
+        tell(&mut presence, ONE, 1, News::Level(Level::Busy));
+        tell(&mut presence, ONE, 1, News::Joined(vec![8]));
+        assert_eq!(presence.level(ONE, false), Level::Busy);
+        tell(&mut presence, ONE, 1, News::Left);
+        assert_eq!(presence.level(ONE, false), Level::Absent);
+    }
+
+    #[test]
+    fn a_group_has_others_while_one_of_them_is_connected() {
+        let mut presence = Presence::default();
+        for session in [ONE, TWO] {
+            tell(&mut presence, session, 1, News::Joined(vec![7]));
+            tell(&mut presence, session, 1, News::Joined(vec![7, 9]));
+        }
+        assert!(presence.has_other(7, ONE) && presence.has_other(9, ONE));
+        tell(&mut presence, TWO, 1, News::Left);
+        assert!(!presence.has_other(7, ONE));
+        assert!(presence.has_other(7, TWO));
+        tell(&mut presence, ONE, 1, News::Left);
+        assert!(!presence.has_other(7, TWO));
+        assert!(presence.groups.is_empty());
+    }
+
+    #[test]
+    fn a_connection_that_was_taken_over_from_is_not_believed() {
+        let mut presence = Presence::default();
+        tell(&mut presence, ONE, 1, News::Joined(vec![7]));
+        tell(&mut presence, ONE, 2, News::Joined(vec![8]));
+        assert!(!presence.has_other(7, TWO) && presence.has_other(8, TWO));
+        tell(&mut presence, ONE, 1, News::Level(Level::Busy));
+        tell(&mut presence, ONE, 1, News::Left);
+        assert_eq!(presence.level(ONE, false), Level::FREE);
+    }
+
+    #[test]
+    fn what_a_member_has_under_way_counts_only_where_it_is_asked_for() {
+        assert!(Level::FREE < Level::Connected { load: 2 });
+        assert!(Level::Connected { load: 200 } < Level::Busy);
+        assert!(Level::Busy < Level::Absent && Level::Absent < Level::Not);
+        assert_eq!(Level::Connected { load: 2 }.without_load(), Level::FREE);
+    }
+}
