@@ -1,6 +1,8 @@
 //! From values with an origin to [`Config`]: every key is read by the type it has, leftovers are unknown keys,
 //! and each complaint names its place. Reading goes on after a complaint, so all of them come at once.
 
+mod shared_subscriptions;
+
 use super::{
     ApiOptions, Config, Error, Flags, FleetOptions, LimitsOptions, Listener, LogFormat, LogOptions,
     NodeOptions, Origin, Problem, Problems, StorageOptions, check,
@@ -110,6 +112,7 @@ impl Reader {
             mqtt: self.mqtt(),
             api: self.api(),
             limits: self.limits(),
+            shared_subscriptions: self.shared_subscriptions(),
             storage: self.storage(),
             log: self.log(),
         }

@@ -23,6 +23,8 @@ pub struct Config {
     pub mqtt: Vec<Listener>,
     pub api: ApiOptions,
     pub limits: LimitsOptions,
+    /// How Shared Subscriptions choose among their members.
+    pub shared_subscriptions: convoy_actors::SharedOptions,
     pub storage: StorageOptions,
     pub log: LogOptions,
 }

@@ -125,7 +125,7 @@ fn members_with_a_connection_go_first() {
 fn members_with_send_quota_go_first() {
     for connect in [passing("a"), lasting("a")] {
         let mut world = World::new();
-        let narrow = world.subscriber(at_most_one_under_way(connect.clone()), &["$share/g/x/y"]);
+        let narrow = world.subscriber(at_most_one_under_way(connect), &["$share/g/x/y"]);
         let wide = world.subscriber(Connect { client_id: "b", ..connect }, &["$share/g/x/y"]);
         let publisher = world.connect(passing("p"));
         for _ in 0..6 {

@@ -247,3 +247,30 @@ fn a_file_that_cannot_be_read_is_a_problem_like_any_other() {
     let error = load(Some(path), [], &Flags::default()).unwrap_err().to_string();
     assert!(error.contains("/nonexistent/convoy.toml: cannot be read"), "{error}");
 }
+
+#[test]
+fn groups_may_have_strategies_of_their_own() {
+    use convoy_actors::Strategy;
+    let text = "[shared_subscriptions]\nstrategy = \"random\"\ngroups = { jobs = \"sticky\", \"a.b\" = \"hash_topic\" }\n";
+    let first = load_text(text, &[], &Flags::default()).unwrap();
+    let options = &first.config.shared_subscriptions;
+    assert_eq!(options.strategy, Strategy::Random);
+    let strategies = ["jobs", "a.b", "other"].map(|name| options.strategy_of(name));
+    assert_eq!(strategies, [Strategy::Sticky, Strategy::HashTopic, Strategy::Random]);
+    let again = load_text(&first.settings.to_string(), &[], &Flags::default()).unwrap();
+    assert_eq!(&again.config.shared_subscriptions, options);
+
+    let variable = ("CONVOY_SHARED_SUBSCRIPTIONS__GROUPS", "jobs=least_inflight, x=random");
+    let groups = load_text("", &[variable], &Flags::default()).unwrap().config.shared_subscriptions.groups;
+    assert_eq!(groups.len(), 2);
+    assert_eq!(groups["jobs"], Strategy::LeastInflight);
+
+    assert!(
+        refused("[shared_subscriptions]\nstrategy = \"rand\"\n")
+            .contains("expected one of round_robin, random")
+    );
+    assert!(
+        refused("[shared_subscriptions]\ngroups = { \"a/b\" = \"random\" }\n")
+            .contains("Share Names without")
+    );
+}
