@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use convoy_wire::{Delivery as Packet, Forwardable, PacketId, Placed, ProtocolVersion, QoS, SubscriptionId};
 
+use super::alias::{Aliases, Naming};
 use super::output::{Output, SHARED_FROM};
 use crate::clock::Millis;
 use crate::message::Message;
@@ -27,6 +28,16 @@ struct Entry {
     shared: Option<Bytes>,
 }
 
+/// Who a message is written for.
+#[derive(Debug)]
+pub struct Receiver<'a> {
+    pub version: ProtocolVersion,
+    /// Largest packet that the Client takes.
+    pub packet_bytes_limit: u32,
+    pub aliases: Option<&'a mut Aliases>,
+    pub output: &'a mut Output,
+}
+
 /// Encodings of the message that is being passed on; kept and used again for the next one.
 #[derive(Debug, Default)]
 pub struct Encoded {
@@ -43,21 +54,30 @@ impl Encoded {
 
     /// Appends the PUBLISH to `output`, and returns its length. Zero, and nothing appended, if it is larger than the
     /// Client takes [MQTT-3.1.2-24] or has expired [MQTT-3.3.2-5].
-    #[expect(clippy::too_many_arguments, reason = "each is a property of this one delivery")]
     pub fn write(
         &mut self,
         message: &Message<'_>,
         delivery: &Delivery,
         packet_id: Option<PacketId>,
         dup: bool,
-        version: ProtocolVersion,
-        packet_bytes_limit: u32,
+        receiver: &mut Receiver<'_>,
         now: Millis,
-        output: &mut Output,
     ) -> usize {
+        let Receiver { version, packet_bytes_limit, ref mut aliases, ref mut output } = *receiver;
         let form = Form { properties: version.has_properties(), qos: delivery.qos, retain: delivery.retain };
-        if form.properties && !delivery.identifiers().is_empty() {
-            return write_alone(message, delivery, packet_id, dup, version, packet_bytes_limit, now, output);
+        // A large message is shared whatever its topic is called.
+        let naming = match aliases {
+            Some(aliases) if message.payload.len() < SHARED_FROM => aliases.naming(message.topic),
+            _ => Naming::Name,
+        };
+        if form.properties && !delivery.identifiers().is_empty() || naming != Naming::Name {
+            let written = write_alone(message, delivery, naming, packet_id, dup, receiver, now);
+            if written > 0
+                && let (Naming::Both(alias), Some(aliases)) = (naming, &mut receiver.aliases)
+            {
+                aliases.learn(message.topic, alias);
+            }
+            return written;
         }
         let entry = match self.entries.iter().position(|entry| entry.form == form) {
             Some(at) => &mut self.entries[at],
@@ -100,18 +120,17 @@ impl Encoded {
     }
 }
 
-/// A delivery that no other receiver shares: it carries Subscription Identifiers.
-#[expect(clippy::too_many_arguments, reason = "each is a property of this one delivery")]
+/// A delivery that no other receiver shares: it carries Subscription Identifiers or a Topic Alias.
 fn write_alone(
     message: &Message<'_>,
     delivery: &Delivery,
+    naming: Naming,
     packet_id: Option<PacketId>,
     dup: bool,
-    version: ProtocolVersion,
-    packet_bytes_limit: u32,
+    receiver: &mut Receiver<'_>,
     now: Millis,
-    output: &mut Output,
 ) -> usize {
+    let Receiver { version, packet_bytes_limit, ref mut output, .. } = *receiver;
     let Some(left) = message.remaining(now) else { return 0 };
     let mut identifiers = [SubscriptionId::new(1).expect("1 is one"); Delivery::IDENTIFIERS];
     let mut used = 0;
@@ -125,6 +144,11 @@ fn write_alone(
     let mut packet = packet(message, form, &identifiers[..used], left);
     packet.packet_id = packet_id;
     packet.dup = dup;
+    match naming {
+        Naming::Alias(alias) => (packet.topic, packet.topic_alias) = ("", Some(alias)),
+        Naming::Both(alias) => packet.topic_alias = Some(alias),
+        Naming::Name => {}
+    }
     match packet.append(version, output.tail()) {
         Ok(_) if output.tail().len() - start <= packet_bytes_limit as usize => output.tail().len() - start,
         _ => {

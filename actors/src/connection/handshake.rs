@@ -8,7 +8,7 @@ use crate::options::Options;
 use crate::session::{Place, SessionNumber, Will};
 use crate::slot::name_of;
 
-use super::{Connection, Greeting};
+use super::{Aliases, Connection, Greeting};
 
 /// CONNECT is refused with this Reason Code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,9 @@ pub fn accept(
     if let Some(maximum) = connect.properties.maximum_packet_size {
         connection.packet_bytes_limit = maximum.get();
     }
+
+    let aliases = connect.properties.topic_alias_maximum.unwrap_or(0).min(limits.topic_alias_maximum);
+    connection.aliases = (aliases > 0).then(|| Box::new(Aliases::new(aliases)));
 
     let will = match &connect.will {
         None => None,

@@ -1,6 +1,7 @@
 //! A connection machine drives one Network Connection: handshake, inbound, outbound, Topic Alias, Keep Alive. It is not
 //! the Session: a connection ends, a Session lasts.
 
+mod alias;
 mod encoded;
 mod handshake;
 mod inbound;
@@ -16,7 +17,8 @@ use convoy_wire::{Connack, Disconnect, PacketId, ProtocolVersion, ReasonCode};
 use crate::session::{Epoch, Home, SessionNumber};
 use crate::slot::{Farewell, Wanted};
 
-pub use encoded::Encoded;
+pub use alias::Aliases;
+pub use encoded::{Encoded, Receiver};
 pub use handshake::{Refusal, TENANT, accept};
 pub use inbound::{Inbound, Received, UNTOLD};
 pub use membership::Membership;
@@ -68,6 +70,8 @@ pub struct Connection {
     /// Largest packet that the Client takes.
     pub packet_bytes_limit: u32,
     pub receive_maximum: u16,
+    /// Set for a Client that takes Topic Aliases.
+    pub aliases: Option<Box<Aliases>>,
     pub inbound: Inbound,
     /// Of a Session that ends with the connection.
     pub outbound: Option<Box<Outbound>>,
@@ -137,6 +141,7 @@ impl Connection {
             doomed_at: None,
             packet_bytes_limit: u32::MAX,
             receive_maximum: u16::MAX,
+            aliases: None,
             inbound: Inbound::default(),
             outbound: None,
             input: Vec::new(),

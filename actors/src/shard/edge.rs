@@ -3,15 +3,15 @@
 
 use std::collections::VecDeque;
 
-use convoy_wire::{
-    Connack, PacketId, ProtocolVersion, Pubcomp, Pubrel, QoS, ReasonCode, RetainHandling, Suback, Unsuback,
-};
+use convoy_wire::{Connack, PacketId, Pubcomp, Pubrel, QoS, ReasonCode, RetainHandling, Suback, Unsuback};
 use metrics::{Counter, Gauge};
 use slab::Slab;
 
 use super::mail::{Answer, ReplyTo};
 use crate::clock::Now;
-use crate::connection::{Ask, AskKind, Connection, Encoded, Membership, Outbound, Peer, Stage, UNTOLD};
+use crate::connection::{
+    Ask, AskKind, Connection, Encoded, Membership, Outbound, Peer, Receiver, Stage, UNTOLD,
+};
 use crate::message::Message;
 use crate::metric;
 use crate::options::{Limits, Options};
@@ -573,9 +573,13 @@ fn write(
     dup: bool,
     now: Now,
 ) -> usize {
-    let version: ProtocolVersion = connection.version;
-    let limit = connection.packet_bytes_limit;
-    encoded.write(message, delivery, packet_id, dup, version, limit, now.wall, &mut connection.output)
+    let mut receiver = Receiver {
+        version: connection.version,
+        packet_bytes_limit: connection.packet_bytes_limit,
+        aliases: connection.aliases.as_deref_mut(),
+        output: &mut connection.output,
+    };
+    encoded.write(message, delivery, packet_id, dup, &mut receiver, now.wall)
 }
 
 /// Sends a message of QoS 1 or 2 of a Session that ends with its connection.

@@ -465,3 +465,56 @@ fn identifiers_begin_again_after_the_last_one() {
     }
     assert_eq!(u32::from(expected), 132 * 500 - 65_535 + 1);
 }
+
+#[test]
+fn a_topic_is_named_once_to_a_client_that_takes_aliases() {
+    // [MQTT-3.1.2-26], [MQTT-3.1.2-27], MQTT 5.0, 3.3.2.3.4
+    let mut world = World::new();
+    let mut connect = lasting("s");
+    connect.properties.topic_alias_maximum = Some(1);
+    let subscriber = world.subscriber(connect, &["x/#"]);
+    world.subscribe_by(subscriber, "y", SubscriptionOptions::new(QoS::AtMostOnce), Some(9));
+    world.got(subscriber);
+    let publisher = world.connect(passing("p"));
+    let alias = convoy_wire::TopicAlias::new(1);
+    for (at, (payload, topic)) in [("1", "x/1"), ("2", "x/1"), ("3", "x/2")].into_iter().enumerate() {
+        // The Client names its topics as it likes: its aliases are of the other direction.
+        let mut message = publish(topic, payload, at as u16);
+        message.properties.topic_alias = convoy_wire::TopicAlias::new(7);
+        world.publish(publisher, message);
+    }
+    let by_alias = |received: Received| Received { alias: alias.map_or(0, |alias| alias.get()), ..received };
+    assert_eq!(
+        world.got(subscriber),
+        [
+            by_alias(received("x/1", "1")).got(),
+            by_alias(received("", "2").at(1, 1)).got(),
+            received("x/2", "3").at(1, 2).got()
+        ]
+    );
+    // [MQTT-3.3.2-7]: they end with the Network Connection.
+    world.cut_and_settle(subscriber);
+    let mut connect = lasting("s");
+    connect.properties.topic_alias_maximum = Some(2);
+    let subscriber = world.connect(connect);
+    assert_eq!(
+        world.got(subscriber),
+        [
+            by_alias(received("x/1", "2").at(1, 1).again()).got(),
+            Received { alias: 2, ..received("x/2", "3").at(1, 2).again() }.got()
+        ]
+    );
+}
+
+#[test]
+fn an_alias_that_did_not_fit_is_not_used() {
+    let mut world = World::new();
+    let mut connect = passing("s");
+    connect.properties.topic_alias_maximum = Some(1);
+    connect.properties.maximum_packet_size = std::num::NonZeroU32::new(40);
+    let subscriber = world.subscriber(connect, &["x/#"]);
+    let publisher = world.connect(passing("p"));
+    world.publish(publisher, publish("x/1", &"long".repeat(20), 0));
+    world.publish(publisher, publish("x/1", "1", 0));
+    assert_eq!(world.got(subscriber), [Received { alias: 1, ..received("x/1", "1") }.got()]);
+}

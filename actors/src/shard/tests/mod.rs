@@ -51,6 +51,8 @@ struct Received {
     retain: bool,
     identifiers: Vec<u32>,
     expiry: Option<u32>,
+    /// Zero for none.
+    alias: u16,
 }
 
 /// At QoS 0 without anything else.
@@ -510,6 +512,7 @@ impl Got {
                 retain: publish.retain,
                 identifiers: publish.properties.subscription_ids.iter().map(SubscriptionId::get).collect(),
                 expiry: publish.properties.message_expiry_interval,
+                alias: publish.properties.topic_alias.map_or(0, convoy_wire::TopicAlias::get),
             })),
             Packet::Puback(ack) => Self::Puback(ack.packet_id.get(), ack.reason),
             Packet::Pubrec(ack) => Self::Pubrec(ack.packet_id.get(), ack.reason),
