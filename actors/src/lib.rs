@@ -15,9 +15,9 @@ mod slot;
 mod topic;
 
 pub use clock::{Millis, Now};
-pub use connection::{Certificate, Listener, Output, Peer, Transport};
+pub use connection::{Certificate, Excess, Listener, Output, Peer, RateLimits, Transport};
 pub use metric::ALL as METRICS;
-pub use options::{Limits, Options};
+pub use options::{Limits, Options, SecondConnection};
 pub use session::QueueLimits;
 pub use shard::{Error, Identity, Mail, Observation, Shard};
 pub use topic::{SharedOptions, Strategy};

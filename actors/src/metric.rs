@@ -20,6 +20,10 @@ metrics! {
     QUEUE_DROPPED = "convoy_messages_dropped_queue_full_total",
     /// Messages of Shared Subscriptions that a member left unacknowledged, dispatched again to another one.
     REDISPATCHED = "convoy_messages_redispatched_total",
+    /// Messages of Clients that published faster than they may, for which their connections were not read for a while.
+    THROTTLED = "convoy_publications_throttled_total",
+    /// Messages refused because their Client published faster than it may.
+    RATE_REFUSED = "convoy_publications_refused_rate_total",
     /// Publications refused because their record could not be written.
     REFUSED = "convoy_publications_refused_total",
     /// Connections that are open.

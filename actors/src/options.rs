@@ -2,6 +2,7 @@
 
 use convoy_membership::Partitioning;
 
+use crate::connection::RateLimits;
 use crate::session::QueueLimits;
 use crate::topic::SharedOptions;
 
@@ -18,6 +19,17 @@ pub struct Options {
     pub min_free_bytes: u64,
     /// Keeps Clients from choosing names that collide in tables; drawn at each start.
     pub seed: u64,
+}
+
+/// What becomes of a second connection with a Client Identifier that is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecondConnection {
+    /// It takes the Session over, and the first one is closed [MQTT-3.1.4-3].
+    #[default]
+    TakesOver,
+    /// It is refused while the first one lasts. A Client whose connection died unnoticed has to wait for the end of
+    /// its Keep Alive.
+    IsRefused,
 }
 
 /// Bounds of what one Client can ask for.
@@ -49,6 +61,7 @@ pub struct Limits {
     /// Bytes that wait to be written to one connection, beyond which QoS 0 messages for it are dropped and others
     /// wait in its Session.
     pub output_bytes: usize,
+    /// Subscriptions of one Session; more are refused.
     pub subscriptions_per_session: u32,
     /// Retained Messages of the node; each of its shards may keep its share.
     pub retained_messages: u64,
@@ -56,6 +69,10 @@ pub struct Limits {
     pub retained_bytes: u64,
     pub topic_levels: u16,
     pub topic_bytes: u16,
+    /// How fast a Client may publish.
+    pub publish: RateLimits,
+    /// What becomes of a second connection with a Client Identifier that is connected.
+    pub second_connection: SecondConnection,
     /// Milliseconds a publisher waits for its acknowledgement before its connection is closed.
     pub acknowledge_timeout: u64,
 }
@@ -75,11 +92,13 @@ impl Default for Limits {
             keep_alive_maximum: 0,
             queue: QueueLimits { messages: 1000, bytes: 64 << 20, age: 3 * 24 * 3600 * 1000 },
             output_bytes: 1 << 20,
-            subscriptions_per_session: 10_000,
+            subscriptions_per_session: 1_000,
             retained_messages: 1_000_000,
             retained_bytes: 4 << 30,
             topic_levels: 128,
             topic_bytes: 4096,
+            publish: RateLimits::default(),
+            second_connection: SecondConnection::default(),
             acknowledge_timeout: 30_000,
         }
     }

@@ -8,7 +8,7 @@ use crate::options::Options;
 use crate::session::{Place, SessionNumber, Will};
 use crate::slot::name_of;
 
-use super::{Aliases, Connection, Greeting};
+use super::{Aliases, Connection, Greeting, Rate};
 
 /// CONNECT is refused with this Reason Code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,9 @@ pub fn accept(
         connection.packet_bytes_limit = maximum.get();
     }
 
+    if !limits.publish.is_unlimited() {
+        connection.rate = Some(Box::new(Rate::new(&limits.publish, connection.last_seen)));
+    }
     let aliases = connect.properties.topic_alias_maximum.unwrap_or(0).min(limits.topic_alias_maximum);
     connection.aliases = (aliases > 0).then(|| Box::new(Aliases::new(aliases)));
 

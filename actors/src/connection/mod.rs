@@ -9,6 +9,7 @@ mod membership;
 mod outbound;
 mod output;
 mod peer;
+mod rate;
 
 use std::collections::VecDeque;
 
@@ -25,6 +26,7 @@ pub use membership::Membership;
 pub use outbound::{Outbound, Reaction};
 pub use output::Output;
 pub use peer::{Certificate, Listener, Peer, Transport};
+pub use rate::{Excess, Limits as RateLimits, Rate, Verdict};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,10 @@ pub struct Connection {
     pub last_seen: u64,
     /// Monotonic milliseconds at which the connection is closed, whatever happens.
     pub doomed_at: Option<u64>,
+    /// Set where the rate at which the Client publishes is limited.
+    pub rate: Option<Box<Rate>>,
+    /// Monotonic milliseconds before which nothing is read from the Client; zero for none.
+    pub paused_until: u64,
     /// Largest packet that the Client takes.
     pub packet_bytes_limit: u32,
     pub receive_maximum: u16,
@@ -139,6 +145,8 @@ impl Connection {
             keep_alive: 0,
             last_seen: now,
             doomed_at: None,
+            rate: None,
+            paused_until: 0,
             packet_bytes_limit: u32::MAX,
             receive_maximum: u16::MAX,
             aliases: None,
@@ -160,7 +168,7 @@ impl Connection {
     pub fn is_reading(&self, waiting_limit: usize) -> bool {
         match self.stage {
             Stage::New => true,
-            Stage::Open => self.inbound.waiting() < waiting_limit,
+            Stage::Open => self.paused_until == 0 && self.inbound.waiting() < waiting_limit,
             Stage::Connecting | Stage::Leaving | Stage::Closing | Stage::Gone => false,
         }
     }

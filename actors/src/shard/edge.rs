@@ -56,6 +56,8 @@ pub struct Edge {
     pub announcements: VecDeque<Announcement>,
     /// Whether they tell how much they have under way.
     weighs_inflight: bool,
+    /// Connections that are not read for a while because they published too fast.
+    pub paused: Vec<Home>,
     /// Connections for which Retained Messages may be read on.
     pub hungry: Vec<Home>,
     encoded: Encoded,
@@ -86,6 +88,7 @@ impl Edge {
             calls: VecDeque::new(),
             announcements: VecDeque::new(),
             weighs_inflight: options.shared.weighs_inflight(),
+            paused: Vec::new(),
             hungry: Vec::new(),
             encoded: Encoded::default(),
             start: u64::from(start) << SERIAL_BITS,
@@ -489,6 +492,26 @@ impl Edge {
             self.deliver(&home, &delivery, &message, now);
         }
         self.refill(home.key, now);
+    }
+
+    /// Nothing more is read from a Client until then.
+    pub fn pause(&mut self, key: u32, until: u64) {
+        let connection = &mut self.connections[key as usize];
+        connection.paused_until = until;
+        self.paused.push(connection.home);
+    }
+
+    /// Reads on from those who have waited long enough.
+    pub fn unpause(&mut self, now: u64) {
+        for home in std::mem::take(&mut self.paused) {
+            let Some(connection) = self.find(&home) else { continue };
+            if connection.paused_until > now {
+                self.paused.push(home);
+                continue;
+            }
+            connection.paused_until = 0;
+            self.mark(home.key);
+        }
     }
 
     /// What time alone does to connections: looked at about once a second.

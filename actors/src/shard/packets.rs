@@ -13,9 +13,10 @@ use super::Shard;
 use super::edge::{acknowledge, token};
 use super::mail::{Origin, ReplyTo};
 use crate::clock::Now;
-use crate::connection::{self, Ask, AskKind, Outbound, Received, Refusal, Stage, UNTOLD};
+use crate::connection::{self, Ask, AskKind, Outbound, Received, Refusal, Stage, UNTOLD, Verdict};
 use crate::message::Message;
 use crate::metric;
+use crate::options::SecondConnection;
 use crate::session::{Place, SessionNumber, Subscription};
 use crate::slot::{Ack, Again, Farewell, SessionCall, Wanted, client_of};
 
@@ -170,6 +171,7 @@ impl Shard {
             expiry_seconds: accepted.expiry_seconds,
             limits: self.options.limits.queue,
             will: accepted.will,
+            yields: self.options.limits.second_connection == SecondConnection::IsRefused,
             reply,
         });
         Ok(())
@@ -249,8 +251,19 @@ impl Shard {
             self.options.partitioning.locate(connection::TENANT, topic, self.options.slots);
         let place = Place { slot: slot.0, partition: partition.0 };
         let origin = Origin { client: connection.client, again: None };
+        let bytes = topic.len() + message.properties.len() + message.payload.len();
+        let verdict = connection.rate.as_mut().map_or(Verdict::Go, |rate| rate.take(bytes, now.monotonic));
 
         match publish.packet_id {
+            _ if verdict == Verdict::Refused => {
+                metrics::counter!(metric::RATE_REFUSED).increment(1);
+                if let Some(packet_id) = publish.packet_id {
+                    let token = connection.inbound.begin(packet_id, qos, 0, now.monotonic);
+                    connection.inbound.refuse(token, ReasonCode::QuotaExceeded);
+                    acknowledge(connection, now.monotonic);
+                    self.outlet.edge.mark(key);
+                }
+            }
             None => {
                 let _ = self.publish(now, place, &message, origin, None);
             }
@@ -279,6 +292,10 @@ impl Shard {
             }
         }
         self.properties = properties;
+        if let Verdict::GoThenWait(until) = verdict {
+            metrics::counter!(metric::THROTTLED).increment(1);
+            self.outlet.edge.pause(key, until);
+        }
         Ok(())
     }
 

@@ -232,6 +232,7 @@ impl Shard {
     /// What time alone brings about: to be called every 100 ms or so.
     pub fn tick(&mut self, now: Now) {
         self.outlet.edge.now = now.monotonic;
+        self.outlet.edge.unpause(now.monotonic);
         self.driver.tick();
         if self.stalled {
             self.write_state(now);

@@ -77,7 +77,12 @@ impl Slot {
     fn apply_op(&mut self, op: Op<'_>, context: Context, turn: &mut Turn<'_>) -> Result<(), Error> {
         let done = Answer::Done;
         match op {
-            Op::Connect { name, clean_start, expiry_seconds, home, limits, will, sent } => {
+            Op::Connect { name, clean_start, expiry_seconds, home, limits, will, sent, yields } => {
+                if yields && self.is_connected(name, turn)? {
+                    // [MQTT-3.1.3-8]
+                    self.answer(context, Answer::Refused(ReasonCode::ClientIdentifierNotValid), turn);
+                    return Ok(());
+                }
                 self.connect(name, clean_start, expiry_seconds, home, limits, will, sent, context, turn)?;
                 return Ok(());
             }
@@ -160,6 +165,19 @@ impl Slot {
         }
     }
 
+    /// The Session of a Client Identifier, if it has one.
+    fn session_of(&self, name: &[u8], turn: &mut Turn<'_>) -> Result<Option<SessionNumber>, Error> {
+        Ok(match self.names.get(name) {
+            Some(&session) => Some(session),
+            None => turn.state.get::<SessionRow>(&rows::client(self.id, name))?.map(|row| row.number),
+        })
+    }
+
+    fn is_connected(&mut self, name: &[u8], turn: &mut Turn<'_>) -> Result<bool, Error> {
+        let Some(session) = self.session_of(name, turn)? else { return Ok(false) };
+        Ok(self.activate(session, turn)?.is_some_and(|active| active.row.home.is_some()))
+    }
+
     #[expect(clippy::too_many_arguments, reason = "the fields of CONNECT")]
     fn connect(
         &mut self,
@@ -173,10 +191,7 @@ impl Slot {
         context: Context,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        let known = match self.names.get(name) {
-            Some(&session) => Some(session),
-            None => turn.state.get::<SessionRow>(&rows::client(self.id, name))?.map(|row| row.number),
-        };
+        let known = self.session_of(name, turn)?;
         let mut old_home = None;
         let mut session = None;
         if let Some(known) = known

@@ -34,6 +34,8 @@ pub enum SessionCall {
         expiry_seconds: u32,
         limits: QueueLimits,
         will: Option<Box<Will>>,
+        /// Not to be granted while another connection has the Session.
+        yields: bool,
         reply: ReplyTo,
     },
     /// CONNACK is written: delivery may begin.

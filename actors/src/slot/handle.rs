@@ -19,7 +19,7 @@ impl Slot {
     ) -> Result<(), Error> {
         let at = turn.now.wall;
         match call {
-            SessionCall::Connect { name, clean_start, expiry_seconds, limits, will, reply } => {
+            SessionCall::Connect { name, clean_start, expiry_seconds, limits, will, yields, reply } => {
                 // As before a Disconnect, where another connection has the Session.
                 let mut sent = 0;
                 if let Some(&session) = self.names.get(&name[..]) {
@@ -34,6 +34,7 @@ impl Slot {
                     limits,
                     will: will.map(|will| *will),
                     sent,
+                    yields,
                 };
                 self.pending.push(at, &op, Some(reply));
             }

@@ -44,6 +44,8 @@ pub enum Op<'a> {
         will: Option<Will>,
         /// An earlier connection was sent the messages before this one.
         sent: Seq,
+        /// Not to be granted while another connection has the Session.
+        yields: bool,
     },
     /// The connection of `epoch` has ended.
     Disconnect {

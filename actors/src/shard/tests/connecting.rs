@@ -312,3 +312,21 @@ fn every_client_hears_that_the_server_goes() {
     assert_eq!(world.got(new), [Got::Disconnect(ReasonCode::ServerShuttingDown), Got::Closed]);
     assert_eq!(world.got(old), [Got::Closed]);
 }
+
+#[test]
+fn a_second_connection_may_be_made_to_yield() {
+    let second_connection = crate::SecondConnection::IsRefused;
+    for connect in [passing("a"), lasting("a"), Connect::new(V311, "a")] {
+        let mut world = World::with(Limits { second_connection, ..Limits::default() });
+        let first = world.connect(connect);
+        let refused = Got::Connack(ReasonCode::ClientIdentifierNotValid, false);
+        for clean_start in [true, false] {
+            let second = world.join(Connect { clean_start, ..connect });
+            assert_eq!(world.got(second), [refused.clone(), Got::Closed]);
+        }
+        world.send_and_settle(first, Packet::Pingreq);
+        assert_eq!(world.got(first), [Got::Pingresp]);
+        world.cut_and_settle(first);
+        world.connect(connect);
+    }
+}

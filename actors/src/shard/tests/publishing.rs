@@ -277,3 +277,56 @@ fn little_room_on_the_disk_refuses_what_needs_it_until_there_is_enough() {
     assert_eq!(world.got(publisher), expected);
     assert_eq!(world.payloads(kept), ["2"]);
 }
+
+fn at_most(messages_per_second: u32, excess: crate::Excess) -> Limits {
+    let publish = crate::RateLimits { messages_per_second, bytes_per_second: 0, excess };
+    Limits { publish, ..Limits::default() }
+}
+
+#[test]
+fn whoever_publishes_faster_than_it_may_is_read_later() {
+    for connect in [passing("p"), lasting("p")] {
+        let mut world = World::with(at_most(2, crate::Excess::Wait));
+        let subscriber = world.subscriber(passing("s"), &["a"]);
+        let publisher = world.connect(connect);
+        let mut bytes = Vec::new();
+        for (payload, packet_id) in [("1", 0), ("2", 1), ("3", 2), ("4", 0)] {
+            Packet::Publish(publish("a", payload, packet_id)).encode(V5, &mut bytes).unwrap();
+        }
+        world.send_bytes(publisher, &bytes);
+        world.settle();
+        assert_eq!(world.payloads(subscriber), ["1", "2"]);
+        assert!(!world.is_reading(publisher));
+        world.pass(400);
+        assert_eq!(world.got(subscriber), []);
+        world.pass(100);
+        assert_eq!(world.payloads(subscriber), ["3"]);
+        world.pass(500);
+        assert_eq!(world.payloads(subscriber), ["4"]);
+        assert_eq!(world.got(publisher), [1, 2].map(|id| Got::Puback(id, ReasonCode::Success)));
+    }
+}
+
+#[test]
+fn a_message_beyond_the_rate_is_refused_where_that_is_set() {
+    for (connect, qos) in [(passing("p"), QoS::AtLeastOnce), (lasting("p"), QoS::ExactlyOnce)] {
+        let mut world = World::with(at_most(1, crate::Excess::Refuse));
+        let subscriber = world.subscriber(passing("s"), &["a"]);
+        let publisher = world.connect(connect);
+        world.publish(publisher, Publish { qos, ..publish("a", "1", 1) });
+        world.publish(publisher, Publish { qos, ..publish("a", "2", 2) });
+        world.publish(publisher, publish("a", "3", 0));
+        assert_eq!(world.payloads(subscriber), ["1"]);
+        let answer = |id, reason| match qos {
+            QoS::ExactlyOnce => Got::Pubrec(id, reason),
+            _ => Got::Puback(id, reason),
+        };
+        let told = [answer(1, ReasonCode::Success), answer(2, ReasonCode::QuotaExceeded)];
+        assert_eq!(world.got(publisher), told);
+        world.pass(1000);
+        // The identifier of a message that was refused is free [MQTT-4.3.3-9].
+        world.publish(publisher, Publish { qos, ..publish("a", "4", 2) });
+        assert_eq!(world.got(publisher), [answer(2, ReasonCode::Success)]);
+        assert_eq!(world.payloads(subscriber), ["4"]);
+    }
+}
