@@ -12,6 +12,8 @@ pub struct Options {
     pub slots: u16,
     pub partitioning: Partitioning,
     pub limits: Limits,
+    /// Where 5.0 Clients are sent when the node shuts down.
+    pub server_reference: Option<Box<str>>,
     /// How Shared Subscriptions choose.
     pub shared: SharedOptions,
     /// Bytes that stay free on the disk: with less, publications that need a record are refused, and what is left is

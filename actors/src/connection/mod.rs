@@ -190,6 +190,22 @@ impl Connection {
         self.stage = Stage::Closing;
     }
 
+    /// Ends an open connection and names another Server (MQTT 5.0, 4.11). False if this Client cannot be told.
+    pub fn send_elsewhere(&mut self, server: &str) -> bool {
+        let mut disconnect = Disconnect::new(ReasonCode::UseAnotherServer);
+        disconnect.properties.server_reference = Some(server);
+        // More than the Client takes would be a fault of ours [MQTT-3.1.2-24].
+        let fits = server.len() + 16 <= self.packet_bytes_limit as usize;
+        let told = self.stage == Stage::Open
+            && self.version.has_properties()
+            && fits
+            && disconnect.encode(self.version, self.output.tail()).is_ok();
+        if told {
+            self.stage = Stage::Closing;
+        }
+        told
+    }
+
     /// Ends the connection without a word.
     pub fn drop_silently(&mut self) {
         self.stage = Stage::Closing;

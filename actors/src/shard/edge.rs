@@ -560,11 +560,19 @@ impl Edge {
         }
     }
 
-    /// Ends every connection because the Server goes [MQTT-4.13.1-1].
-    pub fn close_all(&mut self, reason: ReasonCode) {
+    /// Ends every connection because the Server goes [MQTT-4.13.1-1]; 5.0 Clients hear where to go instead, if that is
+    /// known.
+    pub fn send_away(&mut self, elsewhere: Option<&str>) {
         let keys: Vec<u32> = self.connections.iter().map(|(key, _)| key as u32).collect();
         for key in keys {
-            self.close(key, reason);
+            if let Some(server) = elsewhere
+                && let Some(connection) = self.connections.get_mut(key as usize)
+                && connection.send_elsewhere(server)
+            {
+                self.mark(key);
+                continue;
+            }
+            self.close(key, ReasonCode::ServerShuttingDown);
         }
     }
 }

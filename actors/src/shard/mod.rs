@@ -20,7 +20,6 @@ use std::sync::Arc;
 use convoy_ids::{Index, NodeId, SlotId};
 use convoy_storage::engine::{Batch, Engine};
 use convoy_storage::replica::{self, Driver, Round};
-use convoy_wire::ReasonCode;
 use metrics::Counter;
 
 use crate::clock::Now;
@@ -276,7 +275,7 @@ impl Shard {
     /// Ends every connection because the node goes down.
     pub fn shut_down(&mut self, now: Now) {
         self.outlet.edge.now = now.monotonic;
-        self.outlet.edge.close_all(ReasonCode::ServerShuttingDown);
+        self.outlet.edge.send_away(self.options.server_reference.as_deref());
     }
 
     pub fn observe(&self) -> Observation {

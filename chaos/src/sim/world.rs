@@ -295,6 +295,7 @@ impl World {
             slots: self.setup.slots,
             partitioning: Partitioning { partitions: 2, partition_levels: 2 },
             limits: Limits::default(),
+            server_reference: None,
             shared: Default::default(),
             min_free_bytes: 1 << 20,
             seed: self.setup.seed.0 ^ u64::from(self.starts),

@@ -1,6 +1,6 @@
 //! The configuration's limits as the actors take them.
 
-use convoy_actors::{Limits, QueueLimits};
+use convoy_actors::{Limits, QueueLimits, RateLimits};
 use std::time::Duration;
 
 use crate::config::LimitsOptions;
@@ -36,6 +36,12 @@ pub fn of(options: &LimitsOptions) -> Limits {
         retained_bytes: options.retained_bytes,
         topic_levels: options.topic_levels,
         topic_bytes: options.topic_bytes,
+        publish: RateLimits {
+            messages_per_second: options.publish_messages_per_second,
+            bytes_per_second: options.publish_bytes_per_second,
+            excess: options.publish_excess,
+        },
+        second_connection: options.second_connection,
         acknowledge_timeout: millis(options.acknowledge_timeout),
     }
 }

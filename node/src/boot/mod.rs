@@ -70,6 +70,7 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
             partition_levels: config.fleet.partition_levels.min(usize::from(u8::MAX)) as u8,
         },
         limits: limits::of(&config.limits),
+        server_reference: config.node.server_reference.clone().map(String::into_boxed_str),
         shared: config.shared_subscriptions.clone(),
         min_free_bytes: config.storage.min_free_bytes,
         seed: identity::chance().context("no random numbers to be had")?,

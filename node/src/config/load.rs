@@ -9,6 +9,7 @@ use super::{
     sections::{NEVER, is_name},
     sources::{self, Entry, Located, Table, Value},
 };
+use convoy_actors::{Excess, SecondConnection};
 use std::{
     collections::BTreeMap,
     fmt::{self, Write as _},
@@ -125,6 +126,9 @@ impl Reader {
         section.name("zone", &mut options.zone);
         section.read("data", &mut options.data, path, |path| quote(&path.display().to_string()));
         section.number("shards", &mut options.shards, 0..=1024);
+        section.read("server_reference", &mut options.server_reference, server_reference, |server| {
+            quote(server.as_deref().unwrap_or(""))
+        });
         section.end();
         options
     }
@@ -197,6 +201,15 @@ impl Reader {
         section.number("topic_bytes", &mut options.topic_bytes, 16..=u16::MAX);
         section.number("retained_messages", &mut options.retained_messages, 0..=1 << 40);
         section.bytes("retained_bytes", &mut options.retained_bytes, 0..=1 << 50);
+        let per_second = 0..=1_000_000_000;
+        section.number(
+            "publish_messages_per_second",
+            &mut options.publish_messages_per_second,
+            per_second.clone(),
+        );
+        section.bytes("publish_bytes_per_second", &mut options.publish_bytes_per_second, per_second);
+        section.one_of("publish_excess", &mut options.publish_excess, &EXCESSES);
+        section.one_of("second_connection", &mut options.second_connection, &SECOND_CONNECTIONS);
         section.number("connections", &mut options.connections, 1..=100_000_000);
         options.connects_per_second = LimitsOptions::connects_per_second_for(options.connections);
         section.number("connects_per_second", &mut options.connects_per_second, 1..=10_000_000);
@@ -218,12 +231,7 @@ impl Reader {
         let mut options = LogOptions::default();
         let mut section = self.section("log");
         section.read("level", &mut options.level, directives, |level| quote(level));
-        section.read("format", &mut options.format, log_format, |format| {
-            quote(match format {
-                LogFormat::Text => "text",
-                LogFormat::Json => "json",
-            })
-        });
+        section.one_of("format", &mut options.format, &LOG_FORMATS);
         section.end();
         options
     }
@@ -352,6 +360,21 @@ impl Section<'_> {
         self.read(key, target, boolean, bool::to_string);
     }
 
+    /// One of several words, each of which stands for a value.
+    fn one_of<T: Copy + PartialEq>(&mut self, key: &'static str, target: &mut T, words: &[(&str, T)]) {
+        let parse = |value: &Value| {
+            let named = words.iter().find(|(word, _)| text(value).map(str::trim) == Some(word));
+            named.map(|(_, named)| *named).ok_or_else(|| {
+                let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+                format!("one of {}", words.join(", "))
+            })
+        };
+        self.read(key, target, parse, |value| {
+            let named = words.iter().find(|(_, named)| named == value);
+            quote(named.expect("every value has its word").0)
+        });
+    }
+
     fn number<T>(&mut self, key: &'static str, target: &mut T, range: RangeInclusive<T>)
     where
         T: TryFrom<i64> + PartialOrd + fmt::Display,
@@ -413,6 +436,11 @@ impl Section<'_> {
     }
 }
 
+const EXCESSES: [(&str, Excess); 2] = [("wait", Excess::Wait), ("refuse", Excess::Refuse)];
+const SECOND_CONNECTIONS: [(&str, SecondConnection); 2] =
+    [("take_over", SecondConnection::TakesOver), ("refuse", SecondConnection::IsRefused)];
+const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -452,11 +480,13 @@ fn directives(value: &Value) -> Result<String, Expected> {
     }
 }
 
-fn log_format(value: &Value) -> Result<LogFormat, Expected> {
-    match text(value) {
-        Some("text") => Ok(LogFormat::Text),
-        Some("json") => Ok(LogFormat::Json),
-        _ => Err("text or json".to_owned()),
+fn server_reference(value: &Value) -> Result<Option<String>, Expected> {
+    match text(value).map(str::trim) {
+        Some("") => Ok(None),
+        Some(server) if server.len() <= 1024 && !server.contains(char::is_control) => {
+            Ok(Some(server.to_owned()))
+        }
+        _ => Err("host or host:port, several of them with spaces between, 1024 bytes at most".to_owned()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The sections of the configuration. Each field says what it changes, when to raise it and what that costs.
 
+use convoy_actors::{Excess, SecondConnection};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// `[node]`: this process.
@@ -14,6 +15,9 @@ pub struct NodeOptions {
     /// Threads that own connections and slots. 0 takes one per core. Lower it to leave cores to others; more
     /// shards than cores only adds switches.
     pub shards: usize,
+    /// Where 5.0 Clients are sent when this node shuts down: `host` or `host:port`, several of them with spaces
+    /// between (MQTT 5.0, 4.11). Empty for nowhere.
+    pub server_reference: Option<String>,
 }
 
 /// `[fleet]`: what all nodes of a fleet must agree on, fixed when the fleet is born.
@@ -101,6 +105,17 @@ pub struct LimitsOptions {
     pub retained_messages: u64,
     /// Bytes of Retained Messages of this node, on disk.
     pub retained_bytes: u64,
+    /// Messages per second that one Client may publish; zero for any number. A second's worth may come at once. Set it
+    /// to keep one Client from taking what many need.
+    pub publish_messages_per_second: u32,
+    /// The same in bytes of Topic Names, properties and payloads.
+    pub publish_bytes_per_second: u32,
+    /// What becomes of a message beyond that: "wait" reads it later and loses nothing; "refuse" answers Quota
+    /// Exceeded at QoS 1 and 2 and drops it at QoS 0.
+    pub publish_excess: Excess,
+    /// What becomes of a second connection with a Client Identifier: "take_over" closes the first one, as MQTT asks
+    /// for; "refuse" keeps it, so that a Client whose connection died unnoticed waits for the end of its Keep Alive.
+    pub second_connection: SecondConnection,
     /// Network Connections of this node; beyond it new ones are closed at once.
     pub connections: u32,
     /// Network Connections accepted per second; beyond it they wait in the kernel's backlog. By default a
@@ -152,6 +167,7 @@ impl Default for NodeOptions {
             zone: "default".to_owned(),
             data: PathBuf::from("./convoy-data"),
             shards: 0,
+            server_reference: None,
         }
     }
 }
@@ -193,11 +209,15 @@ impl Default for LimitsOptions {
             queue_age: 3 * DAY,
             session_expiry_default: 2 * HOUR,
             session_expiry_maximum: NEVER,
-            subscriptions_per_session: 10_000,
+            subscriptions_per_session: 1_000,
             topic_levels: 128,
             topic_bytes: 4096,
             retained_messages: 1_000_000,
             retained_bytes: 4 * GIB,
+            publish_messages_per_second: 0,
+            publish_bytes_per_second: 0,
+            publish_excess: Excess::Wait,
+            second_connection: SecondConnection::TakesOver,
             connections,
             connects_per_second: Self::connects_per_second_for(connections),
         }

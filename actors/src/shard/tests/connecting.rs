@@ -330,3 +330,23 @@ fn a_second_connection_may_be_made_to_yield() {
         world.connect(connect);
     }
 }
+
+#[test]
+fn clients_are_told_where_to_go_when_the_node_shuts_down() {
+    // MQTT 5.0, 4.11; [MQTT-3.14.2-1]
+    let mut world = World::new();
+    world.options.server_reference = Some("elsewhere:1883".into());
+    world.restart();
+    let able = world.connect(passing("a"));
+    let mut narrow = passing("b");
+    narrow.properties.maximum_packet_size = std::num::NonZeroU32::new(20);
+    let narrow = world.connect(narrow);
+    let old = world.connect(Connect::new(V311, "c"));
+    for shard in &mut world.shards {
+        shard.shut_down(world.now);
+    }
+    world.settle();
+    assert_eq!(world.got(able), [Got::Disconnect(ReasonCode::UseAnotherServer), Got::Closed]);
+    assert_eq!(world.got(narrow), [Got::Disconnect(ReasonCode::ServerShuttingDown), Got::Closed]);
+    assert_eq!(world.got(old), [Got::Closed]);
+}

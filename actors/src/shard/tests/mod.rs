@@ -166,6 +166,7 @@ impl<const SHARDS: usize> World<SHARDS> {
             slots: 8,
             partitioning,
             limits,
+            server_reference: None,
             shared: Default::default(),
             min_free_bytes: 1 << 20,
             seed: 7,

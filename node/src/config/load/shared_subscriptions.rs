@@ -9,7 +9,7 @@ impl Reader {
     pub(super) fn shared_subscriptions(&mut self) -> SharedOptions {
         let mut options = SharedOptions::default();
         let mut section = self.section("shared_subscriptions");
-        section.read("strategy", &mut options.strategy, strategy, |strategy| quote(name_of(*strategy)));
+        section.one_of("strategy", &mut options.strategy, &Strategy::ALL);
         section.read("groups", &mut options.groups, groups, |groups| {
             let groups = groups
                 .iter()

@@ -274,3 +274,22 @@ fn groups_may_have_strategies_of_their_own() {
             .contains("Share Names without")
     );
 }
+
+#[test]
+fn a_rate_and_what_becomes_of_the_excess_are_set_together() {
+    use convoy_actors::{Excess, SecondConnection};
+    let text = "[limits]\npublish_messages_per_second = 50\npublish_bytes_per_second = \"64 KiB\"\n\
+                publish_excess = \"refuse\"\nsecond_connection = \"refuse\"\n\
+                [node]\nserver_reference = \"b.example:1883 c.example\"\n";
+    let first = load_text(text, &[], &Flags::default()).unwrap();
+    let limits = &first.config.limits;
+    assert_eq!((limits.publish_messages_per_second, limits.publish_bytes_per_second), (50, 64 << 10));
+    assert_eq!(
+        (limits.publish_excess, limits.second_connection),
+        (Excess::Refuse, SecondConnection::IsRefused)
+    );
+    assert_eq!(first.config.node.server_reference.as_deref(), Some("b.example:1883 c.example"));
+    let again = load_text(&first.settings.to_string(), &[], &Flags::default()).unwrap();
+    assert_eq!(first.config, again.config);
+    assert!(refused("[limits]\npublish_excess = \"drop\"\n").ends_with("expected one of wait, refuse"));
+}
