@@ -11,9 +11,9 @@ use convoy_membership::Partitioning;
 use convoy_storage::engine::Model;
 use convoy_wire::{
     Connect, ConnectProperties, Cut, Disconnect, Limits as WireLimits, List, PacketId, ProtocolVersion,
-    Puback, Pubcomp, Publish, Pubrec, Pubrel, RetainHandling, Sender, Subscribe, SubscribeProperties,
-    Subscription, SubscriptionId, SubscriptionOptions, TopicFilter, Unsubscribe, UnsubscribeProperties, cut,
-    decode_from,
+    Puback, Pubcomp, Publish, Pubrec, Pubrel, ReasonCode, RetainHandling, Sender, Subscribe,
+    SubscribeProperties, Subscription, SubscriptionId, SubscriptionOptions, TopicFilter, Unsubscribe,
+    UnsubscribeProperties, cut, decode_from,
 };
 
 use super::*;

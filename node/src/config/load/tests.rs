@@ -81,7 +81,7 @@ fn a_wrong_type_or_value_names_what_was_expected() {
     );
     assert_eq!(
         refused("[log]\nformat = \"xml\"\n"),
-        "convoy.toml:2: log.format = \"xml\": expected text or json"
+        "convoy.toml:2: log.format = \"xml\": expected one of text, json"
     );
     assert_eq!(
         refused("[limits]\nconnect_timeout = 10\n"),
