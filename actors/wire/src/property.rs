@@ -218,11 +218,8 @@ impl<'a> Value<'a> for &'a [u8] {
 impl<'a> Value<'a> for TopicName<'a> {
     #[inline]
     fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        TopicName::new(reader.text()?).map_err(|error| match error.reason {
-            ReasonCode::TopicNameInvalid => Error::protocol(
-                "[MQTT-3.3.2-14] a Response Topic is a Topic Name without wildcard characters",
-            ),
-            _ => error,
+        TopicName::new(reader.text()?).map_err(|_| {
+            Error::protocol("[MQTT-3.3.2-14] a Response Topic is a Topic Name without wildcard characters")
         })
     }
 

@@ -1,7 +1,8 @@
 //! UTF-8 Encoded Strings [1.5.4] and Binary Data [1.5.6]: two bytes of length, then the bytes.
 //!
-//! Control characters and non-characters are let through: the specification says SHOULD NOT to the sender and MAY to
-//! the receiver, and fleets have them in their texts. U+0000 and ill-formed UTF-8, surrogates included, are refused.
+//! U+0000 and ill-formed UTF-8, surrogates included, are refused everywhere. Of control characters and non-characters
+//! the specification says SHOULD NOT to the sender and MAY to the receiver: names (of topics, Clients and users) are
+//! refused with them, for they end up in logs, keys and rules; what applications say to each other is let through.
 
 use alloc::vec::Vec;
 
@@ -9,6 +10,9 @@ use crate::{EncodeError, Error};
 
 const ILL_FORMED: Error = Error::malformed("[MQTT-1.5.4-1] a text is well-formed UTF-8 without surrogates");
 pub(crate) const NUL: Error = Error::malformed("[MQTT-1.5.4-2] a text does not contain U+0000");
+
+pub(crate) const CONTROL: Error =
+    Error::malformed("[1.5.4] a name contains no control characters and no non-characters");
 
 /// The length field has 16 bits.
 pub(crate) const BYTES_MAX: usize = u16::MAX as usize;
@@ -28,6 +32,32 @@ pub(crate) fn from_bytes(bytes: &[u8]) -> Result<&str, Error> {
 #[inline]
 pub(crate) fn well_formed(bytes: &[u8]) -> Result<&str, Error> {
     core::str::from_utf8(bytes).map_err(|_| ILL_FORMED)
+}
+
+/// Refuses control characters and non-characters in a name. It does not look for U+0000.
+#[inline]
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
+    // Without an early exit the loop runs over many bytes at a time.
+    let (mut refused, mut is_wide) = (false, false);
+    for &byte in name.as_bytes() {
+        refused |= is_control(byte);
+        is_wide |= byte >= 0x80;
+    }
+    if refused || (is_wide && has_wide_control(name)) { Err(CONTROL) } else { Ok(()) }
+}
+
+/// Of one byte: U+0001 to U+001F (and U+0000) and U+007F.
+#[inline]
+pub(crate) const fn is_control(byte: u8) -> bool {
+    byte < 0x20 || byte == 0x7f
+}
+
+/// Of several bytes: U+0080 to U+009F, and what Unicode will never assign.
+#[cold]
+pub(crate) fn has_wide_control(name: &str) -> bool {
+    name.chars().any(|char| {
+        matches!(char, '\u{80}'..='\u{9f}' | '\u{fdd0}'..='\u{fdef}') || char as u32 & 0xfffe == 0xfffe
+    })
 }
 
 #[inline]
@@ -61,6 +91,19 @@ mod tests {
     fn nul_is_refused_wherever_it_stands() {
         assert_eq!(from_bytes(b"\0"), Err(NUL));
         assert_eq!(from_bytes(b"a long enough text to be scanned in words\0"), Err(NUL));
+    }
+
+    #[test]
+    fn names_have_no_control_characters_and_no_non_characters() {
+        for name in
+            ["a\u{1}", "\u{1f}a", "a\u{7f}", "a\u{80}", "\u{9f}", "a\u{fdd0}", "\u{ffff}", "\u{1fffe}"]
+        {
+            assert_eq!(check_name(name), Err(CONTROL), "{name:?}");
+            assert!(from_bytes(name.as_bytes()).is_ok(), "{name:?}");
+        }
+        for name in ["a b~", "\u{a0}", "\u{2a6d4}", "\u{feff}", "\u{fdcf}\u{fdf0}", "\u{fffd}"] {
+            assert_eq!(check_name(name), Ok(()), "{name:?}");
+        }
     }
 
     #[test]

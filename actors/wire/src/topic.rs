@@ -12,15 +12,11 @@ use crate::{Error, ReasonCode, text};
 
 const SHARE_PREFIX: &str = "$share/";
 
-const fn invalid_name(rule: &'static str) -> Error {
-    Error::new(ReasonCode::TopicNameInvalid, rule)
+// Topic Name Invalid and Topic Filter Invalid are for what is well formed and still not accepted (MQTT 5.0, 3.14.2.1):
+// here for more levels than the receiver allows. What breaks the grammar is Malformed Packet.
+const fn too_many_levels(reason: ReasonCode) -> Error {
+    Error::new(reason, "[4.7] more topic levels than the receiver allows")
 }
-
-const fn invalid_filter(rule: &'static str) -> Error {
-    Error::new(ReasonCode::TopicFilterInvalid, rule)
-}
-
-const LEVELS: &str = "[4.7] more topic levels than the receiver allows";
 
 /// What an Application Message is published to. It has no wildcard and at least one character.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,12 +25,12 @@ pub struct TopicName<'a>(&'a str);
 impl<'a> TopicName<'a> {
     pub fn new(name: &'a str) -> Result<Self, Error> {
         if name.len() > text::BYTES_MAX {
-            return Err(invalid_name("[MQTT-4.7.3-3] a Topic Name is not longer than 65,535 bytes"));
+            return Err(Error::malformed("[MQTT-4.7.3-3] a Topic Name is not longer than 65,535 bytes"));
         }
         if name.is_empty() {
             return Err(EMPTY_NAME);
         }
-        check_name_bytes(name.as_bytes())?;
+        check_name(name)?;
         Ok(Self(name))
     }
 
@@ -56,7 +52,7 @@ impl<'a> TopicName<'a> {
 
     /// Refuses a name of more than `limit` levels.
     pub fn check_levels(self, limit: usize) -> Result<(), Error> {
-        if exceeds(self.0, limit) { Err(invalid_name(LEVELS)) } else { Ok(()) }
+        if exceeds(self.0, limit) { Err(too_many_levels(ReasonCode::TopicNameInvalid)) } else { Ok(()) }
     }
 
     /// The first level, which names the parent topic. It may be empty: "/a" has an empty first level.
@@ -71,33 +67,36 @@ impl<'a> TopicName<'a> {
     }
 }
 
-const EMPTY_NAME: Error = invalid_name("[MQTT-4.7.3-1] a Topic Name has at least one character");
+const EMPTY_NAME: Error = Error::malformed("[MQTT-4.7.3-1] a Topic Name has at least one character");
 
 /// A Topic Name as it was received, which may be empty: an empty one is for the caller to judge, as 5.0 allows it
 /// beside a Topic Alias.
 #[inline]
 pub(crate) fn name_from_bytes(bytes: &[u8]) -> Result<&str, Error> {
     let name = text::well_formed(bytes)?;
-    check_name_bytes(bytes)?;
+    check_name(name)?;
     Ok(name)
 }
 
 #[inline]
-fn check_name_bytes(bytes: &[u8]) -> Result<(), Error> {
+fn check_name(name: &str) -> Result<(), Error> {
     // Without an early exit the loop runs over many bytes at a time.
-    let mut refused = false;
-    for &byte in bytes {
-        refused |= byte == 0 || byte == b'#' || byte == b'+';
+    let (mut refused, mut is_wide) = (false, false);
+    for &byte in name.as_bytes() {
+        refused |= text::is_control(byte) || byte == b'#' || byte == b'+';
+        is_wide |= byte >= 0x80;
     }
-    if refused { Err(name_error(bytes)) } else { Ok(()) }
+    if refused || (is_wide && text::has_wide_control(name)) { Err(name_error(name)) } else { Ok(()) }
 }
 
 #[cold]
-fn name_error(bytes: &[u8]) -> Error {
-    if bytes.contains(&0) {
+fn name_error(name: &str) -> Error {
+    if name.contains('\0') {
         text::NUL
+    } else if name.contains(['#', '+']) {
+        Error::malformed("[MQTT-3.3.2-2] a Topic Name does not contain wildcard characters")
     } else {
-        invalid_name("[MQTT-3.3.2-2] a Topic Name does not contain wildcard characters")
+        text::CONTROL
     }
 }
 
@@ -111,11 +110,12 @@ pub struct TopicFilter<'a>(&'a str);
 impl<'a> TopicFilter<'a> {
     pub fn new(filter: &'a str) -> Result<Self, Error> {
         if filter.len() > text::BYTES_MAX {
-            return Err(invalid_filter("[MQTT-4.7.3-3] a Topic Filter is not longer than 65,535 bytes"));
+            return Err(Error::malformed("[MQTT-4.7.3-3] a Topic Filter is not longer than 65,535 bytes"));
         }
         if filter.as_bytes().contains(&0) {
             return Err(text::NUL);
         }
+        text::check_name(filter)?;
         match filter.strip_prefix(SHARE_PREFIX) {
             Some(shared) => {
                 check_shared(shared)?;
@@ -143,7 +143,7 @@ impl<'a> TopicFilter<'a> {
     /// Refuses a filter of more than `limit` levels; `$share` and the Share Name are not counted.
     pub fn check_levels(self, limit: usize) -> Result<(), Error> {
         let filter = self.shared().map_or(self.0, |shared| shared.filter.0);
-        if exceeds(filter, limit) { Err(invalid_filter(LEVELS)) } else { Ok(()) }
+        if exceeds(filter, limit) { Err(too_many_levels(ReasonCode::TopicFilterInvalid)) } else { Ok(()) }
     }
 
     /// The first level; `None` if it is a wildcard. Of a shared filter, ask the filter inside.
@@ -217,7 +217,7 @@ pub fn matches(filter: TopicFilter<'_>, name: TopicName<'_>) -> bool {
 
 fn check_filter(filter: &str) -> Result<(), Error> {
     if filter.is_empty() {
-        return Err(invalid_filter("[MQTT-4.7.3-1] a Topic Filter has at least one character"));
+        return Err(Error::malformed("[MQTT-4.7.3-1] a Topic Filter has at least one character"));
     }
     let bytes = filter.as_bytes();
     for (at, &byte) in bytes.iter().enumerate() {
@@ -226,28 +226,28 @@ fn check_filter(filter: &str) -> Result<(), Error> {
         }
         let opens_level = at == 0 || bytes[at - 1] == b'/';
         if byte == b'#' && !(opens_level && at + 1 == bytes.len()) {
-            return Err(invalid_filter("[MQTT-4.7.1-1] # is a level of its own and the last one"));
+            return Err(Error::malformed("[MQTT-4.7.1-1] # is a level of its own and the last one"));
         }
         if byte == b'+' && !(opens_level && matches!(bytes.get(at + 1), None | Some(b'/'))) {
-            return Err(invalid_filter("[MQTT-4.7.1-2] + is a level of its own"));
+            return Err(Error::malformed("[MQTT-4.7.1-2] + is a level of its own"));
         }
     }
     Ok(())
 }
 
-/// What follows `$share/`.
+/// What follows `$share/`. It is a text like any other, so what is wrong with it is a Protocol Error; the Topic Filter
+/// inside has the grammar of all Topic Filters.
 fn check_shared(shared: &str) -> Result<(), Error> {
-    let (share_name, filter) = shared
-        .split_once('/')
-        .ok_or(invalid_filter("[MQTT-4.8.2-2] a Share Name is followed by / and a Topic Filter"))?;
+    let no_filter = Error::protocol("[MQTT-4.8.2-2] a Share Name is followed by / and a Topic Filter");
+    let (share_name, filter) = shared.split_once('/').ok_or(no_filter)?;
     if share_name.is_empty() {
-        return Err(invalid_filter("[MQTT-4.8.2-1] a Share Name has at least one character"));
+        return Err(Error::protocol("[MQTT-4.8.2-1] a Share Name has at least one character"));
     }
     if share_name.contains(['+', '#']) {
-        return Err(invalid_filter("[MQTT-4.8.2-2] a Share Name does not contain wildcard characters"));
+        return Err(Error::protocol("[MQTT-4.8.2-2] a Share Name does not contain wildcard characters"));
     }
     if filter.is_empty() {
-        return Err(invalid_filter("[MQTT-4.8.2-2] a Share Name is followed by / and a Topic Filter"));
+        return Err(no_filter);
     }
     check_filter(filter)
 }
@@ -320,7 +320,11 @@ mod tests {
     #[track_caller]
     fn assert_filter_refused(text: &str, rule: &str) {
         let error = TopicFilter::new(text).unwrap_err();
-        assert_eq!(error.reason, ReasonCode::TopicFilterInvalid, "{text}");
+        let reason = match rule.starts_with("[MQTT-4.8.2-") {
+            true => ReasonCode::ProtocolError,
+            false => ReasonCode::MalformedPacket,
+        };
+        assert_eq!(error.reason, reason, "{text}");
         assert!(error.rule.starts_with(rule), "{text}: {error}");
     }
 
@@ -400,6 +404,8 @@ mod tests {
             ("a/+", "[MQTT-3.3.2-2]"),
             ("a#", "[MQTT-3.3.2-2]"),
             ("a\0", "[MQTT-1.5.4-2]"),
+            ("a\n", "[1.5.4]"),
+            ("a\u{85}", "[1.5.4]"),
         ] {
             let error = TopicName::new(text).unwrap_err();
             assert!(error.rule.starts_with(rule), "{text:?}: {error}");

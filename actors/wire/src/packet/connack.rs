@@ -22,6 +22,11 @@ impl<'a> Connack<'a> {
         Self { session_present: false, reason, properties: ConnackProperties::default() }
     }
 
+    /// Whether a CONNACK may have this Reason Code [MQTT-3.2.2-8].
+    pub fn may_say(reason: ReasonCode) -> bool {
+        allows(reason)
+    }
+
     pub(super) fn decode(version: ProtocolVersion, mut reader: Reader<'a>) -> Result<Self, Error> {
         let flags = reader.u8()?;
         if flags > 1 && version != ProtocolVersion::V31 {

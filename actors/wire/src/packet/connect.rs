@@ -25,7 +25,7 @@ pub struct Connect<'a> {
     /// In seconds; zero is off.
     pub keep_alive: u16,
     /// May be empty: then the Server assigns one. 3.1.1 allows that with Clean Session only, 3.1 never. That 3.1
-    /// stops at 23 characters is not enforced, since no Server does and Clients know.
+    /// stops at 23 characters is not enforced, as other Servers do not.
     pub client_id: &'a str,
     pub username: Option<&'a str>,
     pub password: Option<&'a [u8]>,
@@ -80,6 +80,7 @@ impl<'a> Connect<'a> {
             ));
         }
         let client_id = reader.text()?;
+        text::check_name(client_id)?;
         let needs_client_id = match version {
             ProtocolVersion::V31 => true,
             ProtocolVersion::V311 => !flags.clean_start,
@@ -98,7 +99,11 @@ impl<'a> Connect<'a> {
         // In 3.1 the length goes before the flags: a user name that was announced may be missing.
         let may_be_missing = version == ProtocolVersion::V31;
         let username = match flags.username && !(may_be_missing && reader.is_empty()) {
-            true => Some(reader.text()?),
+            true => {
+                let username = reader.text()?;
+                text::check_name(username)?;
+                Some(username)
+            }
             false => None,
         };
         let password = match flags.password && !(may_be_missing && reader.is_empty()) {
@@ -192,10 +197,12 @@ fn read_version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, Error> {
     let name = reader.binary()?;
     let unsupported = Error::new(
         ReasonCode::UnsupportedProtocolVersion,
-        "[MQTT-3.1.2-1, MQTT-3.1.2-2] a CONNECT is MQIsdp 3, MQTT 4 or MQTT 5",
+        "[MQTT-3.1.2-2] a CONNECT is MQIsdp 3, MQTT 4 or MQTT 5",
     );
     if name != b"MQTT" && name != b"MQIsdp" {
-        return Err(unsupported);
+        return Err(Error::malformed(
+            "[MQTT-3.1.2-1] the protocol name of a CONNECT is MQTT, or MQIsdp in 3.1",
+        ));
     }
     ProtocolVersion::from_level(reader.u8()?)
         .filter(|version| version.name().as_bytes() == name)
@@ -297,11 +304,14 @@ mod tests {
 
     #[test]
     fn other_versions_are_unsupported() {
-        for name in
-            [&b"\0\x04MQTT\x06"[..], b"\0\x04MQTT\x03", b"\0\x06MQIsdp\x04", b"\0\x04mqtt\x04", b"\0\0\x05"]
-        {
+        for name in [&b"\0\x04MQTT\x06"[..], b"\0\x04MQTT\x03", b"\0\x06MQIsdp\x04", b"\0\x06MQIsdp\x05"] {
             let bytes = body(name, 2, b"\0\x01c");
-            assert_refused(V5, CONNECT, &bytes, ReasonCode::UnsupportedProtocolVersion, "MQTT-3.1.2-");
+            assert_refused(V5, CONNECT, &bytes, ReasonCode::UnsupportedProtocolVersion, "[MQTT-3.1.2-2]");
+            assert_eq!(Connect::peek_version(&bytes), None);
+        }
+        for name in [&b"\0\x04mqtt\x04"[..], b"\0\x05MQTTT\x05", b"\0\0\x05"] {
+            let bytes = body(name, 2, b"\0\x01c");
+            assert_refused(V5, CONNECT, &bytes, ReasonCode::MalformedPacket, "[MQTT-3.1.2-1]");
             assert_eq!(Connect::peek_version(&bytes), None);
         }
     }
@@ -336,7 +346,7 @@ mod tests {
         let will = connect(&bytes).will.unwrap();
         assert_eq!((will.topic.as_str(), will.qos, will.retain), ("w", QoS::ExactlyOnce, true));
         let wildcard = v311(0b0000_0110, b"\0\x01c\0\x01#\0\0");
-        assert_refused(V5, CONNECT, &wildcard, ReasonCode::TopicNameInvalid, "[MQTT-3.3.2-2]");
+        assert_refused(V5, CONNECT, &wildcard, ReasonCode::MalformedPacket, "[MQTT-3.3.2-2]");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use crate::property::{delivery_size, put_delivery};
 use crate::reader::Reader;
 use crate::topic::name_from_bytes;
 use crate::{
-    EncodeError, Error, Forwardable, PacketId, PacketType, ProtocolVersion, PublishProperties, QoS,
-    ReasonCode, Sender, SubscriptionId, TopicAlias, TopicName, text, varint,
+    EncodeError, Error, Forwardable, PacketId, PacketType, ProtocolVersion, PublishProperties, QoS, Sender,
+    SubscriptionId, TopicAlias, TopicName, text, varint,
 };
 
 const DUP: u8 = 0b1000;
@@ -56,10 +56,9 @@ impl<'a> Publish<'a> {
                 ProtocolVersion::V5 => {
                     Error::protocol("[3.3.2.1] an empty Topic Name comes with a Topic Alias")
                 }
-                ProtocolVersion::V31 | ProtocolVersion::V311 => Error::new(
-                    ReasonCode::TopicNameInvalid,
-                    "[MQTT-4.7.3-1] a Topic Name has at least one character",
-                ),
+                ProtocolVersion::V31 | ProtocolVersion::V311 => {
+                    Error::malformed("[MQTT-4.7.3-1] a Topic Name has at least one character")
+                }
             });
         }
         let retain = first & RETAIN != 0;
@@ -252,7 +251,7 @@ mod tests {
     use super::*;
     use crate::ProtocolVersion::{V5, V31, V311};
     use crate::packet::testing::{assert_refused, id};
-    use crate::{Cut, Limits, cut, decode_from};
+    use crate::{Cut, Limits, ReasonCode, cut, decode_from};
 
     #[test]
     fn qos_3_is_malformed() {
@@ -275,7 +274,7 @@ mod tests {
     #[test]
     fn a_topic_name_has_no_wildcards() {
         for body in [b"\0\x01+\0", b"\0\x01#\0"] {
-            assert_refused(V5, 0x30, body, ReasonCode::TopicNameInvalid, "[MQTT-3.3.2-2]");
+            assert_refused(V5, 0x30, body, ReasonCode::MalformedPacket, "[MQTT-3.3.2-2]");
         }
         assert_refused(V5, 0x30, b"\0\x01\0\0", ReasonCode::MalformedPacket, "[MQTT-1.5.4-2]");
         assert_refused(V5, 0x30, b"\0\x01\xff\0", ReasonCode::MalformedPacket, "[MQTT-1.5.4-1]");
@@ -284,7 +283,7 @@ mod tests {
     #[test]
     fn a_topic_alias_stands_in_for_an_empty_topic() {
         assert_refused(V5, 0x30, b"\0\0\0", ReasonCode::ProtocolError, "[3.3.2.1]");
-        assert_refused(V311, 0x30, b"\0\0", ReasonCode::TopicNameInvalid, "[MQTT-4.7.3-1]");
+        assert_refused(V311, 0x30, b"\0\0", ReasonCode::MalformedPacket, "[MQTT-4.7.3-1]");
         let publish = Publish::decode(V5, 0x30, b"\0\0\x03\x23\0\x09x").unwrap();
         assert_eq!(publish.properties.topic_alias, TopicAlias::new(9));
         assert_eq!((publish.topic_name(), publish.payload), (None, &b"x"[..]));

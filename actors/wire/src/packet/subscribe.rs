@@ -216,7 +216,7 @@ mod tests {
         assert_refused(V5, SUBSCRIBE, b"\0\x01\0\0\x01a", ReasonCode::MalformedPacket, "ends after");
         assert_refused(V5, SUBSCRIBE, b"\0\0\0\0\x01a\0", ReasonCode::ProtocolError, "[MQTT-2.2.1-3]");
         let bad_filter = b"\0\x01\0\0\x02a#\0";
-        assert_refused(V5, SUBSCRIBE, bad_filter, ReasonCode::TopicFilterInvalid, "[MQTT-4.7.1-1]");
+        assert_refused(V5, SUBSCRIBE, bad_filter, ReasonCode::MalformedPacket, "[MQTT-4.7.1-1]");
     }
 
     #[test]

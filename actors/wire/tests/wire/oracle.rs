@@ -12,6 +12,7 @@ use mqtt_protocol_core::mqtt::packet::{v3_1_1, v5_0};
 
 /// The beginning of each rule that the oracle does not check while it parses, in one packet type or in all, and why.
 const UNCHECKED_BY_ORACLE: &[(&str, Option<PacketType>, &str)] = &[
+    ("[1.5.4]", None, "control characters in names pass"),
     ("[2.2.2.2] only", Some(Subscribe), "a second Subscription Identifier in a SUBSCRIBE passes"),
     ("[3.1.1: MQTT-3-8.3-4]", Some(Subscribe), "it reads the Subscription Options of 5.0 in 3.1.1 as well"),
     ("[3.1.1: MQTT-3.1.3-8]", Some(Connect), "an empty Client Identifier is its caller's affair"),

@@ -137,8 +137,15 @@ fn binary() -> impl Strategy<Value = &'static [u8]> {
     vec(any::<u8>(), 0..24).prop_map(|bytes| &*bytes.leak())
 }
 
+/// Of a Client or a user.
+fn name() -> impl Strategy<Value = &'static str> {
+    prop_oneof![3 => "[a-z0-9-]{0,12}", 1 => "[ -~\u{a0}-\u{d7ff}]{0,8}", 1 => "x{120,140}"]
+        .prop_map(|text: String| &*text.leak())
+}
+
 fn topic_text() -> impl Strategy<Value = &'static str> {
-    prop_oneof!["[a-c$]{1,3}(/[a-c]{0,3}){0,4}", "[^\u{0}+#]{1,8}"].prop_map(|text: String| &*text.leak())
+    prop_oneof!["[a-c$]{1,3}(/[a-c]{0,3}){0,4}", "[ -\"$-*,-~\u{a0}-\u{d7ff}]{1,8}"]
+        .prop_map(|text: String| &*text.leak())
 }
 
 fn topic_name() -> impl Strategy<Value = TopicName<'static>> {
@@ -284,8 +291,8 @@ fn connect(version: ProtocolVersion) -> impl Strategy<Value = Connect<'static>> 
     (
         any::<bool>(),
         any::<u16>(),
-        text(),
-        option::of(text()),
+        name(),
+        option::of(name()),
         option::of(binary()),
         option::of(will()),
         connect_properties(),
