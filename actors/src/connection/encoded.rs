@@ -53,7 +53,7 @@ impl Encoded {
     }
 
     /// Appends the PUBLISH to `output`, and returns its length. Zero, and nothing appended, if it is larger than the
-    /// Client takes [MQTT-3.1.2-24] or has expired [MQTT-3.3.2-5].
+    /// Client takes [MQTT-3.1.2-24] or has expired [MQTT-3.3.2-5]; sent again it does not expire [MQTT-4.3.3-7].
     pub fn write(
         &mut self,
         message: &Message<'_>,
@@ -82,7 +82,7 @@ impl Encoded {
         let entry = match self.entries.iter().position(|entry| entry.form == form) {
             Some(at) => &mut self.entries[at],
             None => {
-                let Some(left) = message.remaining(now) else { return 0 };
+                let Some(left) = left_for(message, dup, now) else { return 0 };
                 let from = self.bytes.len();
                 let Ok(placed) = packet(message, form, &[], left).append(version, &mut self.bytes) else {
                     return 0;
@@ -131,7 +131,7 @@ fn write_alone(
     now: Millis,
 ) -> usize {
     let Receiver { version, packet_bytes_limit, ref mut output, .. } = *receiver;
-    let Some(left) = message.remaining(now) else { return 0 };
+    let Some(left) = left_for(message, dup, now) else { return 0 };
     let mut identifiers = [SubscriptionId::new(1).expect("1 is one"); Delivery::IDENTIFIERS];
     let mut used = 0;
     for identifier in delivery.identifiers().iter().filter_map(|&identifier| SubscriptionId::new(identifier))
@@ -156,6 +156,11 @@ fn write_alone(
             0
         }
     }
+}
+
+/// What is left of the Message Expiry Interval, at least one second for a message that is sent again.
+fn left_for(message: &Message<'_>, dup: bool, now: Millis) -> Option<Option<u32>> {
+    message.remaining(now).or(dup.then_some(Some(1)))
 }
 
 fn packet<'a>(

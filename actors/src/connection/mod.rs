@@ -178,7 +178,8 @@ impl Connection {
     pub fn close(&mut self, reason: ReasonCode) {
         match self.stage {
             Stage::New | Stage::Connecting => {
-                // Nothing is said to who has said nothing.
+                // 3.x has no return code for most of it.
+                let reason = connack_reason(reason);
                 let _ = Connack::refused(reason).encode(self.version, self.output.tail());
             }
             Stage::Open if self.version.has_properties() => {
@@ -209,5 +210,14 @@ impl Connection {
     /// Ends the connection without a word.
     pub fn drop_silently(&mut self) {
         self.stage = Stage::Closing;
+    }
+}
+
+/// What CONNACK says of a reason that belongs to later packets [MQTT-3.2.2-8].
+fn connack_reason(reason: ReasonCode) -> ReasonCode {
+    match reason {
+        reason if Connack::may_say(reason) => reason,
+        ReasonCode::ServerShuttingDown => ReasonCode::ServerUnavailable,
+        _ => ReasonCode::UnspecifiedError,
     }
 }

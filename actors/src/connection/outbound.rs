@@ -33,6 +33,10 @@ pub enum Reaction {
     Room,
     /// Send PUBREL.
     Release,
+    /// PUBREC of nothing: send PUBREL that says so, and the Client can forget it.
+    Unknown,
+    /// The message waits for another acknowledgement: a Protocol Error.
+    Wrong,
     Nothing,
 }
 
@@ -143,7 +147,8 @@ impl Outbound {
                 Reaction::Release
             }
             Answer::ReleaseAgain(_) => Reaction::Release,
-            Answer::Unknown if matches!(ack, Ack::Pubrec { refused: false }) => Reaction::Release,
+            Answer::Unknown if matches!(ack, Ack::Pubrec { refused: false }) => Reaction::Unknown,
+            Answer::Wrong => Reaction::Wrong,
             Answer::Unknown | Answer::Waiting => Reaction::Nothing,
         }
     }

@@ -11,7 +11,7 @@ use convoy_wire::{QoS, SharedFilter};
 use super::{Cursor, Limits, Progress, key, read};
 use crate::clock::Millis;
 use crate::message::Message;
-use crate::session::{Home, Place, Subscription};
+use crate::session::{Home, Place, SessionNumber, Subscription};
 use crate::slot::{Delivery, Wanted};
 
 /// One chunk: enough to keep a connection busy, little enough to be held for it.
@@ -21,6 +21,7 @@ const CHUNK: Limits = Limits { messages: 256, bytes: 64 << 10, steps: 4096 };
 #[derive(Clone, Debug)]
 pub struct Request {
     home: Home,
+    session: SessionNumber,
     filter: String,
     subscription: Subscription,
     scope: Scope,
@@ -59,13 +60,20 @@ impl Request {
     }
 }
 
-/// What is to be read for a Subscription in a fleet of so many slots.
-pub fn requests(wanted: &Wanted, home: Home, slots: u16, into: &mut VecDeque<Request>) {
+/// What is to be read for a Subscription of this Session in a fleet of so many slots.
+pub fn requests(
+    wanted: &Wanted,
+    home: Home,
+    session: SessionNumber,
+    slots: u16,
+    into: &mut VecDeque<Request>,
+) {
     if !matches!(SharedFilter::parse(&wanted.filter), Ok(None)) {
         return;
     }
     let request = |scope| Request {
         home,
+        session,
         filter: wanted.filter.clone(),
         subscription: wanted.subscription,
         scope,
@@ -90,10 +98,12 @@ pub fn serve(mut request: Request, engine: &dyn Engine, now: Millis) -> Result<C
     };
     let mut messages = Vec::new();
     let Some(partition) = partition else { return Ok(Chunk { home, messages, next: None }) };
-    let (subscription, mut damaged) = (request.subscription, None);
+    let (subscription, session, mut damaged) = (request.subscription, request.session, None);
     let Request { filter, cursor, .. } = &mut request;
     let progress = read(engine, slot, partition, filter, cursor, &CHUNK, &mut |topic, value| {
         match Message::decode(value) {
+            // [MQTT-3.8.3-3]: what the Client published itself stays away here too.
+            Ok(message) if subscription.no_local && message.publisher == session => ControlFlow::Continue(()),
             // [MQTT-3.3.2-6]
             Ok(message) if message.remaining(now).is_some() => {
                 let qos = QoS::from_u8(subscription.qos).unwrap_or_default().min(message.qos);
@@ -149,8 +159,8 @@ mod tests {
     use convoy_storage::engine::{Batch, Model};
 
     use super::*;
-    use crate::session::SessionNumber;
 
+    const SESSION: SessionNumber = SessionNumber(5);
     const HOME: Home = Home { node: 1, shard: 2, key: 3, serial: 4 };
     const NOW: Millis = 1_000_000;
     const SLOTS: u16 = 4;
@@ -191,7 +201,7 @@ mod tests {
 
     fn asked(wanted: &Wanted) -> VecDeque<Request> {
         let mut asked = VecDeque::new();
-        requests(wanted, HOME, SLOTS, &mut asked);
+        requests(wanted, HOME, SESSION, SLOTS, &mut asked);
         asked
     }
 
@@ -312,6 +322,19 @@ mod tests {
             let chunk = serve(asked(&wanted).pop_front().unwrap(), &engine, NOW).unwrap();
             assert_eq!(chunk.messages[0].0, Delivery::new(expected, true, 9));
         }
+    }
+
+    #[test]
+    fn no_local_leaves_out_what_the_session_published() {
+        // [MQTT-3.8.3-3]
+        let engine = Model::new();
+        for (topic, publisher) in [("a/own", SESSION), ("a/other", SessionNumber(6))] {
+            keep(&engine, place(1, 7), &Message { publisher, ..message(topic) });
+        }
+        let mut wanted = wanted("a/+", &[place(1, 7)]);
+        assert_eq!(all(&engine, &wanted).0, ["a/other", "a/own"]);
+        wanted.subscription.no_local = true;
+        assert_eq!(all(&engine, &wanted).0, ["a/other"]);
     }
 
     #[test]

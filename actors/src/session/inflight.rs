@@ -42,6 +42,8 @@ pub enum Answer {
     Waiting,
     /// No message is under way under this identifier.
     Unknown,
+    /// One is, and this is not the acknowledgement that it waits for: a Protocol Error.
+    Wrong,
 }
 
 /// The send window of one Session.
@@ -135,7 +137,7 @@ impl Inflight {
                 let bytes = self.finish(seq);
                 Answer::Finished(seq, bytes)
             }
-            _ => Answer::Unknown,
+            other => unexpected(other),
         }
     }
 
@@ -152,7 +154,7 @@ impl Inflight {
             }
             Some((_, Stage::Receiving)) => Answer::Waiting,
             Some((seq, Stage::Released)) => Answer::ReleaseAgain(seq),
-            _ => Answer::Unknown,
+            other => unexpected(other),
         }
     }
 
@@ -172,7 +174,7 @@ impl Inflight {
                 let bytes = self.finish(seq);
                 Answer::Finished(seq, bytes)
             }
-            _ => Answer::Unknown,
+            other => unexpected(other),
         }
     }
 
@@ -208,6 +210,14 @@ impl Inflight {
     }
 }
 
+/// An acknowledgement of what is finished comes late; one of what waits for another is wrong.
+fn unexpected(found: Option<(Seq, Stage)>) -> Answer {
+    match found {
+        None | Some((_, Stage::Finished)) => Answer::Unknown,
+        Some(_) => Answer::Wrong,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,7 +249,7 @@ mod tests {
         let mut window = Inflight::new(0, 10);
         window.send(0, Stage::Published, 5);
         assert_eq!(window.on_puback(id(2)), Answer::Unknown);
-        assert_eq!(window.on_pubrec(id(1), false), Answer::Unknown);
+        assert_eq!(window.on_pubrec(id(2), false), Answer::Unknown);
         assert_eq!(window.on_puback(id(1)), Answer::Finished(0, 5));
         assert_eq!(window.on_puback(id(1)), Answer::Unknown);
     }
@@ -248,13 +258,26 @@ mod tests {
     fn exactly_once_passes_through_its_stages() {
         let mut window = Inflight::new(0, 10);
         window.send(0, Stage::Unreceived, 5);
-        assert_eq!(window.on_pubcomp(id(1)), Answer::Unknown);
+        assert_eq!(window.on_pubcomp(id(1)), Answer::Wrong);
         assert_eq!(window.on_pubrec(id(1), false), Answer::Received(0));
         assert_eq!(window.on_pubrec(id(1), false), Answer::Waiting);
         window.released(0);
         assert_eq!(window.on_pubrec(id(1), false), Answer::ReleaseAgain(0));
         assert_eq!(window.on_pubcomp(id(1)), Answer::Finished(0, 5));
         assert_eq!(window.used(), 0);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_another_kind_is_wrong() {
+        let mut window = Inflight::new(0, 10);
+        window.send(0, Stage::Published, 5);
+        window.send(1, Stage::Unreceived, 5);
+        assert_eq!(window.on_pubrec(id(1), false), Answer::Wrong);
+        assert_eq!(window.on_pubcomp(id(1)), Answer::Wrong);
+        assert_eq!(window.on_puback(id(2)), Answer::Wrong);
+        assert_eq!(window.on_pubrec(id(2), false), Answer::Received(1));
+        assert_eq!(window.on_pubcomp(id(2)), Answer::Wrong);
+        assert_eq!(window.used(), 2);
     }
 
     #[test]

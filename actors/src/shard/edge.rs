@@ -3,14 +3,16 @@
 
 use std::collections::VecDeque;
 
-use convoy_wire::{Connack, PacketId, Pubcomp, Pubrel, QoS, ReasonCode, RetainHandling, Suback, Unsuback};
+use convoy_wire::{
+    Connack, PacketId, ProtocolVersion, Pubcomp, Pubrel, QoS, ReasonCode, RetainHandling, Suback, Unsuback,
+};
 use metrics::{Counter, Gauge};
 use slab::Slab;
 
 use super::mail::{Answer, ReplyTo};
 use crate::clock::Now;
 use crate::connection::{
-    Ask, AskKind, Connection, Encoded, Membership, Outbound, Peer, Receiver, Stage, UNTOLD,
+    Ask, AskKind, Connection, Encoded, Greeting, Membership, Outbound, Peer, Receiver, Stage, UNTOLD,
 };
 use crate::message::Message;
 use crate::metric;
@@ -28,6 +30,10 @@ pub mod token {
     pub const LEAVE: u64 = 4 << 56;
     /// The rest is the Packet Identifier.
     pub const RELEASE: u64 = 3 << 56;
+    /// Asks nothing: PUBREL for an identifier that the slot knows nothing of. The rest is the identifier.
+    pub const UNKNOWN: u64 = 5 << 56;
+    /// Asks nothing: the slot has found a broken rule.
+    pub const BREAK: u64 = 6 << 56;
 }
 
 /// Milliseconds that a Client of 3.x, to whom a refusal cannot be said, stays connected after one.
@@ -330,6 +336,14 @@ impl Edge {
             token::ASK => return self.on_asked(to, answer),
             token::LEAVE => connection.drop_silently(),
             _ if connection.stage != Stage::Open => return,
+            token::UNKNOWN => {
+                let packet_id = PacketId::new(to.token as u16).expect("the token was made of an identifier");
+                release_unknown(connection, packet_id);
+            }
+            token::BREAK => {
+                let Answer::Refused(reason) = answer else { return };
+                connection.close(reason);
+            }
             token::RELEASE => {
                 let packet_id = PacketId::new(to.token as u16).expect("the token was made of an identifier");
                 let reason = match answer {
@@ -388,19 +402,7 @@ impl Edge {
             return self.give_back(&grant);
         }
         let greeting = connection.greeting.take().unwrap_or_default();
-        let mut connack = Connack::refused(ReasonCode::Success);
-        connack.session_present = grant.present;
-        if connection.version.has_properties() {
-            let properties = &mut connack.properties;
-            properties.session_expiry_interval = greeting.session_expiry;
-            properties.assigned_client_identifier = greeting.assigned_client_id.as_deref();
-            properties.server_keep_alive = greeting.server_keep_alive;
-            properties.receive_maximum = std::num::NonZeroU16::new(limits.receive_maximum);
-            properties.maximum_packet_size = std::num::NonZeroU32::new(limits.packet_bytes);
-            properties.topic_alias_maximum = Some(limits.topic_alias_maximum);
-        }
-        let written = connack.encode(connection.version, connection.output.tail());
-        written.expect("a CONNACK that accepts can be written in every version");
+        welcome(&greeting, limits, grant.present, connection.version, connection.output.tail());
         connection.stage = Stage::Open;
         connection.session = grant.session;
         connection.epoch = grant.epoch;
@@ -423,6 +425,10 @@ impl Edge {
 
     fn on_asked(&mut self, to: ReplyTo, answer: Answer) {
         let connection = &mut self.connections[to.home.key as usize];
+        // Nothing follows a DISCONNECT, of either side [MQTT-3.14.4-1].
+        if connection.stage != Stage::Open {
+            return;
+        }
         let Some(at) = connection.asks.iter().position(|ask| ask.token == to.token) else { return };
         let ask = &mut connection.asks[at];
         match answer {
@@ -459,9 +465,10 @@ impl Edge {
         }
         let ask = connection.asks.swap_remove(at);
         acknowledge_ask(connection, &ask);
+        let (home, session) = (connection.home, connection.session);
         for (wanted, handling) in &ask.wanted {
             if *handling != RetainHandling::Never {
-                retained::requests(wanted, connection.home, self.slots, &mut connection.retained);
+                retained::requests(wanted, home, session, self.slots, &mut connection.retained);
             }
         }
         if !connection.retained.is_empty() {
@@ -572,9 +579,23 @@ impl Edge {
                 self.mark(key);
                 continue;
             }
-            self.close(key, ReasonCode::ServerShuttingDown);
+            match self.connections.get_mut(key as usize) {
+                // Nothing is said to who has said nothing [MQTT-3.14.0-1].
+                Some(connection) if connection.stage == Stage::New => {
+                    connection.drop_silently();
+                    self.mark(key);
+                }
+                _ => self.close(key, ReasonCode::ServerShuttingDown),
+            }
         }
     }
+}
+
+/// Writes the PUBREL that answers a PUBREC of nothing (MQTT 5.0, 3.6.2.1).
+pub fn release_unknown(connection: &mut Connection, packet_id: PacketId) {
+    let pubrel = Pubrel::new(packet_id, ReasonCode::PacketIdentifierNotFound);
+    let written = pubrel.encode(connection.version, connection.output.tail());
+    written.expect("a PUBREL without properties can be written");
 }
 
 /// Writes the acknowledgements of a publisher that are due.
@@ -584,8 +605,34 @@ pub fn acknowledge(connection: &mut Connection, now: u64) {
     }
 }
 
+/// Writes the CONNACK that accepts a Client.
+pub fn welcome(
+    greeting: &Greeting,
+    limits: &Limits,
+    session_present: bool,
+    version: ProtocolVersion,
+    out: &mut Vec<u8>,
+) {
+    let mut connack = Connack::refused(ReasonCode::Success);
+    connack.session_present = session_present;
+    if version.has_properties() {
+        let properties = &mut connack.properties;
+        properties.session_expiry_interval = greeting.session_expiry;
+        properties.assigned_client_identifier = greeting.assigned_client_id.as_deref();
+        properties.server_keep_alive = greeting.server_keep_alive;
+        properties.receive_maximum = std::num::NonZeroU16::new(limits.receive_maximum);
+        properties.maximum_packet_size = std::num::NonZeroU32::new(limits.packet_bytes);
+        properties.topic_alias_maximum = Some(limits.topic_alias_maximum);
+    }
+    connack.encode(version, out).expect("a CONNACK that accepts can be written in every version");
+}
+
+/// Writes SUBACK or UNSUBACK. A Client that has asked for more than its Maximum Packet Size lets it be told is told
+/// nothing but that, and is closed [MQTT-3.1.2-24].
 pub fn acknowledge_ask(connection: &mut Connection, ask: &Ask) {
-    let (version, output) = (connection.version, connection.output.tail());
+    let (version, limit) = (connection.version, connection.packet_bytes_limit as usize);
+    let output = connection.output.tail();
+    let start = output.len();
     let (packet_id, properties) = (ask.packet_id, Default::default());
     let reasons = ask.reasons.as_slice().into();
     let written = match ask.kind {
@@ -593,6 +640,10 @@ pub fn acknowledge_ask(connection: &mut Connection, ask: &Ask) {
         AskKind::Unsubscribe => Unsuback { packet_id, properties, reasons }.encode(version, output),
     };
     written.expect("it has no more Reason Codes than the packet it answers had Topic Filters");
+    if output.len() - start > limit {
+        output.truncate(start);
+        connection.close(ReasonCode::PacketTooLarge);
+    }
 }
 
 fn write(

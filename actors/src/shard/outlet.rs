@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use convoy_ids::SlotId;
-use convoy_wire::PacketId;
+use convoy_wire::{PacketId, ReasonCode};
 
-use super::edge::Edge;
+use super::edge::{Edge, token};
 use super::mail::{Answer, Letter, Post, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
@@ -90,6 +90,17 @@ impl Outlet {
         } else {
             self.post.send(home.shard, Letter::Release { home, packet_id });
         }
+    }
+
+    /// PUBREL that answers a PUBREC of nothing.
+    pub fn release_unknown(&mut self, home: Home, packet_id: PacketId) {
+        let token = token::UNKNOWN | u64::from(packet_id.get());
+        self.answer(ReplyTo { home, token }, Answer::Refused(ReasonCode::PacketIdentifierNotFound));
+    }
+
+    /// The Client of a Session has broken a rule.
+    pub fn break_off(&mut self, home: Home, reason: ReasonCode) {
+        self.answer(ReplyTo { home, token: token::BREAK }, Answer::Refused(reason));
     }
 
     /// A QoS 0 message for a Session that outlives its connection.

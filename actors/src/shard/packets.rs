@@ -10,7 +10,7 @@ use convoy_wire::{
 };
 
 use super::Shard;
-use super::edge::{acknowledge, token};
+use super::edge::{acknowledge, release_unknown, token, welcome};
 use super::mail::{Origin, ReplyTo};
 use crate::clock::Now;
 use crate::connection::{self, Ask, AskKind, Outbound, Received, Refusal, Stage, UNTOLD, Verdict};
@@ -19,6 +19,9 @@ use crate::metric;
 use crate::options::SecondConnection;
 use crate::session::{Place, SessionNumber, Subscription};
 use crate::slot::{Ack, Again, Farewell, SessionCall, Wanted, client_of};
+
+/// No CONNACK that accepts a Client is larger.
+const CONNACK_BYTES: u32 = 1 << 10;
 
 /// Why a connection ends.
 type Outcome = Result<(), ReasonCode>;
@@ -48,6 +51,13 @@ impl Shard {
             let connection = &self.outlet.edge.connections[key as usize];
             if !connection.is_reading(usize::from(self.options.limits.receive_maximum)) {
                 paused = true;
+                break;
+            }
+            if connection.stage == Stage::New && input[at] >> 4 != PacketType::Connect as u8 {
+                // [MQTT-3.1.0-1]: the first packet is a CONNECT, and one byte tells that it is not.
+                self.outlet.edge.connections[key as usize].drop_silently();
+                self.outlet.edge.mark(key);
+                at = input.len();
                 break;
             }
             let outcome = match cut(&input[at..], limits) {
@@ -130,14 +140,9 @@ impl Shard {
         }
     }
 
-    /// [MQTT-3.1.0-1]: the first packet is a CONNECT.
+    /// The CONNECT with which a connection begins.
     fn on_first(&mut self, now: Now, key: u32, first: u8, body: &[u8]) -> Outcome {
         let connection = &mut self.outlet.edge.connections[key as usize];
-        if first >> 4 != PacketType::Connect as u8 {
-            connection.drop_silently();
-            self.outlet.edge.mark(key);
-            return Ok(());
-        }
         if let Some(version) = Connect::peek_version(body) {
             connection.version = version;
         }
@@ -162,6 +167,17 @@ impl Shard {
         let assigned = || format!("convoy-{seed:016x}-{:x}-{:x}", home.shard, home.serial);
         let accepted = connection::accept(connection, &connect, &self.options, assigned, now.wall);
         let accepted = accepted.map_err(|Refusal(reason)| reason)?;
+        if connection.packet_bytes_limit < CONNACK_BYTES {
+            // A Client that does not take our CONNACK is told nothing at all [MQTT-3.1.2-24].
+            let mut connack = Vec::new();
+            let greeting = connection.greeting.as_deref().cloned().unwrap_or_default();
+            welcome(&greeting, &self.options.limits, true, connection.version, &mut connack);
+            if connack.len() > connection.packet_bytes_limit as usize {
+                connection.drop_silently();
+                self.outlet.edge.mark(key);
+                return Ok(());
+            }
+        }
         connection.stage = Stage::Connecting;
         connection.client = client_of(&accepted.name);
         let reply = ReplyTo { home: connection.home, token: token::CONNECT };
@@ -318,6 +334,11 @@ impl Shard {
         };
         match outbound.on_ack(ack, packet_id) {
             connection::Reaction::Nothing => {}
+            connection::Reaction::Wrong => return Err(ReasonCode::ProtocolError),
+            connection::Reaction::Unknown => {
+                release_unknown(connection, packet_id);
+                self.outlet.edge.mark(key);
+            }
             connection::Reaction::Room => {
                 if connection.membership.is_some() {
                     self.outlet.edge.weigh(key);
@@ -456,7 +477,7 @@ impl Shard {
     fn on_disconnect(&mut self, key: u32, disconnect: &Disconnect<'_>) -> Outcome {
         let connection = &mut self.outlet.edge.connections[key as usize];
         if let Some(seconds) = disconnect.properties.session_expiry_interval {
-            // [MQTT-3.14.2-2]
+            // MQTT 5.0, 3.14.2.2.2
             if connection.expiry_seconds == 0 && seconds > 0 {
                 return Err(ReasonCode::ProtocolError);
             }

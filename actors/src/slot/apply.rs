@@ -386,7 +386,9 @@ impl Slot {
             Ok(message) => {
                 let expires_at = will.expiry_seconds.map(|seconds| context.at + u64::from(seconds) * 1000);
                 let mut bytes = Vec::new();
-                Message { published_at: context.at, expires_at, ..message }.encode_into(&mut bytes);
+                // It is this Client's own, for No Local [MQTT-3.8.3-3].
+                Message { published_at: context.at, expires_at, publisher: session, ..message }
+                    .encode_into(&mut bytes);
                 let client = client_of(&active.name);
                 let context = context.unanswered();
                 self.emit(SlotId(place.slot), &publish(place, &bytes, client, None), context, turn);

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use convoy_storage::engine::Error;
-use convoy_wire::{PacketId, QoS};
+use convoy_wire::{PacketId, QoS, ReasonCode};
 
 use super::active::{Active, Link, read_queue};
 use super::call::Ack;
@@ -91,12 +91,13 @@ impl Slot {
                 }
             };
             let bytes = row.message.len() as u32;
+            // What was sent once is sent again, expired or not [MQTT-4.4.0-1], [MQTT-4.3.3-7].
             let too_old = message.published_at.saturating_add(limits.age) < now.wall;
             if queue.received.contains(&seq) {
                 link.inflight.send(seq, Stage::Released, bytes);
                 link.cursor = seq + 1;
                 outlet.release(link.home, session::packet_id(seq));
-            } else if too_old || message.remaining(now.wall).is_none() {
+            } else if seq >= link.dup_until && (too_old || message.remaining(now.wall).is_none()) {
                 link.inflight.skip_to(seq + 1);
                 link.cursor = seq + 1;
                 link.finished.push((seq, bytes));
@@ -139,11 +140,15 @@ impl Slot {
             session::Answer::Received(seq) => link.received.push(seq),
             session::Answer::ReleaseAgain(_) => turn.outlet.release(link.home, packet_id),
             session::Answer::Waiting => return Ok(()),
-            // [MQTT-4.3.3-4]: PUBREC of a message we know nothing of is still answered, so that the Client can forget it.
+            // PUBREC of a message we know nothing of is still answered, so that the Client can forget it.
             session::Answer::Unknown => {
                 if matches!(ack, Ack::Pubrec { refused: false }) {
-                    turn.outlet.release(link.home, packet_id);
+                    turn.outlet.release_unknown(link.home, packet_id);
                 }
+                return Ok(());
+            }
+            session::Answer::Wrong => {
+                turn.outlet.break_off(link.home, ReasonCode::ProtocolError);
                 return Ok(());
             }
         }

@@ -181,7 +181,7 @@ fn malformed_packets_are_answered_by_their_reason_code() {
         (&b"\x36\x07\x00\x01a\x00\x01\x00x"[..], ReasonCode::MalformedPacket),
         (b"\x32\x06\x00\x01a\x00\x00\x00", ReasonCode::ProtocolError),
         (b"\xd0\x00", ReasonCode::ProtocolError),
-        (b"\x30\x05\x00\x02a#\x00", ReasonCode::TopicNameInvalid),
+        (b"\x30\x05\x00\x02a#\x00", ReasonCode::MalformedPacket),
     ] {
         let mut world = World::new();
         let client = world.connect(passing("a"));
@@ -269,7 +269,7 @@ fn an_expiry_of_zero_in_disconnect_ends_the_session() {
 
 #[test]
 fn a_session_that_was_to_end_cannot_be_made_to_last_by_disconnect() {
-    // [MQTT-3.14.2-2]
+    // MQTT 5.0, 3.14.2.2.2
     let mut world = World::new();
     let client = world.connect(passing("a"));
     let properties =

@@ -109,6 +109,39 @@ fn pubcomp(packet_id: u16) -> Packet<'static> {
     Packet::Pubcomp(Pubcomp::new(id(packet_id), ReasonCode::Success))
 }
 
+/// Bytes as the specification writes them: two digits each, in groups; what stands between quotes is text.
+fn hex(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (at, part) in text.split('\'').enumerate() {
+        if at % 2 == 1 {
+            bytes.extend_from_slice(part.as_bytes());
+            continue;
+        }
+        let digits: Vec<u8> = part.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        for pair in digits.chunks(2) {
+            let pair = std::str::from_utf8(pair).expect("digits are ASCII");
+            bytes.push(u8::from_str_radix(pair, 16).expect("a test writes two digits a byte"));
+        }
+    }
+    bytes
+}
+
+/// A packet whose Remaining Length is filled in.
+fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    let mut rest = body.len();
+    loop {
+        let more = if rest > 127 { 0x80 } else { 0 };
+        bytes.push((rest % 128) as u8 | more);
+        rest /= 128;
+        if rest == 0 {
+            break;
+        }
+    }
+    bytes.extend_from_slice(body);
+    bytes
+}
+
 /// DISCONNECT with Normal Disconnection.
 fn goodbye() -> Packet<'static> {
     Packet::Disconnect(Disconnect::new(ReasonCode::NORMAL_DISCONNECTION))
@@ -427,6 +460,34 @@ impl<const SHARDS: usize> World<SHARDS> {
     /// What the Client got since this was asked last.
     fn got(&mut self, client: Client) -> Vec<Got> {
         std::mem::take(&mut self.lines[client.0].got)
+    }
+
+    /// The bytes that the Client got since this was asked last, and whether its connection was closed. From the first
+    /// call on packets are not read any more.
+    fn bytes(&mut self, client: Client) -> (Vec<u8>, bool) {
+        let line = &mut self.lines[client.0];
+        line.raw = true;
+        let closed = std::mem::take(&mut line.got).contains(&Got::Closed);
+        (std::mem::take(&mut line.bytes), closed)
+    }
+
+    /// Connects, sends bytes, and lets everything happen that follows from them: what comes back, and whether the
+    /// connection was closed.
+    fn exchange(&mut self, connect: Connect<'_>, bytes: &[u8]) -> (Vec<u8>, bool) {
+        let client = self.connect(connect);
+        self.bytes(client);
+        self.send_bytes(client, bytes);
+        self.settle();
+        self.bytes(client)
+    }
+
+    /// The same with the very first bytes of a Network Connection.
+    fn begin(&mut self, bytes: &[u8]) -> (Vec<u8>, bool) {
+        let client = self.accept(V5);
+        self.bytes(client);
+        self.send_bytes(client, bytes);
+        self.settle();
+        self.bytes(client)
     }
 
     /// The payloads of the messages that the Client got since this was asked last; it got nothing else.

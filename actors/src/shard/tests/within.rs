@@ -10,6 +10,12 @@ mod connecting;
 mod cutting;
 #[path = "delivering.rs"]
 mod delivering;
+#[path = "flowing.rs"]
+mod flowing;
+#[path = "malformed.rs"]
+mod malformed;
+#[path = "opening.rs"]
+mod opening;
 #[path = "publishing.rs"]
 mod publishing;
 #[path = "restarting.rs"]
@@ -20,5 +26,7 @@ mod retaining;
 mod sharing;
 #[path = "subscribing.rs"]
 mod subscribing;
+#[path = "versions.rs"]
+mod versions;
 #[path = "wills.rs"]
 mod wills;

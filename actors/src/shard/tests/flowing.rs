@@ -1,0 +1,268 @@
+//! The exchanges of QoS 1 and 2 and their flow control (MQTT 5.0, 4.3, 4.4 and 4.9), packet by packet.
+
+use super::*;
+
+fn qos_2<'a>(payload: &'a str, packet_id: u16) -> Publish<'a> {
+    Publish { qos: QoS::ExactlyOnce, ..publish("x/y", payload, packet_id) }
+}
+
+fn refused_pubrec(packet_id: u16) -> Packet<'static> {
+    Packet::Pubrec(Pubrec::new(id(packet_id), ReasonCode::UnspecifiedError))
+}
+
+fn refused_puback(packet_id: u16) -> Packet<'static> {
+    Packet::Puback(Puback::new(id(packet_id), ReasonCode::UnspecifiedError))
+}
+
+/// A subscriber of `x/y` that was sent one message at QoS 1 and one at QoS 2, under the identifiers 1 and 2.
+fn with_two_under_way(connect: Connect<'_>) -> (World, Client) {
+    let mut world = World::new();
+    let subscriber = world.subscriber(connect, &["x/y"]);
+    let publisher = world.connect(passing("p"));
+    world.publish(publisher, publish("x/y", "1", 1));
+    world.publish(publisher, qos_2("2", 2));
+    let expected = [received("x/y", "1").at(1, 1).got(), received("x/y", "2").at(2, 2).got()];
+    assert_eq!(world.got(subscriber), expected);
+    (world, subscriber)
+}
+
+#[test]
+fn an_acknowledgement_of_another_kind_than_awaited_is_a_protocol_error() {
+    // [MQTT-4.3.2-3], [MQTT-4.3.3-3], [MQTT-4.13.1-1]; of 3.1.1 [MQTT-4.8.0-1]
+    for client in [passing("c"), lasting("c"), Connect::new(V311, "c")] {
+        for wrong in [pubrec(1), pubcomp(1), puback(2), pubcomp(2)] {
+            let (mut world, subscriber) = with_two_under_way(client);
+            world.send_and_settle(subscriber, wrong);
+            match client.version {
+                V5 => {
+                    let expected = [Got::Disconnect(ReasonCode::ProtocolError), Got::Closed];
+                    assert_eq!(world.got(subscriber), expected, "{wrong:?}");
+                }
+                _ => assert_eq!(world.got(subscriber), [Got::Closed], "{wrong:?}"),
+            }
+        }
+        let (mut world, subscriber) = with_two_under_way(client);
+        world.send_and_settle(subscriber, pubrec(2));
+        assert_eq!(world.got(subscriber), [Got::Pubrel(2)]);
+        world.send_and_settle(subscriber, puback(2));
+        assert_eq!(world.got(subscriber).last(), Some(&Got::Closed));
+    }
+}
+
+#[test]
+fn a_pubrec_again_is_answered_by_pubrel_again() {
+    // [MQTT-4.3.3-4], [MQTT-4.3.3-5], [MQTT-4.3.3-6]
+    for client in [passing("c"), lasting("c"), Connect::new(V311, "c")] {
+        let (mut world, subscriber) = with_two_under_way(client);
+        for _ in 0..3 {
+            world.send_and_settle(subscriber, pubrec(2));
+            assert_eq!(world.got(subscriber), [Got::Pubrel(2)]);
+        }
+        world.send_and_settle(subscriber, pubcomp(2));
+        world.send_and_settle(subscriber, pubcomp(2));
+        assert_eq!(world.got(subscriber), []);
+    }
+}
+
+#[test]
+fn a_pubrec_of_nothing_is_answered_by_a_pubrel_that_says_so() {
+    // MQTT 5.0, 3.6.2.1
+    for (client, answer) in [
+        (passing("c"), "62 03 0009 92"),
+        (lasting("c"), "62 03 0009 92"),
+        (Connect::new(V311, "c"), "62 02 0009"),
+        (Connect { clean_start: false, ..Connect::new(V311, "c") }, "62 02 0009"),
+    ] {
+        let mut world = World::new();
+        assert_eq!(world.exchange(client, &hex("50 02 0009")), (hex(answer), false));
+        // PUBACK and PUBCOMP of nothing ask for nothing.
+        assert_eq!(world.exchange(client, &hex("40 02 0009 70 02 0009")), (vec![], false));
+    }
+}
+
+#[test]
+fn a_message_that_the_client_refuses_is_acknowledged_and_not_sent_again() {
+    // [MQTT-4.4.0-2], [MQTT-4.8.2-6]
+    for client in [passing("c"), lasting("c")] {
+        let (mut world, subscriber) = with_two_under_way(client);
+        world.send_and_settle(subscriber, refused_puback(1));
+        world.send_and_settle(subscriber, refused_pubrec(2));
+        assert_eq!(world.got(subscriber), []);
+        world.cut_and_settle(subscriber);
+        let subscriber = world.join(lasting("c"));
+        let present = client == lasting("c");
+        assert_eq!(world.got(subscriber), [Got::Connack(ReasonCode::Success, present)]);
+    }
+}
+
+#[test]
+fn everything_but_publish_passes_a_full_window() {
+    // [MQTT-3.3.4-10], [MQTT-4.9.0-2], [MQTT-4.9.0-3]
+    for client in [passing("c"), lasting("c")] {
+        let receive_maximum = std::num::NonZeroU16::new(1);
+        let properties = ConnectProperties { receive_maximum, ..client.properties };
+        let mut world = World::new();
+        let subscriber = world.subscriber(Connect { properties, ..client }, &["x/y"]);
+        let publisher = world.connect(passing("p"));
+        for packet_id in 1..=2 {
+            world.publish(publisher, publish("x/y", "1", packet_id));
+        }
+        assert_eq!(world.payloads(subscriber), ["1"]);
+        world.send_and_settle(subscriber, Packet::Pingreq);
+        world.subscribe_by(subscriber, "z", SubscriptionOptions::new(QoS::AtLeastOnce), None);
+        world.unsubscribe(subscriber, &["z"]);
+        world.publish(subscriber, publish("nobody", "1", 7));
+        world.publish(subscriber, Publish { qos: QoS::ExactlyOnce, ..publish("nobody", "1", 8) });
+        world.send_and_settle(subscriber, pubrel(8));
+        let success = ReasonCode::Success;
+        let expected = [
+            Got::Pingresp,
+            Got::Suback(77, vec![ReasonCode::GrantedQoS1]),
+            Got::Unsuback(78, vec![success]),
+            Got::Puback(7, success),
+            Got::Pubrec(8, success),
+            Got::Pubcomp(8, success),
+        ];
+        assert_eq!(world.got(subscriber), expected);
+    }
+}
+
+#[test]
+fn an_identifier_is_another_messages_after_its_acknowledgement() {
+    // [MQTT-4.3.2-5], [MQTT-4.3.3-9], [MQTT-4.3.3-12]; of 3.1.1 [MQTT-4.3.2-2], [MQTT-4.3.3-2]
+    for publisher in [passing("p"), lasting("p"), Connect::new(V311, "p")] {
+        let mut world = World::new();
+        let subscriber = world.subscriber(passing("s"), &["x/y"]);
+        let publisher = world.connect(publisher);
+        world.publish(publisher, publish("x/y", "1", 7));
+        // DUP or not: the first one is done with.
+        world.publish(publisher, Publish { dup: true, ..publish("x/y", "2", 7) });
+        world.publish(publisher, qos_2("3", 7));
+        world.send_and_settle(publisher, pubrel(7));
+        world.publish(publisher, Publish { dup: true, ..qos_2("4", 7) });
+        assert_eq!(world.payloads(subscriber), ["1", "2", "3", "4"]);
+    }
+}
+
+#[test]
+fn what_was_sent_once_is_sent_again_though_it_has_expired() {
+    // [MQTT-4.4.0-1], [MQTT-4.3.3-7]; what was not sent is deleted [MQTT-3.3.2-5].
+    let mut world = World::new();
+    let receive_maximum = std::num::NonZeroU16::new(2);
+    let connect = lasting("s");
+    let connect =
+        Connect { properties: ConnectProperties { receive_maximum, ..connect.properties }, ..connect };
+    let subscriber = world.subscriber(connect, &["x/y"]);
+    let publisher = world.connect(passing("p"));
+    for mut message in [publish("x/y", "1", 1), qos_2("2", 2), publish("x/y", "3", 3)] {
+        message.properties.message_expiry_interval = Some(5);
+        world.publish(publisher, message);
+    }
+    assert_eq!(world.payloads(subscriber), ["1", "2"]);
+    world.cut_and_settle(subscriber);
+    world.pass(10_000);
+    let subscriber = world.join(connect);
+    let expired = |received: Received| Received { expiry: Some(1), ..received.again() }.got();
+    let expected = [
+        Got::Connack(ReasonCode::Success, true),
+        expired(received("x/y", "1").at(1, 1)),
+        expired(received("x/y", "2").at(2, 2)),
+    ];
+    assert_eq!(world.got(subscriber), expected);
+    world.send_and_settle(subscriber, puback(1));
+    world.send_and_settle(subscriber, pubrec(2));
+    world.send_and_settle(subscriber, pubcomp(2));
+    assert_eq!(world.got(subscriber), [Got::Pubrel(2)]);
+}
+
+#[test]
+fn the_acknowledgements_of_qos_2_go_on_after_the_message_has_expired() {
+    // [MQTT-4.3.3-13]
+    for publisher in [passing("p"), lasting("p")] {
+        let mut world = World::new();
+        let subscriber = world.subscriber(lasting("s"), &["x/y"]);
+        world.cut_and_settle(subscriber);
+        let publisher = world.connect(publisher);
+        let mut message = qos_2("1", 1);
+        message.properties.message_expiry_interval = Some(5);
+        world.publish(publisher, message);
+        world.pass(10_000);
+        world.publish(publisher, Publish { dup: true, ..message });
+        world.send_and_settle(publisher, pubrel(1));
+        let expected = [
+            Got::Pubrec(1, ReasonCode::Success),
+            Got::Pubrec(1, ReasonCode::Success),
+            Got::Pubcomp(1, ReasonCode::Success),
+        ];
+        assert_eq!(world.got(publisher), expected);
+        let subscriber = world.join(lasting("s"));
+        assert_eq!(world.got(subscriber), [Got::Connack(ReasonCode::Success, true)]);
+    }
+}
+
+#[test]
+fn pubrels_leave_in_the_order_of_their_pubrecs() {
+    // [MQTT-4.6.0-4]
+    for connect in [passing("s"), lasting("s")] {
+        let mut world = World::new();
+        let subscriber = world.subscriber(connect, &["x/y"]);
+        let publisher = world.connect(passing("p"));
+        for packet_id in 1..=3 {
+            world.publish(publisher, qos_2("1", packet_id));
+        }
+        world.got(subscriber);
+        for packet_id in [3, 1, 2] {
+            world.send(subscriber, pubrec(packet_id));
+        }
+        world.settle();
+        assert_eq!(world.got(subscriber), [Got::Pubrel(3), Got::Pubrel(1), Got::Pubrel(2)]);
+    }
+}
+
+#[test]
+fn messages_are_not_sent_again_while_the_connection_lasts() {
+    // [MQTT-4.4.0-1]
+    let (mut world, subscriber) = with_two_under_way(lasting("c"));
+    for _ in 0..10 {
+        world.pass(60_000);
+    }
+    assert_eq!(world.got(subscriber), []);
+}
+
+#[test]
+fn what_a_session_awaits_survives_unsubscribing() {
+    // [MQTT-3.10.4-2], [MQTT-3.10.4-3]; of 3.1.1 [MQTT-3.10.4-2], [MQTT-3.10.4-3]
+    for connect in [passing("c"), lasting("c"), Connect::new(V311, "c")] {
+        let (mut world, subscriber) = with_two_under_way(connect);
+        world.unsubscribe(subscriber, &["x/y"]);
+        world.got(subscriber);
+        let publisher = world.connect(passing("q"));
+        world.publish(publisher, publish("x/y", "3", 3));
+        assert_eq!(world.got(subscriber), []);
+        world.send_and_settle(subscriber, puback(1));
+        world.send_and_settle(subscriber, pubrec(2));
+        world.send_and_settle(subscriber, pubcomp(2));
+        assert_eq!(world.got(subscriber), [Got::Pubrel(2)]);
+    }
+}
+
+#[test]
+fn a_topic_alias_is_not_carried_over_to_the_next_connection() {
+    // [MQTT-3.3.2-7], [MQTT-3.3.2-12]
+    let mut world = World::new();
+    for name in ["a", "a"] {
+        let client = world.connect(lasting(name));
+        for alias in 1..=16 {
+            let mut message = publish("x/y", "1", 0);
+            message.properties.topic_alias = convoy_wire::TopicAlias::new(alias);
+            world.publish(client, message);
+        }
+        assert_eq!(world.got(client), []);
+        world.cut_and_settle(client);
+    }
+    let client = world.connect(lasting("a"));
+    let mut message = publish("", "1", 0);
+    message.properties.topic_alias = convoy_wire::TopicAlias::new(1);
+    world.publish(client, message);
+    assert_eq!(world.got(client), [Got::Disconnect(ReasonCode::ProtocolError), Got::Closed]);
+}
