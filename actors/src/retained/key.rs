@@ -40,6 +40,16 @@ pub(super) fn all(slot: SlotId, partition: u64) -> (Vec<u8>, Vec<u8>) {
     (front.to_vec(), [&front[..], &[ALL_END]].concat())
 }
 
+/// The range of all keys of a slot.
+pub(super) fn slot(slot: SlotId) -> (Vec<u8>, Vec<u8>) {
+    let front = slot.0.to_be_bytes();
+    let behind = match slot.0.checked_add(1) {
+        Some(next) => next.to_be_bytes().to_vec(),
+        None => vec![ALL_END; FRONT + 1],
+    };
+    (front.to_vec(), behind)
+}
+
 /// Appends levels as they stand in a key.
 pub(super) fn push_levels(key: &mut Vec<u8>, levels: &str) {
     key.extend(levels.bytes().map(|byte| if byte == b'/' { SEPARATOR } else { byte }));

@@ -1,12 +1,14 @@
 //! The Retained Messages of a partition, on disk: one value for each Topic Name (MQTT 5.0, 3.3.1.3).
 //!
 //! - [`put`] and [`remove`] add to the batch that applies a record;
-//! - [`requests`] and [`serve`] read what a new Subscription gets, chunk by chunk.
+//! - [`requests`] and [`serve`] read what a new Subscription gets, chunk by chunk;
+//! - [`Sweep`] finds what has expired.
 
 mod key;
 mod read;
 mod seek;
 mod serve;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +17,7 @@ use convoy_storage::engine::{Batch, Engine, Error, Family};
 
 pub use read::{Cursor, Limits, Progress, read};
 pub use serve::{Chunk, Request, requests, serve};
+pub use sweep::Sweep;
 
 /// Sets the Retained Message of `topic`, gathered from `value`.
 pub fn put(batch: &mut Batch, slot: SlotId, partition: u64, topic: &str, value: &[&[u8]]) {

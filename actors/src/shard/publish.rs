@@ -126,7 +126,7 @@ impl Shard {
         if messages < limits.retained_messages / shards && bytes < limits.retained_bytes / shards {
             return Ok(());
         }
-        match self.state.retained_bytes(SlotId(place.slot), place.partition, topic) {
+        match self.state.retained(SlotId(place.slot), place.partition, topic) {
             Ok(Some(_)) => Ok(()),
             _ => Err(ReasonCode::QuotaExceeded),
         }

@@ -262,5 +262,14 @@ impl Shard {
     /// What time alone does to connections: to be called every second or so.
     pub fn tick_connections(&mut self, now: Now) {
         self.outlet.edge.tick(now);
+        let mut failures = Vec::new();
+        for slot in &mut self.slots.table {
+            if let Err(error) = slot.sweep_retained(now, &self.state) {
+                failures.push((slot.id, error));
+            }
+        }
+        for (id, error) in failures {
+            fail(self.slots.get(id).expect("it was visited"), &error);
+        }
     }
 }

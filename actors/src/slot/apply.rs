@@ -12,6 +12,7 @@ use super::active::{Active, activate, load};
 use super::leader::Replies;
 use super::op::{self, Again, Entry, Farewell, Op, RouteRow, Target};
 use super::redispatch::SHARED;
+use super::state::Kept;
 use super::{Emitted, RootChange, Slot, Turn, client_of, rows, stored};
 use crate::clock::Millis;
 use crate::message::Message;
@@ -131,6 +132,11 @@ impl Slot {
             }
             Op::Redispatch { session, seqs } => self.redispatch(session, &seqs, context, turn)?,
             Op::Retain { partition, message } => self.retain(partition, message, turn)?,
+            Op::Expire { topics } => {
+                for (partition, topic) in topics {
+                    self.expire(partition, topic, context, turn)?;
+                }
+            }
             Op::Inbox { from, number, op } => return self.inbox(SlotId(from), number, op, context, turn),
             Op::Trim { to, number } => self.trim(SlotId(to), number, turn),
             Op::Due { at, session } => self.due(at, session, context, turn)?,
@@ -714,15 +720,43 @@ impl Slot {
             place: format!("slot {}", self.id),
             reason: error.to_string(),
         })?;
-        let before = turn.state.retained_bytes(self.id, partition, message.topic)?;
+        let before = turn.state.retained(self.id, partition, message.topic)?;
         // [MQTT-3.3.1-6]: no payload, no Retained Message.
-        let after = (!message.payload.is_empty()).then_some(bytes.len() as u32);
-        turn.state.put_retained(self.id, partition, message.topic, after.map(|_| bytes));
+        let after = (!message.payload.is_empty()).then_some((bytes, message.expires_at));
+        self.put_retained(partition, message.topic, before, after, turn);
+        Ok(())
+    }
+
+    /// A Retained Message goes if its time is over.
+    fn expire(
+        &mut self,
+        partition: u64,
+        topic: &str,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let before = turn.state.retained(self.id, partition, topic)?;
+        if before.is_some_and(|kept| kept.expires_at.is_some_and(|at| at <= context.at)) {
+            self.put_retained(partition, topic, before, None, turn);
+        }
+        Ok(())
+    }
+
+    fn put_retained(
+        &mut self,
+        partition: u64,
+        topic: &str,
+        before: Option<Kept>,
+        after: Option<(&[u8], Option<Millis>)>,
+        turn: &mut Turn<'_>,
+    ) {
+        turn.state.put_retained(self.id, partition, topic, after);
+        let before = before.map(|kept| kept.bytes);
+        let after = after.map(|(bytes, _)| bytes.len() as u32);
         let size = &mut self.retained;
         size.messages = size.messages + u64::from(after.is_some()) - u64::from(before.is_some());
         size.bytes = size.bytes + u64::from(after.unwrap_or(0)) - u64::from(before.unwrap_or(0));
         turn.state.put(rows::retained(self.id), &self.retained);
-        Ok(())
     }
 
     /// Enters an operation for another slot (or this one) in the outbox.

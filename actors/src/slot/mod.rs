@@ -24,6 +24,7 @@ use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::clock::{Millis, Now};
+use crate::retained::Sweep;
 use crate::session::{Epoch, SessionNumber};
 use crate::shard::{Outlet, ReplyTo};
 use crate::topic::{FanOut, Routes};
@@ -68,6 +69,7 @@ pub struct Slot {
     /// Sessions whose Clients left messages behind, which other members of Shared Subscriptions may get once the state
     /// is written.
     pub departed: Vec<SessionNumber>,
+    sweep: Sweep,
     /// When the next thing is due; `u64::MAX` for nothing.
     next_due: Millis,
     route_seed: u64,

@@ -129,6 +129,10 @@ pub enum Op<'a> {
         partition: u64,
         message: &'a [u8],
     },
+    /// Removes Retained Messages, of those that have expired.
+    Expire {
+        topics: Vec<(u64, &'a str)>,
+    },
     /// An operation out of another slot's outbox.
     Inbox {
         from: u16,

@@ -11,6 +11,7 @@ use super::state::decode;
 use super::{Emitted, Pending, RetainedSize, Slot, State, Underway, active, rows};
 use crate::clock::{Millis, Now};
 use crate::options::Options;
+use crate::retained::Sweep;
 use crate::session::SessionNumber;
 use crate::topic::Routes;
 
@@ -58,6 +59,7 @@ impl Slot {
             unsaved: Vec::new(),
             deferred: Vec::new(),
             departed: Vec::new(),
+            sweep: Sweep::default(),
             next_due: 0,
             route_seed,
             slots: options.slots,
@@ -169,6 +171,19 @@ impl Slot {
             self.next_due = next;
         }
         Ok(taken == DUE_RUN)
+    }
+
+    /// Proposes to remove Retained Messages that have expired: to be called about once a second.
+    pub fn sweep_retained(&mut self, now: Now, state: &State) -> Result<(), Error> {
+        if !self.is_serving() || self.retained.messages == 0 || !self.pending.is_empty() {
+            return Ok(());
+        }
+        let expired = self.sweep.expired(&**state.engine(), self.id, now.wall)?;
+        if !expired.is_empty() {
+            let topics = expired.iter().map(|(partition, topic)| (*partition, topic.as_str())).collect();
+            self.pending.push(now.wall, &Op::Expire { topics }, None);
+        }
+        Ok(())
     }
 
     /// Lets idle Sessions go from memory, the longest idle first.

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use super::op::Delivery;
 use super::rows::{self, Key};
 use super::stored::{self, Stored};
+use crate::clock::Millis;
+use crate::message::Message;
 use crate::retained;
 use crate::session::{Seq, SessionNumber};
 use convoy_ids::SlotId;
@@ -24,10 +26,17 @@ pub struct State {
     unwritten: BTreeMap<Key, Option<Vec<u8>>>,
     /// Sizes of the messages in the batch, and where their rows are there.
     queued: FxHashMap<(SessionNumber, Seq), (u32, Mark)>,
-    /// Sizes of the Retained Messages in the batch, by slot, partition and topic; `None` for a deleted one.
-    retained: FxHashMap<(SlotId, u64, Box<str>), Option<u32>>,
+    /// Retained Messages in the batch, by slot, partition and topic; `None` for a deleted one.
+    retained: FxHashMap<(SlotId, u64, Box<str>), Option<Kept>>,
     /// Where values are encoded and read to.
     value: Vec<u8>,
+}
+
+/// What must be known of a Retained Message before it is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub bytes: u32,
+    pub expires_at: Option<Millis>,
 }
 
 impl State {
@@ -111,31 +120,37 @@ impl State {
         Ok(stored::open(&key, &self.value)?.message.len() as u32)
     }
 
-    /// Sets or deletes the Retained Message of a topic.
-    pub fn put_retained(&mut self, slot: SlotId, partition: u64, topic: &str, message: Option<&[u8]>) {
-        match message {
-            Some(message) => retained::put(&mut self.batch, slot, partition, topic, &[message]),
-            None => retained::remove(&mut self.batch, slot, partition, topic),
-        }
-        let bytes = message.map(|message| message.len() as u32);
-        self.retained.insert((slot, partition, topic.into()), bytes);
-    }
-
-    /// Size of the Retained Message of a topic, if it has one.
-    pub fn retained_bytes(
+    /// Sets, with the time at which it expires, or deletes the Retained Message of a topic.
+    pub fn put_retained(
         &mut self,
         slot: SlotId,
         partition: u64,
         topic: &str,
-    ) -> Result<Option<u32>, Error> {
+        message: Option<(&[u8], Option<Millis>)>,
+    ) {
+        match message {
+            Some((message, _)) => retained::put(&mut self.batch, slot, partition, topic, &[message]),
+            None => retained::remove(&mut self.batch, slot, partition, topic),
+        }
+        let kept = message.map(|(message, expires_at)| Kept { bytes: message.len() as u32, expires_at });
+        self.retained.insert((slot, partition, topic.into()), kept);
+    }
+
+    /// The Retained Message of a topic, if it has one.
+    pub fn retained(&mut self, slot: SlotId, partition: u64, topic: &str) -> Result<Option<Kept>, Error> {
         if !self.retained.is_empty()
-            && let Some(bytes) = self.retained.get(&(slot, partition, Box::from(topic)))
+            && let Some(kept) = self.retained.get(&(slot, partition, Box::from(topic)))
         {
-            return Ok(*bytes);
+            return Ok(*kept);
         }
         self.value.clear();
-        let found = retained::get(&*self.engine, slot, partition, topic, &mut self.value)?;
-        Ok(found.then_some(self.value.len() as u32))
+        if !retained::get(&*self.engine, slot, partition, topic, &mut self.value)? {
+            return Ok(None);
+        }
+        let bytes = self.value.len() as u32;
+        // One that cannot be read expires never, and may be replaced.
+        let expires_at = Message::decode(&self.value).ok().and_then(|message| message.expires_at);
+        Ok(Some(Kept { bytes, expires_at }))
     }
 
     pub fn put_bytes(&mut self, key: Key, value: &[u8]) {

@@ -174,3 +174,37 @@ fn retained_messages_have_a_bound_within_which_topics_may_change() {
     world.publish(publisher, retain(&kept[1], "again", 22));
     assert_eq!(world.got(publisher), [success(22)]);
 }
+
+#[test]
+fn what_has_expired_goes_from_the_disk_and_what_replaced_it_stays() {
+    let mut world = World::new();
+    let publisher = world.connect(passing("p"));
+    for topic in 0..200 {
+        let topic = format!("x/{topic}");
+        let mut message = Publish { retain: true, ..publish(&topic, "1", 1) };
+        message.properties.message_expiry_interval = Some(if topic == "x/7" { 3600 } else { 1 });
+        world.publish(publisher, message);
+    }
+    world.publish(publisher, Publish { retain: true, ..publish("x/8", "2", 1) });
+    let kept = |world: &World| {
+        let kept =
+            world.shards.iter().flat_map(|shard| shard.slots.iter()).map(|slot| slot.retained().messages);
+        let mut rows = 0;
+        let family = convoy_storage::engine::Family::Retained;
+        let mut count = |_: &[u8], _: &[u8]| {
+            rows += 1;
+            std::ops::ControlFlow::Continue(())
+        };
+        world.engine.scan(family, &[], &[0xff; 8], &mut count).unwrap();
+        (kept.sum::<u64>(), rows)
+    };
+    assert_eq!(kept(&world), (200, 200));
+    for _ in 0..8 {
+        world.pass(1000);
+    }
+    assert_eq!(kept(&world), (2, 2));
+    let subscriber = world.subscriber(passing("s"), &["x/#"]);
+    let mut payloads = world.payloads(subscriber);
+    payloads.sort();
+    assert_eq!(payloads, ["1", "2"]);
+}
