@@ -41,6 +41,8 @@ pub struct Limits {
     pub connect_timeout: u64,
     /// Bytes of a CONNECT: all that an unknown Client can make us hold.
     pub connect_packet_bytes: u32,
+    /// Bytes of a Client Identifier.
+    pub client_id_bytes: u16,
     /// Bytes of any other packet; 5.0 Clients are told as Maximum Packet Size.
     pub packet_bytes: u32,
     /// QoS 1 and 2 messages that a Client may have unacknowledged; 5.0 Clients are told as Receive Maximum, of others
@@ -84,6 +86,7 @@ impl Default for Limits {
         Self {
             connect_timeout: 10_000,
             connect_packet_bytes: 128 << 10,
+            client_id_bytes: u16::MAX,
             packet_bytes: 1 << 20,
             receive_maximum: 1024,
             inflight_default: 32,

@@ -49,6 +49,9 @@ pub fn accept(
             greeting.assigned_client_id = is_5.then(|| id.clone());
             id
         }
+        id if id.len() > usize::from(limits.client_id_bytes) => {
+            return Err(Refusal(ReasonCode::ClientIdentifierNotValid));
+        }
         id => id.to_owned(),
     };
     if connect.properties.authentication_method.is_some() {

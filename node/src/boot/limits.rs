@@ -17,6 +17,7 @@ pub fn of(options: &LimitsOptions) -> Limits {
     Limits {
         connect_timeout: millis(options.connect_timeout),
         connect_packet_bytes: options.connect_packet_bytes,
+        client_id_bytes: options.client_id_bytes,
         packet_bytes: options.packet_bytes,
         receive_maximum: options.receive_maximum,
         inflight_default: options.inflight_default,

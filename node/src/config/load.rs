@@ -5,7 +5,7 @@ mod shared_subscriptions;
 
 use super::{
     ApiOptions, Config, Error, Flags, FleetOptions, LimitsOptions, Listener, LogFormat, LogOptions,
-    NodeOptions, Origin, Problem, Problems, StorageOptions, check,
+    NodeOptions, Origin, Problem, Problems, Profile, StorageOptions, check,
     sections::{NEVER, is_name},
     sources::{self, Entry, Located, Table, Value},
 };
@@ -170,8 +170,11 @@ impl Reader {
     }
 
     fn limits(&mut self) -> LimitsOptions {
-        let mut options = LimitsOptions::default();
+        let mut profile = Profile::default();
         let mut section = self.section("limits");
+        section.one_of("profile", &mut profile, &Profile::ALL);
+        let mut options = profile.limits();
+        section.number("client_id_bytes", &mut options.client_id_bytes, 1..=u16::MAX);
         // The protocol cannot express a longer packet.
         let packet_bytes = 1024..=268_435_460;
         section.bytes("packet_bytes", &mut options.packet_bytes, packet_bytes.clone());

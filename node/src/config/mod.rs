@@ -3,10 +3,12 @@
 
 mod check;
 mod load;
+mod profile;
 mod sections;
 mod sources;
 
 pub use load::{Loaded, load};
+pub use profile::Profile;
 pub use sections::{
     ApiOptions, FleetOptions, LimitsOptions, Listener, LogFormat, LogOptions, NodeOptions, StorageOptions,
 };

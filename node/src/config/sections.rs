@@ -60,6 +60,8 @@ pub struct LimitsOptions {
     /// The same for CONNECT, which comes before authentication. Raise it for large Will Messages or tokens; it
     /// is memory that strangers can ask for.
     pub connect_packet_bytes: u32,
+    /// Bytes of a Client Identifier; a longer one is refused. The protocol allows 65,535.
+    pub client_id_bytes: u16,
     /// Time from accept to a whole CONNECT. Raise it for very slow links; idle strangers hold a descriptor that
     /// long.
     pub connect_timeout: Duration,
@@ -196,6 +198,7 @@ impl Default for LimitsOptions {
         Self {
             packet_bytes: 1024 * KIB,
             connect_packet_bytes: 128 * KIB,
+            client_id_bytes: u16::MAX,
             connect_timeout: Duration::from_secs(10),
             keep_alive_maximum: Duration::ZERO,
             receive_maximum: 1024,

@@ -350,3 +350,14 @@ fn clients_are_told_where_to_go_when_the_node_shuts_down() {
     assert_eq!(world.got(narrow), [Got::Disconnect(ReasonCode::ServerShuttingDown), Got::Closed]);
     assert_eq!(world.got(old), [Got::Closed]);
 }
+
+#[test]
+fn a_client_identifier_longer_than_is_allowed_is_refused() {
+    // [MQTT-3.1.3-8]
+    let mut world = World::with(Limits { client_id_bytes: 4, ..Limits::default() });
+    world.connect(passing("four"));
+    let refused = world.join(passing("fives"));
+    assert_eq!(world.got(refused), [Got::Connack(ReasonCode::ClientIdentifierNotValid, false), Got::Closed]);
+    // One that the Server makes up may be longer.
+    world.connect(passing(""));
+}

@@ -293,3 +293,20 @@ fn a_rate_and_what_becomes_of_the_excess_are_set_together() {
     assert_eq!(first.config, again.config);
     assert!(refused("[limits]\npublish_excess = \"drop\"\n").ends_with("expected one of wait, refuse"));
 }
+
+#[test]
+fn a_profile_sets_the_numbers_of_its_product_and_a_key_overrides_one() {
+    use convoy_actors::SecondConnection;
+    let limits = |text: &str| config(text).limits;
+    let tencent = limits("[limits]\nprofile = \"tencent\"\n");
+    assert_eq!((tencent.subscriptions_per_session, tencent.inflight_default), (30, 16));
+    assert_eq!(tencent.second_connection, SecondConnection::IsRefused);
+    let aliyun = limits("[limits]\nprofile = \"aliyun\"\nsubscriptions_per_session = 50\n");
+    assert_eq!((aliyun.subscriptions_per_session, aliyun.client_id_bytes), (50, 64));
+    assert_eq!(limits("[limits]\nprofile = \"ctyun\"\n").queue_messages, 10);
+    assert_eq!(limits("[limits]\nprofile = \"convoy\"\n"), limits(""));
+
+    let first = load_text("[limits]\nprofile = \"aliyun\"\n", &[], &Flags::default()).unwrap();
+    let again = load_text(&first.settings.to_string(), &[], &Flags::default()).unwrap();
+    assert_eq!(first.config, again.config);
+}
