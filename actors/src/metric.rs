@@ -20,10 +20,8 @@ metrics! {
     QUEUE_DROPPED = "convoy_messages_dropped_queue_full_total",
     /// Messages of Shared Subscriptions that a member left unacknowledged, dispatched again to another one.
     REDISPATCHED = "convoy_messages_redispatched_total",
-    /// Messages of Clients that published faster than they may, for which their connections were not read for a while.
-    THROTTLED = "convoy_publications_throttled_total",
-    /// Messages refused because their Client published faster than it may.
-    RATE_REFUSED = "convoy_publications_refused_rate_total",
+    /// How often Clients met a limit, by the key of [limits] that sets it: the label `limit`.
+    LIMIT_MET = "convoy_limit_met_total",
     /// Publications refused because their record could not be written.
     REFUSED = "convoy_publications_refused_total",
     /// Connections that are open.
@@ -32,4 +30,9 @@ metrics! {
     RECORDS = "convoy_records_committed_total",
     /// Rounds written and synced.
     ROUNDS = "convoy_rounds_synced_total",
+}
+
+/// A Client has met the limit that this key of the configuration sets.
+pub fn met(limit: &'static str) {
+    metrics::counter!(LIMIT_MET, "limit" => limit).increment(1);
 }

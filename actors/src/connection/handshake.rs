@@ -4,6 +4,7 @@ use convoy_wire::{Connect, ProtocolVersion, ReasonCode};
 
 use crate::clock::Millis;
 use crate::message::Message;
+use crate::metric;
 use crate::options::Options;
 use crate::session::{Place, SessionNumber, Will};
 use crate::slot::name_of;
@@ -50,6 +51,7 @@ pub fn accept(
             id
         }
         id if id.len() > usize::from(limits.client_id_bytes) => {
+            metric::met("client_id_bytes");
             return Err(Refusal(ReasonCode::ClientIdentifierNotValid));
         }
         id => id.to_owned(),

@@ -95,6 +95,9 @@ impl Shard {
     fn broken(&self, key: u32, error: &Error) -> ReasonCode {
         let connection = &self.outlet.edge.connections[key as usize];
         tracing::debug!(serial = connection.home.serial, %error, "connection closed");
+        if error.reason == ReasonCode::PacketTooLarge {
+            metric::met("packet_bytes");
+        }
         error.reason
     }
 
@@ -217,6 +220,7 @@ impl Shard {
         if topic.len() > usize::from(limits.topic_bytes)
             || topic.bytes().filter(|byte| *byte == b'/').count() >= usize::from(limits.topic_levels)
         {
+            metric::met("topic_bytes");
             return Err(ReasonCode::TopicNameInvalid);
         }
         let qos = publish.qos;
@@ -239,6 +243,7 @@ impl Shard {
             if connection.version.has_properties()
                 && connection.inbound.unfinished() >= usize::from(limits.receive_maximum)
             {
+                metric::met("receive_maximum");
                 return Err(ReasonCode::ReceiveMaximumExceeded);
             }
         }
@@ -272,7 +277,7 @@ impl Shard {
 
         match publish.packet_id {
             _ if verdict == Verdict::Refused => {
-                metrics::counter!(metric::RATE_REFUSED).increment(1);
+                metric::met("publish_messages_per_second");
                 if let Some(packet_id) = publish.packet_id {
                     let token = connection.inbound.begin(packet_id, qos, 0, now.monotonic);
                     connection.inbound.refuse(token, ReasonCode::QuotaExceeded);
@@ -309,7 +314,7 @@ impl Shard {
         }
         self.properties = properties;
         if let Verdict::GoThenWait(until) = verdict {
-            metrics::counter!(metric::THROTTLED).increment(1);
+            metric::met("publish_messages_per_second");
             self.outlet.edge.pause(key, until);
         }
         Ok(())
@@ -410,6 +415,7 @@ impl Shard {
             if filter.as_str().len() > usize::from(limits.topic_bytes)
                 || filter.check_levels(usize::from(limits.topic_levels)).is_err()
             {
+                metric::met("topic_bytes");
                 reasons.push(ReasonCode::TopicFilterInvalid);
                 continue;
             }

@@ -8,6 +8,7 @@ use super::Shard;
 use super::mail::{Letter, Origin, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
+use crate::metric;
 use crate::session::Place;
 use crate::slot::{Op, Target};
 use crate::topic::{Chooser, Pick};
@@ -128,7 +129,10 @@ impl Shard {
         }
         match self.state.retained(SlotId(place.slot), place.partition, topic) {
             Ok(Some(_)) => Ok(()),
-            _ => Err(ReasonCode::QuotaExceeded),
+            _ => {
+                metric::met("retained_messages");
+                Err(ReasonCode::QuotaExceeded)
+            }
         }
     }
 }

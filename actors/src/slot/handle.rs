@@ -6,6 +6,7 @@ use convoy_wire::ReasonCode;
 use super::call::{SessionCall, Wanted};
 use super::op::{Entry, Op, Target};
 use super::{Slot, Turn, rows};
+use crate::metric;
 use crate::session::{SessionNumber, SubscriptionRow};
 use crate::shard::Answer;
 
@@ -54,6 +55,7 @@ impl Slot {
                 let refused = if self.epoch(session) != Some(epoch) {
                     Some(ReasonCode::SessionTakenOver)
                 } else if self.exceeds(subscriptions_limit, session, &wanted, turn)? {
+                    metric::met("subscriptions_per_session");
                     Some(ReasonCode::QuotaExceeded)
                 } else {
                     None
