@@ -15,6 +15,8 @@ use std::collections::VecDeque;
 
 use convoy_wire::{Connack, Disconnect, PacketId, ProtocolVersion, ReasonCode};
 
+use crate::clock::Millis;
+use crate::query::Traffic;
 use crate::session::{Epoch, Home, SessionNumber};
 use crate::slot::{Farewell, Wanted};
 
@@ -92,6 +94,11 @@ pub struct Connection {
     /// Of those, messages that are in the Session's queue and not acknowledged.
     pub retained_unacknowledged: u32,
     pub greeting: Option<Box<Greeting>>,
+    /// When its CONNECT came.
+    pub connected_at: Millis,
+    /// What CONNECT said.
+    pub clean_start: bool,
+    pub traffic: Traffic,
     /// Hash of the Client Identifier.
     pub client: u64,
     /// Set for members of Shared Subscriptions.
@@ -159,6 +166,9 @@ impl Connection {
             retained: VecDeque::new(),
             retained_unacknowledged: 0,
             greeting: None,
+            connected_at: 0,
+            clean_start: false,
+            traffic: Traffic::default(),
             client: 0,
             membership: None,
         }

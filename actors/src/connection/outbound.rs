@@ -72,6 +72,15 @@ impl Outbound {
         }
     }
 
+    /// Messages that wait for room, and their bytes.
+    pub fn waiting(&self) -> u64 {
+        self.queue.len() as u64
+    }
+
+    pub fn waiting_bytes(&self) -> u64 {
+        self.queue_bytes
+    }
+
     /// Whether a message can be sent at once, without passing one that waits.
     pub fn has_room(&self) -> bool {
         self.queue.is_empty() && self.inflight.has_room()

@@ -50,6 +50,11 @@ pub(super) fn slot(slot: SlotId) -> (Vec<u8>, Vec<u8>) {
     (front.to_vec(), behind)
 }
 
+/// The partition that a key is of.
+pub(super) fn partition(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(2..FRONT)?.try_into().ok()?))
+}
+
 /// Appends levels as they stand in a key.
 pub(super) fn push_levels(key: &mut Vec<u8>, levels: &str) {
     key.extend(levels.bytes().map(|byte| if byte == b'/' { SEPARATOR } else { byte }));

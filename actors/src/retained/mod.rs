@@ -2,8 +2,10 @@
 //!
 //! - [`put`] and [`remove`] add to the batch that applies a record;
 //! - [`requests`] and [`serve`] read what a new Subscription gets, chunk by chunk;
-//! - [`Sweep`] finds what has expired.
+//! - [`Sweep`] finds what has expired;
+//! - [`browse`] reads what an operator looks for.
 
+mod browse;
 mod key;
 mod read;
 mod seek;
@@ -15,6 +17,7 @@ mod tests;
 use convoy_ids::SlotId;
 use convoy_storage::engine::{Batch, Engine, Error, Family};
 
+pub use browse::browse;
 pub use read::{Cursor, Limits, Progress, read};
 pub use serve::{Chunk, Request, requests, serve};
 pub use sweep::Sweep;

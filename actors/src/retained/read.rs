@@ -25,6 +25,21 @@ enum Place {
     End,
 }
 
+impl Cursor {
+    /// At `key` or the first one behind it.
+    pub(super) fn at(key: Vec<u8>) -> Self {
+        Self(Place::At(key))
+    }
+
+    /// The key at which reading goes on, if it has begun and not ended.
+    pub(super) fn into_key(self) -> Option<Vec<u8>> {
+        match self.0 {
+            Place::At(key) => Some(key),
+            Place::Start | Place::End => None,
+        }
+    }
+}
+
 /// What one chunk may take. It ends at whichever is met first, and has one step or one message at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -143,7 +143,7 @@ pub fn serve(mut request: Request, engine: &dyn Engine, now: Millis) -> Result<C
 }
 
 /// The first partition from `from` on that keeps anything.
-fn next_partition(engine: &dyn Engine, slot: SlotId, from: u64) -> Result<Option<u64>, Error> {
+pub(super) fn next_partition(engine: &dyn Engine, slot: SlotId, from: u64) -> Result<Option<u64>, Error> {
     let (from, _) = key::all(slot, from);
     let (_, to) = key::all(slot, u64::MAX);
     let mut found = None;

@@ -104,6 +104,7 @@ pub struct SessionRow {
     pub expiry_seconds: u32,
     /// The connection; `None` while there is none.
     pub home: Option<Home>,
+    pub created_at: Millis,
     pub disconnected_at: Millis,
     pub limits: QueueLimits,
     pub will: Option<Will>,

@@ -10,6 +10,7 @@ use metrics::{Counter, Gauge};
 use slab::Slab;
 
 use super::mail::{Answer, ReplyTo};
+use super::operators::Operators;
 use crate::clock::Now;
 use crate::connection::{
     Ask, AskKind, Connection, Encoded, Greeting, Membership, Outbound, Peer, Receiver, Stage, UNTOLD,
@@ -74,6 +75,8 @@ pub struct Edge {
     shard: u16,
     /// Monotonic milliseconds of the current event.
     pub now: u64,
+    /// What operators wait for.
+    pub operators: Operators,
     open: Gauge,
     delivered: Counter,
     dropped: Counter,
@@ -102,6 +105,7 @@ impl Edge {
             node,
             shard,
             now: 0,
+            operators: Operators::default(),
             open: metrics::gauge!(metric::CONNECTIONS),
             delivered: metrics::counter!(metric::DELIVERED),
             dropped: metrics::counter!(metric::OUTPUT_DROPPED),
@@ -112,6 +116,10 @@ impl Edge {
     /// Whether a connection is of this start of this node, so that it may still be there.
     pub fn is_of_this_start(&self, home: &Home) -> bool {
         home.node == self.node && home.serial >> SERIAL_BITS == self.start >> SERIAL_BITS
+    }
+
+    pub fn node(&self) -> u64 {
+        self.node
     }
 
     pub fn open(&mut self, peer: Peer) -> u32 {
@@ -192,6 +200,17 @@ impl Edge {
         if let Some(level) = membership.news(underway, connection.receive_maximum, weighed) {
             self.tell(key, News::Level(level));
         }
+    }
+
+    /// An operator closes the connection. If the Session has ended there is nothing to take leave of.
+    pub fn evict(&mut self, home: &Home, session_ended: bool) {
+        let Some(connection) = self.find(home) else { return };
+        connection.owns_session &= !session_ended;
+        connection.close(ReasonCode::AdministrativeAction);
+        if session_ended {
+            self.leave_groups(home.key);
+        }
+        self.mark(home.key);
     }
 
     /// Another message is going to be delivered.
@@ -326,8 +345,9 @@ impl Edge {
     pub fn answer(&mut self, to: ReplyTo, answer: Answer) {
         let now = self.now;
         let Some(connection) = self.find(&to.home) else {
-            if let Answer::Granted(grant) = answer {
-                self.give_back(&grant);
+            match answer {
+                Answer::Granted(grant) => self.give_back(&grant),
+                answer => self.operators.hear(&to.home, to.token, &answer),
             }
             return;
         };
@@ -661,7 +681,9 @@ fn write(
         aliases: connection.aliases.as_deref_mut(),
         output: &mut connection.output,
     };
-    encoded.write(message, delivery, packet_id, dup, &mut receiver, now.wall)
+    let written = encoded.write(message, delivery, packet_id, dup, &mut receiver, now.wall);
+    connection.traffic.messages_sent += u64::from(written > 0);
+    written
 }
 
 /// Sends a message of QoS 1 or 2 of a Session that ends with its connection.

@@ -129,6 +129,11 @@ pub enum Letter {
         then: Option<(ReplyTo, Box<Answer>)>,
     },
     RetainedChunk(Box<crate::retained::Chunk>),
+    /// An operator closes a connection, perhaps with the Session that it had.
+    Evict {
+        home: Home,
+        session_ended: bool,
+    },
 }
 
 /// A batch of letters from one shard to another.

@@ -82,6 +82,7 @@ impl Shard {
                         self.outlet.answer(reply, *answer);
                     }
                 }
+                Letter::Evict { home, session_ended } => self.outlet.edge.evict(&home, session_ended),
                 Letter::RetainedChunk(chunk) => self.outlet.edge.on_retained(*chunk, now),
             }
             self.settle(now);

@@ -6,9 +6,11 @@ mod calls;
 mod edge;
 mod mail;
 mod mailroom;
+mod operators;
 mod outlet;
 mod packets;
 mod publish;
+mod query;
 mod rounds;
 mod slots;
 #[cfg(test)]
@@ -207,6 +209,7 @@ impl Shard {
         let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
         connection.is_dirty = false;
         if !connection.output.is_empty() {
+            connection.traffic.bytes_sent += connection.output.len() as u64;
             let next = Output::with_buffer(self.spare.pop().unwrap_or_default());
             *sent = std::mem::replace(&mut connection.output, next);
             self.outlet.edge.refill(key, now);

@@ -53,6 +53,15 @@ impl Outlet {
         }
     }
 
+    /// An operator closes a connection, perhaps with the Session that it had.
+    pub fn evict(&mut self, home: Home, session_ended: bool) {
+        if home.shard == self.post.here() {
+            self.edge.evict(&home, session_ended);
+        } else if self.edge.is_of_this_start(&home) {
+            self.post.send(home.shard, Letter::Evict { home, session_ended });
+        }
+    }
+
     /// A message for a Session that lives with its connection.
     pub fn deliver(&mut self, home: Home, delivery: &Delivery, message: &Message<'_>, now: Now) {
         if home.shard == self.post.here() {

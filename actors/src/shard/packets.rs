@@ -1,9 +1,6 @@
 //! From bytes of a Client to what is to be done: packets are cut, checked against the state of their connection, and
 //! passed on to partitions and slots.
 
-use convoy_ids::SlotId;
-use convoy_membership::FilterPartitions;
-use convoy_membership::PartitionKey;
 use convoy_wire::{
     Connect, Cut, Disconnect, Error, Forwardable, Limits as WireLimits, Packet, PacketType, Pubcomp, Publish,
     Pubrec, Pubrel, QoS, ReasonCode, Sender, Subscribe, Unsubscribe, cut,
@@ -31,6 +28,7 @@ impl Shard {
     pub fn receive(&mut self, now: Now, key: u32, bytes: &[u8]) {
         self.outlet.edge.now = now.monotonic;
         let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
+        connection.traffic.bytes_received += bytes.len() as u64;
         // Bytes that drip in buy no time for the CONNECT.
         if !bytes.is_empty() && connection.stage != Stage::New {
             connection.last_seen = now.monotonic;
@@ -182,6 +180,8 @@ impl Shard {
             }
         }
         connection.stage = Stage::Connecting;
+        connection.connected_at = now.wall;
+        connection.clean_start = connect.clean_start;
         connection.client = client_of(&accepted.name);
         let reply = ReplyTo { home: connection.home, token: token::CONNECT };
         self.outlet.edge.calls.push_back(SessionCall::Connect {
@@ -268,6 +268,7 @@ impl Shard {
             publisher: connection.session,
         };
         self.published.increment(1);
+        connection.traffic.messages_received += 1;
         let (partition, slot) =
             self.options.partitioning.locate(connection::TENANT, topic, self.options.slots);
         let place = Place { slot: slot.0, partition: partition.0 };
@@ -385,27 +386,8 @@ impl Shard {
         Ok(())
     }
 
-    /// The partitions that a Topic Filter touches.
-    fn places(&self, filter: &str) -> Vec<Place> {
-        let slots = self.options.slots;
-        let place = |partition: PartitionKey, slot: SlotId| Place { slot: slot.0, partition: partition.0 };
-        match self.options.partitioning.partitions_of_filter(filter) {
-            FilterPartitions::Root => vec![place(PartitionKey::root(connection::TENANT), SlotId::META)],
-            FilterPartitions::One { parent, partition } => {
-                let key = PartitionKey::new(connection::TENANT, parent, partition);
-                vec![place(key, key.slot(slots))]
-            }
-            FilterPartitions::All { parent } => (0..self.options.partitioning.partitions)
-                .map(|partition| {
-                    let key = PartitionKey::new(connection::TENANT, parent, partition);
-                    place(key, key.slot(slots))
-                })
-                .collect(),
-        }
-    }
-
     fn on_subscribe(&mut self, key: u32, subscribe: &Subscribe<'_>) -> Outcome {
-        let limits = &self.options.limits;
+        let (limits, layout) = (&self.options.limits, self.layout());
         let identifier = subscribe.properties.subscription_id.map_or(0, |identifier| identifier.get());
         let (mut reasons, mut wanted, mut asked) = (Vec::new(), Vec::new(), Vec::new());
         for subscription in &subscribe.subscriptions {
@@ -431,7 +413,7 @@ impl Shard {
                         retain_as_published: options.retain_as_published,
                         identifier,
                     },
-                    places: self.places(plain),
+                    places: layout.places_of_filter(plain),
                 },
                 // [MQTT-4.8.2]: a Shared Subscription gets no Retained Messages.
                 if filter.is_shared() { convoy_wire::RetainHandling::Never } else { options.retain_handling },

@@ -41,7 +41,7 @@ pub struct Link {
 }
 
 /// Reads a Session's queue state from its rows.
-fn queue(state: &mut State, session: SessionNumber) -> Result<Queue, Error> {
+pub fn queue(state: &mut State, session: SessionNumber) -> Result<Queue, Error> {
     let head: Head = state.get(&rows::head(session))?.unwrap_or_default();
     let (from, to) = (rows::queued(session, head.floor), rows::queued(session, Seq::MAX));
     let last = match state.engine().last(Family::Queue, &from, &to)? {

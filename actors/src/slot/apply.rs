@@ -140,6 +140,7 @@ impl Slot {
             Op::Inbox { from, number, op } => return self.inbox(SlotId(from), number, op, context, turn),
             Op::Trim { to, number } => self.trim(SlotId(to), number, turn),
             Op::Due { at, session } => self.due(at, session, context, turn)?,
+            Op::End { session } => self.end_by_order(session, context, turn)?,
         }
         self.answer(context, done, turn);
         Ok(())
@@ -238,12 +239,14 @@ impl Slot {
         let number = session.unwrap_or_else(|| SessionNumber::new(self.id, self.grants));
         let known = self.active.get(&number).map(|active| &active.row);
         let subscriptions = known.map_or(0, |row| row.subscriptions);
+        let created_at = known.map_or(context.at, |row| row.created_at);
         let has_queue = expiry_seconds > 0 || known.is_some_and(|row| row.has_queue);
         let row = SessionRow {
             number,
             epoch,
             expiry_seconds,
             home: Some(home),
+            created_at,
             disconnected_at: 0,
             limits,
             will,
@@ -439,6 +442,32 @@ impl Slot {
             for (key, _) in turn.state.scan(from, to)? {
                 turn.state.delete(key);
             }
+        }
+        Ok(())
+    }
+
+    /// An operator ends the Session. Its connection is told by the leader, and has nothing left to take leave of.
+    fn end_by_order(
+        &mut self,
+        session: SessionNumber,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Some(active) = self.activate(session, turn)? else { return Ok(()) };
+        let home = active.row.home.take();
+        if let Some(link) = active.link.take() {
+            active.sent = link.cursor;
+        }
+        match home {
+            Some(_) => {
+                active.row.disconnected_at = context.at;
+                turn.state.delete(rows::live(session));
+            }
+            None => self.forget_due(session, turn),
+        }
+        self.end(session, context, turn)?;
+        if let Some(home) = home.filter(|_| self.leading) {
+            turn.outlet.evict(home, true);
         }
         Ok(())
     }

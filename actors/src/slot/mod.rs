@@ -7,6 +7,7 @@ mod call;
 mod deliver;
 mod handle;
 mod leader;
+mod observe;
 mod op;
 mod outbox;
 mod recover;

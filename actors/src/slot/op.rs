@@ -149,6 +149,10 @@ pub enum Op<'a> {
         at: Millis,
         session: SessionNumber,
     },
+    /// An operator ends the Session, whether it has a connection or not.
+    End {
+        session: SessionNumber,
+    },
 }
 
 /// A message of a Shared Subscription that a member has left, on its way to another one.

@@ -88,6 +88,17 @@ pub fn client(slot: SlotId, name: &[u8]) -> Key {
     key(slot, kind::CLIENT, &[name])
 }
 
+/// All Clients whose name begins with `prefix`.
+pub fn clients(slot: SlotId, prefix: &[u8]) -> (Key, Key) {
+    let from = client(slot, prefix);
+    (from.clone(), behind(from))
+}
+
+/// The name at the end of a Client's key.
+pub fn name_of_client(key: &[u8]) -> Option<&[u8]> {
+    key.get(3..)
+}
+
 pub fn name(session: SessionNumber) -> Key {
     key(session.slot(), kind::NAME, &[&session.0.to_be_bytes()])
 }
@@ -118,6 +129,10 @@ pub fn subscriptions(session: SessionNumber) -> (Key, Key) {
 pub fn subscriptions_from(session: SessionNumber, prefix: &str) -> (Key, Key) {
     let from = subscription(session, prefix);
     (from.clone(), behind(from))
+}
+
+pub fn all_subscriptions(slot: SlotId) -> (Key, Key) {
+    range(slot, kind::SUBSCRIPTION)
 }
 
 pub fn filter_of_subscription(key: &[u8]) -> Option<&str> {

@@ -10,6 +10,7 @@ use super::presence::Presence;
 use super::shared::{self, Draw, Group};
 use super::trie::Trie;
 use crate::message::Message;
+use crate::query::Receiver;
 use crate::session::SessionNumber;
 use crate::slot::{Again, RouteRow};
 
@@ -156,6 +157,47 @@ impl Routes {
                     if let Some((session, route)) = share.pick(name, message.topic, pick) {
                         into.add_shared(share.number, *session, route, message);
                     }
+                }
+            }
+        });
+    }
+}
+
+/// For an operator.
+impl Routes {
+    /// Topic Filters with their subscribers and the members of their shares; see [`Trie::filters`].
+    pub fn filters(
+        &self,
+        from: u32,
+        steps: &mut usize,
+        visit: &mut impl FnMut(&str, u64, Vec<(String, u64)>) -> bool,
+    ) -> Option<u32> {
+        self.trie.filters(from, steps, &SHARES, &mut |filter, subscribers, shares| {
+            let shares = match shares {
+                Some(Subscriber::Shares(shares)) => shares,
+                _ => return visit(filter, subscribers as u64, Vec::new()),
+            };
+            let members = shares.iter().map(|(name, share)| (name.to_string(), share.members.len() as u64));
+            visit(filter, subscribers as u64 - 1, members.collect())
+        })
+    }
+
+    /// Everybody who may get a message on a topic: of a Shared Subscription all of its members.
+    pub fn receivers(&self, topic: &str, add: &mut impl FnMut(Receiver)) {
+        let mut receiver = |session: SessionNumber, route: &RouteRow, share: Option<&str>| {
+            let RouteRow { subscription, home, .. } = *route;
+            add(Receiver {
+                session,
+                subscription,
+                share: share.map(str::to_owned),
+                is_live_only: home.is_some(),
+            });
+        };
+        self.trie.matches(topic, &mut |&key, subscriber| match subscriber {
+            Subscriber::One { route, .. } => receiver(SessionNumber(key), route, None),
+            Subscriber::Shares(shares) => {
+                for (name, share) in shares {
+                    share.members.iter().for_each(|(session, route)| receiver(*session, route, Some(name)));
                 }
             }
         });

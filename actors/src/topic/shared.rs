@@ -88,6 +88,15 @@ impl<K: Copy, V> Default for Group<K, V> {
 }
 
 impl<K: Ord + Copy, V> Group<K, V> {
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// All members, in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = &(K, V)> {
+        self.members.iter()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }

@@ -18,6 +18,8 @@ mod malformed;
 mod opening;
 #[path = "publishing.rs"]
 mod publishing;
+#[path = "querying.rs"]
+mod querying;
 #[path = "restarting.rs"]
 mod restarting;
 #[path = "retaining.rs"]

@@ -234,7 +234,37 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
         })
     }
 
-    #[cfg(test)]
+    /// Visits Topic Filters from node `from` on, in the order of their nodes, which stay where they are as long as the
+    /// filter has subscribers: with how many there are, and what is known of `probe`. Ends when `visit` says so or
+    /// when `steps` nodes were looked at, and returns where to go on.
+    pub fn filters(
+        &self,
+        from: Id,
+        steps: &mut usize,
+        probe: &K,
+        visit: &mut impl FnMut(&str, usize, Option<&V>) -> bool,
+    ) -> Option<Id> {
+        let end = self.nodes.len() as Id;
+        for id in from..end {
+            if *steps == 0 {
+                return Some(id);
+            }
+            *steps -= 1;
+            let node = &self.nodes[id];
+            let mut goes_on = true;
+            for (list, below) in [(node.here, false), (node.below, true)] {
+                if list != NONE {
+                    let probed = self.routes.get(list, probe);
+                    goes_on &= visit(&self.filter_of(id, below), self.routes.len_of(list), probed);
+                }
+            }
+            if !goes_on && id + 1 < end {
+                return Some(id + 1);
+            }
+        }
+        None
+    }
+
     fn filter_of(&self, id: Id, below: bool) -> String {
         let mut labels: Vec<&[u8]> = if below { vec![b"#"] } else { Vec::new() };
         let mut at = id;

@@ -76,7 +76,18 @@ impl<K: Eq + Hash + Clone, V> RouteLists<K, V> {
         one.into_iter().chain(many.iter().map(|(key, value)| (key, value)))
     }
 
-    #[cfg(test)]
+    /// Number of subscribers.
+    pub(super) fn len_of(&self, list: Id) -> usize {
+        if list == NONE {
+            return 0;
+        }
+        match &self.lists[list] {
+            RouteList::One(..) => 1,
+            RouteList::Many(many) => many.routes.len(),
+            RouteList::Free(_) => unreachable!("no node names a list that is not used"),
+        }
+    }
+
     pub(super) fn get(&self, list: Id, key: &K) -> Option<&V> {
         if list == NONE {
             return None;
