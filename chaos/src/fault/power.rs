@@ -4,6 +4,9 @@
 //! any more, neither a file's bytes nor the journal's, and everything that was synced is in it. The image is then mounted
 //! again, its journal replayed, as after the power came back. (Copying the image while it is written would mix moments;
 //! kill -9 alone keeps the page cache, and with it all that a broker forgot to sync.)
+//!
+//! A sync that is under way when the shutdown begins may return well without its bytes: whoever cuts stops the writer
+//! first, as a loss of power does.
 #![allow(unsafe_code)]
 
 use std::fs::{self, File};
@@ -89,10 +92,14 @@ const NO_LOG_FLUSH: u32 = 2;
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::os::unix::fs::FileExt;
+    use std::process::{Child, Stdio};
+    use std::time::Duration;
 
     use super::*;
     use crate::fault::skipped;
+    use crate::fleet::signal;
 
     /// The fault itself is tested: a cut that loses nothing would let every broker pass.
     #[test]
@@ -115,5 +122,81 @@ mod tests {
         disk.power_on().expect("the journal is replayed");
         assert_eq!(fs::read(disk.path().join("log")).expect("it was synced"), b"acknowledged");
         assert!(!disk.path().join("other").exists());
+    }
+
+    const APPENDED: usize = 700;
+    const APPENDER: &str = "CHAOS_APPEND_TO";
+
+    /// Not a test of its own: the child of the next one is this test binary with this name asked for.
+    #[test]
+    fn appender() {
+        let Some(path) = std::env::var_os(APPENDER) else { return };
+        let file = File::create(path).expect("room");
+        let mut out = std::io::stdout();
+        for number in 0_u64.. {
+            let record = [(number % 251) as u8 + 1; APPENDED];
+            file.write_all_at(&record, number * APPENDED as u64).expect("a disk");
+            // With the power it loses its disk, and ends.
+            if file.sync_data().is_err() || writeln!(out, "synced {number}").is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Another process that appends and syncs, and says so.
+    fn appending(to: &Path) -> Child {
+        Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "fault::power::tests::appender", "--nocapture", "--test-threads=1"])
+            .env(APPENDER, to)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("another of this program")
+    }
+
+    /// What [`power_cut`](crate::scenario::power_cut) rests on: with the writer stopped first, the instrument takes
+    /// nothing that was synced, so whatever is missing then was the broker's to lose.
+    #[test]
+    fn cut_after_the_writer_was_stopped_takes_nothing_that_was_synced() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut disk = match Disk::new(folder.path(), 32 << 20) {
+            Ok(disk) => disk,
+            Err(lacking) => {
+                return skipped("cut_after_the_writer_was_stopped_takes_nothing_that_was_synced", &lacking);
+            }
+        };
+        for cut in 0..30_u64 {
+            let path = disk.path().join("log");
+            fs::write(&path, b"").expect("room");
+            File::open(disk.path()).expect("a folder").sync_all().expect("a disk");
+            let mut child = appending(&path);
+            let mut said = BufReader::new(child.stdout.take().expect("piped"));
+            let mut line = String::new();
+            // The cut comes at another moment of an append each time.
+            while !line.contains("synced 20") {
+                line.clear();
+                assert!(said.read_line(&mut line).expect("a pipe") > 0, "the appender ended by itself");
+            }
+            std::thread::sleep(Duration::from_micros(97 * cut));
+            signal::pause(child.id());
+            // A thread inside a sync comes out of the kernel into the stop, whatever the sync returns.
+            disk.cut().expect("ext4 can be cut");
+            child.kill().expect("it is ours");
+            child.wait().expect("it is ours");
+            let mut rest = String::new();
+            said.read_to_string(&mut rest).expect("a pipe");
+            let synced = rest.lines().rfind(|line| line.starts_with("synced ")).map_or(20, |line| {
+                line["synced ".len()..].parse::<usize>().expect("whole lines: it was stopped between them")
+            });
+            disk.power_off();
+            disk.power_on().expect("the journal is replayed");
+            let kept = fs::read(&path).expect("it was synced");
+            for number in 0..=synced {
+                let expected = [(number % 251) as u8 + 1; APPENDED];
+                let found = kept.get(number * APPENDED..(number + 1) * APPENDED);
+                assert_eq!(found, Some(&expected[..]), "cut {cut} took append {number} of {synced}");
+            }
+        }
     }
 }

@@ -1,15 +1,15 @@
 //! Signals that the standard library does not send.
 #![allow(unsafe_code)]
 
-pub(super) fn pause(pid: u32) {
+pub(crate) fn pause(pid: u32) {
     send(pid, libc::SIGSTOP);
 }
 
-pub(super) fn resume(pid: u32) {
+pub(crate) fn resume(pid: u32) {
     send(pid, libc::SIGCONT);
 }
 
-pub(super) fn terminate(pid: u32) {
+pub(crate) fn terminate(pid: u32) {
     send(pid, libc::SIGTERM);
 }
 
