@@ -1,8 +1,9 @@
-"""One story told by paho-mqtt: a Client that nobody of this house wrote.
+"""Stories told by paho-mqtt: a Client that nobody of this house wrote.
 
-    paho_story.py --port PORT --version 311|5 STORY
+    paho_story.py --port PORT --version 31|311|5 --transport tcp|tls|mtls|ws|wss [--ca FILE --cert FILE --key FILE] STORY...
 
-Exits 0 if everything was as MQTT says it should be; else says what was not.
+All stories are told at once, on topics of their own. Exits 0 if everything was as MQTT says it should be; else says what
+was not.
 """
 
 import argparse
@@ -11,122 +12,12 @@ import os
 import sys
 import threading
 import time
+import traceback
 
-import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-LIMIT = 20  # seconds that anything may take
-
-
-class Peer:
-    """A paho client that waits for events instead of sleeping."""
-
-    def __init__(self, options, name, clean=True, will=None):
-        self.v5 = options.version == 5
-        self.options = options
-        self.clean = clean
-        self.name = f"{name}-{options.version}"
-        self.changed = threading.Condition()
-        self.messages = []
-        self.answers = {}
-        self.published = {}
-        self.connack = None
-        self.session_present = None
-        self.closed = False
-        kind = mqtt.MQTTv5 if self.v5 else mqtt.MQTTv311
-        extra = {} if self.v5 else {"clean_session": clean}
-        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, self.name, protocol=kind, **extra)
-        self.client.max_inflight_messages_set(20)
-        self.client.on_connect = self._on_connect
-        self.client.on_disconnect = self._on_disconnect
-        self.client.on_message = self._on_message
-        self.client.on_subscribe = self._on_answer
-        self.client.on_unsubscribe = self._on_answer
-        self.client.on_publish = self._on_publish
-        if will:
-            self.client.will_set(**will)
-
-    def _note(self, change):
-        with self.changed:
-            change()
-            self.changed.notify_all()
-
-    def _on_connect(self, _client, _data, flags, reason, _properties):
-        def change():
-            self.connack, self.session_present = reason, flags.session_present
-        self._note(change)
-
-    def _on_disconnect(self, *_arguments):
-        self._note(lambda: setattr(self, "closed", True))
-
-    def _on_message(self, _client, _data, message):
-        self._note(lambda: self.messages.append(message))
-
-    def _on_answer(self, _client, _data, mid, reasons, _properties):
-        self._note(lambda: self.answers.__setitem__(mid, reasons))
-
-    def _on_publish(self, _client, _data, mid, reason, _properties):
-        self._note(lambda: self.published.__setitem__(mid, reason))
-
-    def wait(self, what, condition, limit=LIMIT):
-        with self.changed:
-            if not self.changed.wait_for(condition, limit):
-                raise AssertionError(f"{self.name}: {what} did not come in {limit} s")
-
-    def connect(self):
-        self.connack, self.closed = None, False
-        extra = {}
-        if self.v5:
-            properties = Properties(PacketTypes.CONNECT)
-            properties.SessionExpiryInterval = 0 if self.clean else 3600
-            extra = {"clean_start": self.clean, "properties": properties}
-        self.client.connect("127.0.0.1", self.options.port, keepalive=30, **extra)
-        self.client.loop_start()
-        self.wait("CONNACK", lambda: self.connack is not None)
-        assert not self.connack.is_failure, f"{self.name} was refused: {self.connack}"
-        return self
-
-    def disconnect(self):
-        self.client.disconnect()
-        self.wait("the end of the connection", lambda: self.closed)
-        self.client.loop_stop()
-
-    def vanish(self):
-        """Drops the socket without a DISCONNECT."""
-        self.client.loop_stop()
-        self.client.socket().close()
-
-    def subscribe(self, topic, qos):
-        _, mid = self.client.subscribe(topic, qos)
-        self.wait(f"SUBACK for {topic}", lambda: mid in self.answers)
-        granted = [reason.value for reason in self.answers[mid]]
-        assert granted == [qos], f"{topic}: granted {granted} instead of {qos}"
-
-    def unsubscribe(self, topic):
-        _, mid = self.client.unsubscribe(topic)
-        self.wait(f"UNSUBACK for {topic}", lambda: mid in self.answers)
-
-    def publish(self, topic, payload, qos, retain=False):
-        info = self.client.publish(topic, payload, qos, retain)
-        self.wait(f"the acknowledgement of {topic}", lambda: info.mid in self.published)
-
-    def publish_all(self, topic, payloads, qos):
-        mids = [self.client.publish(topic, payload, qos).mid for payload in payloads]
-        self.wait("all acknowledgements", lambda: all(mid in self.published for mid in mids))
-
-    def expect(self, expected):
-        """Exactly these (topic, payload, QoS, RETAIN), in this order."""
-        self.wait(f"{len(expected)} messages", lambda: len(self.messages) >= len(expected))
-        time.sleep(0.15)  # One too many would follow at once.
-        with self.changed:
-            seen = [(m.topic, m.payload, m.qos, bool(m.retain)) for m in self.messages]
-            self.messages.clear()
-        assert seen == expected, f"{self.name} got {short(seen)} instead of {short(expected)}"
-
-
-def short(messages):
-    return [(topic, payload[:24], qos, retain) for topic, payload, qos, retain in messages[:12]]
+from paho_peer import KINDS, LIMIT, Peer
 
 
 def levels(options):
@@ -216,7 +107,7 @@ def resume(options):
     """A lasting Session gets what came while it was away: once, in order, at QoS 1 and 2, and none of it twice."""
     topic = f"resume/{options.version}"
     van = Peer(options, "resume-to", clean=False).connect()
-    assert not van.session_present, "a Session was there before it was made"
+    van.expect_session(False)
     van.subscribe(f"{topic}/#", 2)
     van.disconnect()
     publisher = Peer(options, "resume-from").connect()
@@ -228,14 +119,14 @@ def resume(options):
     for turn in range(2):
         back = Peer(options, "resume-to", clean=False)
         back.connect()
-        assert back.session_present, "Session Present was 0 on resume"
+        back.expect_session(True)
         back.wait("the queue", lambda: len(back.messages) >= (len(expected) if turn == 0 else 0))
         # Two topics: order holds in each.
         back.messages.sort(key=lambda message: message.topic)
         back.expect(expected if turn == 0 else [])
         back.disconnect()
     clean = Peer(options, "resume-to", clean=True).connect()
-    assert not clean.session_present, "Session Present was 1 on Clean Start"
+    clean.expect_session(False)
     publisher.publish(f"{topic}/1", b"late", 1)
     clean.expect([])
     clean.disconnect()
@@ -267,25 +158,173 @@ def many(options):
         peer.disconnect()
 
 
-STORIES = {story.__name__: story for story in (levels, wildcards, retained, will, large, resume, many)}
+def shared(options):
+    """One member of a group gets a message; together they get all of them."""
+    topic = f"shared/{options.version}"
+    members = [Peer(options, f"shared-{at}").connect() for at in range(3)]
+    for member in members:
+        member.subscribe(f"$share/crew/{topic}/#", 1)
+    publisher = Peer(options, "shared-from").connect()
+    payloads = [b"%d" % at for at in range(60)]
+    publisher.publish_all(f"{topic}/job", payloads, 1)
+    until = time.monotonic() + LIMIT
+    while sum(len(member.messages) for member in members) < len(payloads) and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.15)
+    seen = sorted(int(message.payload) for member in members for message in member.messages)
+    assert seen == list(range(60)), f"the group got {seen}"
+    assert sum(1 for member in members if member.messages) > 1, "one member did all the work"
+    for peer in (publisher, *members):
+        peer.disconnect()
+
+
+def properties(options):
+    """What a publisher says of its message arrives as it was, User Properties in their order."""
+    topic = f"properties/{options.version}"
+    said = Properties(PacketTypes.PUBLISH)
+    said.PayloadFormatIndicator = 1
+    said.ContentType = "application/json"
+    said.ResponseTopic = "properties/answer"
+    said.CorrelationData = bytes(range(32))
+    said.MessageExpiryInterval = 60
+    said.UserProperty = [("b", "1"), ("a", "2"), ("b", "3"), ("", ""), ("\u00e9", "\u4f60\u597d")]
+    subscriber = Peer(options, "properties-to").connect()
+    subscriber.subscribe(topic, 2)
+    publisher = Peer(options, "properties-from").connect()
+    for qos in (0, 1, 2):
+        publisher.publish(topic, b"{}", qos, properties=said)
+        subscriber.wait("the message", lambda: subscriber.messages)
+        heard = subscriber.messages.pop().properties
+        for name in ("PayloadFormatIndicator", "ContentType", "ResponseTopic", "CorrelationData", "UserProperty"):
+            assert getattr(heard, name) == getattr(said, name), f"{name}: {getattr(heard, name)}"
+        assert 58 <= heard.MessageExpiryInterval <= 60, heard.MessageExpiryInterval
+    subscriber.disconnect()
+    publisher.disconnect()
+
+
+def identifiers(options):
+    """A message says which of the Client's Subscriptions it came for."""
+    root = f"identifiers/{options.version}"
+    subscriber = Peer(options, "identifiers-to").connect()
+    subscriber.subscribe(f"{root}/+/x", 1, identifier=7)
+    subscriber.subscribe(f"{root}/a/#", 1, identifier=268435455)
+    publisher = Peer(options, "identifiers-from").connect()
+    publisher.publish(f"{root}/b/x", b"one", 1)
+    subscriber.wait("the message", lambda: subscriber.messages)
+    assert subscriber.messages.pop().properties.SubscriptionIdentifier == [7]
+    publisher.publish(f"{root}/a/x", b"both", 1)
+    # One copy with both or two with one each: the Server may choose.
+    heard = lambda: [at for message in subscriber.messages for at in message.properties.SubscriptionIdentifier]
+    subscriber.wait("the message for both", lambda: len(heard()) == 2)
+    assert sorted(heard()) == [7, 268435455], heard()
+    subscriber.disconnect()
+    publisher.disconnect()
+
+
+def alias(options):
+    """A Topic Alias stands for the topic that it was sent with."""
+    topic = f"alias/{options.version}/a/long/topic/of/a/vehicle"
+    subscriber = Peer(options, "alias-to").connect()
+    subscriber.subscribe(topic, 1)
+    publisher = Peer(options, "alias-from").connect()
+    short = Properties(PacketTypes.PUBLISH)
+    short.TopicAlias = 1
+    for at, name in enumerate((topic, "", "")):
+        publisher.publish(name, b"%d" % at, 1, properties=short)
+    subscriber.expect([(topic, b"%d" % at, 1, False) for at in range(3)])
+    subscriber.disconnect()
+    publisher.disconnect()
+
+
+def expiry(options):
+    """A queued message loses the time that it waited, and is gone when there is none left; so is a Session."""
+    topic = f"expiry/{options.version}"
+    van = Peer(options, "expiry-to", clean=False).connect()
+    van.subscribe(f"{topic}/#", 1)
+    van.disconnect()
+    brief = Peer(options, "expiry-brief", clean=False, expiry=1).connect()
+    brief.disconnect()
+    publisher = Peer(options, "expiry-from").connect()
+    for seconds in (1, 60):
+        said = Properties(PacketTypes.PUBLISH)
+        said.MessageExpiryInterval = seconds
+        publisher.publish(f"{topic}/{seconds}", b"", 1, properties=said)
+    time.sleep(2.5)
+    van = Peer(options, "expiry-to", clean=False).connect()
+    van.expect_session(True)
+    van.wait("the message that lasts", lambda: van.messages)
+    remaining = van.messages[0].properties.MessageExpiryInterval
+    assert 55 <= remaining <= 58, f"{remaining} s remain"
+    van.expect([(f"{topic}/60", b"", 1, False)])
+    brief = Peer(options, "expiry-brief", clean=False).connect()
+    brief.expect_session(False)
+    for peer in (van, brief, publisher):
+        peer.disconnect()
+
+
+def will_delay(options):
+    """A Will waits for its delay, and is not published when its Client is back before."""
+    topic = f"will-delay/{options.version}"
+    delayed = Properties(PacketTypes.WILLMESSAGE)
+    delayed.WillDelayInterval = 2
+    will = {"topic": topic, "payload": b"lost", "qos": 1, "properties": delayed}
+    watcher = Peer(options, "delay-watch").connect()
+    watcher.subscribe(topic, 1)
+    van = Peer(options, "delay-van", clean=False, will=will).connect()
+    van.vanish()
+    time.sleep(0.5)
+    van = Peer(options, "delay-van", clean=False, will=will).connect()
+    time.sleep(2.5)
+    watcher.expect([])
+    began = time.monotonic()
+    van.vanish()
+    watcher.expect([(topic, b"lost", 1, False)])
+    waited = time.monotonic() - began
+    assert waited >= 2, f"published after {waited:.1f} s"
+    watcher.disconnect()
+
+
+EVERYWHERE = (levels, wildcards, retained, will, large, resume, many)
+ONLY_5_0 = (shared, properties, identifiers, alias, expiry, will_delay)
+STORIES = {story.__name__: story for story in EVERYWHERE + ONLY_5_0}
+
+
+def tell(options, story, failures):
+    try:
+        STORIES[story](options)
+    except (AssertionError, OSError) as error:
+        failures.append(f"{story}: {error}")
+    except Exception:  # A thread that dies without a word would count as a story that went well.
+        failures.append(f"{story}: {traceback.format_exc()}")
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--version", type=int, choices=(311, 5), required=True)
-    parser.add_argument("story", choices=STORIES)
+    parser.add_argument("--version", type=int, choices=KINDS, required=True)
+    parser.add_argument("--transport", choices=("tcp", "tls", "mtls", "ws", "wss"), default="tcp")
+    for file in ("--ca", "--cert", "--key"):
+        parser.add_argument(file)
+    parser.add_argument("stories", nargs="*", metavar="STORY")
     options = parser.parse_args()
-    try:
-        STORIES[options.story](options)
-    except AssertionError as error:
-        print(f"{options.story} ({options.version}): {error}", file=sys.stderr)
-        return 1
-    return 0
+    stories = options.stories or [
+        story.__name__ for story in EVERYWHERE + (ONLY_5_0 if options.version == 5 else ())
+    ]
+    failures = []
+    tellers = [threading.Thread(target=tell, args=(options, story, failures)) for story in stories]
+    for teller in tellers:
+        teller.start()
+    for teller in tellers:
+        teller.join()
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    print(f"{len(stories) - len(failures)} passed, {len(failures)} failed")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":
-    # Threads of a client that hangs do not keep the story from ending.
+    # Threads of a client that hangs do not keep the stories from ending.
     code = main()
+    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
