@@ -16,7 +16,7 @@ mod slot;
 mod topic;
 
 pub use clock::{Millis, Now};
-pub use connection::{Certificate, Excess, Listener, Output, Peer, RateLimits, Transport};
+pub use connection::{Certificate, Excess, Features, Listener, Output, Peer, RateLimits, Transport};
 pub use metric::ALL as METRICS;
 pub use options::{Limits, Options, SecondConnection};
 pub use session::{Home, Place, QueueLimits, SessionNumber, Subscription};

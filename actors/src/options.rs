@@ -2,7 +2,7 @@
 
 use convoy_membership::Partitioning;
 
-use crate::connection::RateLimits;
+use crate::connection::{Features, RateLimits};
 use crate::session::QueueLimits;
 use crate::topic::SharedOptions;
 
@@ -73,6 +73,8 @@ pub struct Limits {
     pub retained_bytes: u64,
     pub topic_levels: u16,
     pub topic_bytes: u16,
+    /// What of MQTT 5.0 is switched off.
+    pub features: Features,
     /// How fast a Client may publish.
     pub publish: RateLimits,
     /// What becomes of a second connection with a Client Identifier that is connected.
@@ -102,9 +104,19 @@ impl Default for Limits {
             retained_bytes: 4 << 30,
             topic_levels: 128,
             topic_bytes: 4096,
+            features: Features::default(),
             publish: RateLimits::default(),
             second_connection: SecondConnection::default(),
             acknowledge_timeout: 30_000,
         }
+    }
+}
+
+impl Limits {
+    /// Whether a Topic Name is neither longer nor deeper than is allowed.
+    #[inline]
+    pub fn allow_topic(&self, topic: &str) -> bool {
+        topic.len() <= usize::from(self.topic_bytes)
+            && topic.bytes().filter(|byte| *byte == b'/').count() < usize::from(self.topic_levels)
     }
 }

@@ -60,6 +60,8 @@ pub fn accept(
         return Err(Refusal(ReasonCode::BadAuthenticationMethod));
     }
 
+    greeting.response_information = limits.features.response_information(connect, &client_id);
+
     let wanted_expiry = match (is_5, connect.clean_start) {
         (true, _) => connect.properties.session_expiry_interval.unwrap_or(0),
         (false, true) => 0,
@@ -97,6 +99,10 @@ pub fn accept(
         None => None,
         Some(will) => {
             let topic = will.topic;
+            if !limits.allow_topic(topic.as_str()) {
+                return Err(Refusal(ReasonCode::TopicNameInvalid));
+            }
+            limits.features.check_will(will).map_err(Refusal)?;
             let (partition, slot) = options.partitioning.locate(TENANT, topic.as_str(), options.slots);
             let mut properties = Vec::new();
             let publish = will.properties.to_publish();

@@ -3,6 +3,7 @@
 
 mod alias;
 mod encoded;
+mod features;
 mod handshake;
 mod inbound;
 mod membership;
@@ -22,6 +23,7 @@ use crate::slot::{Farewell, Wanted};
 
 pub use alias::Aliases;
 pub use encoded::{Encoded, Receiver};
+pub use features::Features;
 pub use handshake::{Refusal, TENANT, accept};
 pub use inbound::{Inbound, Received, UNTOLD};
 pub use membership::Membership;
@@ -111,6 +113,7 @@ pub struct Greeting {
     pub assigned_client_id: Option<String>,
     pub session_expiry: Option<u32>,
     pub server_keep_alive: Option<u16>,
+    pub response_information: Option<String>,
 }
 
 /// A SUBSCRIBE or UNSUBSCRIBE that is not acknowledged yet.

@@ -643,6 +643,8 @@ pub fn welcome(
         properties.receive_maximum = std::num::NonZeroU16::new(limits.receive_maximum);
         properties.maximum_packet_size = std::num::NonZeroU32::new(limits.packet_bytes);
         properties.topic_alias_maximum = Some(limits.topic_alias_maximum);
+        properties.response_information = greeting.response_information.as_deref();
+        limits.features.announce(properties);
     }
     connack.encode(version, out).expect("a CONNACK that accepts can be written in every version");
 }

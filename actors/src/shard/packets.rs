@@ -217,13 +217,12 @@ impl Shard {
                 }
             }
         };
-        if topic.len() > usize::from(limits.topic_bytes)
-            || topic.bytes().filter(|byte| *byte == b'/').count() >= usize::from(limits.topic_levels)
-        {
+        if !limits.allow_topic(topic) {
             metric::met("topic_bytes");
             return Err(ReasonCode::TopicNameInvalid);
         }
         let qos = publish.qos;
+        limits.features.check_publish(qos, publish.retain)?;
         if let Some(packet_id) = publish.packet_id {
             let received = connection.inbound.received(packet_id);
             match (qos, received) {
@@ -246,6 +245,15 @@ impl Shard {
                 metric::met("receive_maximum");
                 return Err(ReasonCode::ReceiveMaximumExceeded);
             }
+        }
+        if !limits.features.accepts_payload(publish) {
+            let reason = ReasonCode::PayloadFormatInvalid;
+            let packet_id = publish.packet_id.ok_or(reason)?;
+            let token = connection.inbound.begin(packet_id, qos, UNTOLD, now.monotonic);
+            connection.inbound.refuse(token, reason);
+            acknowledge(connection, now.monotonic);
+            self.outlet.edge.mark(key);
+            return Ok(());
         }
 
         self.properties.clear();
@@ -388,6 +396,7 @@ impl Shard {
 
     fn on_subscribe(&mut self, key: u32, subscribe: &Subscribe<'_>) -> Outcome {
         let (limits, layout) = (&self.options.limits, self.layout());
+        let version = self.outlet.edge.connections[key as usize].version;
         let identifier = subscribe.properties.subscription_id.map_or(0, |identifier| identifier.get());
         let (mut reasons, mut wanted, mut asked) = (Vec::new(), Vec::new(), Vec::new());
         for subscription in &subscribe.subscriptions {
@@ -401,14 +410,19 @@ impl Shard {
                 reasons.push(ReasonCode::TopicFilterInvalid);
                 continue;
             }
+            let granted = limits.features.check_subscription(version, &subscription, identifier > 0)?;
+            if granted.is_error() {
+                reasons.push(granted);
+                continue;
+            }
             let plain = filter.shared().map_or(filter.as_str(), |shared| shared.filter.as_str());
             asked.push(reasons.len());
-            reasons.push(ReasonCode::granted(options.qos));
+            reasons.push(granted);
             wanted.push((
                 Wanted {
                     filter: filter.as_str().to_owned(),
                     subscription: Subscription {
-                        qos: options.qos as u8,
+                        qos: options.qos.min(limits.features.maximum_qos) as u8,
                         no_local: options.no_local,
                         retain_as_published: options.retain_as_published,
                         identifier,

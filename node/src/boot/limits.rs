@@ -1,6 +1,6 @@
 //! The configuration's limits as the actors take them.
 
-use convoy_actors::{Limits, QueueLimits, RateLimits};
+use convoy_actors::{Features, Limits, QueueLimits, RateLimits};
 use std::time::Duration;
 
 use crate::config::LimitsOptions;
@@ -13,7 +13,7 @@ fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-pub fn of(options: &LimitsOptions) -> Limits {
+pub fn of(options: &LimitsOptions, features: &Features) -> Limits {
     Limits {
         connect_timeout: millis(options.connect_timeout),
         connect_packet_bytes: options.connect_packet_bytes,
@@ -42,6 +42,7 @@ pub fn of(options: &LimitsOptions) -> Limits {
             bytes_per_second: options.publish_bytes_per_second,
             excess: options.publish_excess,
         },
+        features: features.clone(),
         second_connection: options.second_connection,
         acknowledge_timeout: millis(options.acknowledge_timeout),
     }

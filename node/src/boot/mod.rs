@@ -69,7 +69,7 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
             partitions: config.fleet.partitions,
             partition_levels: config.fleet.partition_levels.min(usize::from(u8::MAX)) as u8,
         },
-        limits: limits::of(&config.limits),
+        limits: limits::of(&config.limits, &config.features),
         server_reference: config.node.server_reference.clone().map(String::into_boxed_str),
         shared: config.shared_subscriptions.clone(),
         min_free_bytes: config.storage.min_free_bytes,

@@ -1,6 +1,7 @@
 //! From values with an origin to [`Config`]: every key is read by the type it has, leftovers are unknown keys,
 //! and each complaint names its place. Reading goes on after a complaint, so all of them come at once.
 
+mod features;
 mod shared_subscriptions;
 
 use super::{
@@ -114,6 +115,7 @@ impl Reader {
             api: self.api(),
             limits: self.limits(),
             shared_subscriptions: self.shared_subscriptions(),
+            features: self.features(),
             storage: self.storage(),
             log: self.log(),
         }

@@ -27,6 +27,8 @@ pub struct Config {
     pub limits: LimitsOptions,
     /// How Shared Subscriptions choose among their members.
     pub shared_subscriptions: convoy_actors::SharedOptions,
+    /// What of MQTT 5.0 is offered.
+    pub features: convoy_actors::Features,
     pub storage: StorageOptions,
     pub log: LogOptions,
 }

@@ -10,6 +10,8 @@ mod connecting;
 mod cutting;
 #[path = "delivering.rs"]
 mod delivering;
+#[path = "features.rs"]
+mod features;
 #[path = "flowing.rs"]
 mod flowing;
 #[path = "malformed.rs"]

@@ -310,3 +310,31 @@ fn a_profile_sets_the_numbers_of_its_product_and_a_key_overrides_one() {
     let again = load_text(&first.settings.to_string(), &[], &Flags::default()).unwrap();
     assert_eq!(first.config, again.config);
 }
+
+#[test]
+fn features_are_on_unless_they_are_switched_off() {
+    assert_eq!(config("").features, convoy_actors::Features::default());
+    let off = config(
+        "[features]\nmaximum_qos = 1\nretain_available = false\nwildcard_subscription_available = false\n\
+         subscription_identifiers_available = false\nshared_subscription_available = false\n\
+         check_payload_format = true\nresponse_information = \"answers/\"\n",
+    );
+    let expected = convoy_actors::Features {
+        maximum_qos: convoy_wire::QoS::AtLeastOnce,
+        retain_available: false,
+        wildcard_subscription_available: false,
+        subscription_identifiers_available: false,
+        shared_subscription_available: false,
+        check_payload_format: true,
+        response_information: "answers/".into(),
+    };
+    assert_eq!(off.features, expected);
+    for (line, expected) in [
+        ("maximum_qos = 3", "0, 1 or 2"),
+        ("retain_available = 0", "true or false"),
+        ("response_information = \"a/+\"", "the beginning of a Topic Name"),
+    ] {
+        let found = refused(&format!("[features]\n{line}\n"));
+        assert!(found.contains(expected), "{line}: {found}");
+    }
+}
