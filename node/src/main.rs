@@ -9,6 +9,7 @@ mod tester;
 mod boot;
 mod drive;
 mod listen;
+mod stream;
 
 use clap::{Args, Parser, Subcommand};
 use config::{Flags, Loaded};
@@ -70,6 +71,15 @@ struct Sources {
     /// Address for MQTT over TCP, may be repeated [default: 127.0.0.1:1883]
     #[arg(long, value_name = "ADDR")]
     mqtt: Vec<String>,
+    /// Address for MQTT over TLS, may be repeated; its certificate is that of section [tls]
+    #[arg(long, value_name = "ADDR")]
+    mqtts: Vec<String>,
+    /// Address for MQTT over WebSocket, may be repeated
+    #[arg(long, value_name = "ADDR")]
+    ws: Vec<String>,
+    /// Address for MQTT over secure WebSocket, may be repeated; its certificate is that of section [tls]
+    #[arg(long, value_name = "ADDR")]
+    wss: Vec<String>,
     /// Address of the API for operators [default: 127.0.0.1:18083]
     #[arg(long, value_name = "ADDR")]
     api: Option<String>,
@@ -77,11 +87,11 @@ struct Sources {
 
 impl Sources {
     fn load(self) -> Result<Loaded, config::Error> {
-        let Self { config, data, node, zone, mqtt, api } = self;
+        let Self { config, data, node, zone, mqtt, mqtts, ws, wss, api } = self;
         // A variable that is not text is none of ours: our keys and values are.
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        config::load(config.as_deref(), environment, &Flags { data, node, zone, mqtt, api })
+        config::load(config.as_deref(), environment, &Flags { data, node, zone, mqtt, mqtts, ws, wss, api })
     }
 }
 
@@ -98,12 +108,14 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(sources) => {
-            let Loaded { config, .. } = sources.load()?;
+            let loaded = sources.load()?;
+            loaded.check_files()?;
+            let config = loaded.config;
             observe::logs::start(&config.log)?;
             boot::serve(config)?;
         }
         Command::Config(ConfigCommand::Check(sources)) => {
-            sources.load()?;
+            sources.load()?.check_files()?;
             println!("the configuration is right");
         }
         Command::Config(ConfigCommand::Show(sources)) => {
@@ -129,7 +141,7 @@ mod tests {
 
     #[test]
     fn flags_of_features_that_are_not_there_are_refused() {
-        for flag in ["--mqtts", "--ws", "--wss", "--peer", "--join", "--token"] {
+        for flag in ["--peer", "--join", "--token"] {
             assert!(Cli::try_parse_from(["convoy", "serve", flag, "127.0.0.1:1"]).is_err(), "{flag}");
         }
     }

@@ -57,7 +57,7 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         shards => shards,
     }
     .clamp(1, usize::from(config.fleet.slots)) as u16;
-    let listeners = listen::bind(&config.mqtt)?;
+    let listeners = listen::bind(&config)?;
     let board = Arc::new(Board::new(&config, &identity, shards, &listeners));
 
     let supervisor = Supervisor::new();
@@ -94,6 +94,19 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         threads.push(drive::start(shard, mailbox, surroundings, supervisor.watch(TaskKind::Shard))?);
     }
 
+    let handshakes = listen::HandshakeOptions {
+        threads: match config.node.handshake_threads {
+            0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
+            threads => threads,
+        },
+        limit: config.limits.handshakes as usize,
+        timeout: config.limits.handshake_timeout,
+    };
+    let handshakes =
+        listen::Handshakes::start(&handshakes, listen::Shards::new(Arc::clone(&handles)), || {
+            supervisor.watch(TaskKind::Handshakes)
+        })?;
+
     let state = admin::State {
         readiness: readiness.clone(),
         source: Arc::clone(&board) as Arc<dyn admin::Source>,
@@ -110,7 +123,7 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
             () = &mut watch => {}
             () = board.all_ready() => {}
         }
-        listen::start(listeners, &config, Arc::clone(&handles));
+        listen::start(listeners, &handshakes);
         readiness.met(condition::LISTENERS);
         tracing::info!("ready");
         watch.await;

@@ -23,7 +23,10 @@ impl Board {
     pub fn new(config: &Config, identity: &Identity, shards: u16, listeners: &[Bound]) -> Self {
         let mut states: Vec<ListenerState> = listeners
             .iter()
-            .map(|bound| ListenerState { kind: "mqtt".to_owned(), addr: bound.addr })
+            .map(|bound| ListenerState {
+                kind: bound.listener().transport.as_str().to_owned(),
+                addr: bound.addr,
+            })
             .collect();
         states.push(ListenerState { kind: "api".to_owned(), addr: config.api.addr });
         let fixed = NodeState {

@@ -11,6 +11,8 @@ pub enum TaskKind {
     Shard,
     /// Syncs what was written.
     LogCommit,
+    /// Shakes hands with new Clients.
+    Handshakes,
 }
 
 /// What the end of a part means.
@@ -24,7 +26,7 @@ pub enum OnEnd {
 impl TaskKind {
     pub fn on_end(self) -> OnEnd {
         match self {
-            Self::Shard | Self::LogCommit => OnEnd::StopNode,
+            Self::Shard | Self::LogCommit | Self::Handshakes => OnEnd::StopNode,
         }
     }
 }

@@ -1,14 +1,38 @@
 //! Relations between values, checked together once each value alone is right. A complaint names the value
 //! somebody said, not the default it collides with.
 
-use super::{Config, Origin, Problem, Problems, load::Settings};
+use super::{ClientCertificate, Config, Origin, Problem, Problems, load::Settings};
+use crate::listen::tls::Tls;
 use std::net::{IpAddr, SocketAddr};
 
 pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problems) {
     let mut check = Check { settings, problems };
     check.strangers_stay_on_loopback(config);
     check.addresses_differ(config);
+    check.listeners_are_whole(config);
     check.limits_fit_each_other(config);
+}
+
+/// Reads the files that the configuration names: certificates, keys, authorities.
+pub(super) fn check_files(config: &Config, settings: &Settings, problems: &mut Problems) {
+    let check = Check { settings, problems };
+    for (at, listener) in config.mqtt.iter().enumerate() {
+        let Some(tls) = &listener.tls else { continue };
+        let Err(problem) = Tls::load(tls, listener.web.is_some()) else { continue };
+        let key = match &problem.file {
+            file if tls.key.contains(file) => "key",
+            file if tls.client_ca.as_ref() == Some(file) => "client_ca",
+            file if tls.client_crl.contains(file) => "client_crl",
+            _ => "certificate",
+        };
+        let own = check.settings.listener_origin(at, key);
+        let origin = if own == Origin::Default { check.settings.origin("tls", key) } else { own };
+        let problem = Problem::at(origin, format!("{key}: {problem}"));
+        // Several listeners may share what is wrong.
+        if !check.problems.contains(&problem) {
+            check.problems.push(problem);
+        }
+    }
 }
 
 struct Check<'c> {
@@ -17,16 +41,19 @@ struct Check<'c> {
 }
 
 impl Check<'_> {
-    /// There is no authentication yet, so an open address must be asked for by name.
+    /// Where nobody has to say who they are, an open address must be asked for by name.
     fn strangers_stay_on_loopback(&mut self, config: &Config) {
-        for listener in config.mqtt.iter().filter(|listener| !listener.allow_anonymous) {
-            if !is_loopback(listener.addr.ip()) {
+        for (at, listener) in config.mqtt.iter().enumerate() {
+            if !config.knows_clients_of(listener)
+                && !listener.allow_anonymous
+                && !is_loopback(listener.addr.ip())
+            {
                 let message = format!(
                     "mqtt listener {} is not on loopback and would let everybody in; say allow_anonymous = true \
                      in section [mqtt] (CONVOY_MQTT__ALLOW_ANONYMOUS) if that is meant",
                     listener.addr
                 );
-                self.problem(&[("mqtt", "listeners")], message);
+                self.listener_problem(at, &["addr"], message);
             }
         }
         if !config.api.allow_anonymous && !is_loopback(config.api.addr.ip()) {
@@ -41,15 +68,66 @@ impl Check<'_> {
 
     fn addresses_differ(&mut self, config: &Config) {
         let mut taken: Vec<SocketAddr> = Vec::new();
-        for listener in &config.mqtt {
+        for (at, listener) in config.mqtt.iter().enumerate() {
             if collides(&taken, listener.addr) {
-                self.problem(&[("mqtt", "listeners")], format!("{} is listened on twice", listener.addr));
+                self.listener_problem(at, &["addr"], format!("{} is listened on twice", listener.addr));
             }
             taken.push(listener.addr);
         }
         if collides(&taken, config.api.addr) {
             let message = format!("api.addr {} is also an mqtt listener", config.api.addr);
-            self.problem(&[("api", "addr"), ("mqtt", "listeners")], message);
+            match config.mqtt.iter().position(|listener| listener.addr == config.api.addr) {
+                Some(at) if self.settings.origin("api", "addr") == Origin::Default => {
+                    self.listener_problem(at, &["addr"], message);
+                }
+                _ => self.problem(&[("api", "addr")], message),
+            }
+        }
+    }
+
+    fn listeners_are_whole(&mut self, config: &Config) {
+        let mut names: Vec<&str> = Vec::new();
+        for (at, listener) in config.mqtt.iter().enumerate() {
+            if let Some(name) = &listener.name {
+                if names.contains(&name.as_str()) {
+                    let message = format!("two listeners have the name {name}");
+                    self.listener_problem(at, &["name"], message);
+                }
+                names.push(name);
+            }
+            let Some(tls) = &listener.tls else { continue };
+            if tls.certificate.is_empty() || tls.key.is_empty() {
+                let message = format!(
+                    "listener {} has no {}: say certificate and key, there or in section [tls]",
+                    listener.addr,
+                    if tls.certificate.is_empty() { "certificate" } else { "key" }
+                );
+                self.listener_problem(at, &["certificate", "key", "addr"], message);
+            } else if tls.certificate.len() != tls.key.len() {
+                let message = format!(
+                    "listener {} has {} certificates and {} keys: each certificate needs its own key",
+                    listener.addr,
+                    tls.certificate.len(),
+                    tls.key.len()
+                );
+                self.listener_problem(at, &["certificate", "key", "addr"], message);
+            }
+            let asks = tls.client_certificate != ClientCertificate::Off;
+            if asks && tls.client_ca.is_none() {
+                let message =
+                    "client_certificate needs client_ca, by which certificates are judged".to_owned();
+                self.listener_problem(at, &["client_certificate", "addr"], message);
+            }
+            if !tls.client_crl.is_empty() && tls.client_ca.is_none() {
+                let message = "client_crl needs client_ca".to_owned();
+                self.listener_problem(at, &["client_crl", "addr"], message);
+            }
+            if tls.user_name_from_certificate && !asks {
+                let message =
+                    "user_name_from_certificate needs client_certificate, \"optional\" or \"required\""
+                        .to_owned();
+                self.listener_problem(at, &["user_name_from_certificate", "addr"], message);
+            }
         }
     }
 
@@ -90,6 +168,13 @@ impl Check<'_> {
             let message = format!("{}.{} must not exceed {}.{}", low.0, low.1, high.0, high.1);
             self.problem(&[(low.0, low.1), (high.0, high.1)], message);
         }
+    }
+
+    /// At the first of `keys` that somebody said of the listener, else where it is.
+    fn listener_problem(&mut self, at: usize, keys: &[&str], message: String) {
+        let origins = keys.iter().map(|key| self.settings.listener_origin(at, key));
+        let origin = origins.into_iter().find(|origin| *origin != Origin::Default);
+        self.problems.push(Problem::at(origin.unwrap_or(Origin::Default), message));
     }
 
     fn problem(&mut self, keys: &[(&str, &str)], message: String) {

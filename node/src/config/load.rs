@@ -12,7 +12,6 @@ use super::{
 };
 use convoy_actors::{Excess, SecondConnection};
 use std::{
-    collections::BTreeMap,
     fmt::{self, Write as _},
     net::SocketAddr,
     ops::RangeInclusive,
@@ -27,6 +26,15 @@ pub struct Loaded {
     pub settings: Settings,
 }
 
+impl Loaded {
+    /// Whether the files that are named can be used. Apart from the rest, because it needs the rights of the node.
+    pub fn check_files(&self) -> Result<(), Error> {
+        let mut problems = Problems::default();
+        check::check_files(&self.config, &self.settings, &mut problems);
+        if problems.is_empty() { Ok(()) } else { Err(Error { problems }) }
+    }
+}
+
 /// Every key by its full name, with its value as TOML and its origin.
 #[derive(Debug, Default)]
 pub struct Settings {
@@ -36,14 +44,27 @@ pub struct Settings {
 #[derive(Debug)]
 struct Setting {
     section: &'static str,
+    /// Of a section that there may be several of: which one.
+    item: Option<usize>,
     key: &'static str,
-    value: String,
+    /// None where nothing is said and there is no default.
+    value: Option<String>,
     origin: Origin,
 }
 
 impl Settings {
     pub(super) fn origin(&self, section: &str, key: &str) -> Origin {
-        let setting = self.keys.iter().find(|setting| (setting.section, setting.key) == (section, key));
+        self.origin_in(section, None, key)
+    }
+
+    /// The same for the listener at this place.
+    pub(super) fn listener_origin(&self, at: usize, key: &str) -> Origin {
+        self.origin_in("mqtt.listeners", Some(at), key)
+    }
+
+    fn origin_in(&self, section: &str, item: Option<usize>, key: &str) -> Origin {
+        let is_it = |setting: &&Setting| (setting.section, setting.item, setting.key) == (section, item, key);
+        let setting = self.keys.iter().find(is_it);
         setting.map_or(Origin::Default, |setting| setting.origin.clone())
     }
 }
@@ -51,14 +72,19 @@ impl Settings {
 /// TOML that can be used as a file again; the source of each value stands behind it.
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut section = "";
+        let mut header = None;
         for setting in &self.keys {
-            if setting.section != section {
-                let gap = if section.is_empty() { "" } else { "\n" };
-                section = setting.section;
-                writeln!(f, "{gap}[{section}]")?;
+            let Some(value) = &setting.value else { continue };
+            let own = (setting.section, setting.item);
+            if header != Some(own) {
+                let gap = if header.is_none() { "" } else { "\n" };
+                header = Some(own);
+                match setting.item {
+                    None => writeln!(f, "{gap}[{}]", setting.section)?,
+                    Some(_) => writeln!(f, "{gap}[[{}]]", setting.section)?,
+                }
             }
-            let line = format!("{} = {}", setting.key, setting.value);
+            let line = format!("{} = {value}", setting.key);
             writeln!(f, "{line:<48} # {}", setting.origin)?;
         }
         Ok(())
@@ -86,7 +112,7 @@ fn from_table(
     flags.lay_over(&mut table);
 
     let mut reader = Reader { table, settings: Settings::default(), problems };
-    let config = reader.config();
+    let config = reader.config(flags);
     reader.refuse_leftovers();
     reader.refuse_unsplit(&unsplit);
     let Reader { settings, mut problems, .. } = reader;
@@ -107,11 +133,12 @@ struct Reader {
 }
 
 impl Reader {
-    fn config(&mut self) -> Config {
+    fn config(&mut self, flags: &Flags) -> Config {
+        let tls = self.tls();
         Config {
             node: self.node(),
             fleet: self.fleet(),
-            mqtt: self.mqtt(),
+            mqtt: self.mqtt(&tls, flags),
             api: self.api(),
             limits: self.limits(),
             shared_subscriptions: self.shared_subscriptions(),
@@ -131,6 +158,7 @@ impl Reader {
         section.read("server_reference", &mut options.server_reference, server_reference, |server| {
             quote(server.as_deref().unwrap_or(""))
         });
+        section.number("handshake_threads", &mut options.handshake_threads, 0..=1024);
         section.end();
         options
     }
@@ -143,23 +171,6 @@ impl Reader {
         section.number("partition_levels", &mut options.partition_levels, 1..=16);
         section.end();
         options
-    }
-
-    fn mqtt(&mut self) -> Vec<Listener> {
-        let mut allow_anonymous = false;
-        let mut drafts = vec![Draft { addr: Listener::default_addr(), allow_anonymous: None }];
-        let mut section = self.section("mqtt");
-        section.boolean("allow_anonymous", &mut allow_anonymous);
-        section.read("listeners", &mut drafts, listeners, |drafts| {
-            let drafts: Vec<_> = drafts.iter().map(Draft::to_string).collect();
-            format!("[{}]", drafts.join(", "))
-        });
-        section.end();
-        let listener = |draft: Draft| Listener {
-            addr: draft.addr,
-            allow_anonymous: draft.allow_anonymous.unwrap_or(allow_anonymous),
-        };
-        drafts.into_iter().map(listener).collect()
     }
 
     fn api(&mut self) -> ApiOptions {
@@ -218,6 +229,8 @@ impl Reader {
         section.number("connections", &mut options.connections, 1..=100_000_000);
         options.connects_per_second = LimitsOptions::connects_per_second_for(options.connections);
         section.number("connects_per_second", &mut options.connects_per_second, 1..=10_000_000);
+        section.number("handshakes", &mut options.handshakes, 1..=1_000_000);
+        section.duration("handshake_timeout", &mut options.handshake_timeout, SECOND..=HOUR);
         section.end();
         options
     }
@@ -252,7 +265,7 @@ impl Reader {
                 )),
             }
         }
-        Section { name, table, reader: self }
+        Section { name, item: None, table, reader: self }
     }
 
     /// What no section took is a section that does not exist.
@@ -279,7 +292,8 @@ impl Reader {
     /// `CONVOY_NODE_NAME` is not ours, but whoever wrote it meant `CONVOY_NODE__NAME`.
     fn refuse_unsplit(&mut self, variables: &[String]) {
         for variable in variables {
-            let meant = self.settings.keys.iter().map(|setting| {
+            let single = self.settings.keys.iter().filter(|setting| setting.item.is_none());
+            let meant = single.map(|setting| {
                 format!(
                     "{}{}__{}",
                     sources::PREFIX,
@@ -300,6 +314,7 @@ impl Reader {
 /// One section while its keys are taken out of it.
 struct Section<'r> {
     name: &'static str,
+    item: Option<usize>,
     table: Table,
     reader: &'r mut Reader,
 }
@@ -316,6 +331,33 @@ impl Section<'_> {
         parse: impl Fn(&Value) -> Result<T, Expected>,
         show: impl Fn(&T) -> String,
     ) {
+        let origin = self.take(key, target, parse);
+        self.note(key, Some(show(target)), origin);
+    }
+
+    /// The same for a key that needs no value.
+    fn optional<T>(
+        &mut self,
+        key: &'static str,
+        target: &mut Option<T>,
+        parse: impl Fn(&Value) -> Result<T, Expected>,
+        show: impl Fn(&T) -> String,
+    ) {
+        let origin = self.take(key, target, |value| parse(value).map(Some));
+        self.note(key, target.as_ref().map(show), origin);
+    }
+
+    fn note(&mut self, key: &'static str, value: Option<String>, origin: Origin) {
+        let (section, item) = (self.name, self.item);
+        self.reader.settings.keys.push(Setting { section, item, key, value, origin });
+    }
+
+    fn take<T>(
+        &mut self,
+        key: &'static str,
+        target: &mut T,
+        parse: impl Fn(&Value) -> Result<T, Expected>,
+    ) -> Origin {
         let mut origin = Origin::Default;
         if let Some(Entry { effective, hidden }) = self.table.entries.remove(key) {
             for located in hidden {
@@ -329,8 +371,7 @@ impl Section<'_> {
             }
             origin = effective.origin;
         }
-        let value = show(target);
-        self.reader.settings.keys.push(Setting { section: self.name, key, value, origin });
+        origin
     }
 
     fn refuse(&mut self, key: &str, located: &Located, expected: &str) {
@@ -344,7 +385,8 @@ impl Section<'_> {
         let mut problems = Problems::default();
         for (key, entry) in &self.table.entries {
             let own = known().filter(|setting| setting.section == self.name).map(|setting| setting.key);
-            let hint = did_you_mean(key, own);
+            let lists = (self.name == "mqtt").then_some("listeners");
+            let hint = did_you_mean(key, own.chain(lists));
             for located in entry.hidden.iter().chain([&entry.effective]) {
                 let message = format!("unknown key {}.{key}{hint}", self.name);
                 problems.push(Problem::at(located.origin.clone(), message));
@@ -495,55 +537,6 @@ fn server_reference(value: &Value) -> Result<Option<String>, Expected> {
     }
 }
 
-/// A listener before the section's `allow_anonymous` is known.
-#[derive(Debug)]
-struct Draft {
-    addr: SocketAddr,
-    allow_anonymous: Option<bool>,
-}
-
-impl fmt::Display for Draft {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.allow_anonymous {
-            None => write!(f, "\"{}\"", self.addr),
-            Some(allowed) => write!(f, "{{ addr = \"{}\", allow_anonymous = {allowed} }}", self.addr),
-        }
-    }
-}
-
-fn listeners(value: &Value) -> Result<Vec<Draft>, Expected> {
-    let drafts: Vec<Draft> = match value {
-        Value::List(items) => items.iter().map(|item| listener(&item.value)).collect::<Result<_, _>>()?,
-        Value::Bare(text) => {
-            text.split(',').map(|part| listener(&Value::Bare(part.to_owned()))).collect::<Result<_, _>>()?
-        }
-        _ => Vec::new(),
-    };
-    if drafts.is_empty() {
-        return Err(
-            "a list of addresses, or of { addr = \"127.0.0.1:1883\", allow_anonymous = true }".to_owned()
-        );
-    }
-    Ok(drafts)
-}
-
-fn listener(value: &Value) -> Result<Draft, Expected> {
-    let Value::Table(table) = value else {
-        return Ok(Draft { addr: addr(value)?, allow_anonymous: None });
-    };
-    let known: BTreeMap<&str, &Value> =
-        table.entries.iter().map(|(key, entry)| (key.as_str(), &entry.effective.value)).collect();
-    if let Some(key) = known.keys().find(|key| !["addr", "allow_anonymous"].contains(key)) {
-        let hint = did_you_mean(key, ["addr", "allow_anonymous"]);
-        return Err(format!("listeners with addr and allow_anonymous only, not {key}{hint}"));
-    }
-    let missing = || "an addr in each listener".to_owned();
-    Ok(Draft {
-        addr: known.get("addr").ok_or_else(missing).and_then(|value| addr(value))?,
-        allow_anonymous: known.get("allow_anonymous").map(|value| boolean(value)).transpose()?,
-    })
-}
-
 /// A value as it was written, shortened: what is wrong must be seen, not repeated in full.
 fn shown(value: &Value) -> String {
     match value {
@@ -664,5 +657,6 @@ fn show_duration(duration: Duration) -> String {
     format!("{}{unit}", seconds / size)
 }
 
+mod listeners;
 #[cfg(test)]
 mod tests;

@@ -2,15 +2,17 @@
 //! starts on a key we do not know or a value we cannot keep, and no other room reads the environment.
 
 mod check;
+mod listener;
 mod load;
 mod profile;
 mod sections;
 mod sources;
 
+pub use listener::{ClientCertificate, Listener, Network, TlsOptions, TlsVersion, WebOptions};
 pub use load::{Loaded, load};
 pub use profile::Profile;
 pub use sections::{
-    ApiOptions, FleetOptions, LimitsOptions, Listener, LogFormat, LogOptions, NodeOptions, StorageOptions,
+    ApiOptions, FleetOptions, LimitsOptions, LogFormat, LogOptions, NodeOptions, StorageOptions,
 };
 pub use sources::{Flags, Origin};
 
@@ -21,7 +23,7 @@ use std::fmt;
 pub struct Config {
     pub node: NodeOptions,
     pub fleet: FleetOptions,
-    /// Where Clients connect over plain TCP. Never empty.
+    /// Where Clients connect. Never empty.
     pub mqtt: Vec<Listener>,
     pub api: ApiOptions,
     pub limits: LimitsOptions,
@@ -31,6 +33,18 @@ pub struct Config {
     pub features: convoy_actors::Features,
     pub storage: StorageOptions,
     pub log: LogOptions,
+}
+
+impl Config {
+    /// Whether Clients have to say who they are, and it is checked.
+    pub fn has_authentication(&self) -> bool {
+        false
+    }
+
+    /// The same for one listener, whose certificates may do it.
+    pub fn knows_clients_of(&self, listener: &Listener) -> bool {
+        self.has_authentication() || listener.proves_clients()
+    }
 }
 
 /// One thing that is wrong, and where it was said.

@@ -18,6 +18,10 @@ pub struct NodeOptions {
     /// Where 5.0 Clients are sent when this node shuts down: `host` or `host:port`, several of them with spaces
     /// between (MQTT 5.0, 4.11). Empty for nowhere.
     pub server_reference: Option<String>,
+    /// Threads that shake hands (TLS, WebSocket, PROXY protocol) before a connection goes to its shard. 0 takes one for
+    /// two cores. Raise it to let a fleet return faster over TLS; they give way to shards, which pay for it all the
+    /// same.
+    pub handshake_threads: usize,
 }
 
 /// `[fleet]`: what all nodes of a fleet must agree on, fixed when the fleet is born.
@@ -32,15 +36,6 @@ pub struct FleetOptions {
     /// Leading levels of a Topic Name that choose its partition. Raise it when the first levels say little
     /// (`fleet/eu/VIN/...`); filters with a wildcard within them cost more.
     pub partition_levels: usize,
-}
-
-/// One address of `[mqtt] listeners`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    pub addr: SocketAddr,
-    /// Lets Clients in without credentials. Off loopback it must be said, because everybody who can reach the
-    /// address can then read and write every topic.
-    pub allow_anonymous: bool,
 }
 
 /// `[api]`: health, metrics and state for operators.
@@ -120,10 +115,15 @@ pub struct LimitsOptions {
     pub second_connection: SecondConnection,
     /// Network Connections of this node; beyond it new ones are closed at once.
     pub connections: u32,
-    /// Network Connections accepted per second; beyond it they wait in the kernel's backlog. By default a
+    /// Network Connections accepted per second; beyond it they are closed at once. By default a
     /// hundredth of `connections`, at least 100. Raise it to let a fleet return faster after an outage; that
     /// burst competes with traffic.
     pub connects_per_second: u32,
+    /// Handshakes under way at once; beyond it new connections wait in the kernel's backlog. Raise it for slow links;
+    /// each may hold some tens of kilobytes.
+    pub handshakes: u32,
+    /// Time from accept to the end of the handshake, where a listener has one.
+    pub handshake_timeout: Duration,
 }
 
 /// `[storage]`: RocksDB.
@@ -170,6 +170,7 @@ impl Default for NodeOptions {
             data: PathBuf::from("./convoy-data"),
             shards: 0,
             server_reference: None,
+            handshake_threads: 0,
         }
     }
 }
@@ -177,12 +178,6 @@ impl Default for NodeOptions {
 impl Default for FleetOptions {
     fn default() -> Self {
         Self { slots: 64, partitions: 8, partition_levels: 2 }
-    }
-}
-
-impl Listener {
-    pub(super) fn default_addr() -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], 1883))
     }
 }
 
@@ -223,6 +218,8 @@ impl Default for LimitsOptions {
             second_connection: SecondConnection::TakesOver,
             connections,
             connects_per_second: Self::connects_per_second_for(connections),
+            handshakes: 4096,
+            handshake_timeout: Duration::from_secs(10),
         }
     }
 }

@@ -102,6 +102,9 @@ pub struct Flags {
     pub node: Option<String>,
     pub zone: Option<String>,
     pub mqtt: Vec<String>,
+    pub mqtts: Vec<String>,
+    pub ws: Vec<String>,
+    pub wss: Vec<String>,
     pub api: Option<String>,
 }
 
@@ -118,9 +121,7 @@ impl Flags {
                 table.lay(section, key, Value::Bare(value.clone()), Origin::Flag(flag));
             }
         }
-        if !self.mqtt.is_empty() {
-            table.lay("mqtt", "listeners", Value::Bare(self.mqtt.join(",")), Origin::Flag("--mqtt"));
-        }
+        // Those of listeners replace the listeners of their kind alone: see `load/listeners`.
     }
 }
 

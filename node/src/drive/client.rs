@@ -1,18 +1,19 @@
 //! One task drives one Network Connection: it writes what is pending, then reads until the socket is empty. There is no
 //! second task and no lock: whoever has something for this Client puts it in its output and wakes the task once.
 
-use convoy_actors::Output;
+use convoy_actors::{Output, Peer};
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::net;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::Accepted;
 use super::shard::Driver;
 use crate::listen::Admitted;
+use crate::stream::{Carried, Goodbye, Stream, Tls, WebSocket};
 
 /// Wakes a connection's task from within its thread.
 #[derive(Default)]
@@ -49,45 +50,109 @@ enum End {
     Failed(io::Error),
 }
 
+/// How long the other side is waited for when it is told of the end: until it has been told, and until it closes too.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 pub fn start(driver: &Rc<Driver>, accepted: Accepted) -> io::Result<()> {
-    let Accepted { stream, peer, admitted } = accepted;
-    stream.set_nonblocking(true)?;
-    stream.set_nodelay(true)?;
-    let stream = TcpStream::from_std(stream)?;
-    let key = driver.shard.borrow_mut().accept(driver.clock.now(), peer);
-    let wake = Rc::new(Wake::default());
-    let mut wakes = driver.wakes.borrow_mut();
-    if wakes.len() <= key as usize {
-        wakes.resize(key as usize + 1, None);
+    let Accepted { carried, peer, admitted } = accepted;
+    let start = Start { driver, peer, admitted };
+    match carried {
+        Carried::Tcp(stream) => start.with(attach(stream)?),
+        Carried::Tls(stream, state) => start.with(Tls::attach(attach(stream)?, state)),
+        Carried::WebSocket(stream, state) => start.with(WebSocket::new(attach(stream)?, state)),
+        Carried::SecureWebSocket(stream, tls, state) => {
+            start.with(WebSocket::new(Tls::attach(attach(stream)?, tls), state));
+        }
     }
-    wakes[key as usize] = Some(Rc::clone(&wake));
-    drop(wakes);
-    let client = Client { driver: Rc::clone(driver), stream, key, wake, sending: Output::default() };
-    tokio::task::spawn_local(run(client, admitted));
     Ok(())
 }
 
-struct Client {
+fn attach(stream: net::TcpStream) -> io::Result<TcpStream> {
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    TcpStream::from_std(stream)
+}
+
+struct Start<'d> {
+    driver: &'d Rc<Driver>,
+    peer: Peer,
+    admitted: Admitted,
+}
+
+impl Start<'_> {
+    fn with<S: Stream>(self, stream: S) {
+        let Self { driver, peer, admitted } = self;
+        let key = driver.shard.borrow_mut().accept(driver.clock.now(), peer);
+        let wake = Rc::new(Wake::default());
+        let mut wakes = driver.wakes.borrow_mut();
+        if wakes.len() <= key as usize {
+            wakes.resize(key as usize + 1, None);
+        }
+        wakes[key as usize] = Some(Rc::clone(&wake));
+        drop(wakes);
+        let client = Client { driver: Rc::clone(driver), stream, key, wake, sending: Output::default() };
+        tokio::task::spawn_local(run(client, admitted));
+    }
+}
+
+struct Client<S> {
     driver: Rc<Driver>,
-    stream: TcpStream,
+    stream: S,
     key: u32,
     wake: Rc<Wake>,
     /// What is being written.
     sending: Output,
 }
 
-async fn run(mut client: Client, _admitted: Admitted) {
+async fn run<S: Stream>(mut client: Client<S>, _admitted: Admitted) {
     let end = std::future::poll_fn(|context| client.poll(context)).await;
+    let says_goodbye = S::SAYS_GOODBYE
+        && match &end {
+            End::Closed => true,
+            End::Failed(error) => error.kind() == io::ErrorKind::InvalidData,
+        };
     if let End::Failed(error) = end {
         tracing::trace!(%error, "connection failed");
     }
     client.driver.wakes.borrow_mut()[client.key as usize] = None;
+    if says_goodbye {
+        // Apart, so that a connection which has nothing to say at its end carries no room for it.
+        Box::pin(client.say_goodbye()).await;
+    }
     let now = client.driver.clock.now();
     client.driver.shard.borrow_mut().closed(now, client.key);
     client.driver.after();
+    if says_goodbye {
+        Box::pin(client.linger()).await;
+    }
 }
 
-impl Client {
+impl<S: Stream> Client<S> {
+    async fn say_goodbye(&mut self) {
+        let goodbye = if self.driver.is_going_away() { Goodbye::GoingAway } else { Goodbye::Done };
+        let said = std::future::poll_fn(|context| self.stream.poll_goodbye(context, goodbye));
+        let _ = tokio::time::timeout(FAREWELL, said).await;
+    }
+
+    /// Waits for the other side's end: what it still sends would else take back what it was told.
+    async fn linger(&mut self) {
+        let ended = std::future::poll_fn(|context| {
+            let mut scratch = self.driver.scratch.borrow_mut();
+            // Bounded by the time that it may take, and by what comes at once.
+            for _ in 0..READS {
+                match ready!(self.stream.poll_read(context, &mut scratch, &mut |_| {})) {
+                    Ok(true) => {}
+                    Ok(false) | Err(_) => return Poll::Ready(()),
+                }
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        });
+        let _ = tokio::time::timeout(FAREWELL, ended).await;
+    }
+}
+
+impl<S: Stream> Client<S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         self.wake.register(context);
         let mut reads = 0;
@@ -127,17 +192,12 @@ impl Client {
                 let now = self.driver.clock.now();
                 self.driver.shard.borrow_mut().take_output(now, self.key, &mut self.sending);
                 if self.sending.is_empty() {
-                    return Poll::Ready(Ok(()));
+                    return self.stream.poll_flush(context);
                 }
             }
             let mut slices = [IoSlice::new(&[]); 16];
             let used = self.sending.slices(&mut slices);
-            let stream = Pin::new(&mut self.stream);
-            let written = match used {
-                1 => stream.poll_write(context, &slices[0]),
-                _ => stream.poll_write_vectored(context, &slices[..used]),
-            };
-            match written {
+            match self.stream.poll_write(context, &slices[..used]) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
                     self.driver.sent.increment(written as u64);
@@ -158,20 +218,13 @@ impl Client {
             return Poll::Ready(Ok(true));
         }
         let mut scratch = driver.scratch.borrow_mut();
-        let mut buffer = ReadBuf::new(&mut scratch);
-        match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => return Poll::Pending,
-        }
-        let bytes = buffer.filled();
-        if bytes.is_empty() {
-            return Poll::Ready(Ok(false));
-        }
-        driver.received.increment(bytes.len() as u64);
-        driver.shard.borrow_mut().receive(driver.clock.now(), self.key, bytes);
+        let mut take = |bytes: &[u8]| {
+            driver.received.increment(bytes.len() as u64);
+            driver.shard.borrow_mut().receive(driver.clock.now(), self.key, bytes);
+        };
+        let read = ready!(self.stream.poll_read(context, &mut scratch, &mut take));
         drop(scratch);
         driver.after();
-        Poll::Ready(Ok(true))
+        Poll::Ready(read)
     }
 }

@@ -8,13 +8,13 @@ pub mod sync;
 
 use convoy_actors::{Mail, Peer};
 use convoy_storage::replica::Round;
-use std::net::TcpStream;
 use std::sync::{Arc, mpsc};
 use tokio::sync::mpsc as queue;
 
 pub use shard::start;
 
 use crate::boot::Board;
+use crate::stream::Carried;
 use sync::Syncer;
 
 /// Events that wait for a shard, beyond which whoever brings them waits.
@@ -31,7 +31,7 @@ pub enum Event {
 
 /// A Network Connection that was accepted.
 pub struct Accepted {
-    pub stream: TcpStream,
+    pub carried: Carried,
     pub peer: Peer,
     /// Counts it.
     pub admitted: crate::listen::Admitted,

@@ -33,6 +33,7 @@ pub struct Driver {
     dirty: RefCell<Vec<u32>>,
     turn_due: Cell<bool>,
     congested: Cell<bool>,
+    going_away: Cell<bool>,
     turn: Notify,
     surroundings: Surroundings,
     /// Mail that did not fit its shard's mailbox, in order, by shard.
@@ -53,6 +54,11 @@ impl Driver {
     /// cause more.
     pub fn is_congested(&self) -> bool {
         self.congested.get()
+    }
+
+    /// Whether the node goes down.
+    pub fn is_going_away(&self) -> bool {
+        self.going_away.get()
     }
 
     fn wake_dirty(&self) {
@@ -150,6 +156,7 @@ pub fn start(
             dirty: RefCell::new(Vec::new()),
             turn_due: Cell::new(false),
             congested: Cell::new(false),
+            going_away: Cell::new(false),
             turn: Notify::new(),
             held: RefCell::new((0..surroundings.shards.len()).map(|_| VecDeque::new()).collect()),
             surroundings,
@@ -238,6 +245,7 @@ fn take(driver: &Rc<Driver>, event: Event) -> Flow {
         }
         Event::Synced(_, Err(reason)) => driver.shard.borrow_mut().sync_failed(&reason),
         Event::ShutDown(gone) => {
+            driver.going_away.set(true);
             driver.shard.borrow_mut().shut_down(now);
             return Flow::Ends(gone);
         }

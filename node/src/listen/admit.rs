@@ -1,20 +1,21 @@
-//! How many Network Connections there may be, and how fast new ones come. Both are decided before a byte is read: an
-//! unknown Client costs us a socket and nothing more.
+//! How many Network Connections there may be, and how fast new ones come, of a listener and of the node. Both are decided
+//! before a byte is read: an unknown Client costs us a socket and nothing more.
 
+use metrics::{Counter, Gauge};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::config::LimitsOptions;
-use crate::observe::metrics::{CONNECTIONS_ACCEPTED, CONNECTIONS_REFUSED};
+use crate::config::{LimitsOptions, Listener};
+use crate::observe::metrics::{CONNECTIONS_ACCEPTED, CONNECTIONS_REFUSED, LISTENER_CONNECTIONS};
 
-pub struct Admission {
+/// Places, and tokens for new ones: one second's worth may be saved up.
+pub struct Limit {
     open: AtomicU64,
     limit: u64,
     bucket: Mutex<Bucket>,
 }
 
-/// Tokens for new connections: one second's worth may be saved up.
 struct Bucket {
     tokens: f64,
     per_second: f64,
@@ -34,12 +35,55 @@ impl Bucket {
     }
 }
 
+impl Limit {
+    fn new(connections: u32, connects_per_second: u32) -> Self {
+        let per_second = f64::from(connects_per_second);
+        Self {
+            open: AtomicU64::new(0),
+            limit: u64::from(connections),
+            bucket: Mutex::new(Bucket { tokens: per_second, per_second, filled: Instant::now() }),
+        }
+    }
+
+    /// That of the node.
+    pub fn of(limits: &LimitsOptions) -> Self {
+        Self::new(limits.connections, limits.connects_per_second)
+    }
+
+    fn enter(&self, now: Instant) -> Result<(), Refusal> {
+        if !self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now) {
+            return Err(Refusal::TooFast);
+        }
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.limit {
+            self.leave();
+            return Err(Refusal::TooMany);
+        }
+        Ok(())
+    }
+
+    fn leave(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The door of one listener.
+pub struct Admission {
+    own: Limit,
+    node: Arc<Limit>,
+    open: Gauge,
+    accepted: Counter,
+    too_many: Counter,
+    too_fast: Counter,
+}
+
 /// A place among the connections, given back when this is dropped.
 pub struct Admitted(Arc<Admission>);
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.own.leave();
+        self.0.node.leave();
+        self.0.open.decrement(1.0);
     }
 }
 
@@ -51,31 +95,38 @@ pub enum Refusal {
 }
 
 impl Admission {
-    pub fn new(limits: &LimitsOptions) -> Self {
-        let per_second = f64::from(limits.connects_per_second);
+    pub fn new(name: &str, listener: &Listener, node: Arc<Limit>) -> Self {
+        let refused = |reason| metrics::counter!(CONNECTIONS_REFUSED, "listener" => name.to_owned(), "reason" => reason);
         Self {
-            open: AtomicU64::new(0),
-            limit: u64::from(limits.connections),
-            bucket: Mutex::new(Bucket { tokens: per_second, per_second, filled: Instant::now() }),
+            own: Limit::new(
+                listener.connections.unwrap_or(u32::MAX),
+                listener.connects_per_second.unwrap_or(u32::MAX),
+            ),
+            node,
+            open: metrics::gauge!(LISTENER_CONNECTIONS, "listener" => name.to_owned()),
+            accepted: metrics::counter!(CONNECTIONS_ACCEPTED, "listener" => name.to_owned()),
+            too_many: refused("too_many"),
+            too_fast: refused("too_fast"),
         }
     }
 
     pub fn admit(self: &Arc<Self>, now: Instant) -> Result<Admitted, Refusal> {
-        let refused = if !self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now) {
-            Refusal::TooFast
-        } else if self.open.fetch_add(1, Ordering::Relaxed) >= self.limit {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-            Refusal::TooMany
-        } else {
-            metrics::counter!(CONNECTIONS_ACCEPTED).increment(1);
-            return Ok(Admitted(Arc::clone(self)));
-        };
-        let reason = match refused {
-            Refusal::TooMany => "too_many",
-            Refusal::TooFast => "too_fast",
-        };
-        metrics::counter!(CONNECTIONS_REFUSED, "reason" => reason).increment(1);
-        Err(refused)
+        let entered =
+            self.own.enter(now).and_then(|()| self.node.enter(now).inspect_err(|_| self.own.leave()));
+        match entered {
+            Ok(()) => {
+                self.accepted.increment(1);
+                self.open.increment(1.0);
+                Ok(Admitted(Arc::clone(self)))
+            }
+            Err(refusal) => {
+                match refusal {
+                    Refusal::TooMany => self.too_many.increment(1),
+                    Refusal::TooFast => self.too_fast.increment(1),
+                }
+                Err(refusal)
+            }
+        }
     }
 }
 
@@ -84,14 +135,20 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn admission(connections: u32, connects_per_second: u32) -> Arc<Admission> {
-        let limits = LimitsOptions { connections, connects_per_second, ..LimitsOptions::default() };
-        Arc::new(Admission::new(&limits))
+    fn admission(own: Limit, node: &Arc<Limit>) -> Arc<Admission> {
+        Arc::new(Admission {
+            own,
+            node: Arc::clone(node),
+            open: Gauge::noop(),
+            accepted: Counter::noop(),
+            too_many: Counter::noop(),
+            too_fast: Counter::noop(),
+        })
     }
 
     #[test]
     fn a_place_is_free_again_when_its_connection_is_gone() {
-        let admission = admission(1, 1000);
+        let admission = admission(Limit::new(u32::MAX, u32::MAX), &Arc::new(Limit::new(1, 1000)));
         let now = Instant::now();
         let first = admission.admit(now).ok();
         assert_eq!(admission.admit(now).err(), Some(Refusal::TooMany));
@@ -101,10 +158,27 @@ mod tests {
 
     #[test]
     fn connections_beyond_the_rate_are_refused_until_time_has_passed() {
-        let admission = admission(1000, 2);
+        let admission = admission(Limit::new(u32::MAX, u32::MAX), &Arc::new(Limit::new(1000, 2)));
         let now = Instant::now() + Duration::from_secs(1);
         let outcomes: Vec<_> = (0..3).map(|_| admission.admit(now).err()).collect();
         assert_eq!(outcomes, [None, None, Some(Refusal::TooFast)]);
         assert!(admission.admit(now + Duration::from_millis(600)).is_ok());
+    }
+
+    #[test]
+    fn a_full_listener_leaves_room_in_another_and_a_full_node_in_none() {
+        let node = Arc::new(Limit::new(2, 1000));
+        let (narrow, wide) = (admission(Limit::new(1, 1000), &node), admission(Limit::new(9, 1000), &node));
+        let now = Instant::now();
+        let first = narrow.admit(now).ok();
+        assert_eq!(narrow.admit(now).err(), Some(Refusal::TooMany));
+        let second = wide.admit(now).ok();
+        assert_eq!(wide.admit(now).err(), Some(Refusal::TooMany));
+        // Who was refused by the node left the listener's place.
+        drop(first);
+        let third = narrow.admit(now).ok();
+        assert!(third.is_some());
+        drop((second, third));
+        assert_eq!((node.open.load(Ordering::Relaxed), wide.own.open.load(Ordering::Relaxed)), (0, 0));
     }
 }

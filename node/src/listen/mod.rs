@@ -1,53 +1,98 @@
 //! Listeners: addresses are bound before anything else starts, so that a taken one is an error of the start; Clients
 //! are let in when they can be served.
 
+mod accept;
 mod admit;
-mod tcp;
+mod gate;
+mod handshake;
+mod proxy;
+pub mod tls;
+mod upgrade;
 
 use anyhow::Context;
-use convoy_actors::{Listener, Transport};
+use convoy_actors::Listener;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use admit::Admission;
 pub use admit::Admitted;
+use admit::{Admission, Limit};
+use gate::{Gate, LogLimit};
+pub use handshake::{Handshakes, Options as HandshakeOptions, Shards};
+use tls::Tls;
 
-use crate::config::{self, Config};
-use crate::drive::ShardHandle;
+use crate::config::Config;
 
 /// A listener that has its address and lets nobody in yet.
 pub struct Bound {
     pub addr: SocketAddr,
-    /// What its connections have in common.
-    pub listener: Arc<Listener>,
     socket: TcpListener,
+    gate: Arc<Gate>,
 }
 
-/// Takes the addresses.
-pub fn bind(listeners: &[config::Listener]) -> anyhow::Result<Vec<Bound>> {
-    listeners
-        .iter()
-        .map(|options| {
-            let socket = tcp::bind(options.addr)
-                .with_context(|| format!("MQTT cannot be served on {}", options.addr))?;
-            let addr = socket.local_addr()?;
-            let mut listener = Listener::new(format!("mqtt-{addr}"), Transport::Tcp);
-            listener.allow_anonymous = options.allow_anonymous;
-            Ok(Bound { addr, listener: Arc::new(listener), socket })
-        })
-        .collect()
+impl Bound {
+    /// What its connections have in common.
+    pub fn listener(&self) -> &Listener {
+        &self.gate.listener
+    }
 }
 
-/// Lets Clients in, spread over the shards. To be called on a runtime.
-pub fn start(listeners: Vec<Bound>, config: &Config, shards: Arc<[ShardHandle]>) {
-    let admission = Arc::new(Admission::new(&config.limits));
-    for bound in listeners {
-        match bound.listener.allow_anonymous {
-            false => {
-                tracing::info!(addr = %bound.addr, "mqtt: anonymous Clients are let in from this machine only")
+/// Takes the addresses and reads the certificates.
+pub fn bind(config: &Config) -> anyhow::Result<Vec<Bound>> {
+    let node = Arc::new(Limit::of(&config.limits));
+    let mut listeners = Vec::new();
+    for options in &config.mqtt {
+        let kind = options.kind;
+        let socket = accept::bind(options.addr)
+            .with_context(|| format!("MQTT cannot be served on {kind}://{}", options.addr))?;
+        let addr = socket.local_addr()?;
+        let name = options.name.clone().unwrap_or_else(|| format!("{kind}://{addr}"));
+        let tls = match &options.tls {
+            Some(tls) => {
+                Some(Arc::new(Tls::load(tls, options.web.is_some()).context("TLS cannot be served")?))
             }
-            true => tracing::warn!(addr = %bound.addr, "mqtt: anonymous Clients are let in from anywhere"),
+            None => None,
+        };
+        let admission = Arc::new(Admission::new(&name, options, Arc::clone(&node)));
+        let listener = Listener {
+            name,
+            transport: kind,
+            allow_anonymous: options.allow_anonymous,
+            certificate_is_user_name: options.tls.as_ref().is_some_and(|tls| tls.user_name_from_certificate),
+        };
+        let gate = Gate {
+            listener: Arc::new(listener),
+            admission,
+            loopback_only: !options.allow_anonymous && !config.knows_clients_of(options),
+            proxy_from: options.proxy_from.clone(),
+            tls,
+            web: options.web.clone(),
+            log: LogLimit::default(),
+        };
+        listeners.push(Bound { addr, socket, gate: Arc::new(gate) });
+    }
+    Ok(listeners)
+}
+
+/// Lets Clients in. To be called on a runtime.
+pub fn start(listeners: Vec<Bound>, handshakes: &Handshakes) {
+    let mut watched = Vec::new();
+    for Bound { addr, socket, gate } in listeners {
+        let Listener { name, transport, allow_anonymous, .. } = &*gate.listener;
+        match (allow_anonymous, gate.loopback_only) {
+            (true, _) => {
+                tracing::warn!(listener = %name, %addr, "{transport}: anonymous Clients are let in from anywhere");
+            }
+            (false, true) => {
+                tracing::info!(listener = %name, %addr, "{transport}: anonymous Clients are let in from this machine only");
+            }
+            (false, false) => {
+                tracing::info!(listener = %name, %addr, "{transport}: Clients have to say who they are")
+            }
         }
-        tokio::spawn(tcp::accept(bound, Arc::clone(&admission), Arc::clone(&shards)));
+        watched.extend(gate.tls.iter().map(|tls| (name.clone(), Arc::clone(tls))));
+        tokio::spawn(accept::accept(socket, gate, handshakes.clone()));
+    }
+    if !watched.is_empty() {
+        tokio::spawn(tls::watch(watched));
     }
 }

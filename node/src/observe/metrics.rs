@@ -37,6 +37,11 @@ const fn histogram(name: &'static str, meaning: &'static str) -> Metric {
 pub const BUILD_INFO: &str = "convoy_build_info";
 pub const CONNECTIONS_ACCEPTED: &str = "convoy_connections_accepted_total";
 pub const CONNECTIONS_REFUSED: &str = "convoy_connections_refused_total";
+pub const LISTENER_CONNECTIONS: &str = "convoy_listener_connections";
+pub const HANDSHAKES_FAILED: &str = "convoy_handshakes_failed_total";
+pub const TLS_HANDSHAKES: &str = "convoy_tls_handshakes_total";
+pub const CERTIFICATE_EXPIRY: &str = "convoy_certificate_expiry_timestamp_seconds";
+pub const CERTIFICATE_RELOADS: &str = "convoy_certificate_reloads_total";
 pub const RECEIVED_BYTES: &str = "convoy_received_bytes_total";
 pub const SENT_BYTES: &str = "convoy_sent_bytes_total";
 pub const SYNC_SECONDS: &str = "convoy_sync_seconds";
@@ -45,8 +50,22 @@ pub const STORAGE_FREE_BYTES: &str = "convoy_storage_free_bytes";
 
 pub const ALL: &[Metric] = &[
     gauge(BUILD_INFO, "always 1; the label version says what runs"),
-    counter(CONNECTIONS_ACCEPTED, "network connections accepted"),
-    counter(CONNECTIONS_REFUSED, "network connections closed as soon as they came, by reason"),
+    counter(CONNECTIONS_ACCEPTED, "network connections accepted, by listener"),
+    counter(CONNECTIONS_REFUSED, "network connections closed as soon as they came, by listener and reason"),
+    gauge(LISTENER_CONNECTIONS, "network connections that are open or shake hands, by listener"),
+    counter(
+        HANDSHAKES_FAILED,
+        "handshakes of tls, websocket and proxy protocol that came to nothing, by listener and reason",
+    ),
+    counter(
+        TLS_HANDSHAKES,
+        "tls handshakes that succeeded, by listener, version and whether a session was resumed",
+    ),
+    gauge(
+        CERTIFICATE_EXPIRY,
+        "when a certificate of a listener expires, in seconds since 1970, by listener and file",
+    ),
+    counter(CERTIFICATE_RELOADS, "changed certificates that were taken or refused, by outcome"),
     counter(RECEIVED_BYTES, "bytes read from clients"),
     counter(SENT_BYTES, "bytes written to clients"),
     histogram(SYNC_SECONDS, "time of one synced write"),

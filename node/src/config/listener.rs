@@ -1,0 +1,179 @@
+//! Where Clients connect, and on what terms. Each field says what it changes, when to raise it and what that costs.
+
+use convoy_actors::Transport;
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+};
+
+/// One of `[[mqtt.listeners]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    pub kind: Transport,
+    pub addr: SocketAddr,
+    /// What operators see in metrics and logs. By default its kind and address.
+    pub name: Option<String>,
+    /// Lets Clients in without credentials. Off loopback it must be said, because everybody who can reach the
+    /// address can then read and write every topic.
+    pub allow_anonymous: bool,
+    /// Network Connections of this listener, within `limits.connections`. Lower it to keep room for other listeners.
+    pub connections: Option<u32>,
+    /// Network Connections accepted per second by this listener, within `limits.connects_per_second`.
+    pub connects_per_second: Option<u32>,
+    /// Proxies that say by the PROXY protocol whom they speak for. From them a connection must begin with its header,
+    /// and from others none is accepted.
+    pub proxy_from: Vec<Network>,
+    /// For `mqtts` and `wss`.
+    pub tls: Option<TlsOptions>,
+    /// For `ws` and `wss`.
+    pub web: Option<WebOptions>,
+}
+
+/// Certificates of a listener. What is not said there is taken from section `[tls]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// Chains, each beginning with the certificate of this server, as PEM. A Client that asks for a name gets the one
+    /// that has it, any other the first.
+    pub certificate: Vec<PathBuf>,
+    /// Their private keys, in the same order.
+    pub key: Vec<PathBuf>,
+    /// Authorities by which certificates of Clients are judged.
+    pub client_ca: Option<PathBuf>,
+    /// Lists of revoked certificates: one of each authority in a Client's chain but the root.
+    pub client_crl: Vec<PathBuf>,
+    pub client_certificate: ClientCertificate,
+    /// The common name of a Client's certificate is its user name.
+    pub user_name_from_certificate: bool,
+    pub min_version: TlsVersion,
+}
+
+/// Whether Clients have to have certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// None is asked for.
+    #[default]
+    Off,
+    /// One that is shown must be valid.
+    Optional,
+    Required,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    #[default]
+    Tls12,
+    Tls13,
+}
+
+/// How a listener takes WebSockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebOptions {
+    pub path: String,
+    /// Pages that may connect, such as `https://console.example.com`. With none named every page may: browsers tell
+    /// the truth about it, other Clients say what they like.
+    pub origins: Vec<String>,
+}
+
+impl Default for WebOptions {
+    fn default() -> Self {
+        Self { path: "/mqtt".to_owned(), origins: Vec::new() }
+    }
+}
+
+impl Listener {
+    pub(super) fn default_addr() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 1883))
+    }
+
+    /// Nobody gets in without proof of who they are, even where there are no users.
+    pub fn proves_clients(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificate::Required)
+    }
+}
+
+impl ClientCertificate {
+    pub(super) const ALL: [(&str, Self); 3] =
+        [("off", Self::Off), ("optional", Self::Optional), ("required", Self::Required)];
+}
+
+impl TlsVersion {
+    pub(super) const ALL: [(&str, Self); 2] = [("1.2", Self::Tls12), ("1.3", Self::Tls13)];
+}
+
+/// Addresses with a common beginning, such as `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    addr: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.addr, ip.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(ip)) => {
+                let shift = 32 - u32::from(self.prefix);
+                (network.to_bits() ^ ip.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(ip)) => {
+                let shift = 128 - u32::from(self.prefix);
+                (network.to_bits() ^ ip.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// An address without a length stands for itself.
+impl FromStr for Network {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (addr, prefix) = match text.split_once('/') {
+            Some((addr, prefix)) => (addr, Some(prefix)),
+            None => (text, None),
+        };
+        let addr: IpAddr = addr.parse().map_err(|_| ())?;
+        let longest = if addr.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= longest).ok_or(())?,
+            None => longest,
+        };
+        Ok(Self { addr, prefix })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.addr, self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_holds_what_begins_like_it() {
+        let cases = [
+            ("10.0.0.0/8", "10.255.1.2", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("10.0.0.0/8", "::ffff:10.1.1.1", true),
+            ("10.1.2.3", "10.1.2.3", true),
+            ("10.1.2.3", "10.1.2.4", false),
+            ("0.0.0.0/0", "8.8.8.8", true),
+            ("0.0.0.0/0", "::1", false),
+            ("fd00::/8", "fd12::1", true),
+            ("fd00::/8", "fe80::1", false),
+            ("::/0", "fe80::1", true),
+        ];
+        for (network, ip, inside) in cases {
+            let network: Network = network.parse().expect("a network");
+            assert_eq!(network.contains(ip.parse().expect("an address")), inside, "{network} {ip}");
+        }
+        for text in ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0/8", "::/129", "localhost"] {
+            assert_eq!(text.parse::<Network>(), Err(()), "{text}");
+        }
+    }
+}
