@@ -2,8 +2,11 @@
 //! machine: events go in, and what is to be carried out (bytes to write, a sync, mail for other shards) is asked for
 //! afterwards. What stays within the shard crosses no queue.
 
+mod answers;
 mod calls;
+mod deliver;
 mod edge;
+mod groups;
 mod mail;
 mod mailroom;
 mod operators;
@@ -15,6 +18,7 @@ mod rounds;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

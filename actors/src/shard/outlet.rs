@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use convoy_ids::SlotId;
 use convoy_wire::{PacketId, ReasonCode};
 
-use super::edge::{Edge, token};
+use super::answers::token;
+use super::edge::Edge;
 use super::mail::{Answer, Letter, Post, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;

@@ -7,7 +7,7 @@ use convoy_wire::{
 };
 
 use super::Shard;
-use super::edge::{acknowledge, release_unknown, token, welcome};
+use super::answers::{acknowledge, acknowledge_ask, release_unknown, token, welcome};
 use super::mail::{Origin, ReplyTo};
 use crate::clock::Now;
 use crate::connection::{self, Ask, AskKind, Outbound, Received, Refusal, Stage, UNTOLD, Verdict};
@@ -462,7 +462,7 @@ impl Shard {
         self.asks += 1;
         let ask = Ask { token, packet_id, kind, parts: UNTOLD, reasons, wanted, asked };
         if ask.asked.is_empty() {
-            super::edge::acknowledge_ask(connection, &ask);
+            acknowledge_ask(connection, &ask);
             self.outlet.edge.mark(key);
             return;
         }

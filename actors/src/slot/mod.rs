@@ -5,16 +5,21 @@ mod active;
 mod apply;
 mod call;
 mod deliver;
+mod enqueue;
 mod handle;
 mod leader;
+mod lifetime;
 mod observe;
 mod op;
 mod outbox;
+mod publish;
 mod recover;
 mod redispatch;
+mod retain;
 mod rows;
 mod state;
 mod stored;
+mod subscribe;
 
 use std::collections::BTreeMap;
 

@@ -10,8 +10,9 @@ use convoy_storage::engine::{Error, Family};
 use convoy_wire::QoS;
 
 use super::active::{Active, read_queue};
-use super::apply::{Context, publish};
+use super::apply::Context;
 use super::op::{Again, Delivery, Op};
+use super::publish::publish;
 use super::{Slot, Turn, client_of, rows, split_name};
 use crate::message::Message;
 use crate::session::{Place, Queue, Seq, SessionNumber};

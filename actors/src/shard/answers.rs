@@ -1,0 +1,250 @@
+//! What connections asked of slots is answered: CONNACK, the acknowledgements of publishers, SUBACK and UNSUBACK.
+
+use convoy_wire::{
+    Connack, PacketId, ProtocolVersion, Pubcomp, Pubrel, ReasonCode, RetainHandling, Suback, Unsuback,
+};
+
+use super::edge::Edge;
+use super::mail::{Answer, ReplyTo};
+use crate::connection::{Ask, AskKind, Connection, Greeting, Outbound, Stage, UNTOLD};
+use crate::metric;
+use crate::options::Limits;
+use crate::retained;
+use crate::session::Grant;
+use crate::slot::{SHARED, SessionCall};
+use crate::topic::group_of;
+
+/// What a token asks about; in its upper byte, zero for a PUBLISH. Below it is what tells one from another.
+pub mod token {
+    pub const KIND: u64 = 0xFF << 56;
+    pub const CONNECT: u64 = 1 << 56;
+    pub const ASK: u64 = 2 << 56;
+    pub const LEAVE: u64 = 4 << 56;
+    /// The rest is the Packet Identifier.
+    pub const RELEASE: u64 = 3 << 56;
+    /// Asks nothing: PUBREL for an identifier that the slot knows nothing of. The rest is the identifier.
+    pub const UNKNOWN: u64 = 5 << 56;
+    /// Asks nothing: the slot has found a broken rule.
+    pub const BREAK: u64 = 6 << 56;
+}
+
+/// Milliseconds that a Client of 3.x, to whom a refusal cannot be said, stays connected after one.
+const REFUSED_GRACE: u64 = 5_000;
+
+impl Edge {
+    /// The outcome of what a connection asked.
+    pub fn answer(&mut self, to: ReplyTo, answer: Answer) {
+        let now = self.now;
+        let Some(connection) = self.find(&to.home) else {
+            match answer {
+                Answer::Granted(grant) => self.give_back(&grant),
+                answer => self.operators.hear(&to.home, to.token, &answer),
+            }
+            return;
+        };
+        match to.token & token::KIND {
+            token::CONNECT => return self.on_connected(to.home.key, answer),
+            token::ASK => return self.on_asked(to, answer),
+            token::LEAVE => connection.drop_silently(),
+            _ if connection.stage != Stage::Open => return,
+            token::UNKNOWN => {
+                let packet_id = PacketId::new(to.token as u16).expect("the token was made of an identifier");
+                release_unknown(connection, packet_id);
+            }
+            token::BREAK => {
+                let Answer::Refused(reason) = answer else { return };
+                connection.close(reason);
+            }
+            token::RELEASE => {
+                let packet_id = PacketId::new(to.token as u16).expect("the token was made of an identifier");
+                let reason = match answer {
+                    Answer::Refused(reason) => reason,
+                    _ => ReasonCode::Success,
+                };
+                if reason == ReasonCode::Success {
+                    let version = connection.version;
+                    let pubcomp = Pubcomp::new(packet_id, ReasonCode::Success);
+                    pubcomp
+                        .encode(version, connection.output.tail())
+                        .expect("a PUBCOMP without properties can be written");
+                } else {
+                    connection.close(reason);
+                }
+            }
+            _ => {
+                match answer {
+                    Answer::Begun { parts } => connection.inbound.parts_begun(to.token, parts),
+                    Answer::Done => connection.inbound.part_done(to.token),
+                    Answer::Refused(reason) => {
+                        metrics::counter!(metric::REFUSED).increment(1);
+                        connection.inbound.refuse(to.token, reason);
+                    }
+                    Answer::Subscribed { .. } | Answer::Granted(_) => {}
+                }
+                acknowledge(connection, now);
+            }
+        }
+        self.mark(to.home.key);
+    }
+
+    /// A Session was granted to a connection that is gone.
+    fn give_back(&mut self, grant: &Grant) {
+        self.calls.push_back(SessionCall::Disconnect {
+            session: grant.session,
+            epoch: grant.epoch,
+            farewell: crate::slot::Farewell::WithWill,
+            expiry_seconds: None,
+            reply: None,
+        });
+    }
+
+    fn on_connected(&mut self, key: u32, answer: Answer) {
+        let limits = &self.limits;
+        let connection = &mut self.connections[key as usize];
+        let grant = match answer {
+            Answer::Granted(grant) => grant,
+            Answer::Refused(reason) => {
+                connection.close(reason);
+                return self.mark(key);
+            }
+            Answer::Begun { .. } | Answer::Done | Answer::Subscribed { .. } => return,
+        };
+        if connection.stage != Stage::Connecting {
+            return self.give_back(&grant);
+        }
+        let greeting = connection.greeting.take().unwrap_or_default();
+        welcome(&greeting, limits, grant.present, connection.version, connection.output.tail());
+        connection.stage = Stage::Open;
+        connection.session = grant.session;
+        connection.epoch = grant.epoch;
+        connection.owns_session = true;
+        connection.lasting = grant.has_queue;
+        connection.inbound.resume(&grant.unreleased);
+        if connection.lasting {
+            self.calls.push_back(SessionCall::Ready {
+                session: grant.session,
+                epoch: grant.epoch,
+                home: connection.home,
+                receive_maximum: connection.receive_maximum,
+            });
+        } else {
+            connection.outbound = Some(Box::new(Outbound::new(connection.receive_maximum)));
+        }
+        self.join_groups(key, grant.groups);
+        self.mark(key);
+    }
+
+    fn on_asked(&mut self, to: ReplyTo, answer: Answer) {
+        let connection = &mut self.connections[to.home.key as usize];
+        // Nothing follows a DISCONNECT, of either side [MQTT-3.14.4-1].
+        if connection.stage != Stage::Open {
+            return;
+        }
+        let Some(at) = connection.asks.iter().position(|ask| ask.token == to.token) else { return };
+        let ask = &mut connection.asks[at];
+        match answer {
+            Answer::Begun { parts } => ask.parts += parts as i32 - UNTOLD,
+            Answer::Done => ask.parts -= 1,
+            Answer::Subscribed { more, existed } => {
+                ask.parts += more as i32 - UNTOLD;
+                for ((place, existed), wanted) in ask.asked.iter().zip(&existed).zip(0..) {
+                    match ask.kind {
+                        AskKind::Unsubscribe if !existed => {
+                            ask.reasons[*place] = ReasonCode::NoSubscriptionExisted;
+                        }
+                        AskKind::Unsubscribe => {}
+                        AskKind::Subscribe => {
+                            let (_, handling) = &mut ask.wanted[wanted];
+                            if *existed && *handling == RetainHandling::OnNewSubscription {
+                                *handling = RetainHandling::Never;
+                            }
+                        }
+                    }
+                }
+            }
+            Answer::Refused(reason) => {
+                for &place in &ask.asked {
+                    ask.reasons[place] = reason;
+                }
+                ask.wanted.clear();
+                ask.parts = 0;
+            }
+            Answer::Granted(_) => {}
+        }
+        if ask.parts > 0 {
+            return;
+        }
+        let ask = connection.asks.swap_remove(at);
+        acknowledge_ask(connection, &ask);
+        let (home, session) = (connection.home, connection.session);
+        for (wanted, handling) in &ask.wanted {
+            if *handling != RetainHandling::Never {
+                retained::requests(wanted, home, session, self.slots, &mut connection.retained);
+            }
+        }
+        if !connection.retained.is_empty() {
+            self.hungry.push(connection.home);
+        }
+        let shared = ask.wanted.iter().filter(|(wanted, _)| wanted.filter.starts_with(SHARED));
+        let groups = shared.map(|(wanted, _)| group_of(&wanted.filter)).collect();
+        self.join_groups(to.home.key, groups);
+        self.mark(to.home.key);
+    }
+}
+
+/// Writes the PUBREL that answers a PUBREC of nothing (MQTT 5.0, 3.6.2.1).
+pub fn release_unknown(connection: &mut Connection, packet_id: PacketId) {
+    let pubrel = Pubrel::new(packet_id, ReasonCode::PacketIdentifierNotFound);
+    let written = pubrel.encode(connection.version, connection.output.tail());
+    written.expect("a PUBREL without properties can be written");
+}
+
+/// Writes the acknowledgements of a publisher that are due.
+pub fn acknowledge(connection: &mut Connection, now: u64) {
+    if connection.inbound.acknowledge(connection.version, connection.output.tail()) {
+        connection.doomed_at.get_or_insert(now + REFUSED_GRACE);
+    }
+}
+
+/// Writes the CONNACK that accepts a Client.
+pub fn welcome(
+    greeting: &Greeting,
+    limits: &Limits,
+    session_present: bool,
+    version: ProtocolVersion,
+    out: &mut Vec<u8>,
+) {
+    let mut connack = Connack::refused(ReasonCode::Success);
+    connack.session_present = session_present;
+    if version.has_properties() {
+        let properties = &mut connack.properties;
+        properties.session_expiry_interval = greeting.session_expiry;
+        properties.assigned_client_identifier = greeting.assigned_client_id.as_deref();
+        properties.server_keep_alive = greeting.server_keep_alive;
+        properties.receive_maximum = std::num::NonZeroU16::new(limits.receive_maximum);
+        properties.maximum_packet_size = std::num::NonZeroU32::new(limits.packet_bytes);
+        properties.topic_alias_maximum = Some(limits.topic_alias_maximum);
+        properties.response_information = greeting.response_information.as_deref();
+        limits.features.announce(properties);
+    }
+    connack.encode(version, out).expect("a CONNACK that accepts can be written in every version");
+}
+
+/// Writes SUBACK or UNSUBACK. A Client that has asked for more than its Maximum Packet Size lets it be told is told
+/// nothing but that, and is closed [MQTT-3.1.2-24].
+pub fn acknowledge_ask(connection: &mut Connection, ask: &Ask) {
+    let (version, limit) = (connection.version, connection.packet_bytes_limit as usize);
+    let output = connection.output.tail();
+    let start = output.len();
+    let (packet_id, properties) = (ask.packet_id, Default::default());
+    let reasons = ask.reasons.as_slice().into();
+    let written = match ask.kind {
+        AskKind::Subscribe => Suback { packet_id, properties, reasons }.encode(version, output),
+        AskKind::Unsubscribe => Unsuback { packet_id, properties, reasons }.encode(version, output),
+    };
+    written.expect("it has no more Reason Codes than the packet it answers had Topic Filters");
+    if output.len() - start > limit {
+        output.truncate(start);
+        connection.close(ReasonCode::PacketTooLarge);
+    }
+}

@@ -1,0 +1,205 @@
+//! Messages on their way to Clients: written, kept until there is room, or dropped.
+
+use convoy_wire::{PacketId, Pubrel, QoS, ReasonCode};
+
+use super::edge::Edge;
+use crate::clock::Now;
+use crate::connection::{Connection, Encoded, Receiver, Stage};
+use crate::message::Message;
+use crate::retained;
+use crate::session::Home;
+use crate::slot::{Delivery, SessionCall};
+
+/// Retained Messages that were put into the queue of a Session, above which the next ones wait for acknowledgements:
+/// they must not push each other out.
+const RETAINED_UNACKNOWLEDGED: u32 = 16;
+
+impl Edge {
+    /// Another message is going to be delivered.
+    pub fn begin_message(&mut self) {
+        self.encoded.begin();
+    }
+
+    /// A message for the Session of this connection, which ends with it: sent, or kept until there is room.
+    pub fn deliver(&mut self, home: &Home, delivery: &Delivery, message: &Message<'_>, now: Now) {
+        let Self { connections, encoded, limits, .. } = self;
+        let Some(connection) = connections.get_mut(home.key as usize) else { return };
+        if connection.home.serial != home.serial || connection.stage != Stage::Open {
+            return;
+        }
+        let backlog = connection.output.len();
+        if delivery.qos == QoS::AtMostOnce {
+            if backlog > limits.output_bytes {
+                self.dropped.increment(1);
+                return;
+            }
+            write(connection, encoded, message, delivery, None, false, now);
+        } else {
+            let Some(outbound) = &mut connection.outbound else { return };
+            if !outbound.has_room() || backlog > limits.output_bytes {
+                let mut bytes = Vec::with_capacity(message.encoded_len());
+                message.encode_into(&mut bytes);
+                let dropped = outbound.queue(*delivery, &bytes, &limits.queue);
+                if dropped > 0 {
+                    self.queue_dropped.increment(dropped);
+                }
+                return;
+            }
+            send_numbered(connection, encoded, message, delivery, now);
+            if connection.membership.is_some() {
+                self.weigh(home.key);
+            }
+        }
+        let connection = &mut self.connections[home.key as usize];
+        if !connection.is_dirty {
+            connection.is_dirty = true;
+            self.dirty.push(home.key);
+        }
+        self.delivered.increment(1);
+    }
+
+    /// A message out of the Session's queue under the identifier it has there, or one of QoS 0.
+    pub fn send(
+        &mut self,
+        home: &Home,
+        packet_id: Option<PacketId>,
+        dup: bool,
+        delivery: &Delivery,
+        message: &Message<'_>,
+        now: Now,
+    ) {
+        let limit = self.limits.output_bytes;
+        self.encoded.begin();
+        let Self { connections, encoded, .. } = self;
+        let Some(connection) = connections.get_mut(home.key as usize) else { return };
+        if connection.home.serial != home.serial || connection.stage != Stage::Open {
+            return;
+        }
+        if packet_id.is_none() && connection.output.len() > limit {
+            self.dropped.increment(1);
+            return;
+        }
+        if write(connection, encoded, message, delivery, packet_id, dup, now) == 0
+            && let Some(packet_id) = packet_id
+        {
+            // Larger than the Client takes, or expired meanwhile: it counts as delivered [MQTT-3.1.2-25].
+            let ack = match delivery.qos {
+                QoS::ExactlyOnce => crate::slot::Ack::Pubrec { refused: true },
+                _ => crate::slot::Ack::Puback,
+            };
+            let (session, epoch) = (connection.session, connection.epoch);
+            self.calls.push_back(SessionCall::Ack { session, epoch, ack, packet_id });
+            return;
+        }
+        if packet_id.is_some()
+            && let Some(membership) = &mut connection.membership
+        {
+            membership.underway += 1;
+            self.weigh(home.key);
+        }
+        self.delivered.increment(1);
+        self.mark(home.key);
+    }
+
+    pub fn release(&mut self, home: &Home, packet_id: PacketId) {
+        let Some(connection) = self.find(home).filter(|found| found.stage == Stage::Open) else { return };
+        let version = connection.version;
+        let pubrel = Pubrel::new(packet_id, ReasonCode::Success);
+        pubrel.encode(version, connection.output.tail()).expect("a PUBREL without properties can be written");
+        self.mark(home.key);
+    }
+
+    /// Sends what waited for room in the window or in the output.
+    pub fn refill(&mut self, key: u32, now: Now) {
+        let Self { connections, encoded, limits, .. } = self;
+        let Some(connection) = connections.get_mut(key as usize) else { return };
+        if connection.stage != Stage::Open {
+            return;
+        }
+        let mut sent = 0;
+        while connection.output.len() <= limits.output_bytes
+            && let Some((delivery, bytes)) = connection.outbound.as_mut().and_then(|outbound| outbound.next())
+        {
+            let message = Message::decode(&bytes).expect("it was encoded by this connection");
+            encoded.begin();
+            match delivery.qos {
+                QoS::AtMostOnce => write(connection, encoded, &message, &delivery, None, false, now),
+                _ => send_numbered(connection, encoded, &message, &delivery, now),
+            };
+            sent += 1;
+        }
+        let satisfied = connection.outbound.as_ref().is_none_or(|outbound| !outbound.waits());
+        if satisfied
+            && !connection.retained.is_empty()
+            && connection.retained_unacknowledged <= RETAINED_UNACKNOWLEDGED
+            && connection.output.len() <= limits.output_bytes / 2
+        {
+            self.hungry.push(connection.home);
+        }
+        if sent > 0 {
+            self.delivered.increment(sent);
+            self.mark(key);
+        }
+        self.weigh(key);
+    }
+
+    /// Retained Messages for a new Subscription, and where the rest of them is to be read.
+    pub fn on_retained(&mut self, chunk: retained::Chunk, now: Now) {
+        let retained::Chunk { home, messages, next } = chunk;
+        let Some(connection) = self.find(&home).filter(|found| found.stage == Stage::Open) else { return };
+        if let Some(next) = next {
+            connection.retained.push_front(next);
+        }
+        let (lasting, session, epoch) = (connection.lasting, connection.session, connection.epoch);
+        for (delivery, message) in messages {
+            if lasting && delivery.qos > QoS::AtMostOnce {
+                self.connections[home.key as usize].retained_unacknowledged += 1;
+                self.calls.push_back(SessionCall::Keep { session, epoch, delivery, message });
+                continue;
+            }
+            let Ok(message) = Message::decode(&message) else { continue };
+            self.encoded.begin();
+            self.deliver(&home, &delivery, &message, now);
+        }
+        self.refill(home.key, now);
+    }
+}
+
+fn write(
+    connection: &mut Connection,
+    encoded: &mut Encoded,
+    message: &Message<'_>,
+    delivery: &Delivery,
+    packet_id: Option<PacketId>,
+    dup: bool,
+    now: Now,
+) -> usize {
+    let mut receiver = Receiver {
+        version: connection.version,
+        packet_bytes_limit: connection.packet_bytes_limit,
+        aliases: connection.aliases.as_deref_mut(),
+        output: &mut connection.output,
+    };
+    let written = encoded.write(message, delivery, packet_id, dup, &mut receiver, now.wall);
+    connection.traffic.messages_sent += u64::from(written > 0);
+    written
+}
+
+/// Sends a message of QoS 1 or 2 of a Session that ends with its connection.
+fn send_numbered(
+    connection: &mut Connection,
+    encoded: &mut Encoded,
+    message: &Message<'_>,
+    delivery: &Delivery,
+    now: Now,
+) -> usize {
+    let Some(outbound) = &mut connection.outbound else { return 0 };
+    let packet_id = outbound.send(delivery, message);
+    let written = write(connection, encoded, message, delivery, Some(packet_id), false, now);
+    if written == 0
+        && let Some(outbound) = &mut connection.outbound
+    {
+        outbound.unsend(packet_id, delivery.qos);
+    }
+    written
+}

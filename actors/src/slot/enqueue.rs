@@ -1,0 +1,83 @@
+//! Queues of Sessions: what comes in, and what their Clients have finished.
+
+use convoy_storage::engine::{Error, Family};
+
+use super::op::Target;
+use super::{Slot, Turn, rows, stored};
+use crate::session::{Seq, SessionNumber};
+
+impl Slot {
+    pub(super) fn enqueue(
+        &mut self,
+        target: Target,
+        message: &[u8],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let leading = self.leading;
+        let Some(active) = self.activate(target.session, turn)? else { return Ok(()) };
+        let limits = active.row.limits;
+        let Some(queue) = &mut active.queue else { return Ok(()) };
+        let (seq, came) = queue.push(message.len() as u32);
+        let row = stored::Stored { came, delivery: target.delivery, message };
+        turn.state.put_queued(target.session, seq, &row);
+        while let Some(oldest) = queue.overflow(&limits) {
+            let bytes = turn.state.queued_bytes(target.session, oldest)?;
+            if queue.received.contains(&oldest) {
+                turn.state.delete(rows::received(target.session, oldest));
+            }
+            queue.remove(oldest, bytes);
+            turn.state.batch().delete(Family::Queue, &rows::queued(target.session, oldest));
+            turn.state.put(rows::head(target.session), queue.head());
+            if leading {
+                metrics::counter!(crate::metric::QUEUE_DROPPED).increment(1);
+            }
+        }
+        if leading {
+            self.deliver_fresh(target.session, seq, target.delivery, message, turn);
+        }
+        Ok(())
+    }
+
+    pub(super) fn finished(
+        &mut self,
+        session: SessionNumber,
+        messages: &[(Seq, u32)],
+        sent: Seq,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Some(queue) = self.activate(session, turn)?.and_then(|active| active.queue.as_mut()) else {
+            return Ok(());
+        };
+        for &(seq, bytes) in messages {
+            if queue.received.contains(&seq) {
+                turn.state.delete(rows::received(session, seq));
+            }
+            if queue.remove(seq, bytes) {
+                turn.state.batch().delete(Family::Queue, &rows::queued(session, seq));
+            }
+        }
+        queue.note_sent(sent);
+        turn.state.put(rows::head(session), queue.head());
+        Ok(())
+    }
+
+    pub(super) fn received(
+        &mut self,
+        session: SessionNumber,
+        seqs: &[Seq],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Some(active) = self.activate(session, turn)? else { return Ok(()) };
+        let Some(queue) = &mut active.queue else { return Ok(()) };
+        for &seq in seqs {
+            if queue.holds(seq) {
+                queue.received.insert(seq);
+                turn.state.put_bytes(rows::received(session, seq), &[]);
+            }
+        }
+        if self.leading {
+            self.release(session, seqs, turn);
+        }
+        Ok(())
+    }
+}

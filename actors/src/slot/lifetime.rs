@@ -1,0 +1,327 @@
+//! A Session from its first CONNECT to its end, as every replica applies it: who has it, when its Will is due, when it
+//! expires.
+
+use std::collections::hash_map::Entry as MapEntry;
+
+use convoy_ids::SlotId;
+use convoy_storage::engine::{Error, Family};
+
+use super::active::Active;
+use super::apply::Context;
+use super::op::Farewell;
+use super::publish::publish;
+use super::redispatch::SHARED;
+use super::{Slot, Turn, client_of, rows};
+use crate::clock::Millis;
+use crate::message::Message;
+use crate::session::{
+    Epoch, Grant, Home, Queue, QueueLimits, Seq, SessionNumber, SessionRow, SubscriptionRow, Will,
+};
+use crate::shard::Answer;
+
+impl Slot {
+    /// The Session of a Client Identifier, if it has one.
+    fn session_of(&self, name: &[u8], turn: &mut Turn<'_>) -> Result<Option<SessionNumber>, Error> {
+        Ok(match self.names.get(name) {
+            Some(&session) => Some(session),
+            None => turn.state.get::<SessionRow>(&rows::client(self.id, name))?.map(|row| row.number),
+        })
+    }
+
+    pub(super) fn is_connected(&mut self, name: &[u8], turn: &mut Turn<'_>) -> Result<bool, Error> {
+        let Some(session) = self.session_of(name, turn)? else { return Ok(false) };
+        Ok(self.activate(session, turn)?.is_some_and(|active| active.row.home.is_some()))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of CONNECT")]
+    pub(super) fn connect(
+        &mut self,
+        name: &[u8],
+        clean_start: bool,
+        expiry_seconds: u32,
+        home: Home,
+        limits: QueueLimits,
+        will: Option<Will>,
+        sent: Seq,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let known = self.session_of(name, turn)?;
+        let mut old_home = None;
+        let mut session = None;
+        if let Some(known) = known
+            && let Some(active) = self.activate(known, turn)?
+        {
+            old_home = active.row.home;
+            if let Some(link) = active.link.take() {
+                active.sent = link.cursor;
+            }
+            if let Some(queue) = &mut active.queue {
+                queue.note_sent(sent);
+            }
+            // A Session that ends with its connection has ended, and one past its time, though nobody swept it yet.
+            let over = !active.row.outlives_connection()
+                || active.row.ends_at().is_some_and(|end| end <= context.at);
+            if old_home.is_some() {
+                // The old connection ends now: its Will is due as after any other end [MQTT-3.1.4-3].
+                active.row.home = None;
+                active.row.disconnected_at = context.at;
+                turn.state.delete(rows::live(known));
+            } else {
+                self.forget_due(known, turn);
+            }
+            if over || clean_start {
+                self.end(known, context, turn)?;
+            } else {
+                // A Will whose delay has not passed is discarded [MQTT-3.1.3-9].
+                if self.will_is_due(known, context.at) {
+                    self.publish_will(known, context, turn)?;
+                }
+                session = Some(known);
+            }
+        }
+
+        self.grants += 1;
+        let epoch = Epoch(self.grants);
+        let present = session.is_some();
+        let number = session.unwrap_or_else(|| SessionNumber::new(self.id, self.grants));
+        let known = self.active.get(&number).map(|active| &active.row);
+        let subscriptions = known.map_or(0, |row| row.subscriptions);
+        let created_at = known.map_or(context.at, |row| row.created_at);
+        let has_queue = expiry_seconds > 0 || known.is_some_and(|row| row.has_queue);
+        let row = SessionRow {
+            number,
+            epoch,
+            expiry_seconds,
+            home: Some(home),
+            created_at,
+            disconnected_at: 0,
+            limits,
+            will,
+            subscriptions,
+            has_queue,
+        };
+        turn.state.put(rows::client(self.id, name), &row);
+        turn.state.put_bytes(rows::live(number), &[]);
+        match self.active.entry(number) {
+            MapEntry::Occupied(mut entry) => {
+                let active = entry.get_mut();
+                if active.queue.is_none() && row.has_queue {
+                    active.queue = Some(Box::default());
+                }
+                active.row = row;
+            }
+            MapEntry::Vacant(entry) => {
+                turn.state.put_bytes(rows::name(number), name);
+                let queue = row.has_queue.then(Box::<Queue>::default);
+                entry.insert(Active { name: name.into(), row, queue, link: None, sent: 0 });
+                self.names.insert(name.into(), number);
+            }
+        }
+
+        let Some(reply) = context.reply.filter(|_| self.leading) else { return Ok(()) };
+        let (mut unreleased, mut groups) = (Vec::new(), Vec::new());
+        if present {
+            groups = self.groups_of(number, turn)?;
+            let (from, to) = rows::all_unreleased(number);
+            let found = turn.state.scan(&from, &to)?;
+            unreleased.extend(found.iter().filter_map(|(key, _)| rows::packet_id_of_unreleased(key)));
+        }
+        let answer =
+            Answer::Granted(Grant { session: number, epoch, present, has_queue, unreleased, groups });
+        // The old connection acknowledges nothing any more before the new one hears of its grant.
+        turn.outlet.take_over(old_home, reply, answer);
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of DISCONNECT")]
+    pub(super) fn disconnect(
+        &mut self,
+        session: SessionNumber,
+        epoch: Epoch,
+        farewell: Farewell,
+        expiry_seconds: Option<u32>,
+        sent: Seq,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Some(active) = self.activate(session, turn)?.filter(|active| active.row.epoch == epoch) else {
+            return Ok(());
+        };
+        if active.row.home.is_none() {
+            return Ok(());
+        }
+        active.link = None;
+        active.row.home = None;
+        active.row.disconnected_at = context.at;
+        if let Some(expiry_seconds) = expiry_seconds {
+            active.row.expiry_seconds = expiry_seconds;
+        }
+        if farewell == Farewell::Normal {
+            active.row.will = None;
+        }
+        if let Some(queue) = &mut active.queue {
+            queue.note_sent(sent);
+            turn.state.put(rows::head(session), queue.head());
+        }
+        turn.state.delete(rows::live(session));
+        if !active.row.outlives_connection() {
+            return self.end(session, context, turn);
+        }
+        if self.will_is_due(session, context.at) {
+            self.publish_will(session, context, turn)?;
+        }
+        self.save(session, turn);
+        self.remember_due(session, turn);
+        self.idle.push_back(session);
+        if self.leading && self.active[&session].queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
+            self.departed.push(session);
+        }
+        Ok(())
+    }
+
+    /// Writes the row of an active Session.
+    pub(super) fn save(&mut self, session: SessionNumber, turn: &mut Turn<'_>) {
+        let active = &self.active[&session];
+        turn.state.put(rows::client(self.id, &active.name), &active.row);
+    }
+
+    fn due_of(&self, session: SessionNumber) -> Option<Millis> {
+        let row = &self.active[&session].row;
+        [row.ends_at(), row.will_due_at()].into_iter().flatten().min()
+    }
+
+    fn remember_due(&mut self, session: SessionNumber, turn: &mut Turn<'_>) {
+        if let Some(at) = self.due_of(session) {
+            turn.state.put_bytes(rows::due(self.id, at, session), &[]);
+            self.next_due = self.next_due.min(at);
+        }
+    }
+
+    pub(super) fn forget_due(&mut self, session: SessionNumber, turn: &mut Turn<'_>) {
+        if let Some(at) = self.due_of(session) {
+            turn.state.delete(rows::due(self.id, at, session));
+        }
+    }
+
+    pub(super) fn due(
+        &mut self,
+        at: Millis,
+        session: SessionNumber,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        turn.state.delete(rows::due(self.id, at, session));
+        if self.activate(session, turn)?.is_none() || self.due_of(session) != Some(at) {
+            return Ok(());
+        }
+        let row = &self.active[&session].row;
+        if row.ends_at().is_some_and(|end| end <= at) {
+            return self.end(session, context, turn);
+        }
+        self.publish_will(session, context, turn)?;
+        self.save(session, turn);
+        self.remember_due(session, turn);
+        Ok(())
+    }
+
+    fn will_is_due(&self, session: SessionNumber, at: Millis) -> bool {
+        self.active[&session].row.will_due_at().is_some_and(|due| due <= at)
+    }
+
+    /// Sends the Will Message to its partition, once: with this the Session has none.
+    fn publish_will(
+        &mut self,
+        session: SessionNumber,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let active = self.active.get_mut(&session).expect("the caller has activated the Session");
+        let Some(will) = active.row.will.take() else { return Ok(()) };
+        let place = will.place;
+        match Message::decode(&will.message) {
+            Ok(message) => {
+                let expires_at = will.expiry_seconds.map(|seconds| context.at + u64::from(seconds) * 1000);
+                let mut bytes = Vec::new();
+                // It is this Client's own, for No Local [MQTT-3.8.3-3].
+                Message { published_at: context.at, expires_at, publisher: session, ..message }
+                    .encode_into(&mut bytes);
+                let client = client_of(&active.name);
+                let context = context.unanswered();
+                self.emit(SlotId(place.slot), &publish(place, &bytes, client, None), context, turn);
+                Ok(())
+            }
+            Err(error) => Err(Error::Damaged {
+                place: format!("Will of Session {:x}", session.0),
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    /// A Session ends: its Will is due, and everything of it goes.
+    pub(super) fn end(
+        &mut self,
+        session: SessionNumber,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        self.publish_will(session, context, turn)?;
+        let (from, to) = rows::subscriptions(session);
+        let mut was_member = false;
+        for (key, value) in turn.state.scan(&from, &to)? {
+            let row: SubscriptionRow = super::state::decode(&key, &value)?;
+            let Some(filter) = rows::filter_of_subscription(&key) else { continue };
+            was_member |= filter.starts_with(SHARED);
+            self.unroute(session, filter, &row.places, context.unanswered(), turn);
+            turn.state.delete(key);
+        }
+        let active = self.active.remove(&session).expect("the caller has activated the Session");
+        self.names.remove(&active.name);
+        turn.state.delete(rows::client(self.id, &active.name));
+        turn.state.delete(rows::name(session));
+        if let Some(queue) = &active.queue {
+            if was_member {
+                self.redispatch_all(session, &active, context, turn)?;
+            }
+            if queue.next() > 0 {
+                let (from, to) = (rows::queued(session, queue.floor()), rows::queued(session, Seq::MAX));
+                turn.state.batch().delete_range(Family::Queue, &from, &to);
+            }
+            // A queue that nothing came into has a head too, once a connection ended.
+            turn.state.delete(rows::head(session));
+        }
+        let ranges = [rows::all_unreleased(session), rows::all_received(session)];
+        for (from, to) in ranges.iter().filter(|_| active.queue.is_some()) {
+            for (key, _) in turn.state.scan(from, to)? {
+                turn.state.delete(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// An operator ends the Session. Its connection is told by the leader, and has nothing left to take leave of.
+    pub(super) fn end_by_order(
+        &mut self,
+        session: SessionNumber,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let Some(active) = self.activate(session, turn)? else { return Ok(()) };
+        let home = active.row.home.take();
+        if let Some(link) = active.link.take() {
+            active.sent = link.cursor;
+        }
+        match home {
+            Some(_) => {
+                active.row.disconnected_at = context.at;
+                turn.state.delete(rows::live(session));
+            }
+            None => self.forget_due(session, turn),
+        }
+        self.end(session, context, turn)?;
+        if let Some(home) = home.filter(|_| self.leading) {
+            turn.outlet.evict(home, true);
+        }
+        Ok(())
+    }
+}

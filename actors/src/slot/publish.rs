@@ -1,0 +1,112 @@
+//! Messages that come by the log: a QoS 2 PUBLISH is taken in where its publisher's Session is, and passed on where
+//! its topic's partition is.
+
+use convoy_ids::SlotId;
+use convoy_storage::engine::Error;
+use convoy_wire::ReasonCode;
+
+use super::apply::Context;
+use super::op::{Again, Op, Target};
+use super::{Slot, Turn, client_of, rows};
+use crate::message::Message;
+use crate::session::{Epoch, Place, SessionNumber};
+use crate::shard::Answer;
+use crate::topic::{Choice, Pick};
+
+impl Slot {
+    #[expect(clippy::too_many_arguments, reason = "the fields of PUBLISH")]
+    pub(super) fn accept(
+        &mut self,
+        session: SessionNumber,
+        epoch: Epoch,
+        packet_id: u16,
+        place: Place,
+        message: &[u8],
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<Answer>, Error> {
+        let Some(active) = self.activate(session, turn)?.filter(|active| active.row.epoch == epoch) else {
+            return Ok(Some(Answer::Refused(ReasonCode::SessionTakenOver)));
+        };
+        let client = client_of(&active.name);
+        let key = rows::unreleased(session, packet_id);
+        // [MQTT-4.3.3-10]: until PUBREL the same identifier is the same message.
+        if !turn.state.contains(&key)? {
+            turn.state.put_bytes(key, &[]);
+            let op = publish(place, message, client, None);
+            // PUBREC of a Retained Message waits until its partition has it: the next SUBSCRIBE finds it, and what its
+            // publisher sends next, at any QoS, comes behind it.
+            let retain = Message::decode(message).is_ok_and(|message| message.retain);
+            let reply = context.reply.filter(|_| retain);
+            self.emit(SlotId(place.slot), &op, Context { reply, ..context }, turn);
+            return Ok((!retain).then_some(Answer::Done));
+        }
+        Ok(Some(Answer::Done))
+    }
+
+    /// A message that came by the log: matched here, where the routes are, and passed on by the log.
+    pub(super) fn publish(
+        &mut self,
+        partition: u64,
+        bytes: &[u8],
+        root_targets: &[u8],
+        choice: Choice<'_>,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let message = Message::decode(bytes).map_err(|error| Error::Damaged {
+            place: format!("slot {}", self.id),
+            reason: error.to_string(),
+        })?;
+        if message.retain && choice.again.is_none() {
+            self.retain(partition, bytes, turn)?;
+        }
+        let mut fan_out = std::mem::take(turn.fan_out);
+        fan_out.clear();
+        let pick = Pick::Agreed(choice);
+        if let Some(routes) = self.partitions.get(&partition) {
+            routes.find(&message, pick, &mut fan_out);
+        }
+        // Root routes belong to another log: what the leader found there stands in the record. Those that live with
+        // their connection are the leader's alone.
+        if self.leading {
+            let from = fan_out.found().len();
+            turn.root.find(&message, pick, &mut fan_out);
+            fan_out.retain_from(from, |found| found.home.is_some());
+        }
+        for target in Target::all(root_targets) {
+            fan_out.add_target(target);
+        }
+        fan_out.merge_in_order();
+        // A record holds many messages: none may go out in the encoding of the one before it.
+        turn.outlet.edge.begin_message();
+        let mut by_slot: std::collections::BTreeMap<SlotId, Vec<u8>> = Default::default();
+        for found in fan_out.found() {
+            match found.home {
+                Some(home) if self.leading => {
+                    turn.outlet.deliver(home, &found.delivery, &message, turn.now);
+                }
+                Some(_) => {}
+                None if found.delivery.qos == convoy_wire::QoS::AtMostOnce => {
+                    if self.leading {
+                        turn.outlet.pass(found.session, found.delivery, bytes);
+                    }
+                }
+                None => Target { session: found.session, delivery: found.delivery }
+                    .push(by_slot.entry(found.session.slot()).or_default()),
+            }
+        }
+        *turn.fan_out = fan_out;
+        for (slot, targets) in by_slot {
+            let op = Op::Enqueue { message: bytes, targets: &targets };
+            self.emit(slot, &op, context.unanswered(), turn);
+        }
+        Ok(())
+    }
+}
+
+/// A message on its way to its partition.
+pub(super) fn publish(place: Place, message: &[u8], client: u64, again: Option<Again>) -> Op<'_> {
+    let partition = place.partition;
+    Op::Publish { partition, message, client, again, root_targets: &[], chosen: Vec::new() }
+}

@@ -1,0 +1,137 @@
+//! Subscriptions: a row with their Session, and a route in every partition that the Topic Filter touches.
+
+use convoy_ids::SlotId;
+use convoy_storage::engine::Error;
+use convoy_wire::ReasonCode;
+
+use super::apply::Context;
+use super::op::{Entry, Op, RouteRow};
+use super::{RootChange, Slot, Turn, rows};
+use crate::session::{Epoch, Place, SessionNumber, SubscriptionRow};
+use crate::shard::Answer;
+use crate::topic::Routes;
+
+impl Slot {
+    pub(super) fn subscribe(
+        &mut self,
+        session: SessionNumber,
+        epoch: Epoch,
+        entries: Vec<Entry<'_>>,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<Answer, Error> {
+        let Some(active) = self.activate(session, turn)?.filter(|active| active.row.epoch == epoch) else {
+            return Ok(Answer::Refused(ReasonCode::SessionTakenOver));
+        };
+        let home = active.row.home.filter(|_| !active.row.has_queue);
+        let (mut more, mut existed) = (0, Vec::with_capacity(entries.len()));
+        for entry in entries {
+            let key = rows::subscription(session, entry.filter);
+            existed.push(turn.state.contains(&key)?);
+            turn.state.put(key, &entry.row);
+            for place in &entry.row.places {
+                let op = Op::Route {
+                    partition: place.partition,
+                    subscriber: session,
+                    filter: entry.filter,
+                    route: RouteRow { subscription: entry.row.subscription, home },
+                };
+                self.emit(SlotId(place.slot), &op, context, turn);
+                more += answers(*place, turn);
+            }
+        }
+        let new = existed.iter().filter(|existed| !**existed).count() as u32;
+        if new > 0 {
+            let active = self.active.get_mut(&session).expect("it was activated above");
+            active.row.subscriptions += new;
+            self.save(session, turn);
+        }
+        Ok(Answer::Subscribed { more, existed })
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        session: SessionNumber,
+        epoch: Epoch,
+        filters: Vec<&str>,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<Answer, Error> {
+        if self.activate(session, turn)?.is_none_or(|active| active.row.epoch != epoch) {
+            return Ok(Answer::Refused(ReasonCode::SessionTakenOver));
+        }
+        let (mut more, mut existed) = (0, Vec::with_capacity(filters.len()));
+        for filter in filters {
+            let key = rows::subscription(session, filter);
+            let row: Option<SubscriptionRow> = turn.state.get(&key)?;
+            existed.push(row.is_some());
+            if let Some(row) = row {
+                turn.state.delete(key);
+                more += self.unroute(session, filter, &row.places, context, turn);
+            }
+        }
+        let gone = existed.iter().filter(|existed| **existed).count() as u32;
+        if gone > 0 {
+            let active = self.active.get_mut(&session).expect("it was activated above");
+            active.row.subscriptions -= gone.min(active.row.subscriptions);
+            self.save(session, turn);
+        }
+        Ok(Answer::Subscribed { more, existed })
+    }
+
+    pub(super) fn unroute(
+        &mut self,
+        session: SessionNumber,
+        filter: &str,
+        places: &[Place],
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> u32 {
+        for place in places {
+            let op = Op::Unroute { partition: place.partition, subscriber: session, filter };
+            self.emit(SlotId(place.slot), &op, context, turn);
+        }
+        places.iter().map(|place| answers(*place, turn)).sum()
+    }
+
+    /// A Subscription begins (with a route) or ends in a partition of this slot, or in the meta group.
+    pub(super) fn route(
+        &mut self,
+        partition: u64,
+        subscriber: SessionNumber,
+        filter: &str,
+        route: Option<RouteRow>,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) {
+        let key = rows::route(self.id, partition, subscriber.0, filter);
+        match &route {
+            Some(route) => turn.state.put(key, route),
+            None => turn.state.delete(key),
+        }
+        if self.id.is_meta() {
+            // Every shard follows; the last one to do so tells the connection.
+            let reply = context.reply.filter(|_| self.leading);
+            let filter = filter.to_owned();
+            turn.root_changes.push(RootChange { filter, subscriber, route, reply });
+            return;
+        }
+        let seed = self.route_seed;
+        let routes = self.partitions.entry(partition).or_insert_with(|| Routes::new(seed));
+        match route {
+            Some(route) => routes.insert(filter, subscriber, route),
+            None => {
+                routes.remove(filter, subscriber);
+                if routes.is_empty() {
+                    self.partitions.remove(&partition);
+                }
+            }
+        }
+        self.answer(context, Answer::Done, turn);
+    }
+}
+
+/// How many answers a route in `place` will get: every shard follows the root routes, and each answers for itself.
+fn answers(place: Place, turn: &Turn<'_>) -> u32 {
+    if SlotId(place.slot).is_meta() { u32::from(turn.outlet.post.shards()) } else { 1 }
+}
