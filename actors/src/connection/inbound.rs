@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use convoy_wire::{PacketId, ProtocolVersion, Puback, Pubrec, QoS, ReasonCode, TopicAlias};
 use rustc_hash::FxHashMap;
 
+use crate::shard::Begun;
+
 /// Stands for a number of parts that is not known yet. Parts may answer before their number is heard, and what they
 /// answer for is not done before that: the others are counted in it.
 pub const UNTOLD: i32 = 1 << 24;
@@ -19,6 +21,8 @@ struct Waiting {
     parts: i32,
     /// Set once the outcome is known before all parts are.
     refused: Option<ReasonCode>,
+    /// Nobody had subscribed.
+    unmatched: bool,
     since: u64,
 }
 
@@ -73,14 +77,22 @@ impl Inbound {
         if qos == QoS::ExactlyOnce {
             self.received.insert(packet_id, Received::Accepting);
         }
-        self.waiting.push_back(Waiting { packet_id, qos, parts, refused: None, since: now });
+        self.waiting.push_back(Waiting {
+            packet_id,
+            qos,
+            parts,
+            refused: None,
+            unmatched: false,
+            since: now,
+        });
         self.first + self.waiting.len() as u64 - 1
     }
 
-    /// A message that was begun with [`UNTOLD`] parts has so many.
-    pub fn parts_begun(&mut self, token: u64, parts: u32) {
+    /// What became at once of a message that was begun with [`UNTOLD`] parts.
+    pub fn parts_begun(&mut self, token: u64, begun: Begun) {
         if let Some(waiting) = self.find(token) {
-            waiting.parts += parts as i32 - UNTOLD;
+            waiting.parts += begun.parts as i32 - UNTOLD;
+            waiting.unmatched = !begun.matched;
         }
     }
 
@@ -110,6 +122,10 @@ impl Inbound {
             let reason = match oldest.refused {
                 Some(_) if !version.has_properties() => return true,
                 Some(reason) => reason,
+                // MQTT 5.0, 3.4.2.1
+                None if oldest.parts == 0 && oldest.unmatched && version.has_properties() => {
+                    ReasonCode::NoMatchingSubscribers
+                }
                 None if oldest.parts == 0 => ReasonCode::Success,
                 None => return false,
             };
@@ -195,7 +211,7 @@ mod tests {
         // The first of two parts answers before their number is known.
         inbound.part_done(first);
         assert!(acknowledged(&mut inbound, V5).is_empty());
-        inbound.parts_begun(first, 2);
+        inbound.parts_begun(first, Begun { parts: 2, matched: true });
         assert!(acknowledged(&mut inbound, V5).is_empty());
         inbound.part_done(first);
         assert_eq!(acknowledged(&mut inbound, V5), [0x40, 2, 0, 1, 0x40, 2, 0, 2]);

@@ -73,7 +73,7 @@ impl Edge {
             }
             _ => {
                 match answer {
-                    Answer::Begun { parts } => connection.inbound.parts_begun(to.token, parts),
+                    Answer::Begun(begun) => connection.inbound.parts_begun(to.token, begun),
                     Answer::Done => connection.inbound.part_done(to.token),
                     Answer::Refused(reason) => {
                         metrics::counter!(metric::REFUSED).increment(1);
@@ -107,7 +107,7 @@ impl Edge {
                 connection.close(reason);
                 return self.mark(key);
             }
-            Answer::Begun { .. } | Answer::Done | Answer::Subscribed { .. } => return,
+            Answer::Begun(_) | Answer::Done | Answer::Subscribed { .. } => return,
         };
         if connection.stage != Stage::Connecting {
             return self.give_back(&grant);
@@ -143,7 +143,7 @@ impl Edge {
         let Some(at) = connection.asks.iter().position(|ask| ask.token == to.token) else { return };
         let ask = &mut connection.asks[at];
         match answer {
-            Answer::Begun { parts } => ask.parts += parts as i32 - UNTOLD,
+            Answer::Begun(begun) => ask.parts += begun.parts as i32 - UNTOLD,
             Answer::Done => ask.parts -= 1,
             Answer::Subscribed { more, existed } => {
                 ask.parts += more as i32 - UNTOLD;

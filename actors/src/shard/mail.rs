@@ -18,13 +18,20 @@ pub struct ReplyTo {
     pub token: u64,
 }
 
+/// What became of a message at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// Parts that have yet to become safe.
+    pub parts: u32,
+    /// Whether anybody had subscribed.
+    pub matched: bool,
+}
+
 /// The outcome of what a connection asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// So many parts have been begun, each of which answers for itself: some perhaps sooner than this is heard.
-    Begun {
-        parts: u32,
-    },
+    Begun(Begun),
     /// One part is safe.
     Done,
     /// As `Begun`, for a SUBSCRIBE, with `more` parts; which of its Topic Filters were subscribed before.

@@ -22,7 +22,7 @@ impl Shard {
                 Letter::Publish { place, origin, message, reply } => {
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
                     let answer = match self.publish(now, place, &message, origin, reply) {
-                        Ok(parts) => Answer::Begun { parts: parts.unwrap_or(0) },
+                        Ok(begun) => Answer::Begun(begun.unwrap_or_default()),
                         Err(reason) => Answer::Refused(reason),
                     };
                     if let Some(reply) = reply {

@@ -36,7 +36,7 @@ use crate::slot::{Emitted, RootChange, State};
 use crate::topic::{FanOut, Presence, Routes};
 
 pub use edge::Edge;
-pub use mail::{Answer, Mail, Post, ReplyTo};
+pub use mail::{Answer, Begun, Mail, Post, ReplyTo};
 pub use outlet::Outlet;
 use slots::Slots;
 

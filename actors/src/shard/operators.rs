@@ -44,7 +44,7 @@ impl Operators {
             return;
         }
         match answer {
-            mail::Answer::Begun { parts } => self.parts_begun(number, *parts),
+            mail::Answer::Begun(begun) => self.parts_begun(number, begun.parts),
             mail::Answer::Done => self.count(number, -1),
             mail::Answer::Refused(reason) => self.answer(number, Answer::Failed(Problem::Refused(*reason))),
             mail::Answer::Subscribed { .. } | mail::Answer::Granted(_) => {}

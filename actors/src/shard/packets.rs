@@ -314,7 +314,7 @@ impl Shard {
                 match published {
                     // The partition's shard will tell.
                     Ok(None) => {}
-                    Ok(Some(parts)) => connection.inbound.parts_begun(token, parts),
+                    Ok(Some(begun)) => connection.inbound.parts_begun(token, begun),
                     Err(reason) => connection.inbound.refuse(token, reason),
                 }
                 acknowledge(connection, now.monotonic);

@@ -5,7 +5,7 @@ use convoy_ids::SlotId;
 use convoy_wire::{QoS, ReasonCode};
 
 use super::Shard;
-use super::mail::{Letter, Origin, ReplyTo};
+use super::mail::{Begun, Letter, Origin, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;
@@ -24,7 +24,7 @@ impl Shard {
         message: &Message<'_>,
         origin: Origin,
         reply: Option<ReplyTo>,
-    ) -> Result<Option<u32>, ReasonCode> {
+    ) -> Result<Option<Begun>, ReasonCode> {
         let slot = SlotId(place.slot);
         let shard = self.outlet.post.shard_of(slot);
         if shard != self.outlet.post.here() {
@@ -113,7 +113,7 @@ impl Shard {
             let op = Op::Retain { partition: place.partition, message: &self.message };
             slots.get(SlotId(place.slot)).expect("it was found above").pending.push(now.wall, &op, reply);
         }
-        Ok(Some(parts))
+        Ok(Some(Begun { parts, matched: !self.fan_out.found().is_empty() }))
     }
 
     /// Whether one more Retained Message fits. Each shard has its share of what the node may keep; a topic that has

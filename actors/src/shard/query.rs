@@ -261,7 +261,7 @@ impl Shard {
         match published {
             // The partition's shard will tell.
             Ok(None) => {}
-            Ok(Some(parts)) => self.outlet.edge.operators.parts_begun(number, parts),
+            Ok(Some(begun)) => self.outlet.edge.operators.parts_begun(number, begun.parts),
             Err(reason) => {
                 let refused = Answer::Failed(Problem::Refused(reason));
                 self.outlet.edge.operators.answer(number, refused);

@@ -128,14 +128,14 @@ fn a_payload_is_what_it_is_said_to_be_where_that_is_checked() {
         ("32 0a 0001 'a' 0007 02 0101 c328", "40 03 0007 99", false),
         ("34 0a 0001 'a' 0007 02 0101 c328", "50 03 0007 99", false),
         // Not said to be UTF-8.
-        ("32 0a 0001 'a' 0007 02 0100 c328", "40 02 0007", false),
-        ("32 0a 0001 'a' 0007 02 0101 c3bc", "40 02 0007", false),
+        ("32 0a 0001 'a' 0007 02 0100 c328", "40 03 0007 10", false),
+        ("32 0a 0001 'a' 0007 02 0101 c3bc", "40 03 0007 10", false),
     ] {
         assert_eq!(check().exchange(passing("c"), &hex(bytes)), (hex(answer), closed), "{bytes}");
     }
     // After a refusal the identifier is free [MQTT-4.3.3-9].
     let bytes = hex("34 0a 0001 'a' 0007 02 0101 c328  34 06 0001 'a' 0007 00");
-    assert_eq!(check().exchange(passing("c"), &bytes), (hex("50 03 0007 99 50 02 0007"), false));
+    assert_eq!(check().exchange(passing("c"), &bytes), (hex("50 03 0007 99 50 03 0007 10"), false));
     let will = hex("02 0101 0001 't' 0002 c328");
     assert_eq!(check().begin(&connect(4, b"", &will)), (hex("20 03 00 99 00"), true));
     // Where it is not checked it passes, indicator and all.
@@ -166,6 +166,6 @@ fn without_problem_information_nothing_is_said_beyond_reason_codes() {
         "32 06 0001 'a' 0001 00  62 02 0009  50 02 0009  82 07 0002 00 0001 'a' 00  a2 06 0003 00 0001 'b'",
     );
     // SUBACK waits for two records, UNSUBACK of nothing for one.
-    let answers = hex("40 02 0001  70 03 0009 92  62 03 0009 92  b0 04 0003 00 11  90 04 0002 00 00");
+    let answers = hex("40 03 0001 10  70 03 0009 92  62 03 0009 92  b0 04 0003 00 11  90 04 0002 00 00");
     assert_eq!(world.exchange(connect, &bytes), (answers, false));
 }

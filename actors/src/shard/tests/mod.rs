@@ -532,6 +532,11 @@ impl<const SHARDS: usize> World<SHARDS> {
     }
 }
 
+/// Whether there was a subscriber is for the stories that look at bytes.
+fn accepted(reason: ReasonCode) -> ReasonCode {
+    if reason == ReasonCode::NoMatchingSubscribers { ReasonCode::Success } else { reason }
+}
+
 fn open(engine: &Arc<Model>, start: u32, options: &Options, shards: usize) -> Vec<Shard> {
     let node = NodeId::new(1).expect("one is not zero");
     let shards = shards as u16;
@@ -576,8 +581,8 @@ impl Got {
                 expiry: publish.properties.message_expiry_interval,
                 alias: publish.properties.topic_alias.map_or(0, convoy_wire::TopicAlias::get),
             })),
-            Packet::Puback(ack) => Self::Puback(ack.packet_id.get(), ack.reason),
-            Packet::Pubrec(ack) => Self::Pubrec(ack.packet_id.get(), ack.reason),
+            Packet::Puback(ack) => Self::Puback(ack.packet_id.get(), accepted(ack.reason)),
+            Packet::Pubrec(ack) => Self::Pubrec(ack.packet_id.get(), accepted(ack.reason)),
             Packet::Pubrel(ack) => Self::Pubrel(ack.packet_id.get()),
             Packet::Pubcomp(ack) => Self::Pubcomp(ack.packet_id.get(), ack.reason),
             Packet::Suback(ack) => Self::Suback(ack.packet_id.get(), ack.reasons.iter().collect()),

@@ -330,3 +330,25 @@ fn a_message_beyond_the_rate_is_refused_where_that_is_set() {
         assert_eq!(world.payloads(subscriber), ["4"]);
     }
 }
+
+#[test]
+fn a_publisher_hears_that_nobody_has_subscribed() {
+    // MQTT 5.0, 3.4.2.1 and 3.5.2.1
+    let mut world = World::new();
+    let told = |world: &mut World, connect: Connect<'_>, qos, topic, retain| {
+        let publisher = world.connect(connect);
+        world.lines[publisher.0].raw = true;
+        world.publish(publisher, Publish { qos, retain, ..publish(topic, "1", 7) });
+        std::mem::take(&mut world.lines[publisher.0].bytes)
+    };
+    let (once, exactly) = (QoS::AtLeastOnce, QoS::ExactlyOnce);
+    for retain in [false, true] {
+        assert_eq!(told(&mut world, passing("p"), once, "x/y", retain), [0x40, 3, 0, 7, 0x10]);
+        assert_eq!(told(&mut world, passing("p"), exactly, "x/y", retain), [0x50, 3, 0, 7, 0x10]);
+        assert_eq!(told(&mut world, Connect::new(V311, "p"), once, "x/y", retain), [0x40, 2, 0, 7]);
+    }
+    // By the log a message is matched after it was accepted.
+    assert_eq!(told(&mut world, lasting("q"), exactly, "x/y", false), [0x50, 2, 0, 7]);
+    world.subscriber(lasting("s"), &["x/#"]);
+    assert_eq!(told(&mut world, passing("p"), once, "x/y", false), [0x40, 2, 0, 7]);
+}
