@@ -1,6 +1,6 @@
-//! Proves: Clients that nobody of this house wrote get what MQTT promises, in every version that they speak. paho-mqtt and
-//! gmqtt (Python), MQTT.js, and mosquitto's command line clients; and `convoy pub` and `convoy sub` against the same
-//! expectations.
+//! Proves: Clients that nobody of this house wrote get what MQTT promises, in every version and over every transport that
+//! they speak. paho-mqtt and gmqtt (Python), MQTT.js, and mosquitto's command line clients; and `convoy pub` and
+//! `convoy sub` against the same expectations.
 
 mod common;
 #[path = "foreign/scripts.rs"]
@@ -8,8 +8,9 @@ mod scripts;
 #[path = "foreign/tools.rs"]
 mod tools;
 
+use convoy_chaos::client::Transport;
 use convoy_chaos::fault::skipped;
-use convoy_chaos::fleet::Program;
+use convoy_chaos::fleet::{Listeners, Program};
 use scripts::Library;
 use tools::Tools;
 
@@ -21,87 +22,107 @@ pub enum Version {
 }
 
 /// Where a Client of the story connects to.
-pub struct Place {
-    pub port: u16,
+pub struct Place<'a> {
+    pub transport: Transport,
+    pub listeners: &'a Listeners,
 }
 
-async fn library(test: &str, library: Library, version: Version) {
-    let folder = common::folder();
-    let node = common::started(&folder, &[]).await;
-    let place = Place { port: node.mqtt().port() };
-    match scripts::tell(library, &place, version).await {
-        Err(lacking) => skipped(test, &lacking),
-        Ok(told) => told.unwrap_or_else(|failed| panic!("{failed}")),
+impl Place<'_> {
+    pub fn port(&self) -> String {
+        self.listeners.address(self.transport).port().to_string()
+    }
+
+    /// A file of its certificates as an argument.
+    pub fn file(&self, file: impl Fn(&convoy_chaos::fleet::Certificates) -> &std::path::Path) -> String {
+        file(&self.listeners.certificates).display().to_string()
     }
 }
 
-async fn mosquitto(test: &str, version: Version) {
+/// Who tells the stories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Teller {
+    Library(Library),
+    Mosquitto,
+    Convoy,
+}
+
+async fn told(test: &str, teller: Teller, version: Version, transport: Transport) {
     let folder = common::folder();
-    let node = common::started(&folder, &[]).await;
-    match Tools::mosquitto(&Place { port: node.mqtt().port() }, version) {
-        Err(lacking) => skipped(test, &lacking),
-        Ok(tools) => tools::tell(&tools).await,
+    let node = common::started_with_listeners(&folder, "").await;
+    let place = Place { transport, listeners: node.listeners().expect("it was given them") };
+    match teller {
+        Teller::Library(library) => match scripts::tell(library, &place, version).await {
+            Err(lacking) => skipped(test, &lacking),
+            Ok(told) => told.unwrap_or_else(|failed| panic!("{failed}")),
+        },
+        Teller::Mosquitto => match Tools::mosquitto(&place, version) {
+            Err(lacking) => skipped(test, &lacking),
+            Ok(tools) => tools::tell(&tools).await,
+        },
+        Teller::Convoy => {
+            let Program::Convoy(path) = node.program() else { return };
+            tools::tell(&Tools::convoy(path, &place, version)).await;
+        }
     }
 }
 
-async fn convoy(version: Version) {
-    let folder = common::folder();
-    let node = common::started(&folder, &[]).await;
-    // Another broker may stand in, to look at the suite itself.
-    if let Program::Convoy(path) = node.program().clone() {
-        tools::tell(&Tools::convoy(&path, &Place { port: node.mqtt().port() }, version)).await;
-    }
+/// A test for each transport.
+macro_rules! promises {
+    ($client:ident: $teller:expr, $version:ident, $($name:ident $transport:ident,)*) => {
+        mod $client {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let test = concat!(stringify!($client), "::", stringify!($name));
+                    told(test, $teller, Version::$version, Transport::$transport).await;
+                }
+            )*
+        }
+    };
 }
 
-/// A test for each row, named for what it proves.
+/// Where a Client can go: everywhere, over streams of bytes alone, or over TCP alone.
 macro_rules! table {
-    ($($name:ident: $library:ident $version:ident;)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                library(stringify!($name), Library::$library, Version::$version).await;
-            }
-        )*
+    ($($client:ident $version:ident $teller:expr, $reach:ident;)*) => {
+        $(table!(@$reach $client $version $teller);)*
+    };
+    (@everywhere $client:ident $version:ident $teller:expr) => {
+        promises! {
+            $client: $teller, $version,
+            gets_what_mqtt_promises_over_tcp Tcp,
+            gets_what_mqtt_promises_over_tls Tls,
+            gets_what_mqtt_promises_over_mutual_tls MutualTls,
+            gets_what_mqtt_promises_over_web_socket WebSocket,
+            gets_what_mqtt_promises_over_secure_web_socket SecureWebSocket,
+        }
+    };
+    (@plain $client:ident $version:ident $teller:expr) => {
+        promises! { $client: $teller, $version, gets_what_mqtt_promises_over_tcp Tcp, }
+    };
+    (@streams $client:ident $version:ident $teller:expr) => {
+        promises! {
+            $client: $teller, $version,
+            gets_what_mqtt_promises_over_tcp Tcp,
+            gets_what_mqtt_promises_over_tls Tls,
+            gets_what_mqtt_promises_over_mutual_tls MutualTls,
+        }
     };
 }
 
 table! {
-    paho_3_1_gets_what_mqtt_promises: Paho V31;
-    paho_3_1_1_gets_what_mqtt_promises: Paho V311;
-    paho_5_0_gets_what_mqtt_promises: Paho V5;
-    mqtt_js_3_1_gets_what_mqtt_promises: MqttJs V31;
-    mqtt_js_3_1_1_gets_what_mqtt_promises: MqttJs V311;
-    mqtt_js_5_0_gets_what_mqtt_promises: MqttJs V5;
-    gmqtt_3_1_1_gets_what_mqtt_promises: Gmqtt V311;
-    gmqtt_5_0_gets_what_mqtt_promises: Gmqtt V5;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mosquitto_s_clients_3_1_get_what_mqtt_promises() {
-    mosquitto("mosquitto_s_clients_3_1_get_what_mqtt_promises", Version::V31).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mosquitto_s_clients_3_1_1_get_what_mqtt_promises() {
-    mosquitto("mosquitto_s_clients_3_1_1_get_what_mqtt_promises", Version::V311).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mosquitto_s_clients_5_0_get_what_mqtt_promises() {
-    mosquitto("mosquitto_s_clients_5_0_get_what_mqtt_promises", Version::V5).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn convoy_pub_and_sub_agree_in_3_1() {
-    convoy(Version::V31).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn convoy_pub_and_sub_agree_in_3_1_1() {
-    convoy(Version::V311).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn convoy_pub_and_sub_agree_in_5_0() {
-    convoy(Version::V5).await;
+    paho_3_1 V31 Teller::Library(Library::Paho), everywhere;
+    paho_3_1_1 V311 Teller::Library(Library::Paho), everywhere;
+    paho_5_0 V5 Teller::Library(Library::Paho), everywhere;
+    mqtt_js_3_1 V31 Teller::Library(Library::MqttJs), everywhere;
+    mqtt_js_3_1_1 V311 Teller::Library(Library::MqttJs), everywhere;
+    mqtt_js_5_0 V5 Teller::Library(Library::MqttJs), everywhere;
+    gmqtt_3_1_1 V311 Teller::Library(Library::Gmqtt), streams;
+    gmqtt_5_0 V5 Teller::Library(Library::Gmqtt), streams;
+    mosquitto_3_1 V31 Teller::Mosquitto, streams;
+    mosquitto_3_1_1 V311 Teller::Mosquitto, streams;
+    mosquitto_5_0 V5 Teller::Mosquitto, streams;
+    convoy_3_1 V31 Teller::Convoy, plain;
+    convoy_3_1_1 V311 Teller::Convoy, plain;
+    convoy_5_0 V5 Teller::Convoy, plain;
 }

@@ -9,10 +9,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use convoy_wire::{Cut, EncodeError, Limits, Packet, ProtocolVersion, QoS, Sender, cut, decode_from};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
 
+use super::place::Place;
+use super::web_socket::WebSocket;
 use crate::oracle::Qos;
 
 /// A Server that does not take or answer anything for so long counts as gone.
@@ -64,8 +68,14 @@ pub enum Incoming {
     Disconnect { reason: u8 },
 }
 
+/// TCP, or TLS over it.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 pub struct Pipe {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
+    web_socket: Option<WebSocket>,
     version: ProtocolVersion,
     inbox: Vec<u8>,
     taken: usize,
@@ -73,9 +83,17 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    pub async fn open(to: SocketAddr, version: ProtocolVersion) -> Result<Self, Gone> {
-        let stream = timeout(PATIENCE, TcpStream::connect(to)).await.map_err(|_| Gone::Silent)??;
-        Self::over(stream, version)
+    pub async fn open(to: impl Into<Place>, version: ProtocolVersion) -> Result<Self, Gone> {
+        let place = to.into();
+        let opening = async {
+            let mut stream = connect(&place).await?;
+            let web_socket = match place.is_web_socket {
+                true => Some(WebSocket::open(&mut stream).await?),
+                false => None,
+            };
+            Ok(Self::over(stream, web_socket, version))
+        };
+        timeout(PATIENCE, opening).await.map_err(|_| Gone::Silent)?
     }
 
     /// From a given address: one address has no more than some 28,000 ports.
@@ -84,12 +102,12 @@ impl Pipe {
         socket.set_reuseaddr(true)?;
         socket.bind(from)?;
         let stream = timeout(PATIENCE, socket.connect(to)).await.map_err(|_| Gone::Silent)??;
-        Self::over(stream, version)
+        stream.set_nodelay(true)?;
+        Ok(Self::over(Box::new(stream), None, version))
     }
 
-    fn over(stream: TcpStream, version: ProtocolVersion) -> Result<Self, Gone> {
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, version, inbox: Vec::new(), taken: 0, outbox: Vec::new() })
+    fn over(stream: Box<dyn Stream>, web_socket: Option<WebSocket>, version: ProtocolVersion) -> Self {
+        Self { stream, web_socket, version, inbox: Vec::new(), taken: 0, outbox: Vec::new() }
     }
 
     pub fn version(&self) -> ProtocolVersion {
@@ -107,10 +125,20 @@ impl Pipe {
     }
 
     pub async fn flush(&mut self) -> Result<(), Gone> {
+        if let Some(web_socket) = &mut self.web_socket
+            && (!self.outbox.is_empty() || web_socket.has_answer())
+        {
+            self.outbox = web_socket.wrap(&self.outbox);
+        }
         if self.outbox.is_empty() {
             return Ok(());
         }
-        let written = timeout(PATIENCE, self.stream.write_all(&self.outbox)).await;
+        let writing = async {
+            self.stream.write_all(&self.outbox).await?;
+            // TLS may hold back what it has encrypted.
+            self.stream.flush().await
+        };
+        let written = timeout(PATIENCE, writing).await;
         self.outbox.clear();
         written.map_err(|_| Gone::Silent)?.map_err(Gone::from)
     }
@@ -125,7 +153,8 @@ impl Pipe {
             self.flush().await?;
             self.inbox.drain(..self.taken);
             self.taken = 0;
-            match timeout_at(until, self.stream.read_buf(&mut self.inbox)).await {
+            let raw = self.web_socket.as_mut().map_or(&mut self.inbox, WebSocket::raw);
+            match timeout_at(until, self.stream.read_buf(raw)).await {
                 Err(_) => return Ok(None),
                 Ok(Ok(0)) => return Err(Gone::Closed),
                 Ok(read) => read?,
@@ -152,6 +181,9 @@ impl Pipe {
 
     fn take(&mut self) -> Result<Option<Incoming>, Gone> {
         let broken = |error: convoy_wire::Error| Gone::Broken(error.to_string());
+        if let Some(web_socket) = &mut self.web_socket {
+            web_socket.unwrap(&mut self.inbox)?;
+        }
         match cut(&self.inbox[self.taken..], Limits::NONE).map_err(broken)? {
             Cut::Partial { .. } => Ok(None),
             Cut::Whole { first, body, length } => {
@@ -162,6 +194,15 @@ impl Pipe {
             }
         }
     }
+}
+
+/// Up to where HTTP or MQTT begins.
+pub async fn connect(place: &Place) -> Result<Box<dyn Stream>, Gone> {
+    let stream = TcpStream::connect(place.address).await?;
+    stream.set_nodelay(true)?;
+    let Some(config) = &place.tls else { return Ok(Box::new(stream)) };
+    let name = ServerName::try_from("localhost").expect("it is a name");
+    Ok(Box::new(TlsConnector::from(config.clone()).connect(name, stream).await?))
 }
 
 fn own(packet: &Packet<'_>) -> Result<Incoming, Gone> {

@@ -5,12 +5,13 @@
 //! that goes in the middle leaves what was open unknown until a later one answers for it.
 
 mod link;
+mod place;
 mod state;
 #[cfg(test)]
 mod tests;
+mod web_socket;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use convoy_wire::{
@@ -20,8 +21,10 @@ use convoy_wire::{
 };
 use tokio::time::Instant;
 
-pub use link::{Gone, Incoming, PATIENCE, Pipe};
+pub use link::{Gone, Incoming, PATIENCE, Pipe, Stream, connect};
+pub use place::{Place, Transport};
 pub use state::{Outbound, Stage, State};
+pub use web_socket::{frame, upgrade};
 
 use crate::oracle::{Closer, History, Link, Message, Name, Qos, Retain, Terms, What};
 use link::to_wire;
@@ -57,7 +60,7 @@ impl std::error::Error for ConnectError {}
 pub struct Client {
     name: Name,
     version: ProtocolVersion,
-    server: SocketAddr,
+    server: Place,
     history: History,
     state: State,
     /// Sequence numbers outlive Sessions: a payload is never written twice.
@@ -79,11 +82,11 @@ struct Open {
 }
 
 impl Client {
-    pub fn new(name: &str, version: ProtocolVersion, server: SocketAddr, history: &History) -> Self {
+    pub fn new(name: &str, version: ProtocolVersion, server: impl Into<Place>, history: &History) -> Self {
         Self {
             name: name.into(),
             version,
-            server,
+            server: server.into(),
             history: history.clone(),
             state: State::default(),
             sequences: HashMap::new(),
@@ -143,7 +146,8 @@ impl Client {
         if !self.version.has_properties() {
             assert_eq!(terms.clean_start, terms.expiry.is_zero(), "3.x cannot say that");
         }
-        let mut pipe = Pipe::open(self.server, self.version).await.map_err(|_| ConnectError::Unreachable)?;
+        let mut pipe =
+            Pipe::open(self.server.clone(), self.version).await.map_err(|_| ConnectError::Unreachable)?;
         let link = self.history.link(&self.name);
         self.history.record(What::Connect { link: link.clone(), terms: terms.clone() });
         self.put_connect(&mut pipe, &terms);

@@ -2,7 +2,9 @@
 //!
 //! One node now. What a node is made of does not change when there are several: a fleet will be a list of them.
 
+mod certificates;
 mod http;
+mod listeners;
 pub(crate) mod signal;
 
 use std::fmt;
@@ -17,8 +19,11 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
+pub use certificates::{CLIENT, Certificates};
 pub use http::get;
+pub use listeners::Listeners;
 
+use crate::client::{Place, Transport};
 use crate::oracle::{Fault, History};
 
 /// How long a start may take before it counts as failed; how soon it has to be is a promise, and judged apart.
@@ -109,6 +114,10 @@ pub struct Node {
     mqtt: SocketAddr,
     api: SocketAddr,
     settings: Vec<(String, String)>,
+    /// Without them there is the one over TCP.
+    listeners: Option<Listeners>,
+    /// More of the configuration file.
+    toml: String,
     history: History,
     child: Option<Child>,
 }
@@ -126,6 +135,8 @@ impl Node {
             mqtt,
             api,
             settings: Vec::new(),
+            listeners: None,
+            toml: String::new(),
             history: history.clone(),
             child: None,
         })
@@ -135,6 +146,41 @@ impl Node {
     pub fn with_setting(mut self, variable: &str, value: &str) -> Self {
         self.settings.push((variable.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Text of a configuration file; what the environment says goes before it.
+    pub fn with_toml(mut self, toml: &str) -> Self {
+        self.toml.push_str(toml);
+        self
+    }
+
+    /// A listener for every [`Transport`], with certificates made for them.
+    pub fn with_listeners(mut self) -> io::Result<Self> {
+        self.listeners = Some(Listeners::new(self.mqtt, &self.aside)?);
+        Ok(self)
+    }
+
+    pub fn listeners(&self) -> Option<&Listeners> {
+        self.listeners.as_ref()
+    }
+
+    /// Where a Client that speaks over `transport` connects to.
+    pub fn place(&self, transport: Transport) -> Place {
+        match &self.listeners {
+            Some(listeners) => listeners.place(transport),
+            None => {
+                assert_eq!(transport, Transport::Tcp, "the node was not given such a listener");
+                self.mqtt.into()
+            }
+        }
+    }
+
+    /// All of them.
+    pub fn places(&self) -> Vec<Place> {
+        match &self.listeners {
+            Some(listeners) => Transport::ALL.map(|transport| listeners.place(transport)).into(),
+            None => vec![self.mqtt.into()],
+        }
     }
 
     pub fn mqtt(&self) -> SocketAddr {
@@ -289,7 +335,19 @@ impl Node {
             Program::Convoy(path) => {
                 let mut command = Command::new(path);
                 command.arg("serve").arg("--data").arg(&self.data);
-                command.arg("--mqtt").arg(self.mqtt.to_string()).arg("--api").arg(self.api.to_string());
+                command.arg("--api").arg(self.api.to_string());
+                let mut toml = self.toml.clone();
+                match &self.listeners {
+                    Some(listeners) => toml.push_str(&listeners.toml()),
+                    None => {
+                        command.arg("--mqtt").arg(self.mqtt.to_string());
+                    }
+                }
+                if !toml.is_empty() {
+                    let file = self.aside.join("convoy.toml");
+                    fs::write(&file, toml)?;
+                    command.arg("--config").arg(file);
+                }
                 // Meant for the suite, not for the broker.
                 command.env_remove("CONVOY_BIN").env_remove("CONVOY_TEST_PYTHON");
                 command.envs(self.settings.iter().map(|(key, value)| (key, value)));

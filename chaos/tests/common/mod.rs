@@ -38,3 +38,13 @@ pub async fn started(folder: &TempDir, settings: &[(&str, &str)]) -> Node {
     node.start().await.unwrap_or_else(|error| panic!("{error}"));
     node
 }
+
+/// The same with a listener for every transport, and with `toml` as its configuration.
+pub async fn started_with_listeners(folder: &TempDir, toml: &str) -> Node {
+    let mut node = Node::new(broker(), &folder.path().join("data"), folder.path(), &History::new())
+        .and_then(Node::with_listeners)
+        .expect("a folder and ports")
+        .with_toml(toml);
+    node.start().await.unwrap_or_else(|error| panic!("{error}"));
+    node
+}

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+use convoy_chaos::client::Transport;
 use convoy_chaos::fault::Lacking;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -57,14 +58,32 @@ fn python() -> OsString {
 }
 
 /// Tells every story that the version has. What did not go well is named in the error.
-pub async fn tell(library: Library, place: &Place, version: Version) -> Result<Result<(), String>, Lacking> {
+pub async fn tell(
+    library: Library,
+    place: &Place<'_>,
+    version: Version,
+) -> Result<Result<(), String>, Lacking> {
     let mut command = library.command().await?;
     let version = match version {
         Version::V31 => "31",
         Version::V311 => "311",
         Version::V5 => "5",
     };
-    command.args(["--port", &place.port.to_string(), "--version", version, "--transport", "tcp"]);
+    let transport = match place.transport {
+        Transport::Tcp => "tcp",
+        Transport::Tls => "tls",
+        Transport::MutualTls => "mtls",
+        Transport::WebSocket => "ws",
+        Transport::SecureWebSocket => "wss",
+    };
+    command.args(["--port", &place.port(), "--version", version, "--transport", transport]);
+    if place.transport.is_secure() {
+        command.args(["--ca", &place.file(|files| &files.authority)]);
+    }
+    if place.transport == Transport::MutualTls {
+        command.args(["--cert", &place.file(|files| &files.client)]);
+        command.args(["--key", &place.file(|files| &files.client_key)]);
+    }
     let output = match timeout(LIMIT, command.output()).await {
         Err(_) => return Ok(Err(format!("not over after {LIMIT:?}"))),
         Ok(output) => output.map_err(|error| Lacking { what: "a process", why: error.to_string() })?,

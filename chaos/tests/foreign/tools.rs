@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use convoy_chaos::client::Transport;
 use convoy_chaos::fault::Lacking;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
@@ -24,7 +25,7 @@ pub struct Tools {
 
 impl Tools {
     /// Debian's, if this machine has them.
-    pub fn mosquitto(place: &Place, version: Version) -> Result<Self, Lacking> {
+    pub fn mosquitto(place: &Place<'_>, version: Version) -> Result<Self, Lacking> {
         let found = std::process::Command::new("mosquitto_sub").arg("--help").output();
         found.map_err(|error| Lacking { what: "mosquitto's clients", why: error.to_string() })?;
         // Into a pipe it would hold back its lines.
@@ -37,7 +38,7 @@ impl Tools {
         })
     }
 
-    pub fn convoy(path: &Path, place: &Place, version: Version) -> Self {
+    pub fn convoy(path: &Path, place: &Place<'_>, version: Version) -> Self {
         let command = |command: &str| vec![path.display().to_string(), command.to_owned()];
         Self { publish: command("pub"), subscribe: command("sub"), place: words(place, version), version }
     }
@@ -146,13 +147,24 @@ impl Subscriber {
 
 const FORMAT: &str = "MSG %t %q %r %p";
 
-fn words(place: &Place, version: Version) -> Vec<String> {
+fn words(place: &Place<'_>, version: Version) -> Vec<String> {
     let version = match version {
         Version::V31 => "mqttv31",
         Version::V311 => "mqttv311",
         Version::V5 => "mqttv5",
     };
-    ["-h", "localhost", "-p", &place.port.to_string(), "-V", version].map(str::to_owned).into()
+    let mut words = ["-h", "localhost", "-p", &place.port(), "-V", version].map(str::to_owned).to_vec();
+    if place.transport.is_secure() {
+        words.extend(["--cafile".to_owned(), place.file(|files| &files.authority)]);
+    }
+    if place.transport == Transport::MutualTls {
+        words.extend(["--cert".to_owned(), place.file(|files| &files.client)]);
+        words.extend(["--key".to_owned(), place.file(|files| &files.client_key)]);
+    }
+    if place.transport.is_web_socket() {
+        words.push("--ws".to_owned());
+    }
+    words
 }
 
 /// What both pairs of tools have to agree with the broker on.
