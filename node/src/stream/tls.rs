@@ -122,7 +122,8 @@ impl State {
     /// look at again.
     fn complain(&mut self, mut bytes: &mut [u8]) {
         let Self { session, outgoing, .. } = self;
-        loop {
+        // Once it has nothing left to say the session must not be asked again: it would meet the error a second time.
+        while session.wants_write() {
             let UnbufferedStatus { discard, state } = session.process_tls_records(bytes);
             match state {
                 Ok(ConnectionState::EncodeTlsData(data)) => encode(data, outgoing),

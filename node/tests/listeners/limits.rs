@@ -1,0 +1,60 @@
+//! Connections that are slow, many, or from where none are wanted.
+
+use std::io::{Read, Write};
+use std::time::Instant;
+
+use crate::authority::Authority;
+use crate::mqtt::{TlsClient, join, ping};
+use crate::node::{Folder, Node, connect};
+
+fn folder(authority: &Authority) -> Folder {
+    let folder = Folder::new();
+    authority.server(&["localhost"]).write(&folder, "server");
+    folder
+}
+
+const TLS: &str = "[tls]\ncertificate = \"@server.pem\"\nkey = \"@server.key\"\n";
+
+#[test]
+fn a_handshake_that_takes_too_long_is_ended_and_its_place_is_free() {
+    let authority = Authority::new("authority");
+    let text = format!(
+        "{TLS}[mqtt]\nlisteners = [\"127.0.0.1:0\", \"mqtts://127.0.0.1:0\", \"ws://127.0.0.1:0\"]\n[limits]\n\
+         handshakes = 2\nhandshake_timeout = \"2s\"\n"
+    );
+    let node = Node::start(folder(&authority), &text);
+    let begin = Instant::now();
+    // Both places are taken by Clients that say nothing, or not enough.
+    let mut silent = connect(node.addr("mqtts"));
+    let mut slow = connect(node.addr("ws"));
+    slow.write_all(b"GET /mqtt HTTP/1.1\r\n").expect("it is taken");
+    // Plain listeners have no handshake and do not wait for one.
+    join(&mut connect(node.addr("mqtt"))).expect("it is served");
+    // The next one waits for a place, and gets it.
+    TlsClient::plain(&authority).join(node.addr("mqtts")).expect("it is served in the end");
+    assert!(begin.elapsed().as_secs() >= 1, "nobody had to wait");
+    assert_eq!(silent.read(&mut [0; 8]).ok(), Some(0));
+    assert_eq!(slow.read(&mut [0; 8]).ok(), Some(0));
+    node.wait_for_metric(&["convoy_handshakes_failed_total", "mqtts", "reason=\"timeout\"", " 1"]);
+    node.wait_for_metric(&["convoy_handshakes_failed_total", "ws", "reason=\"timeout\"", " 1"]);
+    node.wait_for_metric(&["convoy_listener_connections", "\"mqtts", " 0"]);
+}
+
+#[test]
+fn a_full_listener_refuses_before_the_handshake_and_another_one_serves() {
+    let authority = Authority::new("authority");
+    let text = format!(
+        "{TLS}[[mqtt.listeners]]\nname = \"narrow\"\nkind = \"mqtts\"\naddr = \"127.0.0.1:0\"\nconnections = 1\n\
+         [[mqtt.listeners]]\nname = \"wide\"\naddr = \"127.0.0.1:0\"\n"
+    );
+    let node = Node::start(folder(&authority), &text);
+    let client = TlsClient::plain(&authority);
+    let mut first = client.join(node.addr("mqtts")).expect("there is a place");
+    client.join(node.addr("mqtts")).expect_err("there is none");
+    node.wait_for_metric(&["convoy_connections_refused_total", "listener=\"narrow\"", "too_many", " 1"]);
+    join(&mut connect(node.addr("mqtt"))).expect("the other listener has places");
+    ping(&mut first).expect("it is still served");
+    drop(first);
+    node.wait_for_metric(&["convoy_listener_connections{listener=\"narrow\"}", " 0"]);
+    client.join(node.addr("mqtts")).expect("there is a place again");
+}

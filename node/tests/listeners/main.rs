@@ -1,0 +1,10 @@
+//! Listeners as Clients and operators see them: a real process, real sockets, certificates made for the occasion.
+
+mod authority;
+mod certificates;
+mod files;
+mod limits;
+mod mqtt;
+mod node;
+mod proxy;
+mod web_socket;
