@@ -4,6 +4,7 @@ use convoy_ids::SlotId;
 use convoy_storage::record;
 use convoy_wire::{PacketId, ReasonCode};
 
+use super::groups::Returned;
 use super::mail::{Answer, Letter, ReplyTo};
 use super::outlet::Local;
 use super::slots::fail;
@@ -90,6 +91,10 @@ impl Shard {
         loop {
             if let Some(announcement) = self.outlet.edge.announcements.pop_front() {
                 self.announce(announcement);
+                continue;
+            }
+            if let Some(Returned { session, delivery, message }) = self.outlet.edge.returned.pop() {
+                self.dispatch_again(now, session, 0, &delivery, &message);
                 continue;
             }
             if let Some(call) = self.outlet.edge.calls.pop_front() {

@@ -7,7 +7,7 @@ use crate::clock::Now;
 use crate::connection::{Connection, Encoded, Receiver, Stage};
 use crate::message::Message;
 use crate::retained;
-use crate::session::Home;
+use crate::session::{Home, SessionNumber};
 use crate::slot::{Delivery, SessionCall};
 
 /// Retained Messages that were put into the queue of a Session, above which the next ones wait for acknowledgements:
@@ -21,12 +21,21 @@ impl Edge {
     }
 
     /// A message for the Session of this connection, which ends with it: sent, or kept until there is room.
-    pub fn deliver(&mut self, home: &Home, delivery: &Delivery, message: &Message<'_>, now: Now) {
+    pub fn deliver(
+        &mut self,
+        home: &Home,
+        session: SessionNumber,
+        delivery: &Delivery,
+        message: &Message<'_>,
+        now: Now,
+    ) {
         let Self { connections, encoded, limits, .. } = self;
-        let Some(connection) = connections.get_mut(home.key as usize) else { return };
-        if connection.home.serial != home.serial || connection.stage != Stage::Open {
-            return;
-        }
+        let open = |connection: &&mut Connection| {
+            connection.home.serial == home.serial && connection.stage == Stage::Open
+        };
+        let Some(connection) = connections.get_mut(home.key as usize).filter(open) else {
+            return self.return_shared(session, delivery, message);
+        };
         let backlog = connection.output.len();
         if delivery.qos == QoS::AtMostOnce {
             if backlog > limits.output_bytes {
@@ -159,7 +168,7 @@ impl Edge {
             }
             let Ok(message) = Message::decode(&message) else { continue };
             self.encoded.begin();
-            self.deliver(&home, &delivery, &message, now);
+            self.deliver(&home, session, &delivery, &message, now);
         }
         self.refill(home.key, now);
     }

@@ -7,6 +7,7 @@ use convoy_wire::ReasonCode;
 use metrics::{Counter, Gauge};
 use slab::Slab;
 
+use super::groups::Returned;
 use super::operators::Operators;
 use crate::connection::{Connection, Encoded, Peer};
 use crate::metric;
@@ -26,6 +27,8 @@ pub struct Edge {
     pub calls: VecDeque<SessionCall>,
     /// What connections have to say of Shared Subscriptions.
     pub announcements: VecDeque<Announcement>,
+    /// What came for members of Shared Subscriptions that have gone.
+    pub returned: Vec<Returned>,
     /// Whether they tell how much they have under way.
     pub(super) weighs_inflight: bool,
     /// Connections that are not read for a while because they published too fast.
@@ -61,6 +64,7 @@ impl Edge {
             dirty: Vec::new(),
             calls: VecDeque::new(),
             announcements: VecDeque::new(),
+            returned: Vec::new(),
             weighs_inflight: options.shared.weighs_inflight(),
             paused: Vec::new(),
             hungry: Vec::new(),

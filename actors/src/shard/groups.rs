@@ -1,10 +1,31 @@
 //! What connections tell all shards of the Shared Subscriptions that their Sessions are members of.
 
+use convoy_wire::QoS;
+
 use super::edge::Edge;
 use crate::connection::{Connection, Membership};
+use crate::message::Message;
+use crate::session::SessionNumber;
+use crate::slot::Delivery;
 use crate::topic::{Announcement, News};
 
+/// A message of a Shared Subscription that came for a connection which is not there any more.
+pub struct Returned {
+    pub session: SessionNumber,
+    pub delivery: Delivery,
+    pub message: Vec<u8>,
+}
+
 impl Edge {
+    /// A member has gone, and its route not yet: what was meant for it is for another one.
+    pub fn return_shared(&mut self, session: SessionNumber, delivery: &Delivery, message: &Message<'_>) {
+        if delivery.group().is_some() && delivery.qos > QoS::AtMostOnce {
+            let mut bytes = Vec::with_capacity(message.encoded_len());
+            message.encode_into(&mut bytes);
+            self.returned.push(Returned { session, delivery: *delivery, message: bytes });
+        }
+    }
+
     pub(super) fn tell(&mut self, key: u32, news: News) {
         let Some(Connection { session, epoch, .. }) = self.connections.get(key as usize) else { return };
         self.announcements.push_back(Announcement { session: *session, epoch: *epoch, news });

@@ -111,6 +111,7 @@ pub enum Letter {
     /// A message for a Session that lives with its connection.
     Deliver {
         home: Home,
+        session: SessionNumber,
         delivery: Delivery,
         message: Range<u32>,
     },

@@ -65,10 +65,10 @@ impl Shard {
                 Letter::Presence(announcement) => self.presence.take(&announcement),
                 Letter::RootIsKnown => self.know_root(now),
                 Letter::Retained(request) => self.read_retained(now, *request),
-                Letter::Deliver { home, delivery, message } => {
+                Letter::Deliver { home, session, delivery, message } => {
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
                     self.outlet.edge.begin_message();
-                    self.outlet.edge.deliver(&home, &delivery, &message, now);
+                    self.outlet.edge.deliver(&home, session, &delivery, &message, now);
                 }
                 Letter::Send { home, packet_id, dup, delivery, message } => {
                     let message = Message::decode(part(message)).expect("another shard has encoded it");

@@ -64,13 +64,22 @@ impl Outlet {
     }
 
     /// A message for a Session that lives with its connection.
-    pub fn deliver(&mut self, home: Home, delivery: &Delivery, message: &Message<'_>, now: Now) {
-        if home.shard == self.post.here() {
-            self.edge.deliver(&home, delivery, message, now);
-        } else if self.edge.is_of_this_start(&home) {
+    pub fn deliver(
+        &mut self,
+        home: Home,
+        session: SessionNumber,
+        delivery: &Delivery,
+        message: &Message<'_>,
+        now: Now,
+    ) {
+        if !self.edge.is_of_this_start(&home) {
+            self.edge.return_shared(session, delivery, message);
+        } else if home.shard == self.post.here() {
+            self.edge.deliver(&home, session, delivery, message, now);
+        } else {
             let mail = self.post.to(home.shard);
             let message = mail.lay(|bytes| message.encode_into(bytes));
-            mail.letters.push(Letter::Deliver { home, delivery: *delivery, message });
+            mail.letters.push(Letter::Deliver { home, session, delivery: *delivery, message });
         }
     }
 

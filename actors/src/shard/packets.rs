@@ -10,12 +10,12 @@ use super::Shard;
 use super::answers::{acknowledge, acknowledge_ask, release_unknown, token, welcome};
 use super::mail::{Origin, ReplyTo};
 use crate::clock::Now;
-use crate::connection::{self, Ask, AskKind, Outbound, Received, Refusal, Stage, UNTOLD, Verdict};
+use crate::connection::{self, Ask, AskKind, Received, Refusal, Stage, UNTOLD, Verdict};
 use crate::message::Message;
 use crate::metric;
 use crate::options::SecondConnection;
 use crate::session::{Place, SessionNumber, Subscription};
-use crate::slot::{Ack, Again, Farewell, SessionCall, Wanted, client_of};
+use crate::slot::{Ack, Again, Delivery, Farewell, SessionCall, Wanted, client_of};
 
 /// No CONNACK that accepts a Client is larger.
 const CONNACK_BYTES: u32 = 1 << 10;
@@ -498,6 +498,7 @@ impl Shard {
         };
         connection.owns_session = false;
         connection.stage = Stage::Leaving;
+        self.outlet.edge.leave_groups(key);
         self.outlet.edge.calls.push_back(farewell);
         Ok(())
     }
@@ -516,22 +517,29 @@ impl Shard {
             });
         }
         if let Some(outbound) = connection.outbound {
-            self.dispatch_again(now, connection.session, connection.client, *outbound);
+            for (delivery, message) in outbound.leave() {
+                self.dispatch_again(now, connection.session, connection.client, &delivery, &message);
+            }
         }
         self.settle(now);
     }
 
-    /// What a Session has left that ended with its connection goes to other members of its Shared Subscriptions.
-    fn dispatch_again(&mut self, now: Now, session: SessionNumber, client: u64, outbound: Outbound) {
-        for (delivery, bytes) in outbound.leave() {
-            let message = Message::decode(&bytes).expect("it was encoded by this connection");
-            let again = delivery.group().map(|group| Again { group, not: session });
-            let (partition, slot) =
-                self.options.partitioning.locate(connection::TENANT, message.topic, self.options.slots);
-            let place = Place { slot: slot.0, partition: partition.0 };
-            metrics::counter!(metric::REDISPATCHED).increment(1);
-            // Nobody is told: the publisher's message was safe with the member that has gone.
-            let _ = self.publish(now, place, &message, Origin { client, again }, None);
-        }
+    /// What a member of a Shared Subscription has left goes to another one.
+    pub(super) fn dispatch_again(
+        &mut self,
+        now: Now,
+        session: SessionNumber,
+        client: u64,
+        delivery: &Delivery,
+        message: &[u8],
+    ) {
+        let message = Message::decode(message).expect("it was encoded in this process");
+        let again = delivery.group().map(|group| Again { group, not: session });
+        let (partition, slot) =
+            self.options.partitioning.locate(connection::TENANT, message.topic, self.options.slots);
+        let place = Place { slot: slot.0, partition: partition.0 };
+        metrics::counter!(metric::REDISPATCHED).increment(1);
+        // Nobody is told: to its publisher the message was safe when the member got it.
+        let _ = self.publish(now, place, &message, Origin { client, again }, None);
     }
 }

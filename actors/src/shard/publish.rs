@@ -74,7 +74,11 @@ impl Shard {
         }
         for found in fan_out.found() {
             if let Some(home) = found.home {
-                outlet.deliver(home, &found.delivery, message, now);
+                if again.is_some_and(|again| again.not == found.session) {
+                    // It has left this message, and there is nobody else.
+                    continue;
+                }
+                outlet.deliver(home, found.session, &found.delivery, message, now);
                 continue;
             }
             if !encoded {

@@ -84,7 +84,7 @@ impl Slot {
         for found in fan_out.found() {
             match found.home {
                 Some(home) if self.leading => {
-                    turn.outlet.deliver(home, &found.delivery, &message, turn.now);
+                    turn.outlet.deliver(home, found.session, &found.delivery, &message, turn.now);
                 }
                 Some(_) => {}
                 None if found.delivery.qos == convoy_wire::QoS::AtMostOnce => {

@@ -14,6 +14,8 @@ pub enum Level {
     Busy,
     /// Its Session is there, its Client is not.
     Absent,
+    /// Its Session ends with its connection, which has not been heard of: it is about to come, or has gone.
+    Unheard,
     /// It has just left this very message.
     Not,
 }
@@ -103,7 +105,7 @@ impl Presence {
     pub fn level(&self, session: SessionNumber, lives_with_connection: bool) -> Level {
         match self.members.get(&session) {
             Some(member) => member.level,
-            None if lives_with_connection => Level::FREE,
+            None if lives_with_connection => Level::Unheard,
             None => Level::Absent,
         }
     }
@@ -131,7 +133,7 @@ mod tests {
     fn a_member_is_absent_until_it_is_heard_of() {
         let mut presence = Presence::default();
         assert_eq!(presence.level(ONE, false), Level::Absent);
-        assert_eq!(presence.level(ONE, true), Level::FREE);
+        assert_eq!(presence.level(ONE, true), Level::Unheard);
         tell(&mut presence, ONE, 1, News::Joined(vec![7]));
         assert_eq!(presence.level(ONE, false), Level::FREE);
         tell(&mut presence, ONE, 1, News::Level(Level::Busy));
@@ -172,7 +174,7 @@ mod tests {
     fn what_a_member_has_under_way_counts_only_where_it_is_asked_for() {
         assert!(Level::FREE < Level::Connected { load: 2 });
         assert!(Level::Connected { load: 200 } < Level::Busy);
-        assert!(Level::Busy < Level::Absent && Level::Absent < Level::Not);
+        assert!(Level::Busy < Level::Absent && Level::Absent < Level::Unheard && Level::Unheard < Level::Not);
         assert_eq!(Level::Connected { load: 2 }.without_load(), Level::FREE);
     }
 }

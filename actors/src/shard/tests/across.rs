@@ -36,3 +36,5 @@ mod subscribing;
 mod versions;
 #[path = "wills.rs"]
 mod wills;
+#[path = "workers.rs"]
+mod workers;

@@ -34,3 +34,5 @@ mod subscribing;
 mod versions;
 #[path = "wills.rs"]
 mod wills;
+#[path = "workers.rs"]
+mod workers;
