@@ -28,6 +28,8 @@ mod querying;
 mod restarting;
 #[path = "retaining.rs"]
 mod retaining;
+#[path = "sessions.rs"]
+mod sessions;
 #[path = "sharing.rs"]
 mod sharing;
 #[path = "subscribing.rs"]

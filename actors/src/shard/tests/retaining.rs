@@ -208,3 +208,48 @@ fn what_has_expired_goes_from_the_disk_and_what_replaced_it_stays() {
     payloads.sort();
     assert_eq!(payloads, ["1", "2"]);
 }
+
+#[test]
+fn no_local_keeps_away_what_the_client_has_retained_itself() {
+    // [MQTT-3.8.3-3]
+    for connect in [passing("s"), lasting("s")] {
+        let (mut world, publisher) = world();
+        let client = world.connect(connect);
+        world.publish(client, retain("x/own", "1", 1));
+        world.publish(client, Publish { qos: QoS::ExactlyOnce, ..retain("x/own too", "1", 2) });
+        world.publish(publisher, retain("x/other", "1", 1));
+        world.got(client);
+        let options = SubscriptionOptions { no_local: true, ..SubscriptionOptions::new(QoS::AtMostOnce) };
+        world.subscribe(client, "x/#", options);
+        assert_eq!(world.got(client), [received("x/other", "1").retained().got()]);
+        world.subscribe(client, "+/own", options);
+        assert_eq!(world.got(client), []);
+    }
+}
+
+#[test]
+fn retain_is_1_for_a_new_subscription_and_0_for_an_old_one_before_5_0() {
+    // Of 3.1.1 [MQTT-3.3.1-5] to [MQTT-3.3.1-12]
+    for version in [V31, V311] {
+        let mut world = World::new();
+        let publisher = world.connect(Connect::new(version, "p"));
+        let old = world.subscriber(Connect::new(version, "old"), &["x/y"]);
+        for (payload, packet_id) in [("1", 0), ("2", 1)] {
+            world.publish(publisher, retain("x/y", payload, packet_id));
+            let expected = received("x/y", payload).at(packet_id as u8, packet_id);
+            assert_eq!(world.got(old), [expected.clone().got()]);
+            let name = format!("new {payload}");
+            let new = world.subscriber(Connect::new(version, &name), &["x/y"]);
+            assert_eq!(world.got(new), [expected.at(packet_id as u8, packet_id).retained().got()]);
+            // It is sent for the same Subscription again.
+            world.subscribe(new, "x/y", SubscriptionOptions::new(QoS::AtMostOnce));
+            assert_eq!(world.payloads(new), [payload]);
+        }
+        // What is not retained changes nothing, and what is empty is passed on and removes.
+        world.publish(publisher, publish("x/y", "3", 0));
+        world.publish(publisher, retain("x/y", "", 0));
+        assert_eq!(world.got(old), [received("x/y", "3").got(), received("x/y", "").got()]);
+        let late = world.subscriber(Connect::new(version, "late"), &["x/y"]);
+        assert_eq!(world.got(late), []);
+    }
+}

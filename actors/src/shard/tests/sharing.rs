@@ -260,3 +260,18 @@ fn a_message_that_a_member_refuses_is_not_given_to_another() {
     world.cut_and_settle(first);
     assert_eq!(world.got(other), []);
 }
+
+#[test]
+fn a_member_gets_no_more_than_its_granted_qos() {
+    // [MQTT-4.8.2-3]
+    for connect in [passing("s"), lasting("s")] {
+        for (qos, packet_id) in [(QoS::AtMostOnce, 0), (QoS::AtLeastOnce, 1), (QoS::ExactlyOnce, 1)] {
+            let mut world = World::new();
+            let member = world.connect(connect);
+            world.subscribe(member, "$share/g/x/y", SubscriptionOptions::new(qos));
+            let publisher = world.connect(passing("p"));
+            world.publish(publisher, Publish { qos: QoS::ExactlyOnce, ..publish("x/y", "1", 1) });
+            assert_eq!(world.got(member), [received("x/y", "1").at(qos as u8, packet_id).got()]);
+        }
+    }
+}

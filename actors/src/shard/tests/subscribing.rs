@@ -212,3 +212,67 @@ fn a_lasting_session_that_is_resumed_without_expiry_keeps_what_it_has() {
     let subscriber = world.join(lasting("s"));
     assert_eq!(world.got(subscriber), [Got::Connack(ReasonCode::Success, false)]);
 }
+
+#[test]
+fn nothing_is_lost_while_a_subscription_is_replaced() {
+    // [MQTT-3.8.4-3], [MQTT-3.8.4-4]; of 3.1.1 [MQTT-3.8.4-3]
+    for connect in [passing("s"), lasting("s"), Connect::new(V311, "s")] {
+        let mut world = World::new();
+        let publisher = world.connect(passing("p"));
+        world.publish(publisher, Publish { retain: true, ..publish("x/y", "kept", 1) });
+        let subscriber = world.subscriber(connect, &["x/y"]);
+        assert_eq!(world.payloads(subscriber), ["kept"]);
+        let subscriptions = [Subscription { filter: TopicFilter::new("x/y").unwrap(), options: PLAIN }];
+        world.send(subscriber, subscribe(&subscriptions));
+        for number in 2..=10 {
+            world.publish(publisher, publish("x/y", &number.to_string(), number));
+        }
+        world.settle();
+        let mut payloads = Vec::new();
+        for got in world.got(subscriber) {
+            match got {
+                Got::Publish(received) => payloads.push(received.payload),
+                Got::Suback(77, reasons) => assert_eq!(reasons, [ReasonCode::GrantedQoS1]),
+                got => panic!("{got:?}"),
+            }
+        }
+        let (kept, published): (Vec<_>, Vec<_>) = payloads.into_iter().partition(|payload| payload == "kept");
+        assert_eq!(kept.len(), 1);
+        assert_eq!(published, (2..=10).map(|number| number.to_string()).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn filters_of_one_packet_are_taken_one_after_the_other() {
+    // [MQTT-3.8.4-5], [MQTT-3.9.3-1], [MQTT-3.10.4-6], [MQTT-3.11.3-1]
+    for connect in [passing("s"), lasting("s")] {
+        let mut world = World::new();
+        let client = world.connect(connect);
+        let subscriptions = [QoS::ExactlyOnce, QoS::AtMostOnce].map(|qos| Subscription {
+            filter: TopicFilter::new("x/y").unwrap(),
+            options: SubscriptionOptions::new(qos),
+        });
+        world.send_and_settle(client, subscribe(&subscriptions));
+        assert_eq!(world.got(client), [Got::Suback(77, vec![ReasonCode::GrantedQoS2, ReasonCode::Success])]);
+        let publisher = world.connect(passing("p"));
+        world.publish(publisher, publish("x/y", "1", 1));
+        assert_eq!(world.got(client), [received("x/y", "1").got()]);
+        world.unsubscribe(client, &["x/y", "x/y"]);
+        let reasons = vec![ReasonCode::Success, ReasonCode::NoSubscriptionExisted];
+        assert_eq!(world.got(client), [Got::Unsuback(78, reasons)]);
+    }
+}
+
+#[test]
+fn filters_are_compared_to_the_letter() {
+    // [MQTT-3.10.4-1], [MQTT-4.7.3-4]; of 3.1.1 [MQTT-3.10.4-1], [MQTT-3.10.4-5]
+    let mut world = World::new();
+    let client = world.subscriber(passing("s"), &["x/+", "X/y", "x/y/"]);
+    world.unsubscribe(client, &["x/y", "x/Y", "x/#", "$share/g/x/+"]);
+    assert_eq!(world.got(client), [Got::Unsuback(78, vec![ReasonCode::NoSubscriptionExisted; 4])]);
+    let publisher = world.connect(passing("p"));
+    for topic in ["x/y", "X/y", "x/y/", "x//y"] {
+        world.publish(publisher, publish(topic, topic, 1));
+    }
+    assert_eq!(world.payloads(client), ["x/y", "X/y", "x/y/"]);
+}

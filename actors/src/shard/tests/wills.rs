@@ -159,3 +159,70 @@ fn the_expiry_of_a_will_counts_from_its_publication() {
         [Received { expiry: Some(30), ..received("will/a", "gone").at(1, 1) }.got()]
     );
 }
+
+#[test]
+fn a_client_without_a_will_leaves_none() {
+    // Of 3.1.1 [MQTT-3.1.2-12]
+    let (mut world, watcher) = world();
+    for connect in [passing("a"), Connect::new(V311, "a"), Connect::new(V31, "a")] {
+        let client = world.connect(connect);
+        world.cut_and_settle(client);
+        assert_eq!(world.got(watcher), []);
+    }
+}
+
+#[test]
+fn every_other_reason_than_normal_disconnection_leaves_the_will() {
+    // [MQTT-3.1.2-8], [MQTT-3.1.2-10], [MQTT-3.14.4-3]
+    let (mut world, watcher) = world();
+    for reason in [ReasonCode::DisconnectWithWill, ReasonCode::UnspecifiedError, ReasonCode::QuotaExceeded] {
+        let client = world.join(with_will(passing("a"), 0));
+        world.send_and_settle(client, Packet::Disconnect(Disconnect::new(reason)));
+        assert_eq!(world.payloads(watcher), ["gone"], "{reason:?}");
+    }
+}
+
+#[test]
+fn a_will_is_published_as_it_was_given() {
+    // [MQTT-3.1.2-14], [MQTT-3.1.2-15], [MQTT-3.1.3-10]; of 3.1.1 [MQTT-3.1.2-16], [MQTT-3.1.2-17]
+    for (qos, retain) in [(QoS::AtMostOnce, false), (QoS::AtLeastOnce, true), (QoS::ExactlyOnce, false)] {
+        let mut world = World::new();
+        let watcher = world.connect(passing("watcher"));
+        let options =
+            SubscriptionOptions { retain_as_published: true, ..SubscriptionOptions::new(QoS::ExactlyOnce) };
+        world.subscribe(watcher, "will/#", options);
+        world.bytes(watcher);
+        let users = [("z", "1"), ("a", "2"), ("z", "3")];
+        let mut connect = with_will(passing("a"), 0);
+        let will = connect.will.as_mut().unwrap();
+        (will.qos, will.retain) = (qos, retain);
+        will.properties.content_type = Some("text");
+        will.properties.response_topic = Some(TopicName::new("answer").unwrap());
+        will.properties.correlation_data = Some(b"\0\xff");
+        will.properties.payload_format = Some(convoy_wire::PayloadFormat::Utf8);
+        will.properties.user_properties = List::new(&users);
+        let client = world.join(connect);
+        world.cut_and_settle(client);
+        let (bytes, _) = world.bytes(watcher);
+        let Cut::Whole { first, body, .. } = cut(&bytes, WireLimits::NONE).unwrap() else {
+            panic!("{bytes:?}")
+        };
+        let got = Publish::decode(V5, first, body).unwrap();
+        assert_eq!((got.qos, got.retain, got.topic, got.payload), (qos, retain, "will/a", &b"gone"[..]));
+        assert_eq!(got.properties, connect.will.unwrap().properties.to_publish());
+        let late = world.subscriber(passing("late"), &["will/a"]);
+        assert_eq!(world.got(late).len(), usize::from(retain));
+    }
+}
+
+#[test]
+fn a_will_is_its_clients_own_for_no_local() {
+    // [MQTT-3.8.3-3]
+    let mut world = World::new();
+    let client = world.connect(with_will(lasting("a"), 0));
+    let options = SubscriptionOptions { no_local: true, ..SubscriptionOptions::new(QoS::AtLeastOnce) };
+    world.subscribe(client, "will/#", options);
+    world.cut_and_settle(client);
+    let client = world.join(lasting("a"));
+    assert_eq!(world.got(client), [Got::Connack(ReasonCode::Success, true)]);
+}
