@@ -3,6 +3,7 @@
 //! Nothing here opens a socket, starts a task or reads a clock. A [`Shard`] takes events and is asked for their
 //! effects; storage is reached through `convoy_storage`'s traits alone.
 
+mod access;
 mod clock;
 mod connection;
 mod message;
@@ -15,6 +16,10 @@ mod shard;
 mod slot;
 mod topic;
 
+pub use access::{
+    Access, Action, ClientIdOwner, Credentials, DeniedPublish, Effect, Name, Network, Policy, Principal,
+    Proof, Rule, Verdict, Who,
+};
 pub use clock::{Millis, Now};
 pub use connection::{Certificate, Excess, Features, Listener, Output, Peer, RateLimits, Transport};
 pub use metric::ALL as METRICS;

@@ -24,6 +24,11 @@ metrics! {
     LIMIT_MET = "convoy_limit_met_total",
     /// Publications refused because their record could not be written.
     REFUSED = "convoy_publications_refused_total",
+    /// What Clients were denied by rules, by the label `action`: connect, publish, subscribe, receive, will; and the
+    /// Sessions of others that they asked for: session.
+    DENIED = "convoy_access_denied_total",
+    /// Connections that were closed because their user is not known any more.
+    REVOKED = "convoy_connections_revoked_total",
     /// Connections that are open.
     CONNECTIONS = "convoy_connections",
     /// Records committed by slots led here.
@@ -35,4 +40,9 @@ metrics! {
 /// A Client has met the limit that this key of the configuration sets.
 pub fn met(limit: &'static str) {
     metrics::counter!(LIMIT_MET, "limit" => limit).increment(1);
+}
+
+/// A rule has denied a Client something.
+pub fn denied(action: &'static str) {
+    metrics::counter!(DENIED, "action" => action).increment(1);
 }

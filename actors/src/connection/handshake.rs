@@ -2,6 +2,7 @@
 
 use convoy_wire::{Connect, ProtocolVersion, ReasonCode};
 
+use crate::access::Author;
 use crate::clock::Millis;
 use crate::message::Message;
 use crate::metric;
@@ -56,11 +57,9 @@ pub fn accept(
         }
         id => id.to_owned(),
     };
-    if connect.properties.authentication_method.is_some() {
-        return Err(Refusal(ReasonCode::BadAuthenticationMethod));
-    }
-
-    greeting.response_information = limits.features.response_information(connect, &client_id);
+    connection.client_id = client_id.into();
+    let client_id = &connection.client_id;
+    greeting.response_information = limits.features.response_information(connect, client_id);
 
     let wanted_expiry = match (is_5, connect.clean_start) {
         (true, _) => connect.properties.session_expiry_interval.unwrap_or(0),
@@ -125,6 +124,7 @@ pub fn accept(
                 place: Place { slot: slot.0, partition: partition.0 },
                 message,
                 expiry_seconds: publish.message_expiry_interval,
+                author: Author::of(&connection.who()),
                 delay_seconds: will.properties.will_delay_interval.unwrap_or(0),
             }))
         }
@@ -133,5 +133,5 @@ pub fn accept(
     connection.expiry_seconds = expiry_seconds;
     // 3.1 and 3.1.1: Clean Session is Clean Start and an expiry of 0 in one.
     let clean_start = connect.clean_start;
-    Ok(Accepted { name: name_of(TENANT, &client_id), clean_start, expiry_seconds, will })
+    Ok(Accepted { name: name_of(TENANT, &connection.client_id), clean_start, expiry_seconds, will })
 }

@@ -16,7 +16,9 @@ use std::collections::VecDeque;
 
 use convoy_wire::{Connack, Disconnect, PacketId, ProtocolVersion, ReasonCode};
 
+use crate::access::{Permits, Principal, Who};
 use crate::clock::Millis;
+use crate::metric;
 use crate::query::Traffic;
 use crate::session::{Epoch, Home, SessionNumber};
 use crate::slot::{Farewell, Wanted};
@@ -37,6 +39,8 @@ pub use rate::{Excess, Limits as RateLimits, Rate, Verdict};
 pub enum Stage {
     /// CONNECT is awaited.
     New,
+    /// Somebody was asked whether the Client is who it says. No Session was touched.
+    Authenticating,
     /// The slot of the Client Identifier was asked for the Session.
     Connecting,
     Open,
@@ -52,6 +56,13 @@ pub enum Stage {
 pub struct Connection {
     pub home: Home,
     pub peer: Peer,
+    /// Who the Client was found to be.
+    pub principal: Principal,
+    pub client_id: Box<str>,
+    /// What it may do; `None` for everything.
+    pub permits: Option<Box<Permits>>,
+    /// The body of a CONNECT that waits for a verdict.
+    pub unproven: Option<Box<[u8]>>,
     pub stage: Stage,
     pub version: ProtocolVersion,
     pub session: SessionNumber,
@@ -142,6 +153,10 @@ impl Connection {
         Self {
             home,
             peer,
+            principal: Principal::ANONYMOUS,
+            client_id: Box::default(),
+            permits: None,
+            unproven: None,
             stage: Stage::New,
             version: ProtocolVersion::V311,
             session: SessionNumber(0),
@@ -182,7 +197,9 @@ impl Connection {
         match self.stage {
             Stage::New => true,
             Stage::Open => self.paused_until == 0 && self.inbound.waiting() < waiting_limit,
-            Stage::Connecting | Stage::Leaving | Stage::Closing | Stage::Gone => false,
+            Stage::Authenticating | Stage::Connecting | Stage::Leaving | Stage::Closing | Stage::Gone => {
+                false
+            }
         }
     }
 
@@ -190,7 +207,7 @@ impl Connection {
     /// DISCONNECT after (MQTT 5.0, 4.13).
     pub fn close(&mut self, reason: ReasonCode) {
         match self.stage {
-            Stage::New | Stage::Connecting => {
+            Stage::New | Stage::Authenticating | Stage::Connecting => {
                 // 3.x has no return code for most of it.
                 let reason = connack_reason(reason);
                 let _ = Connack::refused(reason).encode(self.version, self.output.tail());
@@ -202,6 +219,27 @@ impl Connection {
             Stage::Gone => return,
         }
         self.stage = Stage::Closing;
+    }
+
+    /// Who the rules take the Client for.
+    pub fn who(&self) -> Who<'_> {
+        Who {
+            client_id: &self.client_id,
+            user: self.principal.user.as_deref(),
+            address: self.peer.address.ip(),
+            listener: &self.peer.listener.name,
+        }
+    }
+
+    /// Whether a message on this topic may be delivered.
+    #[inline]
+    pub fn may_receive(&self, topic: &str) -> bool {
+        let Some(permits) = &self.permits else { return true };
+        let may = permits.may_receive(topic);
+        if !may {
+            metric::denied("receive");
+        }
+        may
     }
 
     /// Ends an open connection and names another Server (MQTT 5.0, 4.11). False if this Client cannot be told.

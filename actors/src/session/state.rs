@@ -3,6 +3,7 @@
 use convoy_ids::SlotId;
 use convoy_storage::record::{Decode, Encode};
 
+use crate::access::Author;
 use crate::clock::Millis;
 
 /// Number of a Session, never used twice in a fleet: its slot in the upper 16 bits, a count of that slot below. A new
@@ -63,6 +64,8 @@ pub struct Will {
     /// Message Expiry Interval of the Will in seconds, counted from its publication.
     pub expiry_seconds: Option<u32>,
     pub delay_seconds: u32,
+    /// Whose it is: whether it may be published is decided when it is due.
+    pub author: Author,
 }
 
 /// A Subscription of a Session (MQTT 5.0, 3.8.3.1), as its routes carry it.
@@ -100,6 +103,8 @@ pub struct Place {
 pub struct SessionRow {
     pub number: SessionNumber,
     pub epoch: Epoch,
+    /// The user name of whoever made it or took it up; empty for nobody. See [`crate::access::ClientIdOwner`].
+    pub owner: String,
     /// Session Expiry Interval in seconds: 0 ends with the connection, `u32::MAX` never.
     pub expiry_seconds: u32,
     /// The connection; `None` while there is none.

@@ -11,9 +11,10 @@ use super::slots::fail;
 use super::{Shard, turn};
 use crate::clock::Now;
 use crate::message::Message;
+use crate::metric;
 use crate::retained;
-use crate::session::{Epoch, Home, SessionNumber};
-use crate::slot::{Ack, Emitted, Op, RootChange, SessionCall, Target, Turn};
+use crate::session::{Epoch, Home, Place, SessionNumber};
+use crate::slot::{Ack, Again, Emitted, Op, RootChange, SessionCall, Target, Turn};
 use crate::topic::{Announcement, Chooser, Pick, Routes};
 
 impl Shard {
@@ -210,9 +211,36 @@ impl Shard {
     /// another log's and other replicas of this slot may know them differently; and who gets it of Shared
     /// Subscriptions, for only the leader knows who is connected.
     fn decide(&mut self, to: SlotId, op: &[u8]) -> Option<Vec<u8>> {
-        let Ok(Op::Publish { partition, message: bytes, client, again, .. }) = record::decode(op) else {
-            return None;
-        };
+        match record::decode(op) {
+            Ok(Op::Publish { partition, message, client, again, .. }) => {
+                self.choose(to, partition, message, client, again)
+            }
+            // Of a Will this leader decides too whether it may still be published, by the rules of now.
+            Ok(Op::Will { partition, message, client, author }) => {
+                let allowed = Message::decode(message).is_ok_and(|message| {
+                    self.access.may_publish_will(&author, message.topic, message.qos as u8, message.retain)
+                });
+                if !allowed {
+                    metric::denied("will");
+                    // The number is taken up, and nothing else happens.
+                    return Some(encoded(&Op::Expire { topics: Vec::new() }));
+                }
+                let chosen = self.choose(to, partition, message, client, None);
+                let place = Place { slot: to.0, partition };
+                chosen.or_else(|| Some(encoded(&crate::slot::publish(place, message, client, None))))
+            }
+            _ => None,
+        }
+    }
+
+    fn choose(
+        &mut self,
+        to: SlotId,
+        partition: u64,
+        bytes: &[u8],
+        client: u64,
+        again: Option<Again>,
+    ) -> Option<Vec<u8>> {
         let routes = self.slots.get(to)?.routes(partition);
         if self.root.is_empty() && !routes.is_some_and(Routes::has_shared) {
             return None;
@@ -243,9 +271,7 @@ impl Shard {
         }
         let publish =
             Op::Publish { partition, message: bytes, client, again, root_targets: &root_targets, chosen };
-        let mut decided = Vec::new();
-        record::encode_into(&publish, &mut decided);
-        Some(decided)
+        Some(encoded(&publish))
     }
 
     /// Tells all shards what connections here have to say of Shared Subscriptions.
@@ -285,4 +311,10 @@ impl Shard {
             }
         }
     }
+}
+
+fn encoded(op: &Op<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    record::encode_into(op, &mut bytes);
+    bytes
 }

@@ -36,6 +36,9 @@ impl Edge {
         let Some(connection) = connections.get_mut(home.key as usize).filter(open) else {
             return self.return_shared(session, delivery, message);
         };
+        if !connection.may_receive(message.topic) {
+            return;
+        }
         let backlog = connection.output.len();
         if delivery.qos == QoS::AtMostOnce {
             if backlog > limits.output_bytes {
@@ -88,10 +91,15 @@ impl Edge {
             self.dropped.increment(1);
             return;
         }
-        if write(connection, encoded, message, delivery, packet_id, dup, now) == 0
+        let may_receive = connection.may_receive(message.topic);
+        if !may_receive && packet_id.is_none() {
+            return;
+        }
+        if (!may_receive || write(connection, encoded, message, delivery, packet_id, dup, now) == 0)
             && let Some(packet_id) = packet_id
         {
-            // Larger than the Client takes, or expired meanwhile: it counts as delivered [MQTT-3.1.2-25].
+            // Larger than the Client takes, expired meanwhile, or not for it any more: it counts as delivered
+            // [MQTT-3.1.2-25].
             let ack = match delivery.qos {
                 QoS::ExactlyOnce => crate::slot::Ack::Pubrec { refused: true },
                 _ => crate::slot::Ack::Puback,
@@ -130,6 +138,9 @@ impl Edge {
             && let Some((delivery, bytes)) = connection.outbound.as_mut().and_then(|outbound| outbound.next())
         {
             let message = Message::decode(&bytes).expect("it was encoded by this connection");
+            if !connection.may_receive(message.topic) {
+                continue;
+            }
             encoded.begin();
             match delivery.qos {
                 QoS::AtMostOnce => write(connection, encoded, &message, &delivery, None, false, now),

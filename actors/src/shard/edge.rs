@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::groups::Returned;
 use super::operators::Operators;
+use crate::access::Credentials;
 use crate::connection::{Connection, Encoded, Peer};
 use crate::metric;
 use crate::options::{Limits, Options};
@@ -23,6 +24,8 @@ pub struct Edge {
     pub(super) slots: u16,
     /// Connections with output, or to be closed.
     pub dirty: Vec<u32>,
+    /// Clients that wait to be told whether they are who they say.
+    pub unproven: Vec<Credentials>,
     /// What connections ask of their Sessions' slots.
     pub calls: VecDeque<SessionCall>,
     /// What connections have to say of Shared Subscriptions.
@@ -62,6 +65,7 @@ impl Edge {
             limits: options.limits.clone(),
             slots: options.slots,
             dirty: Vec::new(),
+            unproven: Vec::new(),
             calls: VecDeque::new(),
             announcements: VecDeque::new(),
             returned: Vec::new(),

@@ -2,6 +2,7 @@
 //! machine: events go in, and what is to be carried out (bytes to write, a sync, mail for other shards) is asked for
 //! afterwards. What stays within the shard crosses no queue.
 
+mod admit;
 mod answers;
 mod calls;
 mod deliver;
@@ -28,6 +29,7 @@ use convoy_storage::engine::{Batch, Engine};
 use convoy_storage::replica::{self, Driver, Round};
 use metrics::Counter;
 
+use crate::access::Access;
 use crate::clock::Now;
 use crate::connection::{Output, Peer, Stage};
 use crate::metric;
@@ -81,6 +83,8 @@ pub struct Identity {
 
 pub struct Shard {
     options: Options,
+    /// Who may do what.
+    access: Arc<Access>,
     outlet: Outlet,
     slots: Slots,
     driver: Driver,
@@ -179,6 +183,7 @@ impl Shard {
             message: Vec::new(),
             targets: Vec::new(),
             spare: Vec::new(),
+            access: Arc::default(),
             published: metrics::counter!(metric::PUBLISHED),
             records: metrics::counter!(metric::RECORDS),
             rounds: metrics::counter!(metric::ROUNDS),

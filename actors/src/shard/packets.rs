@@ -9,6 +9,7 @@ use convoy_wire::{
 use super::Shard;
 use super::answers::{acknowledge, acknowledge_ask, release_unknown, token, welcome};
 use super::mail::{Origin, ReplyTo};
+use crate::access::{Admission, ClientIdOwner, DeniedPublish, Permits, Verdict as Proven};
 use crate::clock::Now;
 use crate::connection::{self, Ask, AskKind, Received, Refusal, Stage, UNTOLD, Verdict};
 use crate::message::Message;
@@ -163,11 +164,48 @@ impl Shard {
                 return Err(self.broken(key, &error));
             }
         };
+        if connect.properties.authentication_method.is_some() {
+            // No exchange of AUTH packets is known here (MQTT 5.0, 4.12).
+            return Err(ReasonCode::BadAuthenticationMethod);
+        }
+        match self.access.admit(&connect, &connection.peer) {
+            Admission::Asks => {
+                connection.unproven = Some(body.into());
+                self.ask_for_proof(key, &connect);
+                Ok(())
+            }
+            Admission::Decided(Proven::Refused(reason)) => {
+                metric::denied("connect");
+                Err(reason)
+            }
+            Admission::Decided(Proven::Granted(principal)) => {
+                connection.principal = principal;
+                self.open_session(now, key, &connect)
+            }
+        }
+    }
+
+    /// The Client is who it says: its Session is asked for.
+    pub(super) fn open_session(&mut self, now: Now, key: u32, connect: &Connect<'_>) -> Outcome {
+        let connection = &mut self.outlet.edge.connections[key as usize];
         let (seed, home) = (self.options.seed, connection.home);
         // Nobody can guess it, and no other connection of this start has this place and serial.
         let assigned = || format!("convoy-{seed:016x}-{:x}-{:x}", home.shard, home.serial);
-        let accepted = connection::accept(connection, &connect, &self.options, assigned, now.wall);
+        let accepted = connection::accept(connection, connect, &self.options, assigned, now.wall);
         let accepted = accepted.map_err(|Refusal(reason)| reason)?;
+        let who = connection.who();
+        if !self.access.may_connect(&who) {
+            metric::denied("connect");
+            return Err(ReasonCode::NotAuthorized);
+        }
+        let permits = Permits::of(&self.access, &who);
+        if let (Some(permits), Some(will)) = (&permits, &connect.will)
+            && !permits.may_publish(will.topic.as_str(), will.qos as u8, will.retain)
+        {
+            metric::denied("will");
+            return Err(ReasonCode::NotAuthorized);
+        }
+        connection.permits = permits;
         if connection.packet_bytes_limit < CONNACK_BYTES {
             // A Client that does not take our CONNACK is told nothing at all [MQTT-3.1.2-24].
             let mut connack = Vec::new();
@@ -187,6 +225,8 @@ impl Shard {
         self.outlet.edge.calls.push_back(SessionCall::Connect {
             name: accepted.name,
             clean_start: accepted.clean_start,
+            owner: connection.principal.owner().to_owned(),
+            binds: self.access.policy.client_id_owner == ClientIdOwner::Bind,
             expiry_seconds: accepted.expiry_seconds,
             limits: self.options.limits.queue,
             will: accepted.will,
@@ -245,6 +285,25 @@ impl Shard {
                 metric::met("receive_maximum");
                 return Err(ReasonCode::ReceiveMaximumExceeded);
             }
+        }
+        if let Some(permits) = &connection.permits
+            && !permits.may_publish(topic, qos as u8, publish.retain)
+        {
+            metric::denied("publish");
+            let Some(packet_id) = publish.packet_id else { return Ok(()) };
+            match (connection.version.has_properties(), self.access.policy.denied_publish) {
+                (false, DeniedPublish::Close) => return Err(ReasonCode::NotAuthorized),
+                (false, DeniedPublish::Acknowledge) => {
+                    connection.inbound.begin(packet_id, qos, 0, now.monotonic);
+                }
+                (true, _) => {
+                    let token = connection.inbound.begin(packet_id, qos, 0, now.monotonic);
+                    connection.inbound.refuse(token, ReasonCode::NotAuthorized);
+                }
+            }
+            acknowledge(connection, now.monotonic);
+            self.outlet.edge.mark(key);
+            return Ok(());
         }
         if !limits.features.accepts_payload(publish) {
             let reason = ReasonCode::PayloadFormatInvalid;
@@ -396,7 +455,8 @@ impl Shard {
 
     fn on_subscribe(&mut self, key: u32, subscribe: &Subscribe<'_>) -> Outcome {
         let (limits, layout) = (&self.options.limits, self.layout());
-        let version = self.outlet.edge.connections[key as usize].version;
+        let connection = &self.outlet.edge.connections[key as usize];
+        let (version, permits) = (connection.version, connection.permits.as_deref());
         let identifier = subscribe.properties.subscription_id.map_or(0, |identifier| identifier.get());
         let (mut reasons, mut wanted, mut asked) = (Vec::new(), Vec::new(), Vec::new());
         for subscription in &subscribe.subscriptions {
@@ -415,7 +475,13 @@ impl Shard {
                 reasons.push(granted);
                 continue;
             }
+            // Of a Shared Subscription it is the filter within that opens topics.
             let plain = filter.shared().map_or(filter.as_str(), |shared| shared.filter.as_str());
+            if permits.is_some_and(|permits| !permits.may_subscribe(plain, options.qos as u8)) {
+                metric::denied("subscribe");
+                reasons.push(ReasonCode::NotAuthorized);
+                continue;
+            }
             asked.push(reasons.len());
             reasons.push(granted);
             wanted.push((

@@ -50,7 +50,7 @@ impl Edge {
             }
             let silent = now.monotonic.saturating_sub(connection.last_seen);
             let reason = match connection.stage {
-                Stage::New if silent > limits.connect_timeout => None,
+                Stage::New | Stage::Authenticating if silent > limits.connect_timeout => None,
                 Stage::Leaving if silent > LEAVING => None,
                 Stage::Open if connection.keep_alive > 0 && silent > connection.keep_alive => {
                     Some(ReasonCode::KeepAliveTimeout)

@@ -13,6 +13,7 @@ use super::leader::Replies;
 use super::op::{self, Op, Target};
 use super::{Emitted, Slot, Turn, rows};
 use crate::clock::Millis;
+use crate::metric;
 use crate::session::SessionNumber;
 use crate::shard::{Answer, ReplyTo};
 use crate::topic::Choice;
@@ -73,13 +74,43 @@ impl Slot {
     fn apply_op(&mut self, op: Op<'_>, context: Context, turn: &mut Turn<'_>) -> Result<(), Error> {
         let done = Answer::Done;
         match op {
-            Op::Connect { name, clean_start, expiry_seconds, home, limits, will, sent, yields } => {
+            Op::Connect {
+                name,
+                clean_start,
+                owner,
+                binds,
+                expiry_seconds,
+                home,
+                limits,
+                will,
+                sent,
+                yields,
+            } => {
+                if binds && self.is_of_another(owner, name, context, turn)? {
+                    if self.leading {
+                        metric::denied("session");
+                    }
+                    // Nothing of it is touched: whoever knows a Client Identifier has no right to its Session.
+                    self.answer(context, Answer::Refused(ReasonCode::NotAuthorized), turn);
+                    return Ok(());
+                }
                 if yields && self.is_connected(name, turn)? {
                     // [MQTT-3.1.3-8]
                     self.answer(context, Answer::Refused(ReasonCode::ClientIdentifierNotValid), turn);
                     return Ok(());
                 }
-                self.connect(name, clean_start, expiry_seconds, home, limits, will, sent, context, turn)?;
+                self.connect(
+                    name,
+                    clean_start,
+                    owner,
+                    expiry_seconds,
+                    home,
+                    limits,
+                    will,
+                    sent,
+                    context,
+                    turn,
+                )?;
                 return Ok(());
             }
             Op::Disconnect { session, epoch, farewell, expiry_seconds, sent } => {
@@ -135,6 +166,10 @@ impl Slot {
             Op::Inbox { from, number, op } => return self.inbox(SlotId(from), number, op, context, turn),
             Op::Trim { to, number } => self.trim(SlotId(to), number, turn),
             Op::Due { at, session } => self.due(at, session, context, turn)?,
+            Op::Will { partition, message, .. } => {
+                let choice = Choice { number: context.agreed, chosen: &[], again: None };
+                self.publish(partition, message, &[], choice, context, turn)?;
+            }
             Op::End { session } => self.end_by_order(session, context, turn)?,
         }
         self.answer(context, done, turn);

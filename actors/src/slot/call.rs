@@ -31,6 +31,10 @@ pub enum SessionCall {
     Connect {
         name: Vec<u8>,
         clean_start: bool,
+        /// See [`crate::session::SessionRow::owner`].
+        owner: String,
+        /// Not to be granted if it belongs to another user.
+        binds: bool,
         expiry_seconds: u32,
         limits: QueueLimits,
         will: Option<Box<Will>>,

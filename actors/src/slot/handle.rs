@@ -20,7 +20,17 @@ impl Slot {
     ) -> Result<(), Error> {
         let at = turn.now.wall;
         match call {
-            SessionCall::Connect { name, clean_start, expiry_seconds, limits, will, yields, reply } => {
+            SessionCall::Connect {
+                name,
+                clean_start,
+                owner,
+                binds,
+                expiry_seconds,
+                limits,
+                will,
+                yields,
+                reply,
+            } => {
                 // As before a Disconnect, where another connection has the Session.
                 let mut sent = 0;
                 if let Some(&session) = self.names.get(&name[..]) {
@@ -30,6 +40,8 @@ impl Slot {
                 let op = Op::Connect {
                     name: &name,
                     clean_start,
+                    owner: &owner,
+                    binds,
                     expiry_seconds,
                     home: reply.home,
                     limits,

@@ -9,9 +9,8 @@ use convoy_storage::engine::{Error, Family};
 use super::active::Active;
 use super::apply::Context;
 use super::op::Farewell;
-use super::publish::publish;
 use super::redispatch::SHARED;
-use super::{Slot, Turn, client_of, rows};
+use super::{Op, Slot, Turn, client_of, rows};
 use crate::clock::Millis;
 use crate::message::Message;
 use crate::session::{
@@ -28,6 +27,22 @@ impl Slot {
         })
     }
 
+    /// Whether there is a Session that lasts, or has a connection, and belongs to somebody else. One that nobody owns
+    /// can be taken up by anybody.
+    pub(super) fn is_of_another(
+        &mut self,
+        owner: &str,
+        name: &[u8],
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<bool, Error> {
+        let Some(session) = self.session_of(name, turn)? else { return Ok(false) };
+        let Some(active) = self.activate(session, turn)? else { return Ok(false) };
+        let row = &active.row;
+        let is_over = row.ends_at().is_some_and(|end| end <= context.at);
+        Ok(!is_over && !row.owner.is_empty() && row.owner != owner)
+    }
+
     pub(super) fn is_connected(&mut self, name: &[u8], turn: &mut Turn<'_>) -> Result<bool, Error> {
         let Some(session) = self.session_of(name, turn)? else { return Ok(false) };
         Ok(self.activate(session, turn)?.is_some_and(|active| active.row.home.is_some()))
@@ -38,6 +53,7 @@ impl Slot {
         &mut self,
         name: &[u8],
         clean_start: bool,
+        owner: &str,
         expiry_seconds: u32,
         home: Home,
         limits: QueueLimits,
@@ -92,6 +108,7 @@ impl Slot {
         let row = SessionRow {
             number,
             epoch,
+            owner: owner.to_owned(),
             expiry_seconds,
             home: Some(home),
             created_at,
@@ -248,7 +265,9 @@ impl Slot {
                     .encode_into(&mut bytes);
                 let client = client_of(&active.name);
                 let context = context.unanswered();
-                self.emit(SlotId(place.slot), &publish(place, &bytes, client, None), context, turn);
+                let op =
+                    Op::Will { partition: place.partition, message: &bytes, client, author: will.author };
+                self.emit(SlotId(place.slot), &op, context, turn);
                 Ok(())
             }
             Err(error) => Err(Error::Damaged {

@@ -40,6 +40,7 @@ pub use active::Active;
 pub use call::{Ack, SessionCall, Wanted};
 pub use leader::{Pending, Underway};
 pub use op::{Again, Delivery, Farewell, Op, RouteRow, Target};
+pub use publish::publish;
 pub use redispatch::SHARED;
 pub use rows::{name_of, split_name};
 pub use state::State;

@@ -5,6 +5,7 @@
 use convoy_storage::record::{self, BorrowDecode, Encode};
 use convoy_wire::QoS;
 
+use crate::access::Author;
 use crate::clock::Millis;
 use crate::session::{
     Epoch, Home, Place, QueueLimits, Seq, SessionNumber, Subscription, SubscriptionRow, Will,
@@ -38,6 +39,9 @@ pub enum Op<'a> {
     Connect {
         name: &'a [u8],
         clean_start: bool,
+        owner: &'a str,
+        /// Not to be granted if it belongs to another owner.
+        binds: bool,
         expiry_seconds: u32,
         home: Home,
         limits: QueueLimits,
@@ -152,6 +156,14 @@ pub enum Op<'a> {
     /// An operator ends the Session, whether it has a connection or not.
     End {
         session: SessionNumber,
+    },
+    /// A Will on its way to its partition, whose leader makes a [`Op::Publish`] of it if its author may publish it.
+    /// It stands in outboxes only.
+    Will {
+        partition: u64,
+        message: &'a [u8],
+        client: u64,
+        author: Author,
     },
 }
 

@@ -106,7 +106,7 @@ impl Slot {
 }
 
 /// A message on its way to its partition.
-pub(super) fn publish(place: Place, message: &[u8], client: u64, again: Option<Again>) -> Op<'_> {
+pub fn publish(place: Place, message: &[u8], client: u64, again: Option<Again>) -> Op<'_> {
     let partition = place.partition;
     Op::Publish { partition, message, client, again, root_targets: &[], chosen: Vec::new() }
 }

@@ -6,6 +6,10 @@ use super::*;
 
 type World = super::World<3>;
 
+#[path = "access.rs"]
+mod access;
+#[path = "admitting.rs"]
+mod admitting;
 #[path = "connecting.rs"]
 mod connecting;
 #[path = "cutting.rs"]

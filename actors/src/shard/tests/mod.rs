@@ -17,6 +17,7 @@ use convoy_wire::{
 };
 
 use super::*;
+use crate::access::{Access, Credentials, Principal, Proof, Verdict};
 use crate::connection::{Listener, Transport};
 use crate::options::Limits;
 
@@ -179,6 +180,9 @@ struct World<const SHARDS: usize> {
     engine: Arc<Model>,
     shards: Vec<Shard>,
     options: Options,
+    access: Arc<Access>,
+    /// Where Clients come in.
+    listener: Arc<Listener>,
     now: Now,
     start: u32,
     /// The syncs that are under way, with the shards that wait for them.
@@ -206,9 +210,11 @@ impl<const SHARDS: usize> World<SHARDS> {
         };
         let engine = Arc::new(Model::new());
         let now = Now { monotonic: 1_000, wall: 1_700_000_000_000 };
-        let shards = open(&engine, 1, &options, SHARDS);
-        let mut world =
-            Self { engine, shards, options, now, start: 1, rounds: Vec::new(), lines: Vec::new() };
+        let access = Arc::<Access>::default();
+        let shards = open(&engine, 1, &options, &access, SHARDS);
+        let listener = Arc::new(Listener::new("test", Transport::Tcp));
+        let (rounds, lines) = (Vec::new(), Vec::new());
+        let mut world = Self { engine, shards, options, access, listener, now, start: 1, rounds, lines };
         world.lead();
         world
     }
@@ -245,7 +251,7 @@ impl<const SHARDS: usize> World<SHARDS> {
         self.start += 1;
         self.rounds.clear();
         self.lines.iter_mut().for_each(|line| line.key = None);
-        self.shards = open(&self.engine, self.start, &self.options, SHARDS);
+        self.shards = open(&self.engine, self.start, &self.options, &self.access, SHARDS);
         self.lead();
     }
 
@@ -341,7 +347,7 @@ impl<const SHARDS: usize> World<SHARDS> {
 
     /// Who connects next: every Client comes from this machine, from a port of its own.
     fn peer(&self) -> Peer {
-        let listener = Arc::new(Listener::new("test", Transport::Tcp));
+        let listener = Arc::clone(&self.listener);
         let port = 10_000 + self.lines.len() as u16;
         Peer { address: ([127, 0, 0, 1], port).into(), listener, certificate: None }
     }
@@ -526,6 +532,37 @@ impl<const SHARDS: usize> World<SHARDS> {
         has
     }
 
+    /// Other rules hold from now on.
+    fn set_access(&mut self, access: Access) {
+        self.access = Arc::new(access);
+        for shard in &mut self.shards {
+            shard.set_access(self.now, Arc::clone(&self.access));
+        }
+        self.settle();
+    }
+
+    /// The credentials that somebody has to look up.
+    fn unproven(&mut self) -> Vec<Credentials> {
+        self.shards.iter_mut().flat_map(Shard::take_unproven).collect()
+    }
+
+    /// The verdict on credentials comes.
+    fn prove(&mut self, credentials: &Credentials, verdict: Verdict) {
+        let home = credentials.home;
+        self.shards[usize::from(home.shard)].proven(self.now, home, verdict);
+        self.settle();
+    }
+
+    /// Sends CONNECT as a user, who is believed.
+    fn join_as(&mut self, user: &str, connect: Connect<'_>) -> Client {
+        let client = self.join(Connect { username: Some(user), ..connect });
+        let asked = self.unproven();
+        assert_eq!(asked.len(), 1);
+        let principal = Principal { user: Some(user.into()), proof: Proof::Password };
+        self.prove(&asked[0], Verdict::Granted(principal));
+        client
+    }
+
     fn is_reading(&self, client: Client) -> bool {
         let Line { shard, key, .. } = self.lines[client.0];
         key.is_some_and(|key| self.shards[shard].is_reading(key))
@@ -537,14 +574,22 @@ fn accepted(reason: ReasonCode) -> ReasonCode {
     if reason == ReasonCode::NoMatchingSubscribers { ReasonCode::Success } else { reason }
 }
 
-fn open(engine: &Arc<Model>, start: u32, options: &Options, shards: usize) -> Vec<Shard> {
+fn open(
+    engine: &Arc<Model>,
+    start: u32,
+    options: &Options,
+    access: &Arc<Access>,
+    shards: usize,
+) -> Vec<Shard> {
     let node = NodeId::new(1).expect("one is not zero");
     let shards = shards as u16;
     (0..shards)
         .map(|shard| {
             let identity = Identity { node, start, shard, shards };
             let engine = Arc::clone(engine) as Arc<dyn Engine>;
-            Shard::new(identity, engine, options.clone()).expect("the slots can be read")
+            let mut shard = Shard::new(identity, engine, options.clone()).expect("the slots can be read");
+            shard.set_access(Now::default(), Arc::clone(access));
+            shard
         })
         .collect()
 }

@@ -1,0 +1,50 @@
+//! Addresses with a common beginning, such as `10.0.0.0/8`.
+
+use core::net::IpAddr;
+use core::str::FromStr;
+use std::fmt;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// An IPv4 address that came as IPv6 is an IPv4 address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let (mine, theirs, longest) = match (self.address, address.to_canonical()) {
+            (IpAddr::V4(mine), IpAddr::V4(theirs)) => {
+                (u128::from(mine.to_bits()), u128::from(theirs.to_bits()), 32)
+            }
+            (IpAddr::V6(mine), IpAddr::V6(theirs)) => (mine.to_bits(), theirs.to_bits(), 128),
+            _ => return false,
+        };
+        (mine ^ theirs).checked_shr(longest - u32::from(self.prefix)).unwrap_or(0) == 0
+    }
+}
+
+/// An address without a length stands for itself.
+impl FromStr for Network {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| ())?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= longest).ok_or(())?,
+            None => longest,
+        };
+        Ok(Self { address, prefix })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}

@@ -1,0 +1,78 @@
+//! Who may do what: rules are compiled once, and each connection keeps those that can concern it. Every way on which a
+//! message enters or leaves asks here: CONNECT, PUBLISH, SUBSCRIBE, each delivery, and a Will once more when it is due.
+//! Delivery is judged message by message, so a permission that was taken away ends there, whatever a Session on disk has
+//! subscribed and whatever waits for it (CVE-2021-34434).
+
+mod address;
+mod filter;
+mod permits;
+mod principal;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+pub use address::Network;
+pub use permits::Permits;
+pub use principal::{Admission, Author, ClientIdOwner, Credentials, Principal, Proof, Verdict};
+pub use rule::{Action, Effect, Name, Rule, Who};
+
+/// What becomes of a 3.x Client that publishes what it may not: a refusal cannot be said to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeniedPublish {
+    /// It is acknowledged and dropped, as mosquitto does: a Client that is closed would only send it again.
+    #[default]
+    Acknowledge,
+    /// The connection is closed.
+    Close,
+}
+
+/// What the configuration says of access, as all shards have it.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    rules: Vec<Rule>,
+    /// There are rules about CONNECT.
+    judges_connect: bool,
+    /// There are rules about topics.
+    judges_topics: bool,
+    pub policy: Policy,
+}
+
+/// What is decided beside the rules.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    pub denied_publish: DeniedPublish,
+    pub client_id_owner: ClientIdOwner,
+    /// Somebody knows user names: then who gives one has to prove it, and who gives none is let in only where the
+    /// listener says so.
+    pub authenticates: bool,
+}
+
+impl Access {
+    /// Rules beyond this number cannot be told apart by a connection.
+    pub const RULES: usize = u16::MAX as usize;
+
+    pub fn new(rules: Vec<Rule>, policy: Policy) -> Self {
+        assert!(rules.len() <= Self::RULES, "the configuration was checked");
+        let judges_connect = rules.iter().any(|rule| rule.action == Action::Connect);
+        let judges_topics = rules.iter().any(|rule| rule.action != Action::Connect);
+        Self { rules, judges_connect, judges_topics, policy }
+    }
+
+    /// Whether a Client may connect. Once there is a rule about it, the first that fits decides, and without one it
+    /// may not.
+    pub fn may_connect(&self, who: &Who<'_>) -> bool {
+        let mut about = self.rules.iter().filter(|rule| rule.action == Action::Connect);
+        !self.judges_connect || about.find(|rule| rule.fits(who)).is_some_and(Rule::allows)
+    }
+
+    /// Whether the author of a Will may publish it now.
+    pub fn may_publish_will(
+        self: &std::sync::Arc<Self>,
+        author: &Author,
+        topic: &str,
+        qos: u8,
+        retain: bool,
+    ) -> bool {
+        Permits::of(self, &author.who()).is_none_or(|permits| permits.may_publish(topic, qos, retain))
+    }
+}

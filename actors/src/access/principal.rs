@@ -1,0 +1,135 @@
+//! Who a Client is: what it says of itself at CONNECT, what was found to be true, and what of that goes with its Will.
+
+use core::net::IpAddr;
+use std::sync::Arc;
+
+use convoy_storage::record::{Decode, Encode};
+use convoy_wire::{Connect, ReasonCode};
+
+use super::Access;
+use super::rule::Who;
+use crate::connection::Peer;
+use crate::session::Home;
+
+/// How a principal was proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// By nothing.
+    Nobody,
+    /// By a password.
+    Password,
+    /// By the certificate of the connection.
+    Certificate,
+}
+
+/// Who a Client is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The user name; `None` for a Client that is anonymous.
+    pub user: Option<Arc<str>>,
+    pub proof: Proof,
+}
+
+impl Principal {
+    pub const ANONYMOUS: Self = Self { user: None, proof: Proof::Nobody };
+
+    /// Who owns a Session of this principal: nobody, where it is empty.
+    pub fn owner(&self) -> &str {
+        self.user.as_deref().unwrap_or("")
+    }
+}
+
+/// Who may take a Session up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientIdOwner {
+    /// The user it belongs to. One that an anonymous Client has made belongs to nobody.
+    #[default]
+    Bind,
+    /// Whoever knows its Client Identifier.
+    Any,
+}
+
+/// What somebody says who is to be authenticated. Never shown: it holds a password.
+pub struct Credentials {
+    /// The connection that waits for the verdict.
+    pub home: Home,
+    pub user: String,
+    pub password: Vec<u8>,
+    pub client_id: String,
+    pub address: IpAddr,
+}
+
+/// What was found of credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Granted(Principal),
+    Refused(ReasonCode),
+}
+
+/// What CONNECT alone decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    Decided(Verdict),
+    /// Somebody has to look the credentials up.
+    Asks,
+}
+
+impl Access {
+    /// What is known of a Client when its CONNECT has come.
+    pub fn admit(&self, connect: &Connect<'_>, peer: &Peer) -> Admission {
+        let refused = |reason| Admission::Decided(Verdict::Refused(reason));
+        if peer.listener.certificate_is_user_name {
+            let name = peer.certificate.as_ref().and_then(|certificate| certificate.common_name.as_deref());
+            return match name {
+                Some(name) if !name.is_empty() => Admission::Decided(Verdict::Granted(Principal {
+                    user: Some(name.into()),
+                    proof: Proof::Certificate,
+                })),
+                _ => refused(ReasonCode::NotAuthorized),
+            };
+        }
+        match connect.username {
+            Some(_) if self.policy.authenticates => Admission::Asks,
+            // Nobody could say whether the name is true, so it is not taken for true.
+            _ if peer.listener.allow_anonymous || !self.policy.authenticates => {
+                Admission::Decided(Verdict::Granted(Principal::ANONYMOUS))
+            }
+            _ => refused(ReasonCode::NotAuthorized),
+        }
+    }
+}
+
+/// Who has left a Will behind: it is judged when it is due, perhaps long after its connection.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct Author {
+    pub client_id: String,
+    pub user: Option<String>,
+    /// As IPv6.
+    pub address: u128,
+    pub listener: String,
+}
+
+impl Author {
+    pub fn of(who: &Who<'_>) -> Self {
+        let address = match who.address {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        Self {
+            client_id: who.client_id.into(),
+            user: who.user.map(Into::into),
+            address: address.to_bits(),
+            listener: who.listener.into(),
+        }
+    }
+
+    pub fn who(&self) -> Who<'_> {
+        Who {
+            client_id: &self.client_id,
+            user: self.user.as_deref(),
+            address: IpAddr::V6(self.address.into()).to_canonical(),
+            listener: &self.listener,
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Rules against Topic Names and Topic Filters, and both against an oracle that knows nothing but the definitions.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::filter::{covers, matches};
+use super::*;
+
+const WHO: Who<'static> = Who {
+    client_id: "car-1",
+    user: Some("fleet"),
+    address: core::net::IpAddr::V4(core::net::Ipv4Addr::new(10, 1, 2, 3)),
+    listener: "cars",
+};
+
+fn allow(action: Action, topic: &str) -> Rule {
+    Rule::new(Effect::Allow, action, topic)
+}
+
+fn deny(action: Action, topic: &str) -> Rule {
+    Rule::new(Effect::Deny, action, topic)
+}
+
+fn permits(rules: Vec<Rule>, who: &Who<'_>) -> Box<Permits> {
+    Permits::of(&Arc::new(Access::new(rules, Policy::default())), who).expect("there are rules about topics")
+}
+
+#[test]
+fn without_rules_nothing_is_judged() {
+    let access = Arc::new(Access::default());
+    assert!(Permits::of(&access, &WHO).is_none() && access.may_connect(&WHO));
+}
+
+#[test]
+fn the_first_rule_that_fits_decides_and_without_one_it_is_denied() {
+    let permits = permits(
+        vec![deny(Action::Publish, "a/secret"), allow(Action::All, "a/#"), deny(Action::All, "a/b")],
+        &WHO,
+    );
+    let published = ["a/secret", "a/b", "a", "b"].map(|topic| permits.may_publish(topic, 0, false));
+    assert_eq!(published, [false, true, true, false]);
+    let subscribed = ["a/secret", "a/#", "a/+", "#", "b"].map(|filter| permits.may_subscribe(filter, 2));
+    assert_eq!(subscribed, [true, true, true, false, false]);
+}
+
+#[test]
+fn a_filter_is_allowed_only_by_a_rule_that_covers_it() {
+    let permits = permits(vec![allow(Action::Subscribe, "a/+")], &WHO);
+    let asked = ["a/b", "a/+", "a/#", "+/b", "a", "a/b/c", "#"];
+    assert_eq!(
+        asked.map(|filter| permits.may_subscribe(filter, 0)),
+        [true, true, false, false, false, false, false]
+    );
+}
+
+#[test]
+fn what_a_narrow_rule_denies_is_left_out_of_a_wide_subscription() {
+    let permits = permits(vec![deny(Action::Subscribe, "a/secret/#"), allow(Action::Subscribe, "a/#")], &WHO);
+    assert!(permits.may_subscribe("a/#", 1) && !permits.may_subscribe("a/secret/x", 1));
+    let received = ["a/b", "a/secret", "a/secret/x"].map(|topic| permits.may_receive(topic));
+    assert_eq!(received, [true, false, false]);
+}
+
+#[test]
+fn names_stand_in_topics_and_never_as_wildcards_or_levels() {
+    let rules = || vec![allow(Action::All, "up/%c/%u"), allow(Action::All, "x%%c/#")];
+    let mine = permits(rules(), &WHO);
+    assert!(mine.may_publish("up/car-1/fleet", 0, false) && !mine.may_publish("up/car-2/fleet", 0, false));
+    assert!(mine.may_publish("x%car-1/y", 0, false));
+    for client_id in ["+", "#", "a/b", "car/+", ""] {
+        let theirs = permits(rules(), &Who { client_id, ..WHO });
+        for topic in ["up/car-1/fleet", "up/a/b/fleet", "up/x/fleet", "up//fleet"] {
+            assert!(
+                !theirs.may_publish(topic, 0, false) && !theirs.may_receive(topic),
+                "{client_id} {topic}"
+            );
+        }
+        assert!(!theirs.may_subscribe(&format!("up/{client_id}/fleet"), 0), "{client_id}");
+    }
+    let nobody = permits(rules(), &Who { user: None, ..WHO });
+    assert!(!nobody.may_publish("up/car-1/", 0, false) && !nobody.may_publish("up/car-1", 0, false));
+    // A name that looks like a place for another one is taken as it is.
+    let sly = permits(vec![allow(Action::All, "up/%c")], &Who { client_id: "%u", ..WHO });
+    assert!(sly.may_publish("up/%u", 0, false) && !sly.may_publish("up/fleet", 0, false));
+}
+
+#[test]
+fn a_rule_is_about_those_it_names() {
+    let about = |change: fn(&mut Rule)| {
+        let mut rule = allow(Action::Publish, "#");
+        change(&mut rule);
+        let may = |who: &Who<'_>| permits(vec![rule.clone()], who).may_publish("a", 0, false);
+        [
+            may(&WHO),
+            may(&Who { client_id: "bus", ..WHO }),
+            may(&Who { user: Some("other"), ..WHO }),
+            may(&Who { user: None, ..WHO }),
+            may(&Who { address: "::ffff:10.9.9.9".parse().unwrap(), ..WHO }),
+            may(&Who { address: "192.168.0.1".parse().unwrap(), ..WHO }),
+            may(&Who { listener: "office", ..WHO }),
+        ]
+    };
+    let (t, f) = (true, false);
+    assert_eq!(about(|rule| rule.client_id = Some(Name::parse("car-*"))), [t, f, t, t, t, t, t]);
+    assert_eq!(about(|rule| rule.user = Some(Name::parse("fleet"))), [t, t, f, f, t, t, t]);
+    assert_eq!(about(|rule| rule.user = Some(Name::parse("*"))), [t, t, t, f, t, t, t]);
+    assert_eq!(about(|rule| rule.user = Some(Name::parse(""))), [f, f, f, t, f, f, f]);
+    assert_eq!(about(|rule| rule.address = Some("10.0.0.0/8".parse().unwrap())), [t, t, t, t, t, f, t]);
+    assert_eq!(about(|rule| rule.listener = Some("cars".into())), [t, t, t, t, t, t, f]);
+}
+
+#[test]
+fn qos_and_retain_are_conditions() {
+    let mut retained = deny(Action::Publish, "#");
+    retained.retain = Some(true);
+    let mut exactly_once = deny(Action::All, "#");
+    exactly_once.qos = 0b100;
+    let permits = permits(vec![retained, exactly_once, allow(Action::All, "#")], &WHO);
+    let published =
+        [(0, false), (0, true), (2, false)].map(|(qos, retain)| permits.may_publish("a", qos, retain));
+    assert_eq!(published, [true, false, false]);
+    assert_eq!([0, 1, 2].map(|qos| permits.may_subscribe("a", qos)), [true, true, false]);
+    // What was subscribed at QoS 1 is delivered.
+    assert!(permits.may_receive("a"));
+}
+
+#[test]
+fn rules_about_connect_and_rules_about_topics_are_apart() {
+    let mut cars = allow(Action::Connect, "");
+    cars.client_id = Some(Name::parse("car-*"));
+    let access = Arc::new(Access::new(vec![cars], Policy::default()));
+    assert!(access.may_connect(&WHO) && !access.may_connect(&Who { client_id: "bus", ..WHO }));
+    assert!(Permits::of(&access, &WHO).is_none());
+    assert!(Access::new(vec![allow(Action::All, "a")], Policy::default()).may_connect(&WHO));
+}
+
+#[test]
+fn topics_of_the_server_are_not_in_a_wildcard() {
+    // [MQTT-4.7.2-1]
+    let all = permits(vec![allow(Action::All, "#")], &WHO);
+    assert!(!all.may_receive("$SYS/uptime") && !all.may_subscribe("$SYS/#", 0));
+    let system = permits(vec![allow(Action::Subscribe, "$SYS/#")], &WHO);
+    assert!(system.may_receive("$SYS/uptime") && system.may_subscribe("$SYS/+", 0));
+}
+
+#[test]
+fn an_author_is_who_it_was() {
+    for address in ["10.1.2.3", "2001:db8::1"] {
+        let who = Who { address: address.parse().unwrap(), ..WHO };
+        let author = Author::of(&who);
+        assert_eq!(format!("{:?}", author.who()), format!("{who:?}"));
+    }
+}
+
+#[test]
+fn networks_hold_what_begins_like_them() {
+    let holds =
+        |network: &str, address: &str| network.parse::<Network>().unwrap().contains(address.parse().unwrap());
+    assert!(holds("10.0.0.0/8", "10.255.0.1") && !holds("10.0.0.0/8", "11.0.0.1"));
+    assert!(holds("0.0.0.0/0", "1.2.3.4") && !holds("0.0.0.0/0", "::1") && holds("::/0", "::1"));
+    assert!(holds("::1", "::1") && !holds("::1", "::2") && holds("10.1.2.3", "::ffff:10.1.2.3"));
+    for wrong in ["", "10.0.0.0/33", "::/129", "x", "10.0.0.0/-1"] {
+        assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+    }
+}
+
+/// Matching as the specification words it, level by level.
+fn matches_by_definition(filter: &[&str], topic: &[&str]) -> bool {
+    match (filter.split_first(), topic.split_first()) {
+        (Some((&"#", _)), _) | (None, None) => true,
+        (Some((&"+", filter)), Some((_, topic))) => matches_by_definition(filter, topic),
+        (Some((mine, filter)), Some((level, topic))) if mine == level => matches_by_definition(filter, topic),
+        _ => false,
+    }
+}
+
+fn level() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["a", "b", "", "ab", "+"])
+}
+
+/// Also with a `#` at the end, also beginning with `$`.
+fn topic_filter() -> impl Strategy<Value = String> {
+    (prop::collection::vec(level(), 0..4), any::<bool>(), prop::bool::weighted(0.2)).prop_filter_map(
+        "a Topic Filter has a level",
+        |(mut levels, open, system)| {
+            if system {
+                levels.insert(0, "$s");
+            }
+            if open {
+                levels.push("#");
+            }
+            (!levels.is_empty() && levels != [""]).then(|| levels.join("/"))
+        },
+    )
+}
+
+/// Every Topic Name of up to five levels out of letters that filters know and one that they do not.
+fn topics() -> Vec<String> {
+    let letters = ["a", "b", "", "ab", "z"];
+    let mut all: Vec<Vec<&str>> = letters.iter().map(|letter| vec![*letter]).collect();
+    all.push(vec!["$s"]);
+    let mut last = all.clone();
+    for _ in 0..4 {
+        last = last.iter().flat_map(|topic| letters.map(|letter| [&topic[..], &[letter]].concat())).collect();
+        all.extend(last.iter().cloned());
+    }
+    all.iter().map(|levels| levels.join("/")).filter(|topic| !topic.is_empty()).collect()
+}
+
+fn by_definition(filter: &str, topic: &str) -> bool {
+    let wild = filter.starts_with(['+', '#']);
+    let (filter, levels): (Vec<_>, Vec<_>) = (filter.split('/').collect(), topic.split('/').collect());
+    !(wild && topic.starts_with('$')) && matches_by_definition(&filter, &levels)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn a_filter_matches_what_its_definition_says(filter in topic_filter()) {
+        for topic in topics() {
+            prop_assert_eq!(matches(&filter, &topic), by_definition(&filter, &topic), "{} {}", filter, topic);
+        }
+    }
+
+    #[test]
+    fn a_filter_covers_another_one_exactly_if_it_matches_all_that_the_other_does(
+        filter in topic_filter(), asked in topic_filter(),
+    ) {
+        let all = topics().iter().all(|topic| !by_definition(&asked, topic) || by_definition(&filter, topic));
+        prop_assert_eq!(covers(&filter, &asked), all, "{} {}", filter, asked);
+    }
+}

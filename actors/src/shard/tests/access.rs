@@ -1,0 +1,253 @@
+//! What Clients may do, on every way that a message enters or leaves.
+
+use convoy_wire::{TopicName, Will, WillProperties};
+
+use super::*;
+use crate::access::{Action, DeniedPublish, Effect, Name, Policy, Rule};
+
+fn allow(action: Action, topic: &str) -> Rule {
+    Rule::new(Effect::Allow, action, topic)
+}
+
+fn world(rules: Vec<Rule>) -> World {
+    let mut world = World::new();
+    world.set_access(Access::new(rules, Policy::default()));
+    world
+}
+
+/// Everybody may subscribe everything, and publish below `open`.
+fn half_open() -> World {
+    world(vec![allow(Action::Publish, "open/#"), allow(Action::Subscribe, "#")])
+}
+
+fn suback(reasons: &[ReasonCode]) -> Got {
+    Got::Suback(77, reasons.to_vec())
+}
+
+#[test]
+fn a_publish_that_is_not_allowed_reaches_nobody_and_is_answered() {
+    let mut world = half_open();
+    let watcher = world.subscriber(passing("w"), &["#"]);
+    for connect in [passing("p"), lasting("p")] {
+        let client = world.join(connect);
+        world.got(client);
+        world.publish(client, publish("closed/a", "no", 0));
+        world.publish(client, publish("closed/a", "no", 1));
+        world.publish(client, Publish { qos: QoS::ExactlyOnce, ..publish("closed/a", "no", 2) });
+        world.publish(client, publish("open/a", "yes", 3));
+        let denied = ReasonCode::NotAuthorized;
+        let got = world.got(client);
+        assert_eq!(
+            got,
+            [Got::Puback(1, denied), Got::Pubrec(2, denied), Got::Puback(3, ReasonCode::Success)]
+        );
+        // [MQTT-4.3.3-3]: the identifier is free again.
+        world.publish(client, Publish { qos: QoS::ExactlyOnce, ..publish("open/a", "again", 2) });
+        assert_eq!(world.got(client), [Got::Pubrec(2, ReasonCode::Success)]);
+        let payloads: Vec<_> =
+            world.got(watcher).into_iter().filter(|got| matches!(got, Got::Publish(_))).collect();
+        assert_eq!(payloads.len(), 2);
+        world.cut_and_settle(client);
+    }
+}
+
+#[test]
+fn a_client_of_3_is_acknowledged_or_closed() {
+    let mut world = half_open();
+    let watcher = world.subscriber(passing("w"), &["#"]);
+    let client = world.connect(Connect { clean_start: false, ..Connect::new(V311, "p") });
+    world.publish(client, publish("closed/a", "no", 1));
+    world.publish(client, Publish { qos: QoS::ExactlyOnce, ..publish("closed/a", "no", 2) });
+    world.send_and_settle(client, pubrel(2));
+    let ok = ReasonCode::Success;
+    assert_eq!(world.got(client), [Got::Puback(1, ok), Got::Pubrec(2, ok), Got::Pubcomp(2, ok)]);
+    assert_eq!(world.got(watcher), []);
+    let rules = vec![allow(Action::Publish, "open/#")];
+    world
+        .set_access(Access::new(rules, Policy { denied_publish: DeniedPublish::Close, ..Policy::default() }));
+    world.publish(client, publish("closed/a", "no", 3));
+    assert_eq!(world.got(client), [Got::Closed]);
+}
+
+#[test]
+fn an_alias_hides_no_topic() {
+    let mut world = half_open();
+    let watcher = world.subscriber(passing("w"), &["#"]);
+    let client = world.connect(passing("p"));
+    for topic in ["closed/a", ""] {
+        let mut aliased = publish(topic, "no", 0);
+        aliased.properties.topic_alias = convoy_wire::TopicAlias::new(1);
+        world.publish(client, aliased);
+    }
+    assert_eq!((world.got(client), world.got(watcher)), (vec![], vec![]));
+}
+
+#[test]
+fn a_retained_message_is_neither_set_nor_deleted_without_leave() {
+    let mut world = half_open();
+    world.set_access(Access::default());
+    let client = world.connect(passing("p"));
+    world.publish(client, Publish { retain: true, ..publish("closed/a", "kept", 1) });
+    world.set_access(Access::new(
+        vec![allow(Action::Publish, "open/#"), allow(Action::Subscribe, "#")],
+        Policy::default(),
+    ));
+    world.publish(client, Publish { retain: true, ..publish("closed/a", "", 2) });
+    world.publish(client, Publish { retain: true, ..publish("closed/b", "no", 3) });
+    let watcher = world.subscriber(passing("w"), &["#"]);
+    assert_eq!(world.payloads(watcher), ["kept"]);
+}
+
+#[test]
+fn a_subscription_that_is_not_allowed_is_refused_by_itself() {
+    let mut world = world(vec![allow(Action::Subscribe, "open/#")]);
+    for (version, denied) in [(V5, ReasonCode::NotAuthorized), (V311, ReasonCode::UnspecifiedError)] {
+        let client = world.connect(Connect::new(version, "c"));
+        let options = SubscriptionOptions::new(QoS::AtLeastOnce);
+        let asked = ["open/a", "closed/a", "#", "$share/g/open/+", "$share/g/closed/a", "$share/open/#"];
+        let subscriptions =
+            asked.map(|filter| Subscription { filter: TopicFilter::new(filter).unwrap(), options });
+        let (properties, subscriptions) = (SubscribeProperties::default(), List::new(&subscriptions));
+        let subscribe = Subscribe { packet_id: id(77), properties, subscriptions };
+        world.send_and_settle(client, Packet::Subscribe(subscribe));
+        let granted = ReasonCode::GrantedQoS1;
+        // A Shared Subscription is judged by the filter within, not by its Share Name: the last one is of `#`.
+        assert_eq!(
+            world.got(client),
+            [suback(&[granted, denied, denied, granted, denied, denied])],
+            "{version:?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_narrower_rule_denies_is_not_delivered_live_or_retained() {
+    let deny = Rule::new(Effect::Deny, Action::Subscribe, "a/secret");
+    let mut world = world(vec![deny, allow(Action::All, "#")]);
+    let publisher = world.connect(passing("p"));
+    for topic in ["a/secret", "a/open"] {
+        world.publish(publisher, Publish { retain: true, ..publish(topic, topic, 1) });
+    }
+    for connect in [passing("w"), lasting("l")] {
+        let watcher = world.subscriber(connect, &["a/#"]);
+        assert_eq!(world.payloads(watcher), ["a/open"]);
+        for packet_id in [0, 2] {
+            world.publish(publisher, publish("a/secret", "no", packet_id));
+            world.publish(publisher, publish("a/open", "yes", packet_id));
+        }
+        assert_eq!(world.payloads(watcher), ["yes", "yes"]);
+    }
+}
+
+#[test]
+fn a_permission_that_was_taken_away_ends_with_the_next_message() {
+    // CVE-2021-34434
+    for connect in [passing("w"), lasting("w")] {
+        let mut world = World::new();
+        let publisher = world.connect(passing("p"));
+        let watcher = world.subscriber(connect, &["a/b", "c"]);
+        world.set_access(Access::new(
+            vec![allow(Action::Publish, "#"), allow(Action::Subscribe, "c")],
+            Policy::default(),
+        ));
+        for packet_id in [0, 1] {
+            world.publish(publisher, publish("a/b", "no", packet_id));
+            world.publish(publisher, publish("c", "yes", packet_id));
+        }
+        assert_eq!(world.payloads(watcher), ["yes", "yes"]);
+    }
+}
+
+#[test]
+fn nor_does_it_survive_in_the_queue_or_the_subscriptions_of_a_session_on_disk() {
+    // CVE-2021-34434
+    let mut world = World::new();
+    let watcher = world.subscriber(lasting("w"), &["a/b", "c"]);
+    world.cut_and_settle(watcher);
+    let publisher = world.connect(passing("p"));
+    for packet_id in 1..4 {
+        world.publish(publisher, publish("a/b", "no", packet_id));
+    }
+    world.publish(publisher, publish("c", "yes", 4));
+    world.access = Arc::new(Access::new(
+        vec![allow(Action::Publish, "#"), allow(Action::Subscribe, "c")],
+        Policy::default(),
+    ));
+    world.restart();
+    let mut once = lasting("w");
+    // What is not delivered takes no room in the window.
+    once.properties.receive_maximum = std::num::NonZeroU16::new(1);
+    let watcher = world.join(once);
+    let got = world.got(watcher);
+    assert_eq!(got[0], Got::Connack(ReasonCode::Success, true));
+    assert!(matches!(&got[1..], [Got::Publish(received)] if received.payload == "yes"), "{got:?}");
+    let Got::Publish(received) = &got[1] else { unreachable!() };
+    world.send_and_settle(watcher, puback(received.packet_id));
+    let publisher = world.connect(passing("p"));
+    world.publish(publisher, publish("a/b", "no", 1));
+    assert_eq!(world.got(watcher), []);
+}
+
+fn with_will<'a>(connect: Connect<'a>, topic: &'a str, delay: u32) -> Connect<'a> {
+    let will_delay_interval = (delay > 0).then_some(delay);
+    let will = Will {
+        topic: TopicName::new(topic).unwrap(),
+        payload: b"gone",
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        properties: WillProperties { will_delay_interval, ..Default::default() },
+    };
+    Connect { will: Some(will), ..connect }
+}
+
+#[test]
+fn a_will_that_may_not_be_published_is_refused_with_its_connect() {
+    let mut world = half_open();
+    let denied = [Got::Connack(ReasonCode::NotAuthorized, false), Got::Closed];
+    for connect in [passing("a"), Connect::new(V311, "a")] {
+        let client = world.join(with_will(connect, "closed/a", 0));
+        assert_eq!(world.got(client), denied);
+    }
+    let client = world.join(with_will(passing("a"), "open/a", 0));
+    assert_eq!(world.got(client), [Got::Connack(ReasonCode::Success, false)]);
+}
+
+#[test]
+fn a_will_is_judged_again_when_it_is_due() {
+    for delay in [0, 60] {
+        for revoked in [true, false] {
+            let mut world = half_open();
+            let watcher = world.subscriber(passing("w"), &["#"]);
+            let client = world.join(with_will(lasting("a"), "open/a", delay));
+            if delay > 0 {
+                world.cut_and_settle(client);
+            }
+            if revoked {
+                let mut others = allow(Action::Publish, "open/#");
+                others.client_id = Some(Name::parse("b*"));
+                world.set_access(Access::new(vec![others, allow(Action::Subscribe, "#")], Policy::default()));
+            }
+            if delay == 0 {
+                world.cut_and_settle(client);
+            }
+            world.pass(61_000);
+            let expected: &[&str] = if revoked { &[] } else { &["gone"] };
+            assert_eq!(world.payloads(watcher), expected, "{delay} {revoked}");
+            let late = world.subscriber(passing("late"), &["#"]);
+            assert_eq!(world.payloads(late), expected, "{delay} {revoked}");
+        }
+    }
+}
+
+#[test]
+fn rules_about_connect_hold_for_those_who_are_connected_too() {
+    let mut cars = allow(Action::Connect, "");
+    cars.client_id = Some(Name::parse("car-*"));
+    let mut world = World::new();
+    let (car, bus) = (world.connect(passing("car-1")), world.connect(passing("bus-1")));
+    world.set_access(Access::new(vec![cars], Policy::default()));
+    assert_eq!(world.got(car), []);
+    assert_eq!(world.got(bus), [Got::Disconnect(ReasonCode::NotAuthorized), Got::Closed]);
+    let bus = world.join(passing("bus-1"));
+    assert_eq!(world.got(bus), [Got::Connack(ReasonCode::NotAuthorized, false), Got::Closed]);
+}
