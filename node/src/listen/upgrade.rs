@@ -3,19 +3,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sha1::{Digest, Sha1};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 
 use crate::config::WebOptions;
 use crate::stream::Stream;
+use crate::stream::frame::accept_of;
 
 /// Bytes of the request at most: cookies of a page may be long, and strangers wait here.
 const REQUEST_BYTES: usize = 16 << 10;
 const HEADERS: usize = 64;
-
-/// What is appended to a Client's key (RFC 6455, 1.3).
-const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Subprotocols that mean MQTT, the better one first [MQTT-6.0.0-3, MQTT-6.0.0-4].
 const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
@@ -122,7 +119,7 @@ fn answer(bytes: &[u8], options: &WebOptions) -> Result<Option<Answer>, Failure>
     let Some(subprotocol) = SUBPROTOCOLS.iter().find(offered) else {
         return Err(refused(400, "the subprotocol mqtt is not offered"));
     };
-    let accept = STANDARD.encode(Sha1::new().chain_update(key).chain_update(KEY_SUFFIX).finalize());
+    let accept = accept_of(key);
     let response = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n\r\n"

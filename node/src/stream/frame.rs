@@ -2,6 +2,10 @@
 //! nothing is gathered: what comes of a data frame goes on at once, and a connection keeps where it is in its frame.
 //! A message may therefore be of any length; what bounds it is the limit on MQTT's packets.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha1::{Digest, Sha1};
+
 /// What a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -46,8 +50,15 @@ pub enum Event<'b> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {
     Client,
-    #[cfg_attr(not(test), expect(dead_code, reason = "our own Clients speak TCP alone"))]
     Server,
+}
+
+/// What is appended to a Client's key (RFC 6455, 1.3).
+const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// What a Server answers to a Client's key, by which it shows that it speaks WebSocket.
+pub fn accept_of(key: &str) -> String {
+    STANDARD.encode(Sha1::new().chain_update(key).chain_update(KEY_SUFFIX).finalize())
 }
 
 /// Payload of a control frame at most (RFC 6455, 5.5).

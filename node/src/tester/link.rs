@@ -4,41 +4,40 @@ use super::{
     Error,
     client::{Client, Event},
 };
+use super::{line::Line, options::ConnectionOptions};
 use std::{
     io,
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest},
-    net::TcpStream,
-    time,
-};
+use tokio::time;
 
 pub struct Link {
     pub client: Client,
-    stream: TcpStream,
-    buffer: Box<[u8]>,
+    line: Line,
     ended: bool,
 }
 
-const READ_BYTES: usize = 64 << 10;
 /// How long a connection may take, and how long the server may take to close it after our DISCONNECT.
 const CONNECT_TIME: Duration = Duration::from_secs(30);
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 impl Link {
     /// Connects and lets `client` begin.
-    pub async fn open(host: &str, port: u16, mut client: Client) -> Result<Self, (Client, Error)> {
-        let connected = time::timeout(CONNECT_TIME, TcpStream::connect((host, port)))
+    pub async fn open(options: &ConnectionOptions, mut client: Client) -> Result<Self, (Client, Error)> {
+        let (host, port, secure) = (options.host.as_str(), options.port(), &options.secure);
+        let config = match secure.config() {
+            Ok(config) => config,
+            Err(error) => return Err((client, error)),
+        };
+        let connected = time::timeout(CONNECT_TIME, Line::open(host, port, config, secure))
             .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .and_then(|stream| stream.set_nodelay(true).map(|()| stream));
-        let stream = match connected {
-            Ok(stream) => stream,
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let line = match connected {
+            Ok(line) => line,
             Err(source) => return Err((client, Error::Connect { host: host.to_owned(), port, source })),
         };
         match client.open(Instant::now()) {
-            Ok(()) => Ok(Self { client, stream, buffer: vec![0; READ_BYTES].into(), ended: false }),
+            Ok(()) => Ok(Self { client, line, ended: false }),
             Err(error) => Err((client, error)),
         }
     }
@@ -58,10 +57,7 @@ impl Link {
     /// Writes what is pending and reads what has come; returns when `poll` may have something new. May be dropped
     /// at any point and called again.
     pub async fn wait(&mut self) -> Result<(), Error> {
-        let interest = match self.client.output() {
-            [] => Interest::READABLE,
-            _ => Interest::READABLE | Interest::WRITABLE,
-        };
+        let writes = !self.client.output().is_empty();
         let deadline = self.client.next_deadline();
         let timer = async {
             match deadline {
@@ -70,7 +66,7 @@ impl Link {
             }
         };
         tokio::select! {
-            ready = self.stream.ready(interest) => {
+            ready = self.line.ready(writes) => {
                 let ready = ready.map_err(Error::Broken)?;
                 if ready.is_writable() {
                     self.write()?;
@@ -85,24 +81,29 @@ impl Link {
     }
 
     fn write(&mut self) -> Result<(), Error> {
-        while !self.client.output().is_empty() {
-            match self.stream.try_write(self.client.output()) {
-                Ok(count) => self.client.written(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                // What the server said before it closed is still to be read: it may be the reason.
-                Err(error) if is_close(&error) => return Ok(()),
-                Err(error) => return Err(Error::Broken(error)),
+        let written = loop {
+            if self.client.output().is_empty() {
+                break self.line.flush();
             }
+            match self.line.write(self.client.output()) {
+                Ok(count) => self.client.written(count),
+                Err(error) => break Err(error),
+            }
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            // What the server said before it closed is still to be read: it may be the reason.
+            Err(error) if is_close(&error) => Ok(()),
+            written => written.map_err(Error::Broken),
         }
-        Ok(())
     }
 
     fn read(&mut self) -> Result<(), Error> {
-        match self.stream.try_read(&mut self.buffer) {
-            Ok(0) => self.ended = true,
-            Ok(count) => self.client.feed(&self.buffer[..count]),
+        let Self { client, line, ended } = self;
+        match line.read(&mut |bytes| client.feed(bytes)) {
+            Ok(more) => *ended = !more,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) if is_close(&error) => self.ended = true,
+            Err(error) if is_close(&error) => *ended = true,
             Err(error) => return Err(Error::Broken(error)),
         }
         Ok(())
@@ -115,20 +116,16 @@ impl Link {
         for line in self.client.take_trace() {
             eprintln!("{line}");
         }
-        let goodbye = async {
-            self.stream.write_all(self.client.output()).await?;
-            self.stream.shutdown().await?;
-            while self.stream.read(&mut self.buffer).await? > 0 {}
-            io::Result::Ok(())
-        };
+        let Self { client, line, .. } = self;
+        let goodbye = line.close(client.output());
         match time::timeout(CLOSE_TIME, goodbye).await {
             Ok(Err(error)) if !is_close(&error) => Err(Error::Broken(error)),
-            Ok(_) | Err(_) => Ok(self.client),
+            Ok(_) | Err(_) => Ok(client),
         }
     }
 }
 
 fn is_close(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
-    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected)
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
 }

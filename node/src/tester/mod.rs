@@ -3,10 +3,12 @@
 
 mod client;
 mod format;
+mod line;
 mod link;
 mod options;
 mod property;
 mod publish;
+mod secure;
 mod subscribe;
 
 pub use options::{PubOptions, SubOptions};

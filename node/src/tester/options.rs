@@ -4,6 +4,7 @@ use super::{
     Error,
     client::ClientOptions,
     property::{On, Properties},
+    secure::SecureOptions,
 };
 use clap::Args;
 use convoy_wire::{ProtocolVersion, QoS, TopicFilter, TopicName};
@@ -19,12 +20,14 @@ pub struct ConnectionOptions {
     /// Host to connect to
     #[arg(short = 'h', long, default_value = "localhost")]
     pub host: String,
-    /// Port to connect to
-    #[arg(short = 'p', long, default_value_t = 1883)]
-    pub port: u16,
-    /// Host, credentials and topic at once: mqtt://[user[:password]@]host[:port]/topic
+    /// Port to connect to [default: 1883; 8883 with TLS; 80 and 443 with WebSocket]
+    #[arg(short = 'p', long)]
+    port: Option<u16>,
+    /// Host, credentials and topic at once: mqtt://[user[:password]@]host[:port]/topic; also mqtts://, ws:// and wss://
     #[arg(short = 'L', long, conflicts_with_all = ["host", "port"])]
     url: Option<String>,
+    #[command(flatten)]
+    pub secure: SecureOptions,
     /// Client Identifier; without one the server assigns it
     #[arg(short = 'i', long, conflicts_with = "id_prefix")]
     id: Option<String>,
@@ -173,6 +176,10 @@ pub struct SubOptions {
 }
 
 impl ConnectionOptions {
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(self.secure.default_port())
+    }
+
     /// Resolves what depends on each other. The topic of a URL, if there is one, comes back beside it.
     pub fn resolve(&mut self, role: &str) -> Result<(ClientOptions, Option<String>), Error> {
         let topic = self.take_url()?;
@@ -241,7 +248,17 @@ impl ConnectionOptions {
             return Ok(None);
         };
         let wrong = || usage(format!("-L {url}: expected mqtt://[user[:password]@]host[:port]/topic"));
-        let rest = url.strip_prefix("mqtt://").ok_or_else(wrong)?;
+        let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+        let (is_tls, is_web) = match scheme {
+            "mqtt" => (false, false),
+            "mqtts" => (true, false),
+            "ws" => (false, true),
+            "wss" => (true, true),
+            _ => return Err(wrong()),
+        };
+        // Whom to trust may be said beside it.
+        self.secure.tls_use_os_certs |= is_tls && !self.secure.is_tls();
+        self.secure.ws |= is_web;
         let (authority, topic) = rest.split_once('/').ok_or_else(wrong)?;
         let (credentials, address) = match authority.rsplit_once('@') {
             Some((credentials, address)) => (Some(credentials), address),
@@ -257,8 +274,8 @@ impl ConnectionOptions {
         }
         // A colon inside brackets belongs to an IPv6 address.
         let (host, port) = match address.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, port.parse().map_err(|_| wrong())?),
-            _ => (address, 1883),
+            Some((host, port)) if !port.contains(']') => (host, Some(port.parse().map_err(|_| wrong())?)),
+            _ => (address, None),
         };
         if host.is_empty() || topic.is_empty() {
             return Err(wrong());

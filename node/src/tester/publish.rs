@@ -26,7 +26,7 @@ async fn publish(options: &PubOptions, client: ClientOptions, topic: String) -> 
     let connection = &options.connection;
     let mut source = Source::open(options)?;
     let client = Client::new(client);
-    let mut link = Link::open(&connection.host, connection.port, client).await.map_err(|(_, error)| error)?;
+    let mut link = Link::open(connection, client).await.map_err(|(_, error)| error)?;
     let mut message = Message { topic, payload: Vec::new(), qos: options.qos, retain: options.retain };
     let mut refused = None;
     let mut exhausted = false;

@@ -57,7 +57,7 @@ async fn subscribe(options: &SubOptions, mut client: Client, printer: Printer) -
         let opened = tokio::select! {
             biased;
             code = &mut ended => return Ok(code),
-            opened = Link::open(&connection.host, connection.port, client) => opened,
+            opened = Link::open(connection, client) => opened,
         };
         let error = match opened {
             Err((old, error)) => {

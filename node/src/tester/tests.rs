@@ -172,7 +172,7 @@ fn a_url_names_host_port_credentials_and_topic() {
     let line = ["convoy", "pub", "-L", "mqtt://me:secret@[::1]:1999/doors/1", "-n"];
     let Ok(Command::Pub(mut options)) = Command::try_parse_from(line) else { panic!("the line is right") };
     let (client, topic) = options.connection.resolve("pub").unwrap();
-    assert_eq!((options.connection.host.as_str(), options.connection.port), ("::1", 1999));
+    assert_eq!((options.connection.host.as_str(), options.connection.port()), ("::1", 1999));
     assert_eq!(topic.as_deref(), Some("doors/1"));
     assert_eq!(
         (client.username.as_deref(), client.password.as_deref()),

@@ -7,4 +7,5 @@ mod limits;
 mod mqtt;
 mod node;
 mod proxy;
+mod tester;
 mod web_socket;
