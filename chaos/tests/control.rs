@@ -16,8 +16,20 @@ async fn broker_that_forgets_is_condemned() {
     let seed = common::seed("control");
     let folder = common::folder();
     let mut options = Options::new(seed, Duration::from_secs(8));
-    options.crowd =
-        Crowd { desks: 2, couriers: 0, vans: 2, readers: 0, guests: 0, doors: 2, wagons: 0, watchers: 1 };
+    options.crowd = Crowd {
+        desks: 2,
+        couriers: 0,
+        vans: 2,
+        readers: 0,
+        guests: 0,
+        doors: 2,
+        wagons: 0,
+        watchers: 1,
+        foremen: 1,
+        members: 6,
+        clocks: 0,
+        sleepers: 0,
+    };
     let report = match run(Program::Mosquitto, folder.path(), &options).await {
         Ok(report) => report,
         Err(StartError::Spawn(error)) => {
@@ -26,7 +38,7 @@ async fn broker_that_forgets_is_condemned() {
         }
         Err(error) => panic!("{error}"),
     };
-    for promise in ["1 no acknowledged loss", "5 Session Present"] {
+    for promise in ["1 no acknowledged loss", "5 Session Present", "8 Shared Subscription"] {
         assert!(
             report.violations.iter().any(|violation| violation.invariant == promise),
             "{promise} was not seen broken: {report}"

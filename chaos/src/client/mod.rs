@@ -15,9 +15,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use convoy_wire::{
-    Connect, Disconnect, List, Packet, PacketId, ProtocolVersion, Puback, Pubcomp, Publish, Pubrec, Pubrel,
-    ReasonCode, Subscribe, Subscription, SubscriptionOptions, TopicFilter, TopicName, Unsubscribe,
-    Will as WireWill,
+    Connect, Disconnect, List, Packet, PacketId, ProtocolVersion, Puback, Pubcomp, Publish,
+    PublishProperties, Pubrec, Pubrel, ReasonCode, Subscribe, Subscription, SubscriptionOptions, TopicFilter,
+    TopicName, Unsubscribe, Will as WireWill,
 };
 use tokio::time::Instant;
 
@@ -211,9 +211,7 @@ impl Client {
     fn resend(&self, open: &mut Open) {
         for outbound in self.state.outbound() {
             match outbound.stage {
-                Stage::Published => {
-                    self.put_publish(open, outbound.packet_id, &outbound.message, outbound.retain, true)
-                }
+                Stage::Published => self.put_publish(open, outbound, true),
                 Stage::Released => {
                     open.pipe.put(&Packet::Pubrel(Pubrel::new(id(outbound.packet_id), ReasonCode::Success)))
                 }
@@ -221,25 +219,47 @@ impl Client {
         }
     }
 
-    fn put_publish(&self, open: &mut Open, packet_id: u16, message: &Message, retain: Retain, dup: bool) {
-        self.history.record(What::Publish { link: open.link.clone(), message: message.clone(), retain });
+    fn put_publish(&self, open: &mut Open, outbound: &Outbound, dup: bool) {
+        let Outbound { packet_id, message, retain, expiry, .. } = outbound;
+        self.history.record(What::Publish {
+            link: open.link.clone(),
+            message: message.clone(),
+            retain: *retain,
+            expiry: *expiry,
+        });
         let payload = match retain {
             Retain::Delete => Vec::new(),
             _ => message.payload(self.payload_bytes),
         };
+        let properties = PublishProperties {
+            message_expiry_interval: expiry.map(|interval| interval.as_secs() as u32),
+            ..Default::default()
+        };
         open.pipe.put(&Packet::Publish(Publish {
             dup,
             qos: to_wire(message.qos),
-            retain: retain != Retain::No,
+            retain: *retain != Retain::No,
             topic: &message.topic,
-            packet_id: (message.qos != Qos::AtMostOnce).then(|| id(packet_id)),
-            properties: Default::default(),
+            packet_id: (message.qos != Qos::AtMostOnce).then(|| id(*packet_id)),
+            properties,
             payload: &payload,
         }));
     }
 
     /// Sends the next message of (topic, QoS). Waits for the window first, and not for the acknowledgement.
     pub async fn publish(&mut self, topic: &str, qos: Qos, retain: Retain) -> Result<Message, Gone> {
+        self.publish_for(topic, qos, retain, None).await
+    }
+
+    /// The same with a Message Expiry Interval in whole seconds, which 5.0 has.
+    pub async fn publish_for(
+        &mut self,
+        topic: &str,
+        qos: Qos,
+        retain: Retain,
+        expiry: Option<Duration>,
+    ) -> Result<Message, Gone> {
+        assert!(expiry.is_none() || self.version.has_properties(), "3.x cannot say that");
         let waited = Instant::now() + PATIENCE;
         while qos != Qos::AtMostOnce && !self.can_publish() {
             if !self.step(waited).await? && !self.can_publish() {
@@ -253,9 +273,11 @@ impl Client {
         let message = Message::new(&self.name, &topic, qos, *sequence);
         let packet_id = match qos {
             Qos::AtMostOnce => 0,
-            _ => self.state.publish(message.clone(), retain),
+            _ => self.state.publish(message.clone(), retain, expiry),
         };
-        self.put_publish(&mut open, packet_id, &message, retain, false);
+        let outbound =
+            Outbound { packet_id, message: message.clone(), retain, expiry, stage: Stage::Published };
+        self.put_publish(&mut open, &outbound, false);
         let flushed = open.pipe.flush().await;
         self.open = Some(open);
         flushed.map_err(|gone| self.lost(gone))?;
@@ -468,9 +490,21 @@ impl Client {
 
     /// A DISCONNECT that discards the Will; waits for the Server to close, which shows that it was read.
     pub async fn disconnect(&mut self) {
+        if let Some(open) = &self.open {
+            self.history.record(What::Disconnect { link: open.link.clone() });
+            self.disconnect_with(ReasonCode::Success).await;
+        }
+    }
+
+    /// A DISCONNECT that asks for the Will, which 5.0 has: to the oracle it is as if the socket were dropped.
+    pub async fn disconnect_with_will(&mut self) {
+        assert!(self.version.has_properties(), "3.x cannot say that");
+        self.disconnect_with(ReasonCode::DisconnectWithWill).await;
+    }
+
+    async fn disconnect_with(&mut self, reason: ReasonCode) {
         let Some(mut open) = self.open.take() else { return };
-        self.history.record(What::Disconnect { link: open.link.clone() });
-        open.pipe.put(&Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
+        open.pipe.put(&Packet::Disconnect(Disconnect::new(reason)));
         let closed = open.pipe.flush().await.is_ok() && open.pipe.closed_within(Duration::from_secs(3)).await;
         let by = if closed { Closer::Server } else { Closer::Client };
         self.history.record(What::Closed { link: open.link, by });
@@ -529,6 +563,7 @@ impl Ousted {
             link: link.clone(),
             message: message.clone(),
             retain: Retain::No,
+            expiry: None,
         });
         self.pipe.put(&Packet::Publish(Publish {
             dup: false,

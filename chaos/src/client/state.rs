@@ -5,6 +5,7 @@
 //! Session does, whatever happens to connections.
 
 use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
 
 use crate::oracle::{Message, Qos, Retain};
 
@@ -16,6 +17,7 @@ pub struct Outbound {
     pub packet_id: u16,
     pub message: Message,
     pub retain: Retain,
+    pub expiry: Option<Duration>,
     pub stage: Stage,
 }
 
@@ -45,7 +47,7 @@ impl State {
     }
 
     /// Takes the next free Packet Identifier. The caller keeps within its window, which is far below their number.
-    pub fn publish(&mut self, message: Message, retain: Retain) -> u16 {
+    pub fn publish(&mut self, message: Message, retain: Retain, expiry: Option<Duration>) -> u16 {
         assert!(self.outbound.len() < usize::from(IDENTIFIERS), "the window is smaller than the identifiers");
         loop {
             self.last = self.last % IDENTIFIERS + 1;
@@ -53,7 +55,13 @@ impl State {
                 break;
             }
         }
-        self.outbound.push_back(Outbound { packet_id: self.last, message, retain, stage: Stage::Published });
+        self.outbound.push_back(Outbound {
+            packet_id: self.last,
+            message,
+            retain,
+            expiry,
+            stage: Stage::Published,
+        });
         self.last
     }
 
@@ -113,19 +121,19 @@ mod tests {
     #[test]
     fn identifier_in_use_is_passed_over() {
         let mut state = State::default();
-        let first = state.publish(message(Qos::AtLeastOnce, 1), Retain::No);
+        let first = state.publish(message(Qos::AtLeastOnce, 1), Retain::No, None);
         for seq in 2..=u64::from(IDENTIFIERS) {
-            let packet_id = state.publish(message(Qos::AtLeastOnce, seq), Retain::No);
+            let packet_id = state.publish(message(Qos::AtLeastOnce, seq), Retain::No, None);
             assert_ne!(packet_id, first);
             state.finish(packet_id, Qos::AtLeastOnce).expect("in flight");
         }
-        assert_ne!(state.publish(message(Qos::AtLeastOnce, 999), Retain::No), first);
+        assert_ne!(state.publish(message(Qos::AtLeastOnce, 999), Retain::No, None), first);
     }
 
     #[test]
     fn qos_2_is_resent_as_pubrel_once_it_was_received() {
         let mut state = State::default();
-        let packet_id = state.publish(message(Qos::ExactlyOnce, 1), Retain::No);
+        let packet_id = state.publish(message(Qos::ExactlyOnce, 1), Retain::No, None);
         assert!(state.complete(packet_id).is_none(), "PUBCOMP before PUBREC");
         assert!(state.release(packet_id).is_some());
         assert!(state.finish(packet_id, Qos::ExactlyOnce).is_none(), "it cannot be refused any more");

@@ -6,12 +6,14 @@
 pub mod bounds;
 pub mod exactly_once;
 pub mod liveness;
+pub mod message_expiry;
 pub mod no_acknowledged_loss;
 pub mod no_return;
 pub mod order;
 pub mod power_loss;
 pub mod retained;
 pub mod session_present;
+pub mod shared;
 pub mod strange;
 pub mod takeover;
 pub mod will;
@@ -44,6 +46,8 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
         session_present::check,
         retained::check,
         will::check,
+        shared::check,
+        message_expiry::check,
         no_return::check,
         strange::check,
     ];
@@ -61,6 +65,10 @@ pub struct Tally {
     pub resumed: usize,
     pub reads: usize,
     pub wills: usize,
+    /// Deliveries by Shared Subscriptions.
+    pub shared: usize,
+    /// Messages with an interval that were never delivered.
+    pub expired: usize,
     pub crashes: usize,
 }
 
@@ -80,6 +88,15 @@ impl Tally {
             tally.resumed += usize::from(matches!(connection.connack, Some((_, true))));
             tally.wills += usize::from(connection.terms.will.is_some());
         }
+        for life in &ledger.lives {
+            let shared = |topic: &str| life.spans_for(topic).any(|span| span.is_shared());
+            tally.shared += life.deliveries.iter().filter(|one| shared(&one.message.topic)).count();
+        }
+        let delivered: std::collections::HashSet<_> =
+            ledger.lives.iter().flat_map(|life| &life.deliveries).map(|delivery| &delivery.message).collect();
+        let expired =
+            |sent: &&crate::oracle::Sent| sent.expiry.is_some() && !delivered.contains(&sent.message);
+        tally.expired = ledger.sent.iter().filter(expired).count();
         tally.delivered = ledger.lives.iter().map(|life| life.deliveries.len()).sum();
         tally.reads =
             ledger.events.iter().filter(|e| matches!(e.what, crate::oracle::What::Read { .. })).count();
@@ -98,7 +115,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "accepted QoS 1 {} QoS 2 {}, refused {}, unknown {}, delivered {}, connections {} ({} resumed, {} with a Will), \
-             retained reads {}, crashes {}",
+             retained reads {}, by Shared Subscriptions {}, expired {}, crashes {}",
             self.accepted[1],
             self.accepted[2],
             self.refused,
@@ -108,6 +125,8 @@ impl fmt::Display for Tally {
             self.resumed,
             self.wills,
             self.reads,
+            self.shared,
+            self.expired,
             self.crashes
         )
     }
@@ -184,7 +203,17 @@ pub(crate) mod by_hand {
         }
 
         pub(crate) fn send(&mut self, link: &Link, message: &Message) {
-            self.push(What::Publish { link: link.clone(), message: message.clone(), retain: Retain::No });
+            self.push(What::Publish {
+                link: link.clone(),
+                message: message.clone(),
+                retain: Retain::No,
+                expiry: None,
+            });
+        }
+
+        pub(crate) fn send_for(&mut self, link: &Link, message: &Message, interval: Duration) {
+            let (link, message) = (link.clone(), message.clone());
+            self.push(What::Publish { link, message, retain: Retain::No, expiry: Some(interval) });
         }
 
         pub(crate) fn accept(&mut self, link: &Link, message: &Message) {

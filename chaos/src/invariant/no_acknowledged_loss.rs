@@ -4,9 +4,10 @@
 //! its messages with it. Declared overflow is kept out by the workload, which holds publishers back before a queue is full.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::Violation;
-use crate::oracle::{Ledger, Message, Qos, Retain, matches};
+use crate::oracle::{Ledger, Life, Message, Qos, Retain, Sent, matches};
 
 const NAME: &str = "1 no acknowledged loss";
 
@@ -23,7 +24,8 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
                         && sent.first > since
                         && span.over.is_none_or(|over| accepted < over)
                         // A delete carries no payload that could name it.
-                        && sent.retain != Retain::Delete;
+                        && sent.retain != Retain::Delete
+                        && !may_have_expired(ledger, life, sent, accepted);
                     if promised && !delivered.contains(&sent.message) {
                         violations.push(Violation {
                             invariant: NAME,
@@ -41,8 +43,28 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
     violations
 }
 
+/// Declared expiry is no loss, unless the Client was there all the time that the message had.
+fn may_have_expired(ledger: &Ledger, life: &Life, sent: &Sent, accepted: usize) -> bool {
+    let Some(interval) = sent.expiry else { return false };
+    let expires = ledger.at(sent.first) + interval;
+    if expires.mul_f64(1.1) > ledger.end() {
+        return false;
+    }
+    let enough = interval.mul_f64(0.5).min(ENOUGH);
+    !ledger.connections.iter().any(|connection| {
+        let (Some((connack, _)), closed) = (connection.connack, connection.closed) else { return false };
+        let closed = closed.map_or(Duration::MAX, |(closed, _)| ledger.at(closed));
+        connection.link.client == life.client && connack < sent.first && closed > ledger.at(accepted) + enough
+    })
+}
+
+/// A Client that is connected for so long after the acknowledgement gets the message.
+const ENOUGH: Duration = Duration::from_secs(5);
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::by_hand::{Tale, message};
     use super::check;
     use crate::oracle::{Closer, Fault, Terms, What};
@@ -113,5 +135,39 @@ mod tests {
         tale.publish(&desk, &message("desk", "cmd/van/late", 1, 2));
         tale.close(&guest, Closer::Server);
         assert_eq!(check(&tale.ledger()), []);
+    }
+
+    #[test]
+    fn message_that_expired_is_lost_only_on_a_client_that_was_there() {
+        for (there, expected) in [(false, 0), (true, 1)] {
+            let mut tale = Tale::default();
+            let van = tale.connect("van", Terms::lasting(), false);
+            tale.subscribe(&van, "cmd/#", 1);
+            if !there {
+                tale.close(&van, Closer::Client);
+            }
+            let desk = tale.connect("desk", Terms::lasting(), false);
+            let brief = message("desk", "cmd/brief", 1, 1);
+            tale.send_for(&desk, &brief, Duration::from_secs(2));
+            tale.accept(&desk, &brief);
+            tale.wait(20);
+            tale.fault(Fault::Healed);
+            assert_eq!(check(&tale.ledger()).len(), expected, "connected: {there}");
+        }
+    }
+
+    #[test]
+    fn message_whose_time_was_not_over_is_no_less_promised() {
+        let mut tale = Tale::default();
+        let van = tale.connect("van", Terms::lasting(), false);
+        tale.subscribe(&van, "cmd/#", 1);
+        tale.close(&van, Closer::Client);
+        let desk = tale.connect("desk", Terms::lasting(), false);
+        let long = message("desk", "cmd/long", 1, 1);
+        tale.send_for(&desk, &long, Duration::from_secs(600));
+        tale.accept(&desk, &long);
+        tale.wait(20);
+        tale.fault(Fault::Healed);
+        assert_eq!(check(&tale.ledger()).len(), 1);
     }
 }

@@ -1,7 +1,7 @@
 //! Invariant 3: per (publisher, topic, QoS), first deliveries come in the order of the PUBLISHes [MQTT-4.6.0].
 //!
 //! Duplicates may come at any time and gaps may be (a message refused or unknown); what may not be is a message that is
-//! seen for the first time after a later one.
+//! seen for the first time after a later one. Members of a Shared Subscription are promised no order.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,7 +17,8 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
         let mut highest: HashMap<(&Name, &Name, Qos), u64> = HashMap::new();
         for delivery in life.deliveries.iter().filter(|delivery| !delivery.retained) {
             let message = &delivery.message;
-            if !seen.insert(message) {
+            // What another member left comes when it comes.
+            if !seen.insert(message) || life.spans_for(&message.topic).any(|span| span.is_shared()) {
                 continue;
             }
             let highest = highest.entry((&message.publisher, &message.topic, message.qos)).or_default();

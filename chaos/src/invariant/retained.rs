@@ -89,7 +89,12 @@ mod tests {
         fn write(&mut self, retain: Retain, accepted: bool) -> Message {
             self.seq += 1;
             let message = message("desk", "door", 1, self.seq);
-            self.tale.push(What::Publish { link: self.link.clone(), message: message.clone(), retain });
+            self.tale.push(What::Publish {
+                link: self.link.clone(),
+                message: message.clone(),
+                retain,
+                expiry: None,
+            });
             if accepted {
                 self.tale.accept(&self.link, &message);
             }

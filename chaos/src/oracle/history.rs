@@ -109,6 +109,8 @@ pub enum What {
         link: Link,
         message: Message,
         retain: Retain,
+        /// Its Message Expiry Interval.
+        expiry: Option<Duration>,
     },
     /// PUBACK or PUBREC that says success: the promise is made.
     Accepted {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::history::{Closer, Event, Fault, Link, Retain, Terms, What};
 use super::message::{Message, Name, Qos};
-use super::topic::matches;
+use super::topic::{matches, shared};
 
 pub struct Ledger {
     pub events: Vec<Event>,
@@ -33,7 +33,10 @@ pub struct Ledger {
 pub struct Sent {
     pub message: Message,
     pub retain: Retain,
+    pub expiry: Option<Duration>,
     pub first: usize,
+    /// Where it was sent again for the last time; `first` if it was not.
+    pub last: usize,
     pub accepted: Option<usize>,
     pub refused: Option<usize>,
     pub completed: Option<usize>,
@@ -92,6 +95,15 @@ pub struct Delivery {
 }
 
 impl Span {
+    /// By itself or for its group.
+    pub fn takes(&self, topic: &str) -> bool {
+        matches(shared(&self.filter).map_or(&*self.filter, |(_, filter)| filter), topic)
+    }
+
+    pub fn is_shared(&self) -> bool {
+        shared(&self.filter).is_some()
+    }
+
     /// Messages sent after this index are promised, at `granted`.
     pub fn promises_at_least_once(&self) -> Option<usize> {
         (self.granted >= Some(Qos::AtLeastOnce) && self.doubt_from.is_none())
@@ -102,7 +114,7 @@ impl Span {
 
 impl Life {
     pub fn spans_for<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = &'a Span> {
-        self.spans.iter().filter(move |span| matches(&span.filter, topic))
+        self.spans.iter().filter(move |span| span.takes(topic))
     }
 }
 
@@ -172,22 +184,33 @@ impl Ledger {
         self.crashes.get(next).is_some_and(|&crash| crash <= to)
     }
 
+    /// Whether a connection of `client` was open, or may have been, at some moment of that time.
+    pub fn was_connected(&self, client: &Name, from: Duration, to: Duration) -> bool {
+        self.connections.iter().filter(|connection| connection.link.client == *client).any(|connection| {
+            let closed = connection.closed.map_or(Duration::MAX, |(closed, _)| self.at(closed));
+            self.at(connection.connect) <= to && closed >= from
+        })
+    }
+
     fn sort_messages(&mut self) {
         let mut known: HashMap<Message, usize> = HashMap::new();
         for (index, event) in self.events.iter().enumerate() {
             match &event.what {
-                What::Publish { message, retain, .. } => {
-                    known.entry(message.clone()).or_insert_with(|| {
+                What::Publish { message, retain, expiry, .. } => {
+                    let at = *known.entry(message.clone()).or_insert_with(|| {
                         self.sent.push(Sent {
                             message: message.clone(),
                             retain: *retain,
+                            expiry: *expiry,
                             first: index,
+                            last: index,
                             accepted: None,
                             refused: None,
                             completed: None,
                         });
                         self.sent.len() - 1
                     });
+                    self.sent[at].last = index;
                 }
                 What::Accepted { message, .. } => {
                     if let Some(&at) = known.get(message) {

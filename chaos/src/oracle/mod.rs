@@ -10,4 +10,4 @@ mod topic;
 pub use history::{Closer, Event, Fault, History, Link, Retain, Terms, What, Will};
 pub use ledger::{Connection, Delivery, Ledger, Life, Present, Sent, Span};
 pub use message::{Message, Name, Qos};
-pub use topic::matches;
+pub use topic::{matches, shared};

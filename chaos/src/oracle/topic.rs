@@ -18,9 +18,20 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     }
 }
 
+/// Share Name and Topic Filter of a Shared Subscription [4.8.2].
+pub fn shared(filter: &str) -> Option<(&str, &str)> {
+    filter.strip_prefix("$share/")?.split_once('/')
+}
+
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{matches, shared};
+
+    #[test]
+    fn shared_subscription_has_a_name_and_a_filter() {
+        assert_eq!(shared("$share/crew/job/#"), Some(("crew", "job/#")));
+        assert_eq!(shared("job/#"), None);
+    }
 
     #[test]
     fn wildcards_take_what_the_specification_says() {

@@ -72,8 +72,13 @@ impl Iterator for Plan {
 pub async fn run(program: Program, folder: &Path, options: &Options) -> Result<Report, StartError> {
     let mut whole: Option<Report> = None;
     let mut left = options.time;
-    let mut node =
-        Node::new(program, &folder.join("data"), folder, &History::new()).map_err(StartError::Spawn)?;
+    let node = |program: Program, data: &str| {
+        let is_convoy = program.is_convoy();
+        let node = Node::new(program, &folder.join(data), folder, &History::new())?;
+        // Another broker is met over TCP.
+        if is_convoy { node.with_listeners() } else { Ok(node) }
+    };
+    let mut current = node(program, "data").map_err(StartError::Spawn)?;
     let mut round = 0;
     while !left.is_zero() {
         let time = left.min(ROUND);
@@ -81,16 +86,10 @@ pub async fn run(program: Program, folder: &Path, options: &Options) -> Result<R
         let seed = Seed(options.seed.0.wrapping_add(round));
         // Rounds have the same names for their Clients, so each begins with an empty broker.
         if round > 0 {
-            node.reap().await;
-            node = Node::new(
-                node.program().clone(),
-                &folder.join(format!("data-{round}")),
-                folder,
-                &History::new(),
-            )
-            .map_err(StartError::Spawn)?;
+            current.reap().await;
+            current = node(current.program().clone(), &format!("data-{round}")).map_err(StartError::Spawn)?;
         }
-        let report = one_round(&mut node, folder, seed, time, options).await?;
+        let report = one_round(&mut current, folder, seed, time, options).await?;
         if options.time > ROUND {
             eprintln!("{report}");
         }
@@ -114,7 +113,7 @@ async fn one_round(
     let history = History::new();
     node.record_to(&history);
     let mut starts = vec![node.start().await?];
-    let load = Load::start(node.mqtt(), &history, seed, options.crowd).await;
+    let load = Load::start(node.places(), &history, seed, options.crowd).await;
     let ends = Instant::now() + time;
     if options.faults {
         for strike in Plan::new(seed) {

@@ -39,7 +39,7 @@ pub async fn run(
     let mut chance = options.seed.stream("cuts");
     let mut node = Node::new(program, &disk.path().join("data"), &folder.join("aside"), &history)?;
     let mut starts = vec![node.start().await?];
-    let load = Load::start(node.mqtt(), &history, options.seed, options.crowd).await;
+    let load = Load::start(node.places(), &history, options.seed, options.crowd).await;
     for cut in 0..options.cuts {
         sleep(chance.millis(1500, 4000)).await;
         history.fault(Fault::PowerCut);

@@ -23,8 +23,19 @@ pub struct Report {
 impl Report {
     /// Adds another round of the same run.
     pub fn join(&mut self, other: Self) {
-        let Tally { accepted, refused, unknown, delivered, connected, resumed, reads, wills, crashes } =
-            other.tally;
+        let Tally {
+            accepted,
+            refused,
+            unknown,
+            delivered,
+            connected,
+            resumed,
+            reads,
+            wills,
+            shared,
+            expired,
+            crashes,
+        } = other.tally;
         for (sum, more) in self.tally.accepted.iter_mut().zip(accepted) {
             *sum += more;
         }
@@ -35,6 +46,8 @@ impl Report {
         self.tally.resumed += resumed;
         self.tally.reads += reads;
         self.tally.wills += wills;
+        self.tally.shared += shared;
+        self.tally.expired += expired;
         self.tally.crashes += crashes;
         self.violations.extend(other.violations);
         self.starts.extend(other.starts);

@@ -477,7 +477,7 @@ impl Client {
         let message = self.next_message(&topic, qos);
         let packet_id = match qos {
             Qos::AtMostOnce => None,
-            _ => Some(self.state.publish(message.clone(), retain)),
+            _ => Some(self.state.publish(message.clone(), retain, None)),
         };
         let bytes = if chance.one_in(40) { 6_000 } else { 0 };
         self.put_publish(link, packet_id, &message, retain, false, bytes, log);
@@ -495,7 +495,7 @@ impl Client {
         bytes: usize,
         log: &mut Log,
     ) {
-        log.record(What::Publish { link: link.clone(), message: message.clone(), retain });
+        log.record(What::Publish { link: link.clone(), message: message.clone(), retain, expiry: None });
         let payload = match retain {
             Retain::Delete => Vec::new(),
             _ => message.payload(bytes),
