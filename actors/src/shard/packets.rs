@@ -113,6 +113,10 @@ impl Shard {
                 Err(error) => Err(self.broken(key, &error)),
             };
         }
+        if first >> 4 == PacketType::Connect as u8 {
+            // [MQTT-3.1.0-2]: a second one, whatever is in it.
+            return Err(ReasonCode::ProtocolError);
+        }
         let packet = match convoy_wire::decode_from(Sender::Client, version, first, body) {
             Ok(packet) => packet,
             Err(error) => return Err(self.broken(key, &error)),
@@ -137,7 +141,7 @@ impl Shard {
             Packet::Disconnect(disconnect) => self.on_disconnect(key, &disconnect),
             // [MQTT-4.12.0-6]: no authentication method was agreed.
             Packet::Auth(_) => Err(ReasonCode::ProtocolError),
-            // [MQTT-3.1.0-2]: a second CONNECT; and what only a Server sends.
+            // What only a Server sends.
             _ => Err(ReasonCode::ProtocolError),
         }
     }

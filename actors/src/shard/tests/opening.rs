@@ -67,6 +67,12 @@ fn a_second_connect_ends_the_connection() {
     assert_answered(&twice, &format!("{WELCOME} e0 01 82"), true);
     let bytes = connect_4(2, b"\0\x01c");
     assert_answered(&[&bytes[..], &bytes].concat(), "20 02 00 00", true);
+    // Also one that is wrong: its own Reason Codes are not those of a DISCONNECT.
+    for wrong in ["10 0d 0004 'MQTT' 09 02 000a 0001 'c'", "10 0c 0004 'MQTT' 04 00 000a 0000", "10 02 0000"]
+    {
+        let twice = [connect_5(2, b"", b"\0\x01c"), hex(wrong)].concat();
+        assert_answered(&twice, &format!("{WELCOME} e0 01 82"), true);
+    }
 }
 
 #[test]
