@@ -5,7 +5,7 @@
 
 use convoy_ids::{ActorId, SlotId};
 use convoy_membership::{FilterPartitions, PartitionKey, Partitioning};
-use convoy_wire::{ProtocolVersion, ReasonCode};
+use convoy_wire::{ProtocolVersion, ReasonCode, TopicFilter, TopicName};
 
 use crate::clock::Millis;
 use crate::connection::{Peer, TENANT};
@@ -34,7 +34,13 @@ pub enum Query {
     /// What is known of Network Connections, all of one shard.
     Connections { shard: u16, homes: Vec<Home> },
     /// Subscriptions of a slot's Sessions behind the key `after`, of one of them or of all.
-    Subscriptions { slot: SlotId, client_id: Option<String>, after: Option<Vec<u8>>, limit: usize },
+    Subscriptions {
+        slot: SlotId,
+        client_id: Option<String>,
+        fits: SubscriptionFilter,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    },
     /// The Client Identifiers of Sessions, all of one slot.
     Names { slot: SlotId, sessions: Vec<SessionNumber> },
     /// Topic Filters with subscribers in the partitions of a slot, from `from` on.
@@ -55,6 +61,28 @@ pub enum Query {
     Kick { client_id: String },
     /// Ends a Session by a record, and closes its connection.
     EndSession { client_id: String },
+}
+
+/// Which Subscriptions are looked for.
+#[derive(Clone, Debug, Default)]
+pub struct SubscriptionFilter {
+    /// To exactly this Topic Filter.
+    pub filter: Option<String>,
+    /// Whose Topic Filter matches this Topic Name.
+    pub topic: Option<String>,
+}
+
+impl SubscriptionFilter {
+    /// Whether a Subscription to `filter` is one of them.
+    pub(crate) fn fits(&self, filter: &str) -> bool {
+        let matches = |topic: &str| {
+            let plain = TopicFilter::new(filter).ok();
+            let plain = plain.map(|filter| filter.shared().map_or(filter, |shared| shared.filter));
+            plain.zip(TopicName::new(topic).ok()).is_some_and(|(filter, topic)| filter.matches(topic))
+        };
+        self.filter.as_ref().is_none_or(|wanted| wanted == filter)
+            && self.topic.as_deref().is_none_or(matches)
+    }
 }
 
 /// A message of the operator's.
@@ -128,6 +156,8 @@ pub enum Problem {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionEntry {
     pub client_id: String,
+    /// The user whose it is.
+    pub owner: Option<String>,
     pub number: SessionNumber,
     /// The connection, while there is one.
     pub home: Option<Home>,

@@ -110,9 +110,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(sources) => {
             let loaded = sources.load()?;
             loaded.check_files()?;
-            let config = loaded.config;
-            observe::logs::start(&config.log)?;
-            boot::serve(config)?;
+            observe::logs::start(&loaded.config.log)?;
+            boot::serve(loaded)?;
         }
         Command::Config(ConfigCommand::Check(sources)) => {
             sources.load()?.check_files()?;
@@ -122,7 +121,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             // Not `print!`, which panics when its reader has seen enough.
             write!(io::stdout(), "{}", sources.load()?.settings)?;
         }
-        Command::Ctl(ctl) => ctl::run(&ctl)?,
+        Command::Ctl(ctl) => return Ok(ctl::run(&ctl)),
         Command::Pub(options) => return Ok(tester::publish(*options)),
         Command::Sub(options) => return Ok(tester::subscribe(*options)),
     }

@@ -87,9 +87,9 @@ impl Shard {
                 slot.sessions(state, TENANT, &prefix, after.as_deref(), connected, limit)
             }
             Query::Session { client_id } => slot.session(state, TENANT, &client_id),
-            Query::Subscriptions { client_id, after, limit, .. } => {
+            Query::Subscriptions { client_id, fits, after, limit, .. } => {
                 let of = client_id.as_deref().map(|client_id| (TENANT, client_id));
-                slot.subscriptions(state, of, after.as_deref(), limit)
+                slot.subscriptions(state, of, &fits, after.as_deref(), limit)
             }
             Query::Names { sessions, .. } => slot.client_ids(state, &sessions),
             Query::RetainedMessage { topic } => {
@@ -310,7 +310,7 @@ impl Connection {
                 inflight: u64::from(outbound.underway()),
             }),
             receive_maximum: self.receive_maximum,
-            user: None,
+            user: self.principal.user.as_deref().map(str::to_owned),
         }
     }
 }

@@ -7,7 +7,9 @@ use convoy_storage::engine::{Error, Family};
 use super::state::{State, decode};
 use super::{Slot, active, rows};
 use crate::message::Message;
-use crate::query::{Answer, Problem, QueueEntry, ROWS, RetainedEntry, SessionEntry, SubscriptionEntry};
+use crate::query::{
+    Answer, Problem, QueueEntry, ROWS, RetainedEntry, SessionEntry, SubscriptionEntry, SubscriptionFilter,
+};
 use crate::retained;
 use crate::session::{SessionNumber, SessionRow, SubscriptionRow};
 use crate::topic::Routes;
@@ -92,6 +94,7 @@ impl Slot {
         };
         Ok(SessionEntry {
             client_id: client_id_of(name).unwrap_or_default(),
+            owner: (!row.owner.is_empty()).then_some(row.owner),
             number: row.number,
             home: row.home,
             created_at: row.created_at,
@@ -108,6 +111,7 @@ impl Slot {
         &self,
         state: &mut State,
         of: Option<(&str, &str)>,
+        fits: &SubscriptionFilter,
         after: Option<&[u8]>,
         limit: usize,
     ) -> Outcome {
@@ -121,7 +125,7 @@ impl Slot {
         if let Some(after) = after {
             from = from.max([after, &[0]].concat());
         }
-        let (mut found, mut next, mut broken) = (Vec::new(), None, None);
+        let (mut found, mut looked_at, mut next, mut broken) = (Vec::new(), 0, None, None);
         if from < to {
             let scanned = state.engine().scan(Family::Session, &from, &to, &mut |key, value| {
                 let row: SubscriptionRow = match decode(key, value) {
@@ -133,10 +137,12 @@ impl Slot {
                 };
                 if let (Some(session), Some(filter)) =
                     (rows::session_of_live(key), rows::filter_of_subscription(key))
+                    && fits.fits(filter)
                 {
                     found.push((session, filter.to_owned(), row));
                 }
-                if found.len() == limit.min(ROWS) {
+                looked_at += 1;
+                if looked_at == ROWS || found.len() == limit {
                     next = Some(key.to_vec());
                     return ControlFlow::Break(());
                 }

@@ -10,14 +10,36 @@ use tokio::time::timeout;
 
 /// Status and body.
 pub async fn get(api: SocketAddr, path: &str) -> io::Result<(u16, String)> {
-    timeout(Duration::from_secs(5), exchange(api, path))
+    request(api, "GET", path, None, "").await
+}
+
+/// As an operator asks: with a key, and with a body of JSON.
+pub async fn request(
+    api: SocketAddr,
+    method: &str,
+    path: &str,
+    key: Option<&str>,
+    body: &str,
+) -> io::Result<(u16, String)> {
+    timeout(Duration::from_secs(20), exchange(api, method, path, key, body))
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
-async fn exchange(api: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+async fn exchange(
+    api: SocketAddr,
+    method: &str,
+    path: &str,
+    key: Option<&str>,
+    body: &str,
+) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(api).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n\r\n");
+    let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n{key}\r\n{body}"
+    );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;

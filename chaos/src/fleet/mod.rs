@@ -20,7 +20,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 pub use certificates::{CLIENT, Certificates};
-pub use http::get;
+pub use http::{get, request};
 pub use listeners::Listeners;
 
 use crate::client::{Place, Transport};

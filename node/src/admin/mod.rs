@@ -1,14 +1,40 @@
 //! The API for operators: health, metrics, state. One worker on a thread of its own, so that a slow scrape never
 //! takes time from a shard, and a busy shard never makes the node look dead.
 
+mod ask;
+mod clients;
+mod health;
+pub mod key;
+mod node;
+mod openapi;
+mod page;
+mod problem;
+mod publish;
 mod readiness;
+mod retained;
 mod status;
+mod subscriptions;
+mod time;
+mod topics;
 
+pub use ask::Shards;
+pub use clients::Client;
+pub use key::ApiKey;
+pub use node::{Setting, Slot};
+pub use page::Page;
+pub use problem::Problem;
 pub use readiness::{Readiness, Reason};
+pub use retained::{Retained, Whole};
 pub use status::{ListenerState, NodeState, Source, Status};
+pub use subscriptions::Subscription;
+pub use topics::{Topic, Way};
 
+use crate::config::LimitsOptions;
 use crate::observe::metrics::Recorder;
-use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, http::header, web};
+use actix_web::error::JsonPayloadError;
+use actix_web::http::StatusCode;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, web};
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -23,6 +49,11 @@ pub struct State {
     pub readiness: Readiness,
     pub source: Arc<dyn Source>,
     pub recorder: Recorder,
+    pub shards: Shards,
+    pub key: ApiKey,
+    pub limits: LimitsOptions,
+    /// The configuration, without secrets.
+    pub settings: Arc<[Setting]>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +75,13 @@ pub struct Server {
 
 const BACKLOG_UPKEEP: Duration = Duration::from_secs(5);
 const SHUTDOWN_SECONDS: u64 = 2;
+
+/// Whoever has not sent its request by then is not waited for.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Connections of operators and their tools.
+const CONNECTIONS: usize = 256;
 
 /// Binds at once, so that a taken address is an error of the start, and serves from a thread of its own.
 pub fn start(addr: SocketAddr, state: State) -> Result<Server, Error> {
@@ -80,8 +118,12 @@ fn serve(listener: TcpListener, state: State, started: &mpsc::SyncSender<io::Res
     let state = web::Data::new(Shared { state, started_at: Instant::now() });
     let upkeep = state.state.recorder.clone();
     actix_web::rt::System::new().block_on(async move {
-        let server = HttpServer::new(move || App::new().app_data(state.clone()).configure(routes))
+        let app = move || App::new().configure(configure(state.clone())).wrap(from_fn(key::guard));
+        let server = HttpServer::new(app)
             .workers(1)
+            .max_connections(CONNECTIONS)
+            .client_request_timeout(REQUEST_TIMEOUT)
+            .keep_alive(KEEP_ALIVE)
             .disable_signals()
             .shutdown_timeout(SHUTDOWN_SECONDS)
             .listen(listener);
@@ -111,43 +153,76 @@ struct Shared {
     started_at: Instant,
 }
 
-fn routes(config: &mut web::ServiceConfig) {
-    config
-        .route("/livez", web::get().to(livez))
-        .route("/readyz", web::get().to(readyz))
-        .route("/metrics", web::get().to(metrics))
-        .route("/status", web::get().to(status))
-        .route("/api/v1/openapi.json", web::get().to(openapi));
+/// Defines what is served and lists it: [`SERVED`] is compared with the document of the API.
+macro_rules! served {
+    ($($method:ident $path:literal => $handler:path,)+) => {
+        /// Method and path of everything that is served.
+        #[cfg(test)]
+        const SERVED: &[(&str, &str)] = &[$((stringify!($method), $path),)+];
+
+        fn routes(config: &mut web::ServiceConfig) {
+            $(config.route(&template($path), web::$method().to($handler));)+
+        }
+    };
 }
 
-/// The process answers. It says nothing about serving: that is `/readyz`.
-async fn livez() -> HttpResponse {
-    HttpResponse::Ok().json(serde_json::json!({ "live": true }))
+served! {
+    get "/livez" => health::livez,
+    get "/readyz" => health::readyz,
+    get "/metrics" => health::metrics,
+    get "/status" => health::open_status,
+    get "/api/v1/status" => health::status,
+    get "/api/v1/openapi.json" => openapi::openapi,
+    get "/api/v1/clients" => clients::list,
+    get "/api/v1/clients/{client_id}" => clients::one,
+    delete "/api/v1/clients/{client_id}" => clients::kick,
+    get "/api/v1/clients/{client_id}/subscriptions" => subscriptions::of_client,
+    get "/api/v1/subscriptions" => subscriptions::list,
+    get "/api/v1/topics" => topics::list,
+    get "/api/v1/topics/match" => topics::way,
+    get "/api/v1/retained" => retained::list,
+    get "/api/v1/retained/{topic}" => retained::one,
+    delete "/api/v1/retained/{topic}" => retained::delete,
+    post "/api/v1/publish" => publish::publish,
+    get "/api/v1/listeners" => node::listeners,
+    get "/api/v1/slots" => node::slots,
+    get "/api/v1/config" => node::config,
 }
 
-async fn readyz(shared: web::Data<Shared>) -> HttpResponse {
-    let reasons = shared.state.readiness.reasons();
-    let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
-    if reasons.is_empty() {
-        HttpResponse::Ok().json(body)
-    } else {
-        HttpResponse::ServiceUnavailable().json(body)
+/// A Topic Name is the rest of its path, slashes and all.
+fn template(path: &str) -> String {
+    path.replace("{topic}", "{topic:.+}")
+}
+
+/// Everything in front of the handlers: the key, limits, and errors in one form.
+fn configure(state: web::Data<Shared>) -> impl FnOnce(&mut web::ServiceConfig) {
+    // A message in base64 with everything around it.
+    let body_limit = state.state.limits.packet_bytes as usize * 4 / 3 + (64 << 10);
+    let json = web::JsonConfig::default().limit(body_limit).error_handler(|error, _| {
+        let status = match &error {
+            JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            JsonPayloadError::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Problem::new(status, format!("the body: {error}")).into()
+    });
+    let query =
+        web::QueryConfig::default().error_handler(|error, _| Problem::bad_request(error.to_string()).into());
+    let path =
+        web::PathConfig::default().error_handler(|error, _| Problem::bad_request(error.to_string()).into());
+    move |config| {
+        config.app_data(state).app_data(json).app_data(query).app_data(path);
+        routes(config);
+        config.default_service(web::to(nothing));
     }
 }
 
-async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
-        .body(shared.state.recorder.render())
-}
-
-async fn status(shared: web::Data<Shared>) -> HttpResponse {
-    let reasons = shared.state.readiness.reasons();
-    HttpResponse::Ok().json(Status::new(shared.state.source.state(), shared.started_at.elapsed(), reasons))
-}
-
-async fn openapi() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(include_str!("openapi.json"))
+async fn nothing(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let (method, path) = (request.method(), request.path());
+    let detail = format!("nothing is served by {method} {path}; /api/v1/openapi.json names what is");
+    Err(Problem::not_found(detail))
 }
 
 #[cfg(test)]

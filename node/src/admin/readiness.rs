@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Why the node is not ready.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Reason {
     pub condition: String,
     pub reason: String,

@@ -3,6 +3,7 @@
 use super::Reason;
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr, time::Duration};
+use utoipa::ToSchema;
 
 /// Whoever knows the state of the node. Called from the thread of the API: it must not wait for a shard.
 pub trait Source: Send + Sync + 'static {
@@ -10,7 +11,7 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// What the node knows about itself at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeState {
     pub node: String,
     /// 16 hexadecimal digits, drawn when the data folder was made.
@@ -30,15 +31,16 @@ pub struct NodeState {
 }
 
 /// An address the node serves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ListenerState {
     /// `mqtt` or `api`.
     pub kind: String,
+    #[schema(value_type = String)]
     pub addr: SocketAddr,
 }
 
 /// The answer of `/status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     pub version: String,
     pub uptime_seconds: u64,

@@ -1,6 +1,9 @@
 use super::*;
 use crate::ctl;
 use actix_web::{http::StatusCode, test as http};
+use convoy_actors::query::Layout;
+use convoy_membership::Partitioning;
+use std::collections::BTreeSet;
 
 struct Fixed;
 
@@ -20,17 +23,39 @@ impl Source for Fixed {
     }
 }
 
+const KEY: &str = "0123456789abcdef";
+
+/// There are no shards: what asks one says so.
 fn state(readiness: Readiness) -> State {
-    State { readiness, source: Arc::new(Fixed), recorder: Recorder::detached() }
+    let layout = Layout { slots: 1, shards: 1, partitioning: Partitioning::default() };
+    State {
+        readiness,
+        source: Arc::new(Fixed),
+        recorder: Recorder::detached(),
+        shards: Shards::new(layout, Arc::new([])),
+        key: ApiKey::new(KEY, true),
+        limits: LimitsOptions::default(),
+        settings: Arc::new([]),
+    }
 }
 
-async fn get(state: State, path: &str) -> (StatusCode, serde_json::Value) {
+async fn ask(state: State, request: http::TestRequest) -> (StatusCode, serde_json::Value) {
     let shared = web::Data::new(Shared { state, started_at: Instant::now() });
-    let app = http::init_service(App::new().app_data(shared).configure(routes)).await;
-    let response = http::call_service(&app, http::TestRequest::get().uri(path).to_request()).await;
+    let app = App::new().configure(configure(shared)).wrap(from_fn(key::guard));
+    let app = http::init_service(app).await;
+    let response = match http::try_call_service(&app, request.to_request()).await {
+        Ok(response) => response.map_into_boxed_body().into_parts().1,
+        Err(error) => error.error_response(),
+    };
     let status = response.status();
-    let body = http::read_body(response).await;
+    let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();
     (status, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+/// With the key.
+async fn get(state: State, path: &str) -> (StatusCode, serde_json::Value) {
+    let request = http::TestRequest::get().uri(path);
+    ask(state, request.insert_header(("Authorization", format!("Bearer {KEY}")))).await
 }
 
 #[actix_web::test]
@@ -49,25 +74,109 @@ async fn a_node_that_waits_says_what_for() {
 }
 
 #[actix_web::test]
-async fn the_document_names_every_path_and_every_field_of_the_status() {
+async fn the_document_names_what_is_served_and_nothing_else() {
     let (_, document) = get(state(Readiness::default()), "/api/v1/openapi.json").await;
-    for path in document["paths"].as_object().unwrap().keys() {
-        assert_eq!(get(state(Readiness::default()), path).await.0, StatusCode::OK, "{path}");
-    }
+    assert_eq!(document["openapi"], "3.1.0");
+    let paths = document["paths"].as_object().unwrap();
+    let described: BTreeSet<(String, String)> = paths
+        .iter()
+        .flat_map(|(path, item)| {
+            item.as_object().unwrap().keys().map(move |method| (method.clone(), path.clone()))
+        })
+        .collect();
+    let served: BTreeSet<(String, String)> =
+        SERVED.iter().map(|(method, path)| (method.to_string(), path.to_string())).collect();
+    assert_eq!(described, served);
+}
+
+#[actix_web::test]
+async fn the_document_names_every_field_of_the_status() {
+    let (_, document) = get(state(Readiness::default()), "/api/v1/openapi.json").await;
     let (_, status) = get(state(Readiness::default()), "/status").await;
-    let described = document["components"]["schemas"]["Status"]["properties"].as_object().unwrap();
-    let mut described: Vec<_> = described.keys().collect();
-    let mut answered: Vec<_> = status.as_object().unwrap().keys().collect();
-    described.sort();
-    answered.sort();
+    let schema = &document["components"]["schemas"]["Status"];
+    // What is flattened stands beside what is not.
+    let parts = schema["allOf"].as_array().cloned().unwrap_or_else(|| vec![schema.clone()]);
+    let mut described = BTreeSet::new();
+    for part in parts {
+        let part = match part["$ref"].as_str() {
+            Some(name) => document["components"]["schemas"][name.rsplit('/').next().unwrap()].clone(),
+            None => part,
+        };
+        described.extend(part["properties"].as_object().unwrap().keys().cloned());
+    }
+    let answered: BTreeSet<String> = status.as_object().unwrap().keys().cloned().collect();
     assert_eq!(described, answered);
+}
+
+#[actix_web::test]
+async fn only_health_is_told_without_the_key_and_figures_where_that_was_said() {
+    let open = |figures| State { key: ApiKey::new(KEY, figures), ..state(Readiness::default()) };
+    for (path, closed, figures) in [
+        ("/livez", 200, 200),
+        ("/readyz", 200, 200),
+        ("/metrics", 401, 200),
+        ("/status", 401, 200),
+        ("/api/v1/status", 401, 401),
+        ("/api/v1/openapi.json", 401, 401),
+        ("/api/v1/clients", 401, 401),
+        ("/nothing", 401, 401),
+    ] {
+        let request = || http::TestRequest::get().uri(path);
+        assert_eq!(ask(open(false), request()).await.0.as_u16(), closed, "{path}");
+        assert_eq!(ask(open(true), request()).await.0.as_u16(), figures, "{path}");
+        for wrong in ["Bearer 0123456789abcdeF", "Bearer", "Bearer ", "Basic 0123456789abcdef", KEY] {
+            let wrong = request().insert_header(("Authorization", wrong));
+            assert_eq!(ask(open(false), wrong).await.0.as_u16(), closed, "{path}");
+        }
+    }
+    let (status, problem) = ask(open(true), http::TestRequest::get().uri("/api/v1/slots")).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert!(problem["detail"].as_str().unwrap().contains("api.key"), "{problem}");
+}
+
+#[actix_web::test]
+async fn what_is_wrong_with_a_request_is_said() {
+    for (path, said) in [
+        ("/api/v1/clients?limit=0", "from 1 to 1000"),
+        ("/api/v1/clients?cursor=abc", "cursor"),
+        ("/api/v1/clients?colour=red", "colour"),
+        ("/api/v1/clients?connected=perhaps", "`true` or `false`"),
+        ("/api/v1/subscriptions?topic=a/%23", "no Topic Name"),
+        ("/api/v1/retained?filter=a%23", "no Topic Filter"),
+        ("/api/v1/topics/match", "topic"),
+    ] {
+        let (status, problem) = get(state(Readiness::default()), path).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
+        assert!(problem["detail"].as_str().unwrap().contains(said), "{path}: {problem}");
+    }
+    for (body, status, said) in [
+        (r#"{"topic":"a","qos":2}"#, 400, "0 or 1"),
+        (r#"{"topic":"a/+"}"#, 400, "no Topic Name"),
+        (r#"{"topic":"$SYS/x"}"#, 400, "own"),
+        (r#"{"topic":"a","payload":"x","payload_base64":"eA=="}"#, 400, "not both"),
+        (r#"{"topic":"a","payload_base64":"%"}"#, 400, "base64"),
+        (r#"{"topic":"a","colour":"red"}"#, 400, "colour"),
+        ("{", 400, "body"),
+    ] {
+        let request = http::TestRequest::post().uri("/api/v1/publish").set_payload(body);
+        let request = request.insert_header(("Content-Type", "application/json"));
+        let request = request.insert_header(("Authorization", format!("Bearer {KEY}")));
+        let (found, problem) = ask(state(Readiness::default()), request).await;
+        assert_eq!(found.as_u16(), status, "{body}");
+        assert!(problem["detail"].as_str().unwrap().contains(said), "{body}: {problem}");
+    }
+    let large = format!(r#"{{"topic":"a","payload":"{}"}}"#, "x".repeat(1 << 20));
+    let request = http::TestRequest::post().uri("/api/v1/publish").set_payload(large);
+    let request = request.insert_header(("Content-Type", "application/json"));
+    let request = request.insert_header(("Authorization", format!("Bearer {KEY}")));
+    assert_eq!(ask(state(Readiness::default()), request).await.0, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[test]
 fn the_served_status_is_what_ctl_reads_and_stop_frees_the_address() {
     let server = start(([127, 0, 0, 1], 0).into(), state(Readiness::default())).unwrap();
     let addr = server.addr();
-    let body = ctl::get(addr, "/status").unwrap();
+    let body = ctl::Api { addr, key: None }.get("/status").unwrap();
     let status: Status = serde_json::from_slice(&body).unwrap();
     assert_eq!(status.state, Fixed.state());
     assert!(status.ready);
@@ -82,7 +191,10 @@ fn the_served_status_is_what_ctl_reads_and_stop_frees_the_address() {
 #[test]
 fn a_path_that_is_not_there_is_named() {
     let server = start(([127, 0, 0, 1], 0).into(), state(Readiness::default())).unwrap();
-    let error = ctl::get(server.addr(), "/nothing").unwrap_err();
-    assert!(error.to_string().contains("404"), "{error}");
+    let api = |key: Option<&str>| ctl::Api { addr: server.addr(), key: key.map(str::to_owned) };
+    let error = api(Some(KEY)).get("/nothing").unwrap_err();
+    assert!(error.to_string().contains("GET /nothing"), "{error}");
+    let error = api(Some("wrong")).get("/nothing").unwrap_err();
+    assert!(matches!(error, ctl::Error::Key { .. }), "{error}");
     server.stop();
 }

@@ -6,6 +6,7 @@ mod status;
 mod supervise;
 
 use anyhow::Context;
+use convoy_actors::query::Layout;
 use convoy_actors::{Identity as ShardIdentity, Options, Shard};
 use convoy_membership::Partitioning;
 use convoy_storage::engine::Engine;
@@ -14,7 +15,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use crate::admin::{self, Readiness};
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::drive::{self, ShardHandle};
 use crate::listen;
 use crate::observe::metrics::Recorder;
@@ -41,7 +42,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// Nothing was started, or a part died without which nothing could be acknowledged any more.
-pub fn serve(config: Config) -> anyhow::Result<()> {
+pub fn serve(loaded: Loaded) -> anyhow::Result<()> {
+    let Loaded { config, settings } = loaded;
     let recorder = Recorder::install(&[convoy_actors::METRICS]).context("metrics cannot be recorded")?;
     let data = &config.node.data;
     let engine = open(&config)?;
@@ -76,6 +78,7 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         seed: identity::chance().context("no random numbers to be had")?,
     };
 
+    let layout = Layout { slots: options.slots, shards, partitioning: options.partitioning };
     let (handles, mailboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| drive::mailbox()).unzip();
     let handles: Arc<[ShardHandle]> = handles.into();
     let mut threads = Vec::new();
@@ -107,11 +110,30 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
             supervisor.watch(TaskKind::Handshakes)
         })?;
 
+    let is_local = config.api.addr.ip().to_canonical().is_loopback();
     let state = admin::State {
         readiness: readiness.clone(),
         source: Arc::clone(&board) as Arc<dyn admin::Source>,
         recorder,
+        shards: admin::Shards::new(layout, Arc::clone(&handles)),
+        key: admin::ApiKey::take_up(data, is_local || config.api.allow_anonymous)?,
+        limits: config.limits.clone(),
+        settings: settings
+            .iter()
+            .map(|(section, key, value, origin)| admin::Setting {
+                section: section.to_owned(),
+                key: key.to_owned(),
+                value: value.to_owned(),
+                origin,
+            })
+            .collect(),
     };
+    if !is_local {
+        tracing::warn!(
+            addr = %config.api.addr,
+            "the api is served without TLS off this machine: its key can be read on the way; a proxy can add TLS"
+        );
+    }
     let api = admin::start(config.api.addr, state)?;
     tracing::info!(addr = %api.addr(), "api for operators");
     let outcome = supervisor.run(async {

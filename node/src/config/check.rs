@@ -56,14 +56,6 @@ impl Check<'_> {
                 self.listener_problem(at, &["addr"], message);
             }
         }
-        if !config.api.allow_anonymous && !is_loopback(config.api.addr.ip()) {
-            let message = format!(
-                "api address {} is not on loopback and would answer everybody; say allow_anonymous = true in \
-                 section [api] (CONVOY_API__ALLOW_ANONYMOUS) if that is meant",
-                config.api.addr
-            );
-            self.problem(&[("api", "addr")], message);
-        }
     }
 
     fn addresses_differ(&mut self, config: &Config) {

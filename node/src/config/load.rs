@@ -52,7 +52,20 @@ struct Setting {
     origin: Origin,
 }
 
+/// Keys with one of these in their name are shown to nobody.
+const SECRETS: &[&str] = &["password", "secret", "token"];
+
 impl Settings {
+    /// Section, key, value and origin of each, with asterisks for what is secret.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &str, String)> {
+        self.keys.iter().filter_map(|setting| {
+            let is_secret = SECRETS.iter().any(|secret| setting.key.contains(secret));
+            let value = setting.value.as_deref()?;
+            let value = if is_secret { "***" } else { value };
+            Some((setting.section, setting.key, value, setting.origin.to_string()))
+        })
+    }
+
     pub(super) fn origin(&self, section: &str, key: &str) -> Origin {
         self.origin_in(section, None, key)
     }

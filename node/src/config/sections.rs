@@ -42,7 +42,8 @@ pub struct FleetOptions {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiOptions {
     pub addr: SocketAddr,
-    /// Serves an address off loopback without authentication: whoever reaches it sees metrics and state.
+    /// Off loopback too, `/metrics` and `/status` are answered without the key: whoever reaches the address sees figures.
+    /// Everything under `/api/v1` needs the key wherever it is served.
     pub allow_anonymous: bool,
 }
 

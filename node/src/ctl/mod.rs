@@ -1,51 +1,278 @@
 //! `convoy ctl`: asks a running node over its API and prints the answer.
 
-mod get;
+mod http;
+mod list;
+mod rows;
+mod table;
 
-pub use get::get;
+pub use http::{Api, Error};
 
-use crate::admin::Status;
+use crate::admin::{Client, ListenerState, Retained, Slot, Status, Subscription, Topic, Way, Whole, key};
+use anyhow::Context;
 use clap::{Args, Subcommand};
+use http::encode;
+use list::{Listing, Row};
 use std::{
     io::{self, Write},
     net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
 };
+use table::Table;
+
+/// What a script can tell by the exit code, beside 0 and clap's 2.
+mod exit {
+    pub const FAILED: u8 = 1;
+    /// No node answers.
+    pub const UNREACHABLE: u8 = 3;
+    /// The node does not take the key.
+    pub const KEY: u8 = 4;
+    /// There is nothing of this name.
+    pub const NOT_FOUND: u8 = 5;
+}
 
 #[derive(Debug, Args)]
 pub struct Ctl {
+    #[command(flatten)]
+    target: Target,
     #[command(subcommand)]
     question: Question,
-}
-
-#[derive(Debug, Subcommand)]
-enum Question {
-    /// The node, its listeners and what it holds
-    Status(Target),
 }
 
 #[derive(Debug, Args)]
 struct Target {
     /// Where the node's API listens
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18083")]
+    #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:18083")]
     api: SocketAddr,
+    /// The node's data folder, which has the key [default: CONVOY_NODE__DATA, or ./convoy-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A file with the key, in place of the data folder's; CONVOY_API_KEY is the key itself
+    #[arg(long, global = true, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
     /// Print the answer as JSON
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
-pub fn run(ctl: &Ctl) -> anyhow::Result<()> {
-    match &ctl.question {
-        Question::Status(target) => {
-            let body = get(target.api, "/status")?;
-            let mut out = io::stdout();
-            if target.json {
-                out.write_all(&body)?;
-                writeln!(out)?;
-            } else {
-                let status: Status = serde_json::from_slice(&body)?;
-                write!(out, "{status}")?;
-            }
-        }
+#[derive(Debug, Subcommand)]
+enum Question {
+    /// The node, its listeners and what it holds
+    Status,
+    /// Clients, connected or not; with a Client Identifier, all about one
+    Clients {
+        /// All about this one
+        client_id: Option<String>,
+        /// Those whose Client Identifier begins so
+        #[arg(long, value_name = "TEXT")]
+        prefix: Option<String>,
+        #[arg(long)]
+        user: Option<String>,
+        /// Those that are connected
+        #[arg(long, conflicts_with = "away")]
+        connected: bool,
+        /// Those that are not
+        #[arg(long)]
+        away: bool,
+        /// Those that come from this address, with or without a port
+        #[arg(long, value_name = "ADDR")]
+        address: Option<String>,
+        #[command(flatten)]
+        much: Much,
+    },
+    /// Subscriptions, of all Clients or of one
+    Subscriptions {
+        #[arg(long, value_name = "ID")]
+        client: Option<String>,
+        /// To exactly this Topic Filter
+        #[arg(long)]
+        filter: Option<String>,
+        /// That match this Topic Name
+        #[arg(long)]
+        topic: Option<String>,
+        #[command(flatten)]
+        much: Much,
+    },
+    /// Topic Filters with subscribers, or who gets a message on a topic
+    Topics {
+        /// Who gets a message on this topic
+        #[arg(long = "match", value_name = "TOPIC")]
+        matching: Option<String>,
+        #[command(flatten)]
+        much: Much,
+    },
+    /// Retained Messages, or one with its payload
+    Retained {
+        /// This one, with its payload
+        topic: Option<String>,
+        /// Those whose topics match
+        #[arg(long, conflicts_with = "topic")]
+        filter: Option<String>,
+        /// Delete the one of TOPIC
+        #[arg(long, requires = "topic")]
+        delete: bool,
+        #[command(flatten)]
+        much: Much,
+    },
+    /// Disconnect a Client
+    Kick {
+        client_id: String,
+        /// End its Session too: subscriptions and queue are gone
+        #[arg(long)]
+        session: bool,
+    },
+    /// Where the node is reached
+    Listeners,
+    /// The slots of the node, their logs and what has stopped them
+    Slots,
+}
+
+#[derive(Debug, Args)]
+struct Much {
+    /// Items at most; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    limit: usize,
+}
+
+/// Asks, prints, and says by the exit code how it went.
+pub fn run(ctl: &Ctl) -> ExitCode {
+    let Err(error) = ask(ctl) else { return ExitCode::SUCCESS };
+    // Whoever reads us may have seen enough.
+    let closed = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    if closed.into_iter().any(|cause| cause.kind() == io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
     }
+    eprintln!("convoy: {error:#}");
+    ExitCode::from(match error.downcast_ref::<Error>() {
+        Some(Error::Connect { .. } | Error::Read { .. } | Error::Foreign { .. }) => exit::UNREACHABLE,
+        Some(Error::Key { .. }) => exit::KEY,
+        Some(Error::Refused { status: 404, .. }) => exit::NOT_FOUND,
+        _ => exit::FAILED,
+    })
+}
+
+fn ask(ctl: &Ctl) -> anyhow::Result<()> {
+    let Ctl { target, question } = ctl;
+    let (api, json) = (target.api()?, target.json);
+    match question {
+        Question::Status => {
+            let body = api.get("/status")?;
+            if json {
+                return print(&body);
+            }
+            let status: Status = serde_json::from_slice(&body)?;
+            print(status.to_string().trim_end().as_bytes())
+        }
+        Question::Clients { client_id: Some(client_id), .. } => {
+            let body = api.get(&format!("/api/v1/clients/{}", encode(client_id)))?;
+            if json { print(&body) } else { fields(&body) }
+        }
+        Question::Clients { client_id: None, prefix, user, connected, away, address, much } => {
+            let connected = (*connected || *away).then_some(*connected);
+            Listing::new("/api/v1/clients", much.limit)
+                .with("client_id", prefix.as_ref())
+                .with("user", user.as_ref())
+                .with("connected", connected)
+                .with("address", address.as_ref())
+                .print::<Client>(&api, json)
+        }
+        Question::Subscriptions { client, filter, topic, much } => {
+            Listing::new("/api/v1/subscriptions", much.limit)
+                .with("client_id", client.as_ref())
+                .with("filter", filter.as_ref())
+                .with("topic", topic.as_ref())
+                .print::<Subscription>(&api, json)
+        }
+        Question::Topics { matching: Some(topic), .. } => {
+            let body = api.get(&format!("/api/v1/topics/match?topic={}", encode(topic)))?;
+            if json { print(&body) } else { print(way(&serde_json::from_slice(&body)?).as_bytes()) }
+        }
+        Question::Topics { matching: None, much } => {
+            Listing::new("/api/v1/topics", much.limit).print::<Topic>(&api, json)
+        }
+        Question::Retained { topic: Some(topic), delete: true, .. } => {
+            Ok(api.delete(&format!("/api/v1/retained/{}", encode(topic)))?)
+        }
+        Question::Retained { topic: Some(topic), .. } => {
+            let body = api.get(&format!("/api/v1/retained/{}", encode(topic)))?;
+            if json {
+                return print(&body);
+            }
+            let whole: Whole = serde_json::from_slice(&body)?;
+            print(whole.payload.unwrap_or(whole.payload_base64).as_bytes())
+        }
+        Question::Retained { topic: None, filter, much, .. } => Listing::new("/api/v1/retained", much.limit)
+            .with("filter", filter.as_ref())
+            .print::<Retained>(&api, json),
+        Question::Kick { client_id, session } => {
+            let session = if *session { "?session=true" } else { "" };
+            Ok(api.delete(&format!("/api/v1/clients/{}{session}", encode(client_id)))?)
+        }
+        Question::Listeners => all::<ListenerState>(&api, "/api/v1/listeners", json),
+        Question::Slots => all::<Slot>(&api, "/api/v1/slots", json),
+    }
+}
+
+impl Target {
+    fn api(&self) -> anyhow::Result<Api> {
+        let key = match (&self.api_key_file, std::env::var("CONVOY_API_KEY")) {
+            (Some(path), _) => {
+                Some(key::read(path)?.with_context(|| format!("there is no file {}", path.display()))?)
+            }
+            (None, Ok(key)) if !key.is_empty() => Some(key),
+            // The node says so if it wants one.
+            (None, _) => {
+                let named = std::env::var_os("CONVOY_NODE__DATA").map(PathBuf::from);
+                let data = self.data.clone().or(named).unwrap_or_else(|| "./convoy-data".into());
+                key::read(&key::path(&data))?
+            }
+        };
+        Ok(Api { addr: self.api, key })
+    }
+}
+
+/// Prints a list that comes whole.
+fn all<T: Row>(api: &Api, path: &str, json: bool) -> anyhow::Result<()> {
+    let body = api.get(path)?;
+    if json {
+        return print(&body);
+    }
+    let items: Vec<T> = serde_json::from_slice(&body)?;
+    let mut table = Table::new(T::HEADING);
+    items.iter().for_each(|item| table.push(item.row()));
+    print(table.to_string().trim_end().as_bytes())
+}
+
+/// Prints the fields of an object under each other.
+fn fields(body: &[u8]) -> anyhow::Result<()> {
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body)?;
+    let mut table = Table::new(&["FIELD", "VALUE"]);
+    for (name, value) in &object {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        table.push(vec![name.clone(), value]);
+    }
+    print(table.to_string().trim_end().as_bytes())
+}
+
+fn way(way: &Way) -> String {
+    let Way { topic, partition, slot, matches, receivers } = way;
+    let mut table = Table::new(&["CLIENT", "QOS", "SHARE", "LASTS"]);
+    for receiver in receivers {
+        table.push(vec![
+            receiver.client_id.clone().unwrap_or_default(),
+            receiver.qos.to_string(),
+            receiver.share.clone().unwrap_or_default(),
+            if receiver.lasts { "yes" } else { "no" }.to_owned(),
+        ]);
+    }
+    format!("{topic}: partition {partition}, slot {slot}, {matches} Subscriptions match\n{table}")
+        .trim_end()
+        .to_owned()
+}
+
+fn print(text: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text)?;
+    writeln!(out)?;
     Ok(())
 }

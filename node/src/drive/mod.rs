@@ -6,10 +6,12 @@ mod clock;
 mod shard;
 pub mod sync;
 
+use convoy_actors::query::{Answer, Query};
 use convoy_actors::{Mail, Peer};
 use convoy_storage::replica::Round;
 use std::sync::{Arc, mpsc};
 use tokio::sync::mpsc as queue;
+use tokio::sync::oneshot;
 
 pub use shard::start;
 
@@ -25,6 +27,8 @@ pub enum Event {
     Accepted(Accepted),
     Mail(Mail),
     Synced(Round, Result<(), String>),
+    /// An operator asks.
+    Asked(Box<Query>, oneshot::Sender<Answer>),
     /// The node goes down. The sender is dropped when the last Client is gone.
     ShutDown(mpsc::Sender<()>),
 }
@@ -68,6 +72,13 @@ impl ShardHandle {
             Err(queue::error::TrySendError::Full(Event::Mail(mail))) => Some(mail),
             _ => None,
         }
+    }
+
+    /// Asks for what an operator wants to know, or orders it. `None` if the shard is gone.
+    pub async fn ask(&self, query: Query) -> Option<Answer> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Event::Asked(Box::new(query), answer)).await.ok()?;
+        answered.await.ok()
     }
 
     /// To be called from a thread that may wait.

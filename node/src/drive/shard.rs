@@ -1,14 +1,15 @@
 //! One shard's thread: its mailbox, its ticks, and the end of each turn, where what the turn has gathered goes out as
 //! batches.
 
+use convoy_actors::query::Answer;
 use convoy_actors::{Error, Shard};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::LocalSet;
 
 use super::client::{self, Wake};
@@ -36,6 +37,8 @@ pub struct Driver {
     going_away: Cell<bool>,
     turn: Notify,
     surroundings: Surroundings,
+    /// The last number of an operator's question, and those that wait for an answer.
+    asked: RefCell<(u64, HashMap<u64, oneshot::Sender<Answer>>)>,
     /// Mail that did not fit its shard's mailbox, in order, by shard.
     held: RefCell<Vec<VecDeque<convoy_actors::Mail>>>,
 }
@@ -86,6 +89,11 @@ impl Driver {
                     false => Some(mail),
                 };
                 queue.extend(over);
+            }
+            for (number, answer) in shard.take_answers() {
+                if let Some(waiting) = self.asked.borrow_mut().1.remove(&number) {
+                    let _ = waiting.send(answer);
+                }
             }
             shard.take_sync()
         };
@@ -158,6 +166,7 @@ pub fn start(
             congested: Cell::new(false),
             going_away: Cell::new(false),
             turn: Notify::new(),
+            asked: RefCell::default(),
             held: RefCell::new((0..surroundings.shards.len()).map(|_| VecDeque::new()).collect()),
             surroundings,
         });
@@ -242,6 +251,16 @@ fn take(driver: &Rc<Driver>, event: Event) -> Flow {
             if driver.shard.borrow().is_ready() {
                 driver.report();
             }
+        }
+        Event::Asked(query, answer) => {
+            let number = driver.asked.borrow().0 + 1;
+            let mut asked = driver.asked.borrow_mut();
+            asked.0 = number;
+            // Who has gone away meanwhile is forgotten.
+            asked.1.retain(|_, waiting| !waiting.is_closed());
+            asked.1.insert(number, answer);
+            drop(asked);
+            driver.shard.borrow_mut().query(now, number, *query);
         }
         Event::Synced(_, Err(reason)) => driver.shard.borrow_mut().sync_failed(&reason),
         Event::ShutDown(gone) => {

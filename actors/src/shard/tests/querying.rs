@@ -1,7 +1,7 @@
 //! What an operator asks, and what follows from an order.
 
 use super::*;
-use crate::query::{Answer, FilterCursor, Problem, Publication, Query, SessionEntry};
+use crate::query::{Answer, FilterCursor, Problem, Publication, Query, SessionEntry, SubscriptionFilter};
 use crate::session::Home;
 
 impl World {
@@ -218,7 +218,8 @@ fn subscriptions_are_listed_with_their_clients() {
     for slot in (0..layout.slots).map(SlotId) {
         let mut after = None;
         loop {
-            let query = Query::Subscriptions { slot, client_id: None, after, limit: 2 };
+            let query =
+                Query::Subscriptions { slot, client_id: None, fits: Default::default(), after, limit: 2 };
             let Answer::Subscriptions { subscriptions, next } = world.query(query) else { panic!() };
             found.extend(subscriptions.into_iter().map(|entry| (entry.client_id, entry.filter)));
             after = next;
@@ -235,10 +236,19 @@ fn subscriptions_are_listed_with_their_clients() {
     assert_eq!(found, expected);
 
     let slot = layout.slot_of_client("car-3");
-    let query = Query::Subscriptions { slot, client_id: Some("car-3".into()), after: None, limit: 100 };
-    let Answer::Subscriptions { subscriptions, next } = world.query(query) else { panic!() };
-    assert_eq!((subscriptions.len(), next), (3, None));
-    assert!(subscriptions.iter().all(|entry| entry.client_id == "car-3" && entry.subscription.qos == 2));
+    let mut of_one = |filter: Option<&str>, topic: Option<&str>| {
+        let fits = SubscriptionFilter { filter: filter.map(str::to_owned), topic: topic.map(str::to_owned) };
+        let client_id = Some("car-3".to_owned());
+        let query = Query::Subscriptions { slot, client_id, fits, after: None, limit: 100 };
+        let Answer::Subscriptions { subscriptions, next } = world.query(query) else { panic!() };
+        assert_eq!(next, None);
+        assert!(subscriptions.iter().all(|entry| entry.client_id == "car-3" && entry.subscription.qos == 2));
+        subscriptions.into_iter().map(|entry| entry.filter).collect::<Vec<_>>()
+    };
+    assert_eq!(of_one(None, None), filters);
+    assert_eq!(of_one(Some("a/b"), None), ["a/b"]);
+    assert_eq!(of_one(None, Some("a")), ["$share/g/a"]);
+    assert_eq!(of_one(Some("a/b"), Some("a")), [""; 0]);
 }
 
 #[test]

@@ -1,11 +1,13 @@
-//! One HTTP GET of our own API. It answers small bodies on a connection that it closes, so a client of a page
-//! spares the tree that a general one would bring.
+//! Requests to our own API. It answers small bodies on a connection that it closes, so a client of a page spares the tree
+//! that a general one would bring.
 
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
+
+use crate::admin::Problem;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -17,34 +19,76 @@ pub enum Error {
     Read { addr: SocketAddr, source: io::Error },
     #[error("{addr} does not speak HTTP as our API does")]
     Foreign { addr: SocketAddr },
-    #[error("{addr} answered {status} to {path}")]
-    Refused { addr: SocketAddr, status: u16, path: String },
+    /// Nothing was asked: the node wants its key, or another one.
+    #[error(
+        "{addr} does not take the key; it is in api.key of the node's data folder: name that by --data, a file by \
+         --api-key-file, or the key itself by CONVOY_API_KEY"
+    )]
+    Key { addr: SocketAddr },
+    #[error("{detail}")]
+    Refused { status: u16, detail: String },
 }
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// Far above any page of ours; a foreign server must not fill our memory.
 const ANSWER_BYTES_LIMIT: u64 = 64 << 20;
 
-/// The body of `path`.
-pub fn get(addr: SocketAddr, path: &str) -> Result<Vec<u8>, Error> {
-    let mut stream =
-        TcpStream::connect_timeout(&addr, TIMEOUT).map_err(|source| Error::Connect { addr, source })?;
-    let mut answer = Vec::new();
-    let mut exchange = || {
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nAccept-Encoding: identity\r\n\r\n"
-        )?;
-        (&mut stream).take(ANSWER_BYTES_LIMIT).read_to_end(&mut answer)
-    };
-    exchange().map_err(|source| Error::Read { addr, source })?;
-    let (status, body) = parse(&answer).ok_or(Error::Foreign { addr })?;
-    match status {
-        200..=299 => body.ok_or(Error::Read { addr, source: io::ErrorKind::UnexpectedEof.into() }),
-        status => Err(Error::Refused { addr, status, path: path.to_owned() }),
+/// A node's API.
+#[derive(Clone, Debug)]
+pub struct Api {
+    pub addr: SocketAddr,
+    pub key: Option<String>,
+}
+
+impl Api {
+    /// The body of `path`.
+    pub fn get(&self, path: &str) -> Result<Vec<u8>, Error> {
+        self.request("GET", path, &[])
     }
+
+    pub fn delete(&self, path: &str) -> Result<(), Error> {
+        self.request("DELETE", path, &[]).map(|_| ())
+    }
+
+    /// Sends a request with a body of JSON, if there is one.
+    pub fn request(&self, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>, Error> {
+        let addr = self.addr;
+        let mut stream =
+            TcpStream::connect_timeout(&addr, TIMEOUT).map_err(|source| Error::Connect { addr, source })?;
+        let key = self.key.as_ref().map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nAccept-Encoding: identity\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n{key}\r\n",
+            body.len()
+        );
+        let mut answer = Vec::new();
+        let mut exchange = || {
+            stream.set_read_timeout(Some(TIMEOUT))?;
+            stream.set_write_timeout(Some(TIMEOUT))?;
+            stream.write_all(&[head.as_bytes(), body].concat())?;
+            (&mut stream).take(ANSWER_BYTES_LIMIT).read_to_end(&mut answer)
+        };
+        exchange().map_err(|source| Error::Read { addr, source })?;
+        let (status, body) = parse(&answer).ok_or(Error::Foreign { addr })?;
+        match status {
+            200..=299 => body.ok_or(Error::Read { addr, source: io::ErrorKind::UnexpectedEof.into() }),
+            401 => Err(Error::Key { addr }),
+            status => {
+                let problem = body.and_then(|body| serde_json::from_slice::<Problem>(&body).ok());
+                let detail = problem.map(|problem| problem.detail);
+                let detail = detail.unwrap_or_else(|| format!("{addr} answered {status} to {path}"));
+                Err(Error::Refused { status, detail })
+            }
+        }
+    }
+}
+
+/// A part of a path or of a query, as it may stand there.
+pub fn encode(text: &str) -> String {
+    let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes()
+        .map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 /// Status and body; `None` inside if the body is shorter than it was announced, outside if this is not HTTP.
@@ -116,5 +160,11 @@ mod tests {
         for text in ["", "SSH-2.0-OpenSSH\r\n\r\n", "HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n"] {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
+    }
+
+    #[test]
+    fn whatever_a_name_holds_can_stand_in_a_path() {
+        assert_eq!(encode("car-7_A.b~"), "car-7_A.b~");
+        assert_eq!(encode("a/b c?#%é"), "a%2Fb%20c%3F%23%25%C3%A9");
     }
 }

@@ -1,0 +1,151 @@
+//! Who may ask. A key is drawn at the first start and kept in the data folder, where the node's own user alone can read
+//! it: whoever can is the operator. Health stays open; so do figures on loopback.
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::{StatusCode, header};
+use actix_web::middleware::Next;
+use actix_web::{Error, web};
+use anyhow::Context;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use subtle::ConstantTimeEq;
+
+use super::{Problem, Shared};
+
+/// The file in the data folder.
+pub const FILE: &str = "api.key";
+
+/// Bytes of chance in a key; it is written in hexadecimal digits.
+const KEY_BYTES: usize = 32;
+
+/// A file that is longer is none of ours.
+const FILE_BYTES_LIMIT: u64 = 1024;
+
+/// What is asked without a key wherever the API listens: whether the node lives, and whether it is ready.
+const OPEN: &[&str] = &["/livez", "/readyz"];
+
+/// What is asked without a key if the API listens on loopback, or if the configuration says so.
+const FIGURES: &[&str] = &["/metrics", "/status"];
+
+/// The key of the API.
+#[derive(Clone)]
+pub struct ApiKey {
+    key: String,
+    /// Figures need no key.
+    pub figures_are_open: bool,
+}
+
+impl ApiKey {
+    pub fn new(key: impl Into<String>, figures_are_open: bool) -> Self {
+        Self { key: key.into(), figures_are_open }
+    }
+
+    /// Reads the key of a data folder, which gets one if it has none.
+    pub fn take_up(data: &Path, figures_are_open: bool) -> anyhow::Result<Self> {
+        let path = data.join(FILE);
+        if let Some(key) = read(&path)? {
+            return Ok(Self::new(key, figures_are_open));
+        }
+        let key = draw()?;
+        // Written aside and renamed: a crash leaves a whole key or none.
+        let aside = data.join("api.key.new");
+        let write = || {
+            let _ = fs::remove_file(&aside);
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+            writeln!(file, "{key}")?;
+            file.sync_all()?;
+            fs::rename(&aside, &path)?;
+            fs::File::open(data)?.sync_all()
+        };
+        write().with_context(|| format!("the key of the api cannot be written to {}", path.display()))?;
+        tracing::info!(path = %path.display(), "a key for the api was drawn");
+        Ok(Self::new(key, figures_are_open))
+    }
+
+    fn admits(&self, request: &ServiceRequest) -> bool {
+        let path = request.path();
+        if OPEN.contains(&path) || (self.figures_are_open && FIGURES.contains(&path)) {
+            return true;
+        }
+        let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let Some((scheme, key)) = given.and_then(|given| given.split_once(' ')) else { return false };
+        // Comparing takes as long whatever is wrong.
+        scheme.eq_ignore_ascii_case("bearer") && bool::from(key.trim().as_bytes().ct_eq(self.key.as_bytes()))
+    }
+}
+
+/// The key in a file; `None` if there is no file.
+pub fn read(path: &Path) -> anyhow::Result<Option<String>> {
+    let mut text = String::new();
+    match fs::File::open(path) {
+        Ok(file) => file.take(FILE_BYTES_LIMIT).read_to_string(&mut text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => Err(error),
+    }
+    .with_context(|| format!("the key of the api cannot be read from {}", path.display()))?;
+    let key = text.trim();
+    anyhow::ensure!(
+        key.len() >= 16 && key.bytes().all(|byte| byte.is_ascii_graphic()),
+        "{} holds no key: at least 16 characters are expected; delete it for a new one at the next start",
+        path.display()
+    );
+    Ok(Some(key.to_owned()))
+}
+
+/// Where the key of a data folder is.
+pub fn path(data: &Path) -> PathBuf {
+    data.join(FILE)
+}
+
+fn draw() -> anyhow::Result<String> {
+    let mut chance = [0; KEY_BYTES];
+    fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut chance))?;
+    Ok(chance.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Lets a request through that has the key, or needs none.
+pub(super) async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let shared = request.app_data::<web::Data<Shared>>().expect("every App has it");
+    if !shared.state.key.admits(&request) {
+        let detail = format!(
+            "Authorization: Bearer with the key in {FILE} of the node's data folder is expected for {}",
+            request.path()
+        );
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, detail).into());
+    }
+    next.call(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_key_is_drawn_once_and_is_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = ApiKey::take_up(folder.path(), true).unwrap();
+        let again = ApiKey::take_up(folder.path(), true).unwrap();
+        assert_eq!((first.key.len(), &first.key), (2 * KEY_BYTES, &again.key));
+        let mode = fs::metadata(path(folder.path())).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let other = tempfile::tempdir().unwrap();
+        assert_ne!(ApiKey::take_up(other.path(), true).unwrap().key, first.key);
+    }
+
+    #[test]
+    fn a_file_that_holds_no_key_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for text in ["", "short", "sixteen characters with spaces"] {
+            fs::write(path(folder.path()), text).unwrap();
+            let error = ApiKey::take_up(folder.path(), true).err().expect("it is refused");
+            assert!(error.to_string().contains("api.key holds no key"), "{error}");
+        }
+    }
+}
