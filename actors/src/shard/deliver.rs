@@ -30,7 +30,7 @@ impl Edge {
         now: Now,
     ) {
         let Self { connections, encoded, limits, .. } = self;
-        let open = |connection: &&mut Connection| {
+        let open = |connection: &&mut Box<Connection>| {
             connection.home.serial == home.serial && connection.stage == Stage::Open
         };
         let Some(connection) = connections.get_mut(home.key as usize).filter(open) else {

@@ -18,7 +18,8 @@ use crate::slot::SessionCall;
 use crate::topic::Announcement;
 
 pub struct Edge {
-    pub connections: Slab<Connection>,
+    /// Each by itself: the table grows by doubling, and half of it may be empty.
+    pub connections: Slab<Box<Connection>>,
     pub limits: Limits,
     /// Slots of the fleet.
     pub(super) slots: u16,
@@ -100,13 +101,13 @@ impl Edge {
         let entry = self.connections.vacant_entry();
         let key = entry.key() as u32;
         let home = Home { node: self.node, shard: self.shard, key, serial: self.start | self.serials };
-        entry.insert(Connection::new(home, peer, self.now));
+        entry.insert(Box::new(Connection::new(home, peer, self.now)));
         self.open.increment(1.0);
         key
     }
 
     /// The Network Connection is closed: what was known of it, if it was open.
-    pub fn remove(&mut self, key: u32) -> Option<Connection> {
+    pub fn remove(&mut self, key: u32) -> Option<Box<Connection>> {
         self.leave_groups(key);
         let connection = self.connections.try_remove(key as usize)?;
         self.open.decrement(1.0);
@@ -114,7 +115,8 @@ impl Edge {
     }
 
     pub(super) fn find(&mut self, home: &Home) -> Option<&mut Connection> {
-        self.connections.get_mut(home.key as usize).filter(|found| found.home.serial == home.serial)
+        let found = self.connections.get_mut(home.key as usize)?;
+        (found.home.serial == home.serial).then_some(&mut **found)
     }
 
     pub fn mark(&mut self, key: u32) {

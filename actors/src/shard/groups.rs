@@ -3,7 +3,7 @@
 use convoy_wire::QoS;
 
 use super::edge::Edge;
-use crate::connection::{Connection, Membership};
+use crate::connection::Membership;
 use crate::message::Message;
 use crate::session::SessionNumber;
 use crate::slot::Delivery;
@@ -27,8 +27,9 @@ impl Edge {
     }
 
     pub(super) fn tell(&mut self, key: u32, news: News) {
-        let Some(Connection { session, epoch, .. }) = self.connections.get(key as usize) else { return };
-        self.announcements.push_back(Announcement { session: *session, epoch: *epoch, news });
+        let Some(connection) = self.connections.get(key as usize) else { return };
+        let (session, epoch) = (connection.session, connection.epoch);
+        self.announcements.push_back(Announcement { session, epoch, news });
     }
 
     /// The Session of this connection is a member of these Shared Subscriptions.

@@ -197,7 +197,7 @@ impl Slot {
                 if active.row.home.is_none() {
                     self.idle.push_back(session);
                 }
-                Ok(Some(entry.insert(active)))
+                Ok(Some(entry.insert(Box::new(active))))
             }
         }
     }

@@ -187,7 +187,7 @@ impl Slot {
 
     /// How far a Session's messages were sent to its Client.
     pub(super) fn sent(&self, session: SessionNumber) -> Seq {
-        match self.active.get(&session) {
+        match self.active.get(&session).map(|active| &**active) {
             Some(Active { link: Some(link), .. }) => link.cursor,
             Some(Active { queue: Some(queue), .. }) => queue.sent(),
             _ => 0,

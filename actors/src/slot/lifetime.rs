@@ -131,7 +131,7 @@ impl Slot {
             MapEntry::Vacant(entry) => {
                 turn.state.put_bytes(rows::name(number), name);
                 let queue = row.has_queue.then(Box::<Queue>::default);
-                entry.insert(Active { name: name.into(), row, queue, link: None, sent: 0 });
+                entry.insert(Box::new(Active { name: name.into(), row, queue, link: None, sent: 0 }));
                 self.names.insert(name.into(), number);
             }
         }

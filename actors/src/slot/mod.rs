@@ -57,7 +57,8 @@ pub struct Slot {
     pub failure: Option<String>,
     /// Numbers granted so far, to Sessions and to epochs.
     grants: u64,
-    active: FxHashMap<SessionNumber, Active>,
+    /// Each by itself: the table grows by doubling, and half of it may be empty.
+    active: FxHashMap<SessionNumber, Box<Active>>,
     retained: RetainedSize,
     /// Active Sessions by tenant and Client Identifier.
     names: FxHashMap<Box<[u8]>, SessionNumber>,
