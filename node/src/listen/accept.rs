@@ -40,11 +40,6 @@ pub async fn accept(socket: TcpListener, gate: Arc<Gate>, handshakes: Handshakes
         Err(error) => return tracing::error!(listener = %name, %error, "the listener cannot be served"),
     };
     loop {
-        // Beyond so many handshakes new connections wait in the kernel's backlog.
-        let permit = match gate.shakes_hands() {
-            true => Some(handshakes.permit().await),
-            false => None,
-        };
         let (stream, address) = next(&socket, name).await;
         if let Err(refusal) = gate.lets_in_from(address) {
             gate.refuse(address, refusal);
@@ -52,12 +47,14 @@ pub async fn accept(socket: TcpListener, gate: Arc<Gate>, handshakes: Handshakes
         }
         let Ok(admitted) = gate.admission.admit(Instant::now()) else { continue };
         let Ok(stream) = stream.into_std() else { continue };
-        let is_served = match permit {
-            Some(permit) => {
+        let is_served = match gate.shakes_hands() {
+            true => {
+                // Beyond so many handshakes one waits here for each listener, and all others in the kernel's backlog.
+                let permit = handshakes.permit().await;
                 let gate = Arc::clone(&gate);
                 handshakes.knock(Knock { stream, address, gate, admitted, permit }).await
             }
-            None => {
+            false => {
                 let peer = gate.peer(address, None);
                 let accepted = Accepted { carried: Carried::Tcp(stream), peer, admitted };
                 handshakes.shards.next().accepted(accepted).await

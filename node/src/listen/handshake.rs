@@ -119,12 +119,13 @@ async fn run(mut knocks: mpsc::Receiver<Knock>, shards: Arc<Shards>, timeout: Du
             let outcome = tokio::time::timeout(timeout, shake(stream, &mut address, &gate)).await;
             match outcome.unwrap_or(Err(Failure { reason: "timeout", why: "it took too long".to_owned() })) {
                 Ok((carried, certificate)) => {
-                    drop(permit);
                     let peer = gate.peer(address, certificate);
                     shards.next().accepted(Accepted { carried, peer, admitted }).await;
                 }
                 Err(Failure { reason, why }) => gate.failed(address, reason, &why),
             }
+            // A shard that has much to do slows the handshakes down, too.
+            drop(permit);
         });
     }
 }

@@ -92,7 +92,6 @@ pub fn start(listeners: Vec<Bound>, handshakes: &Handshakes) {
         watched.extend(gate.tls.iter().map(|tls| (name.clone(), Arc::clone(tls))));
         tokio::spawn(accept::accept(socket, gate, handshakes.clone()));
     }
-    if !watched.is_empty() {
-        tokio::spawn(tls::watch(watched));
-    }
+    // Also without certificates: SIGHUP asks for a look at the files, and must not end a node that has none.
+    tokio::spawn(tls::watch(watched));
 }

@@ -63,7 +63,7 @@ pub const ALL: &[Metric] = &[
     ),
     gauge(
         CERTIFICATE_EXPIRY,
-        "when a certificate of a listener expires, in seconds since 1970, by listener and file",
+        "when a certificate or a list of revoked ones expires, in seconds since 1970, by listener and file",
     ),
     counter(CERTIFICATE_RELOADS, "changed certificates that were taken or refused, by outcome"),
     counter(RECEIVED_BYTES, "bytes read from clients"),

@@ -68,6 +68,11 @@ impl Authority {
 
     /// The list of what it has revoked, by serial number.
     pub fn revoke(&self, serials: &[u64]) -> String {
+        self.revoke_until(serials, 2099)
+    }
+
+    /// The same, with the year in which the next list was due.
+    pub fn revoke_until(&self, serials: &[u64], year: i32) -> String {
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2024, 1, 1),
@@ -76,7 +81,7 @@ impl Authority {
         });
         let params = CertificateRevocationListParams {
             this_update: date_time_ymd(2024, 1, 1),
-            next_update: date_time_ymd(2099, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
             crl_number: SerialNumber::from(serials.len() as u64 + 1),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),

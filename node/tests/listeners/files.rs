@@ -90,11 +90,13 @@ fn a_broken_new_certificate_keeps_the_old_one_until_it_is_mended() {
 }
 
 #[test]
-fn a_certificate_that_ends_soon_is_warned_of() {
+fn what_ends_soon_or_has_ended_is_warned_of() {
     let authority = Authority::new("authority");
     let folder = folder(&authority);
     authority.pair("localhost", &["localhost"], 1, -DAY, 5 * DAY + 60).write(&folder, "server");
     let mut node = Node::start(folder, TEXT);
     node.wait_for("the certificate expires 5 days from now");
+    node.folder.write("crl.pem", &authority.revoke_until(&[], 2025));
+    node.wait_for("the list of revoked certificates has expired");
     node.wait_for_metric(&["convoy_certificate_expiry_timestamp_seconds", "server.pem"]);
 }

@@ -41,6 +41,29 @@ fn a_handshake_that_takes_too_long_is_ended_and_its_place_is_free() {
 }
 
 #[test]
+fn one_place_for_handshakes_serves_several_listeners() {
+    let authority = Authority::new("authority");
+    let text = format!(
+        "{TLS}[mqtt]\nlisteners = [\"mqtts://127.0.0.1:0\", \"wss://127.0.0.1:0\", {{ kind = \"mqtts\", addr = \
+         \"127.0.0.2:0\" }}]\n[limits]\nhandshakes = 1\n"
+    );
+    let node = Node::start(folder(&authority), &text);
+    let client = TlsClient::plain(&authority);
+    for _ in 0..3 {
+        client.join(node.addr("mqtts")).expect("it is served");
+        client.open(node.addr("wss")).write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it is served");
+    }
+}
+
+#[test]
+fn a_hang_up_does_not_end_a_node_without_certificates() {
+    let node = Node::start(Folder::new(), "");
+    node.signal("HUP");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    join(&mut connect(node.addr("mqtt"))).expect("it is served");
+}
+
+#[test]
 fn a_full_listener_refuses_before_the_handshake_and_another_one_serves() {
     let authority = Authority::new("authority");
     let text = format!(

@@ -59,7 +59,14 @@ impl Files {
             files.authorities = all(path, "certificate")?;
         }
         for path in &options.client_crl {
-            files.revoked.extend(all(path, "list of revoked certificates (X509 CRL)")?);
+            let lists = all::<CertificateRevocationListDer<'static>>(
+                path,
+                "list of revoked certificates (X509 CRL)",
+            )?;
+            let ends = lists.iter().filter_map(|list| names::next_update(list)).min();
+            let what = "list of revoked certificates";
+            files.expiries.extend(ends.map(|at| Expiry { what, file: path.clone(), at }));
+            files.revoked.extend(lists);
         }
         Ok(files)
     }
@@ -99,7 +106,7 @@ fn read_pair(path: &Path, key_path: &Path, now: SystemTime) -> Result<(Key, Expi
         };
         Problem::new(key_path, what)
     })?;
-    let expiry = Expiry { file: path.to_owned(), at: validity.until };
+    let expiry = Expiry { what: "certificate", file: path.to_owned(), at: validity.until };
     Ok((Key { names, certified: Arc::new(certified) }, expiry))
 }
 

@@ -42,9 +42,11 @@ struct Current {
     expiries: Vec<Expiry>,
 }
 
-/// When a certificate of ours ends.
+/// When something in a file ends: a certificate of ours, or the time for which a list of revoked ones was made. An old
+/// list is used all the same, since nobody could connect without it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
+    pub what: &'static str,
     pub file: PathBuf,
     pub at: SystemTime,
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::revocation_list::CertificateRevocationList;
 
 /// Whom a certificate is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +61,12 @@ pub fn read(der: &[u8]) -> Result<(Names, Validity), String> {
     let validity = certificate.validity();
     let (from, until) = (time(validity.not_before.timestamp()), time(validity.not_after.timestamp()));
     Ok((names, Validity { from, until }))
+}
+
+/// When the next list of revoked certificates is due, where a list says it.
+pub fn next_update(der: &[u8]) -> Option<SystemTime> {
+    let (_, list) = CertificateRevocationList::from_der(der).ok()?;
+    list.next_update().map(|moment| time(moment.timestamp()))
 }
 
 fn address(bytes: &[u8]) -> Option<String> {

@@ -1,5 +1,5 @@
-//! Looks after the files of listeners while the node runs: new ones are taken up, and an operator hears in time of a
-//! certificate that ends.
+//! Looks after the files of listeners while the node runs: new ones are taken up, and an operator hears in time of what
+//! ends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -51,16 +51,16 @@ pub async fn watch(listeners: Vec<(String, Arc<Tls>)>) {
 fn look_ahead(name: &str, tls: &Tls) {
     let now = SystemTime::now();
     for expiry in tls.expiries() {
-        let file = expiry.file.display().to_string();
+        let (file, what) = (expiry.file.display().to_string(), expiry.what);
         let at = expiry.at.duration_since(UNIX_EPOCH).unwrap_or_default();
         metrics::gauge!(CERTIFICATE_EXPIRY, "listener" => name.to_owned(), "file" => file.clone())
             .set(at.as_secs_f64());
         if expiry.at < now {
             let ended = span(now, expiry.at, "ago");
-            tracing::error!(listener = %name, %file, "the certificate has expired {ended}");
+            tracing::error!(listener = %name, %file, "the {what} has expired {ended}");
         } else if expiry.at < now + WARN_BEFORE {
             let ends = span(expiry.at, now, "from now");
-            tracing::warn!(listener = %name, %file, "the certificate expires {ends}");
+            tracing::warn!(listener = %name, %file, "the {what} expires {ends}");
         }
     }
 }
