@@ -1,6 +1,9 @@
 //! What all stories need: the broker under test, a folder, and numbers from the environment.
 #![allow(dead_code, reason = "each test crate uses its part")]
 
+pub mod bystanders;
+pub mod bytes;
+
 use convoy_chaos::fleet::{Node, Program};
 use convoy_chaos::oracle::History;
 use convoy_chaos::sim::seed::Seed;
