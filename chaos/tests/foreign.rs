@@ -82,7 +82,7 @@ macro_rules! promises {
     };
 }
 
-/// Where a Client can go: everywhere, over streams of bytes alone, or over TCP alone.
+/// Where a Client can go: everywhere, or not over WebSockets.
 macro_rules! table {
     ($($client:ident $version:ident $teller:expr, $reach:ident;)*) => {
         $(table!(@$reach $client $version $teller);)*
@@ -96,9 +96,6 @@ macro_rules! table {
             gets_what_mqtt_promises_over_web_socket WebSocket,
             gets_what_mqtt_promises_over_secure_web_socket SecureWebSocket,
         }
-    };
-    (@plain $client:ident $version:ident $teller:expr) => {
-        promises! { $client: $teller, $version, gets_what_mqtt_promises_over_tcp Tcp, }
     };
     (@streams $client:ident $version:ident $teller:expr) => {
         promises! {
@@ -122,7 +119,7 @@ table! {
     mosquitto_3_1 V31 Teller::Mosquitto, streams;
     mosquitto_3_1_1 V311 Teller::Mosquitto, streams;
     mosquitto_5_0 V5 Teller::Mosquitto, streams;
-    convoy_3_1 V31 Teller::Convoy, plain;
-    convoy_3_1_1 V311 Teller::Convoy, plain;
-    convoy_5_0 V5 Teller::Convoy, plain;
+    convoy_3_1 V31 Teller::Convoy, everywhere;
+    convoy_3_1_1 V311 Teller::Convoy, everywhere;
+    convoy_5_0 V5 Teller::Convoy, everywhere;
 }

@@ -349,7 +349,9 @@ impl Node {
                     command.arg("--config").arg(file);
                 }
                 // Meant for the suite, not for the broker.
-                command.env_remove("CONVOY_BIN").env_remove("CONVOY_TEST_PYTHON");
+                for name in ["CONVOY_BIN", "CONVOY_TEST_PYTHON", "CONVOY_TEST_NODE_MODULES"] {
+                    command.env_remove(name);
+                }
                 command.envs(self.settings.iter().map(|(key, value)| (key, value)));
                 // A configuration of the machine is none of the test's.
                 command.current_dir(&self.aside);

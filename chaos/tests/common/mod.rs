@@ -1,6 +1,7 @@
 //! What all stories need: the broker under test, a folder, and numbers from the environment.
 #![allow(dead_code, reason = "each test crate uses its part")]
 
+pub mod attacks;
 pub mod bystanders;
 pub mod bytes;
 
