@@ -23,6 +23,8 @@ struct Waiting {
     refused: Option<ReasonCode>,
     /// Nobody had subscribed.
     unmatched: bool,
+    /// Of a QoS 2 message that was sent again before its PUBREC left: it has a PUBREC of its own and nothing else.
+    again: bool,
     since: u64,
 }
 
@@ -33,6 +35,8 @@ pub enum Received {
     Accepting,
     /// PUBREC is sent: the message is safe and must not be routed again [MQTT-4.3.3-10].
     Accepted,
+    /// So it was in an earlier connection, and does not count for the Receive Maximum of this one (MQTT 5.0, 4.9).
+    Resumed,
 }
 
 #[derive(Debug, Default)]
@@ -50,8 +54,7 @@ impl Inbound {
     /// Takes up the identifiers that the Session knows from earlier connections.
     pub fn resume(&mut self, unreleased: &[u16]) {
         let ids = unreleased.iter().filter_map(|&id| PacketId::new(id));
-        self.received.extend(ids.map(|id| (id, Received::Accepted)));
-        self.accepted = self.received.len();
+        self.received.extend(ids.map(|id| (id, Received::Resumed)));
     }
 
     /// Messages that wait for their acknowledgement, those between PUBREC and PUBREL included.
@@ -83,9 +86,23 @@ impl Inbound {
             parts,
             refused: None,
             unmatched: false,
+            again: false,
             since: now,
         });
         self.first + self.waiting.len() as u64 - 1
+    }
+
+    /// A QoS 2 message came again before its PUBREC left.
+    pub fn came_again(&mut self, packet_id: PacketId, now: u64) {
+        self.waiting.push_back(Waiting {
+            packet_id,
+            qos: QoS::ExactlyOnce,
+            parts: 0,
+            refused: None,
+            unmatched: false,
+            again: true,
+            since: now,
+        });
     }
 
     /// What became at once of a message that was begun with [`UNTOLD`] parts.
@@ -132,8 +149,13 @@ impl Inbound {
             let packet_id = oldest.packet_id;
             let written = match oldest.qos {
                 QoS::ExactlyOnce => {
-                    if reason.is_error() {
+                    if oldest.again {
+                        // It changes nothing.
+                    } else if reason.is_error() {
                         self.received.remove(&packet_id);
+                        let copies =
+                            self.waiting.iter_mut().filter(|it| it.again && it.packet_id == packet_id);
+                        copies.for_each(|copy| copy.refused = Some(reason));
                     } else {
                         self.received.insert(packet_id, Received::Accepted);
                         self.accepted += 1;
@@ -151,12 +173,13 @@ impl Inbound {
 
     /// PUBREL came. False if nothing was received under this identifier.
     pub fn release(&mut self, packet_id: PacketId) -> bool {
-        let known = self.received(packet_id) == Some(Received::Accepted);
-        if known {
-            self.received.remove(&packet_id);
-            self.accepted -= 1;
+        match self.received(packet_id) {
+            None | Some(Received::Accepting) => return false,
+            Some(Received::Accepted) => self.accepted -= 1,
+            Some(Received::Resumed) => {}
         }
-        known
+        self.received.remove(&packet_id);
+        true
     }
 
     /// The topic of a Topic Alias, which is set if there is a topic (MQTT 5.0, 3.3.2.3.4).
@@ -239,6 +262,35 @@ mod tests {
         assert_eq!(acknowledged(&mut inbound, V5), [0x50, 2, 0, 7]);
         assert_eq!(inbound.received(id(7)), Some(Received::Accepted));
         assert!(inbound.release(id(7)) && !inbound.release(id(7)));
+    }
+
+    #[test]
+    fn every_copy_of_a_message_has_its_pubrec() {
+        // [MQTT-4.3.3-10]
+        for (reason, said) in
+            [(None, vec![0x50, 2, 0, 7]), (Some(ReasonCode::QuotaExceeded), vec![0x50, 3, 0, 7, 0x97])]
+        {
+            let mut inbound = Inbound::default();
+            let token = inbound.begin(id(7), QoS::ExactlyOnce, 1, 0);
+            inbound.came_again(id(7), 0);
+            assert!(acknowledged(&mut inbound, V5).is_empty());
+            match reason {
+                None => inbound.part_done(token),
+                Some(reason) => inbound.refuse(token, reason),
+            }
+            assert_eq!(acknowledged(&mut inbound, V5), [&said[..], &said].concat());
+            assert_eq!((inbound.release(id(7)), inbound.unfinished()), (reason.is_none(), 0));
+        }
+    }
+
+    #[test]
+    fn what_was_received_before_does_not_count_now() {
+        // MQTT 5.0, 4.9
+        let mut inbound = Inbound::default();
+        inbound.resume(&[7, 8]);
+        assert_eq!((inbound.unfinished(), inbound.received(id(7))), (0, Some(Received::Resumed)));
+        assert!(inbound.release(id(7)) && !inbound.release(id(7)));
+        assert_eq!(inbound.unfinished(), 0);
     }
 
     #[test]

@@ -270,9 +270,12 @@ impl Shard {
         if let Some(packet_id) = publish.packet_id {
             let received = connection.inbound.received(packet_id);
             match (qos, received) {
-                // Sent again: the first one is on its way, or done and to be acknowledged again [MQTT-4.3.3-9].
-                (QoS::ExactlyOnce, Some(Received::Accepting)) => return Ok(()),
-                (QoS::ExactlyOnce, Some(Received::Accepted)) => {
+                // Sent again: the first one is on its way, or done and to be acknowledged again [MQTT-4.3.3-10].
+                (QoS::ExactlyOnce, Some(Received::Accepting)) => {
+                    connection.inbound.came_again(packet_id, now.monotonic);
+                    return Ok(());
+                }
+                (QoS::ExactlyOnce, Some(Received::Accepted | Received::Resumed)) => {
                     let version = connection.version;
                     let pubrec = Pubrec::new(packet_id, ReasonCode::Success);
                     let written = pubrec.encode(version, connection.output.tail());

@@ -266,3 +266,46 @@ fn a_topic_alias_is_not_carried_over_to_the_next_connection() {
     world.publish(client, message);
     assert_eq!(world.got(client), [Got::Disconnect(ReasonCode::ProtocolError), Got::Closed]);
 }
+
+#[test]
+fn every_copy_of_a_qos_2_message_is_answered_and_one_is_delivered() {
+    // [MQTT-4.3.3-10]
+    for publisher in [passing("p"), lasting("p"), Connect::new(V311, "p")] {
+        let mut world = World::new();
+        let subscriber = world.subscriber(lasting("s"), &["x/y"]);
+        let publisher = world.connect(publisher);
+        for dup in [false, true, true] {
+            world.send(publisher, Packet::Publish(Publish { dup, ..qos_2("1", 7) }));
+        }
+        world.settle();
+        assert_eq!(world.got(publisher), vec![Got::Pubrec(7, ReasonCode::Success); 3]);
+        world.send_and_settle(publisher, pubrel(7));
+        assert_eq!(world.got(publisher), [Got::Pubcomp(7, ReasonCode::Success)]);
+        assert_eq!(world.payloads(subscriber), ["1"]);
+    }
+}
+
+#[test]
+fn receive_maximum_begins_anew_with_each_connection() {
+    // MQTT 5.0, 4.9
+    let mut world = World::with(Limits { receive_maximum: 2, ..Limits::default() });
+    let publisher = world.connect(lasting("p"));
+    for packet_id in [1, 2] {
+        world.publish(publisher, qos_2("1", packet_id));
+    }
+    world.cut_and_settle(publisher);
+    let publisher = world.connect(lasting("p"));
+    for packet_id in [3, 4] {
+        world.publish(publisher, qos_2("1", packet_id));
+    }
+    for packet_id in [1, 2] {
+        world.send_and_settle(publisher, pubrel(packet_id));
+    }
+    let got = world.got(publisher);
+    assert!(
+        matches!(got[..], [Got::Pubrec(3, _), Got::Pubrec(4, _), Got::Pubcomp(1, _), Got::Pubcomp(2, _)]),
+        "{got:?}"
+    );
+    world.publish(publisher, qos_2("1", 5));
+    assert_eq!(world.got(publisher), [Got::Disconnect(ReasonCode::ReceiveMaximumExceeded), Got::Closed]);
+}
