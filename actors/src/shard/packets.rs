@@ -21,6 +21,10 @@ use crate::slot::{Ack, Again, Delivery, Farewell, SessionCall, Wanted, client_of
 /// No CONNACK that accepts a Client is larger.
 const CONNACK_BYTES: u32 = 1 << 10;
 
+/// Keep Alive counts packets, and bytes that drip in buy no time [MQTT-3.1.2-22]. A packet that lacks more bytes than
+/// this is on its way over a slow link, and its Client is not silent.
+const LONG_WAY: usize = 1000;
+
 /// Why a connection ends.
 type Outcome = Result<(), ReasonCode>;
 
@@ -30,10 +34,6 @@ impl Shard {
         self.outlet.edge.now = now.monotonic;
         let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
         connection.traffic.bytes_received += bytes.len() as u64;
-        // Bytes that drip in buy no time for the CONNECT.
-        if !bytes.is_empty() && connection.stage != Stage::New {
-            connection.last_seen = now.monotonic;
-        }
         let mut kept = std::mem::take(&mut connection.input);
         let input = if kept.is_empty() {
             bytes
@@ -41,7 +41,7 @@ impl Shard {
             kept.extend_from_slice(bytes);
             &kept
         };
-        let (mut at, mut paused) = (0, false);
+        let (mut at, mut paused, mut is_heard) = (0, false, false);
         let limits = WireLimits {
             packet_bytes: self.options.limits.packet_bytes as usize,
             connect_bytes: self.options.limits.connect_packet_bytes as usize,
@@ -50,6 +50,7 @@ impl Shard {
             let connection = &self.outlet.edge.connections[key as usize];
             if !connection.is_reading(usize::from(self.options.limits.receive_maximum)) {
                 paused = true;
+                is_heard |= !bytes.is_empty();
                 break;
             }
             if connection.stage == Stage::New && input[at] >> 4 != PacketType::Connect as u8 {
@@ -60,9 +61,15 @@ impl Shard {
                 break;
             }
             let outcome = match cut(&input[at..], limits) {
-                Ok(Cut::Partial { .. }) => break,
+                Ok(Cut::Partial { needed }) => {
+                    is_heard |= !bytes.is_empty()
+                        && connection.stage == Stage::Open
+                        && needed - (input.len() - at) > LONG_WAY;
+                    break;
+                }
                 Ok(Cut::Whole { first, body, length }) => {
                     at += length;
+                    is_heard = true;
                     self.packet(now, key, first, body)
                 }
                 Err(error) => Err(self.broken(key, &error)),
@@ -77,6 +84,9 @@ impl Shard {
         }
         let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
         connection.has_whole_input = paused;
+        if is_heard {
+            connection.last_seen = now.monotonic;
+        }
         if matches!(connection.stage, Stage::Leaving | Stage::Closing | Stage::Gone) {
             return;
         }

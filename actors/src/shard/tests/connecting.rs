@@ -361,3 +361,42 @@ fn a_client_identifier_longer_than_is_allowed_is_refused() {
     // One that the Server makes up may be longer.
     world.connect(passing(""));
 }
+
+#[test]
+fn keep_alive_counts_whole_packets() {
+    // [MQTT-3.1.2-22]
+    let mut world = World::new();
+    let client = world.connect(Connect { keep_alive: 10, ..passing("a") });
+    world.pass(10_000);
+    world.send_bytes(client, &[0xc0]);
+    world.pass(5_000);
+    assert_eq!(world.got(client), []);
+    world.pass(1);
+    assert_eq!(world.got(client), [Got::Disconnect(ReasonCode::KeepAliveTimeout), Got::Closed]);
+}
+
+#[test]
+fn a_large_packet_on_its_way_is_no_silence() {
+    let mut world = World::new();
+    let client = world.connect(Connect { keep_alive: 10, ..passing("a") });
+    let mut bytes = Vec::new();
+    Packet::Publish(publish("x/y", &"-".repeat(5_000), 1)).encode(V5, &mut bytes).unwrap();
+    for part in bytes.chunks(1_700) {
+        world.pass(14_000);
+        world.send_bytes(client, part);
+    }
+    assert_eq!(world.got(client), [Got::Puback(1, ReasonCode::Success)]);
+}
+
+#[test]
+fn keep_alive_begins_with_the_connect() {
+    let mut world = World::with(Limits { connect_timeout: 10_000, ..Limits::default() });
+    let client = world.accept(V5);
+    world.pass(9_000);
+    world.send(client, Packet::Connect(Connect { keep_alive: 2, ..passing("a") }));
+    world.settle();
+    world.pass(3_000);
+    assert_eq!(world.got(client), [Got::Connack(ReasonCode::Success, false)]);
+    world.pass(1);
+    assert_eq!(world.got(client), [Got::Disconnect(ReasonCode::KeepAliveTimeout), Got::Closed]);
+}
