@@ -31,8 +31,13 @@ pub fn covers(filter: &str, asked: &str) -> bool {
     if asked.starts_with('$') && starts_with_wildcard(filter.as_bytes()) {
         return false;
     }
-    // The only Topic Filter that is wider than it looks: every Topic Name has a first level.
-    let filter = if filter == "+/#" { "#" } else { filter };
+    // The only Topic Filters that are wider than they look: every Topic Name has a first level, and it is not empty if
+    // it is the only one.
+    let filter = match filter {
+        "+/#" => "#",
+        "/+/#" => "/#",
+        filter => filter,
+    };
     let (mut levels, mut asked) = (filter.split('/'), asked.split('/'));
     loop {
         match (levels.next(), asked.next()) {
