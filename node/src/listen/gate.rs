@@ -83,9 +83,11 @@ impl Gate {
     pub fn failed(&self, peer: SocketAddr, reason: &'static str, why: &dyn fmt::Display) {
         let name = &self.listener.name;
         metrics::counter!(HANDSHAKES_FAILED, "listener" => name.clone(), "reason" => reason).increment(1);
-        let said = self.log.say(Instant::now(), |unsaid| {
-            tracing::info!(listener = %name, %peer, reason, unsaid, "handshake failed: {why}");
-        });
+        // Whoever looks after a port connects and leaves, every few seconds.
+        let said = reason != "closed"
+            && self.log.say(Instant::now(), |unsaid| {
+                tracing::info!(listener = %name, %peer, reason, unsaid, "handshake failed: {why}");
+            });
         if !said {
             tracing::debug!(listener = %name, %peer, reason, "handshake failed: {why}");
         }

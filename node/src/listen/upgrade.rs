@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 
@@ -13,6 +14,11 @@ use crate::stream::frame::accept_of;
 /// Bytes of the request at most: cookies of a page may be long, and strangers wait here.
 const REQUEST_BYTES: usize = 16 << 10;
 const HEADERS: usize = 64;
+
+thread_local! {
+    /// Where all handshakes of a thread are read: strangers that wait here are many.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 32 << 10]);
+}
 
 /// Subprotocols that mean MQTT, the better one first [MQTT-6.0.0-3, MQTT-6.0.0-4].
 const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
@@ -34,10 +40,11 @@ fn refused(status: u16, why: &'static str) -> Failure {
 /// Answers the request. What came behind it belongs to the WebSocket.
 pub async fn accept(stream: &mut impl Stream, options: &WebOptions) -> Result<Vec<u8>, Failure> {
     let mut request = Vec::with_capacity(1024);
-    let mut scratch = vec![0; 32 << 10];
     let outcome = loop {
         let more = poll_fn(|context| {
-            stream.poll_read(context, &mut scratch, &mut |bytes| request.extend_from_slice(bytes))
+            SCRATCH.with_borrow_mut(|scratch| {
+                stream.poll_read(context, scratch, &mut |bytes| request.extend_from_slice(bytes))
+            })
         })
         .await?;
         match answer(&request, options) {

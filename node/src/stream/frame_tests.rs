@@ -120,3 +120,27 @@ fn a_client_reads_what_a_server_writes() {
         assert!(input.is_empty());
     }
 }
+
+#[test]
+fn bytes_of_chance_are_read_or_refused_and_alike_in_pieces() {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut faults = 0;
+    for _ in 0..20_000 {
+        // Frames that are nearly right come further than noise.
+        let mut bytes =
+            frame([0x82, 0x02, 0x00, 0x80, 0x89, 0x8A, 0x88][next() as usize % 7], &next().to_be_bytes());
+        bytes.extend(frame([0x80, 0x82, 0x88][next() as usize % 3], &[0; 3]));
+        let at = next() as usize % bytes.len();
+        bytes[at] = next() as u8;
+        let whole = read(&bytes, bytes.len());
+        faults += u32::from(whole.fault.is_some());
+        assert_eq!(whole, read(&bytes, 1), "{bytes:?}");
+    }
+    assert!((1000..20_000).contains(&faults), "{faults}");
+}

@@ -35,7 +35,7 @@ pub trait Stream: Unpin + 'static {
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Reads the socket once, with the help of `scratch`. What came goes to `take`, in any number of pieces. False at
-    /// the end of the stream.
+    /// the end of the stream, and then nothing came: what came with the end is not lost while a Client is not read from.
     ///
     /// # Errors
     ///

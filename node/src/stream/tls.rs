@@ -43,6 +43,8 @@ pub struct State {
     written: usize,
     /// Plain bytes that came right behind the handshake.
     early: Vec<u8>,
+    /// The other side will send nothing more.
+    ended: bool,
     said_goodbye: bool,
     /// The session met an error: an alert may be sent, and nothing else.
     failed: bool,
@@ -71,6 +73,7 @@ impl State {
             outgoing: Vec::new(),
             written: 0,
             early: Vec::new(),
+            ended: false,
             said_goodbye: false,
             failed: false,
         })
@@ -260,7 +263,11 @@ impl Tls {
                 Progress::Ended if state.session.is_handshaking() => {
                     return Err(Failure::Socket(io::ErrorKind::UnexpectedEof.into()));
                 }
-                Progress::Established | Progress::Ended => break,
+                Progress::Established => break,
+                Progress::Ended => {
+                    state.ended = true;
+                    break;
+                }
             }
         }
         if !incoming.is_empty() {
@@ -333,6 +340,9 @@ impl Stream for Tls {
             take(&std::mem::take(&mut state.early));
             return Poll::Ready(Ok(true));
         }
+        if state.ended {
+            return Poll::Ready(Ok(false));
+        }
         let held = state.incoming.len();
         if held >= scratch.len() {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
@@ -351,7 +361,8 @@ impl Stream for Tls {
         if done < filled {
             state.incoming = bytes[done..].to_vec();
         }
-        Poll::Ready(Ok(progress != Progress::Ended))
+        state.ended = progress == Progress::Ended;
+        Poll::Ready(Ok(true))
     }
 
     fn poll_goodbye(&mut self, context: &mut Context<'_>, _: Goodbye) -> Poll<io::Result<()>> {

@@ -127,12 +127,10 @@ impl<S: Stream> Stream for WebSocket<S> {
         loop {
             if self.state.is_between_frames() {
                 ready!(self.poll_control(context))?;
-                if self.state.said_goodbye {
-                    return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-                }
                 let all: usize = slices.iter().map(|slice| slice.len()).sum();
-                if all == 0 {
-                    return Poll::Ready(Ok(0));
+                // Nothing follows a Close. Who has sent one is still listened to, as far as packets came before it.
+                if all == 0 || self.state.said_goodbye {
+                    return Poll::Ready(Ok(all));
                 }
                 let payload = all.min(FRAME_BYTES);
                 self.state.header = Header::new(Opcode::Binary, payload, None);
@@ -186,6 +184,9 @@ impl<S: Stream> Stream for WebSocket<S> {
         take: &mut impl FnMut(&[u8]),
     ) -> Poll<io::Result<bool>> {
         let Self { inner, state } = self;
+        if state.ended {
+            return Poll::Ready(Ok(false));
+        }
         let half = scratch.len() / 2;
         let (scratch, room) = scratch.split_at_mut(half);
         let mut more = true;
@@ -197,7 +198,7 @@ impl<S: Stream> Stream for WebSocket<S> {
         }
         match state.fault {
             Some(fault) => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, fault))),
-            None => Poll::Ready(Ok(more && !state.ended)),
+            None => Poll::Ready(Ok(more)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod authority;
 mod certificates;
+mod ends;
 mod files;
 mod limits;
 mod mqtt;
