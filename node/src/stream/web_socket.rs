@@ -214,3 +214,7 @@ impl<S: Stream> Stream for WebSocket<S> {
         self.inner.poll_goodbye(context, goodbye)
     }
 }
+
+#[cfg(test)]
+#[path = "web_socket_tests.rs"]
+mod tests;
