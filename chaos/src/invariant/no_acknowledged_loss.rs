@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Violation;
-use crate::oracle::{Ledger, Life, Message, Qos, Retain, Sent, matches};
+use crate::oracle::{Fault, Ledger, Life, Message, Qos, Retain, Sent, matches};
 
 const NAME: &str = "1 no acknowledged loss";
 
@@ -43,12 +43,20 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
     violations
 }
 
-/// Declared expiry is no loss, unless the Client was there all the time that the message had.
+/// Declared expiry is no loss, unless the Client was there all the time that the message had, and so was the Server.
 fn may_have_expired(ledger: &Ledger, life: &Life, sent: &Sent, accepted: usize) -> bool {
     let Some(interval) = sent.expiry else { return false };
     let expires = ledger.at(sent.first) + interval;
     if expires.mul_f64(1.1) > ledger.end() {
         return false;
+    }
+    let mut full = false;
+    for (index, fault) in ledger.faults().take_while(|(index, _)| ledger.at(*index) <= expires) {
+        full = *fault == Fault::DiskFull || (full && *fault != Fault::DiskFreed);
+        // Stopped, dead or without room, a Server delivers nothing for a while.
+        if full || index > sent.first {
+            return true;
+        }
     }
     let enough = interval.mul_f64(0.5).min(ENOUGH);
     !ledger.connections.iter().any(|connection| {

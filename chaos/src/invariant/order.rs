@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Violation;
-use crate::oracle::{Ledger, Message, Name, Qos};
+use crate::oracle::{Delivery, Ledger, Message, Name, Qos};
 
 const NAME: &str = "3 order of first deliveries";
 
@@ -18,7 +18,10 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
         for delivery in life.deliveries.iter().filter(|delivery| !delivery.retained) {
             let message = &delivery.message;
             // What another member left comes when it comes.
-            if !seen.insert(message) || life.spans_for(&message.topic).any(|span| span.is_shared()) {
+            if !seen.insert(message)
+                || life.spans_for(&message.topic).any(|span| span.is_shared())
+                || may_come_late(ledger, delivery)
+            {
                 continue;
             }
             let highest = highest.entry((&message.publisher, &message.topic, message.qos)).or_default();
@@ -36,11 +39,22 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
     violations
 }
 
+/// An expired message was passed over, and before that was on record the Server died: it cannot know then that it never
+/// sent the message, and sends it again, behind others, rather than not at all. Or its publisher sent it again, and the new
+/// copy has all of its time before it.
+fn may_come_late(ledger: &Ledger, delivery: &Delivery) -> bool {
+    let Some(sent) = ledger.sent_of(&delivery.message) else { return false };
+    sent.expiry.is_some_and(|interval| ledger.at(delivery.index) > ledger.at(sent.first) + interval)
+        && (sent.last > sent.first || ledger.crashed_between(sent.first, delivery.index))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::by_hand::{Tale, message};
     use super::check;
-    use crate::oracle::Terms;
+    use crate::oracle::{Fault, Terms};
 
     fn delivered(order: &[(u8, u64)]) -> usize {
         let mut tale = Tale::default();
@@ -62,5 +76,24 @@ mod tests {
     fn duplicates_gaps_and_other_levels_are_in_order() {
         assert_eq!(delivered(&[(1, 1), (1, 2), (1, 4), (1, 1), (1, 2), (1, 5)]), 0);
         assert_eq!(delivered(&[(1, 2), (2, 1), (0, 1)]), 0);
+    }
+
+    #[test]
+    fn expired_message_may_come_late_only_after_a_crash() {
+        for (crash, expected) in [(true, 0), (false, 1)] {
+            let mut tale = Tale::default();
+            let van = tale.connect("van", Terms::lasting(), false);
+            let desk = tale.connect("desk", Terms::lasting(), false);
+            let [brief, next] = [1, 2].map(|seq| message("desk", "cmd", 1, seq));
+            tale.send_for(&desk, &brief, Duration::from_secs(1));
+            tale.send_for(&desk, &next, Duration::from_secs(60));
+            tale.wait(3);
+            tale.deliver(&van, &next);
+            if crash {
+                tale.fault(Fault::Killed);
+            }
+            tale.deliver(&van, &brief);
+            assert_eq!(check(&tale.ledger()).len(), expected, "crash: {crash}");
+        }
     }
 }

@@ -37,7 +37,8 @@ pub async fn run(
     };
     let history = History::new();
     let mut chance = options.seed.stream("cuts");
-    let mut node = Node::new(program, &disk.path().join("data"), &folder.join("aside"), &history)?;
+    let mut node =
+        Node::new(program, &disk.path().join("data"), &folder.join("aside"), &history)?.with_listeners()?;
     let mut starts = vec![node.start().await?];
     let load = Load::start(node.places(), &history, options.seed, options.crowd).await;
     for cut in 0..options.cuts {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use convoy_wire::{
     Connect, Cut, Disconnect, Limits, List, Packet, PacketId, ProtocolVersion, Puback, Pubcomp, Publish,
-    Pubrec, Pubrel, QoS, ReasonCode, Sender, Subscribe, Subscription, SubscriptionOptions, TopicFilter,
-    TopicName, Unsubscribe, Will as WireWill, cut, decode_from,
+    PublishProperties, Pubrec, Pubrel, QoS, ReasonCode, Sender, Subscribe, Subscription, SubscriptionOptions,
+    TopicFilter, TopicName, Unsubscribe, Will as WireWill, cut, decode_from,
 };
 
 use super::clock::{MILLISECOND, Micros};
@@ -49,6 +49,8 @@ pub struct Character {
     pub reads: Vec<String>,
     /// Seconds of delay of the Will that each of its connections has.
     pub will: Option<u64>,
+    /// Gives some of its messages a Message Expiry Interval of seconds; 5.0 alone can say so.
+    pub hasty: bool,
     /// Member of a Shared Subscription: judged by what the group gets.
     pub shared: bool,
     /// One in so many of its acts ends its connection one way or another; 0 for none.
@@ -71,6 +73,7 @@ impl Character {
             retains: Vec::new(),
             reads: Vec::new(),
             will: None,
+            hasty: false,
             shared: false,
             restless: 0,
             pause: (MILLISECOND, 40 * MILLISECOND),
@@ -475,12 +478,14 @@ impl Client {
         log: &mut Log,
     ) -> Message {
         let message = self.next_message(&topic, qos);
+        let expiry = (self.character.hasty && retain == Retain::No && chance.one_in(2))
+            .then(|| Duration::from_secs(chance.between(1, 3)));
         let packet_id = match qos {
             Qos::AtMostOnce => None,
-            _ => Some(self.state.publish(message.clone(), retain, None)),
+            _ => Some(self.state.publish(message.clone(), retain, expiry)),
         };
         let bytes = if chance.one_in(40) { 6_000 } else { 0 };
-        self.put_publish(link, packet_id, &message, retain, false, bytes, log);
+        self.put_publish(link, packet_id, &message, (retain, expiry), false, bytes, log);
         message
     }
 
@@ -490,12 +495,12 @@ impl Client {
         link: &Link,
         packet_id: Option<u16>,
         message: &Message,
-        retain: Retain,
+        (retain, expiry): (Retain, Option<Duration>),
         dup: bool,
         bytes: usize,
         log: &mut Log,
     ) {
-        log.record(What::Publish { link: link.clone(), message: message.clone(), retain, expiry: None });
+        log.record(What::Publish { link: link.clone(), message: message.clone(), retain, expiry });
         let payload = match retain {
             Retain::Delete => Vec::new(),
             _ => message.payload(bytes),
@@ -506,7 +511,10 @@ impl Client {
             retain: retain != Retain::No,
             topic: &message.topic,
             packet_id: packet_id.map(id),
-            properties: Default::default(),
+            properties: PublishProperties {
+                message_expiry_interval: expiry.map(|interval| interval.as_secs() as u32),
+                ..Default::default()
+            },
             payload: &payload,
         }));
     }
@@ -629,7 +637,8 @@ impl Client {
             match outbound.stage {
                 Stage::Published => {
                     let packet_id = Some(outbound.packet_id);
-                    self.put_publish(&link, packet_id, &outbound.message, outbound.retain, true, 0, log);
+                    let terms = (outbound.retain, outbound.expiry);
+                    self.put_publish(&link, packet_id, &outbound.message, terms, true, 0, log);
                 }
                 Stage::Released => {
                     self.put(&Packet::Pubrel(Pubrel::new(id(outbound.packet_id), ReasonCode::Success)));

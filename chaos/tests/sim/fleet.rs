@@ -30,6 +30,8 @@ pub fn calm() -> Vec<Character> {
         Character::new("truck", V5, Stay::Lasting).topics(&TOPICS),
         Character::new("lorry", V311, Stay::Lasting).topics(&TOPICS),
         Character::new("guest", V5, Stay::Clean).topics(&TOPICS),
+        Character::new("clock", V5, Stay::Lasting).topics(&["tick/1", "tick/2"]),
+        Character::new("sleeper", V311, Stay::Lasting).filters(&[("tick/#", ExactlyOnce)]),
         Character::new("desk", V5, Stay::Lasting).filters(&[("car/#", ExactlyOnce)]),
         Character::new("archive", V311, Stay::Lasting).filters(&[("#", ExactlyOnce)]),
         Character::new("odd", V5, Stay::Lasting).filters(&[
@@ -74,6 +76,8 @@ pub fn calm() -> Vec<Character> {
                 character.will = Some(0);
                 character.pause = (20 * MILLISECOND, 200 * MILLISECOND);
             }
+            "clock" => character.hasty = true,
+            "sleeper" => character.away = (100 * MILLISECOND, 6 * SECOND),
             "brief" => character.away = (100 * MILLISECOND, 6 * SECOND),
             "desk" => character.receive_maximum = Some(4),
             "odd" => character.receive_maximum = Some(1),
