@@ -14,6 +14,7 @@ mod retained;
 mod session;
 mod shard;
 mod slot;
+mod tally;
 mod topic;
 
 pub use access::{
@@ -25,5 +26,7 @@ pub use connection::{Certificate, Excess, Features, Listener, Output, Peer, Rate
 pub use metric::ALL as METRICS;
 pub use options::{Limits, Options, SecondConnection};
 pub use session::{Home, Place, QueueLimits, SessionNumber, Subscription};
+pub use shard::SysTopics;
 pub use shard::{Error, Identity, Mail, Observation, Shard};
+pub use tally::{Kind, Tally, Waits};
 pub use topic::{SharedOptions, Strategy};

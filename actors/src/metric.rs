@@ -29,6 +29,8 @@ metrics! {
     DENIED = "convoy_access_denied_total",
     /// Connections that were closed because their user is not known any more.
     REVOKED = "convoy_connections_revoked_total",
+    /// CONNECT packets that were refused, by the label `reason`, a Reason Code.
+    CONNECTS_REFUSED = "convoy_connects_refused_total",
     /// Connections that are open.
     CONNECTIONS = "convoy_connections",
     /// Records committed by slots led here.
@@ -40,6 +42,11 @@ metrics! {
 /// A Client has met the limit that this key of the configuration sets.
 pub fn met(limit: &'static str) {
     metrics::counter!(LIMIT_MET, "limit" => limit).increment(1);
+}
+
+/// A Client was not let in.
+pub fn refused(reason: convoy_wire::ReasonCode) {
+    metrics::counter!(CONNECTS_REFUSED, "reason" => reason.to_string()).increment(1);
 }
 
 /// A rule has denied a Client something.

@@ -202,6 +202,8 @@ pub struct Traffic {
     pub messages_sent: u64,
     pub bytes_received: u64,
     pub bytes_sent: u64,
+    /// Bytes of payloads that were sent.
+    pub payload_bytes_sent: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

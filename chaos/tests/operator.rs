@@ -309,3 +309,57 @@ async fn ctl_prints_what_there_is_and_says_what_went_wrong() {
     let unreachable = ctl(&node, &["--api-key-file", &file], &["status"]);
     assert_eq!(code(&unreachable), Some(3), "{}", said(&unreachable));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_of_the_node_and_metrics_tell_what_happened() {
+    let folder = common::folder();
+    let node = common::started(&folder, &[("CONVOY_NODE__SYS_INTERVAL", "1s")]).await;
+    let mut publisher = Client::connect(&node, "publisher", 0).await;
+    let forged =
+        Publish { topic: "$SYS/broker/version", payload: b"forged", retain: true, ..Publish::default() };
+    publisher.send(Packet::Publish(forged)).await;
+    for _ in 0..3 {
+        let packet_id = PacketId::new(7);
+        let publish =
+            Publish { topic: "a", payload: b"four", qos: QoS::AtLeastOnce, packet_id, ..Publish::default() };
+        publisher.send(Packet::Publish(publish)).await;
+        publisher.until(|packet| matches!(packet, Packet::Puback(_)).then_some(())).await;
+    }
+    let mut watcher = Client::connect(&node, "watcher", 0).await;
+    watcher.subscribe("$SYS/#", QoS::AtLeastOnce).await;
+    watcher.subscribe("#", QoS::AtLeastOnce).await;
+    let mut awaited = vec![
+        ("$SYS/broker/clients/connected", "2"),
+        ("$SYS/broker/publish/messages/received", "3"),
+        ("$SYS/broker/publish/bytes/received", "12"),
+        ("$SYS/broker/subscriptions/count", "2"),
+    ];
+    while !awaited.is_empty() {
+        let (topic, value) = watcher.message().await;
+        assert!(topic.starts_with("$SYS/"), "{topic}");
+        assert_ne!(value, "forged", "{topic}");
+        awaited.retain(|wanted| *wanted != (topic.as_str(), value.as_str()));
+    }
+
+    let (_, metrics) = request(node.api(), "GET", "/metrics", None, "").await.expect("the API answers");
+    for line in [
+        "convoy_messages_received_total{qos=\"1\"} 3",
+        "convoy_packets_received_total{type=\"connect\"} 2",
+        "convoy_sessions{state=\"connected\"} 2",
+        "convoy_subscriptions{kind=\"own\"} 2",
+        "convoy_slots_led 65",
+        "convoy_publish_acknowledge_seconds_count 3",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    }
+    let of_listener = "transport=\"mqtt\",version=\"5.0\"} 2";
+    assert!(metrics.lines().any(|line| line.ends_with(of_listener)), "{metrics}");
+    // Every metric is described, once.
+    let described: Vec<_> = metrics.lines().filter(|line| line.starts_with("# TYPE ")).collect();
+    for line in metrics.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().expect("a line begins with a name");
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        let describes = |of: &str| described.iter().filter(|line| line.split(' ').nth(2) == Some(of)).count();
+        assert!(describes(name) == 1 || base.is_some_and(|base| describes(base) == 1), "{name}");
+    }
+}

@@ -8,6 +8,7 @@ use crate::message::Message;
 use crate::metric;
 use crate::options::Options;
 use crate::session::{Place, SessionNumber, Will};
+use crate::shard::reserved;
 use crate::slot::name_of;
 
 use super::{Aliases, Connection, Greeting, Rate};
@@ -98,7 +99,7 @@ pub fn accept(
         None => None,
         Some(will) => {
             let topic = will.topic;
-            if !limits.allow_topic(topic.as_str()) {
+            if !limits.allow_topic(topic.as_str()) || reserved(topic.as_str()).is_some() {
                 return Err(Refusal(ReasonCode::TopicNameInvalid));
             }
             limits.features.check_will(will).map_err(Refusal)?;

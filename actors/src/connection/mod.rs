@@ -22,6 +22,7 @@ use crate::metric;
 use crate::query::Traffic;
 use crate::session::{Epoch, Home, SessionNumber};
 use crate::slot::{Farewell, Wanted};
+use crate::tally::Waits;
 
 pub use alias::Aliases;
 pub use encoded::{Encoded, Receiver};
@@ -112,6 +113,8 @@ pub struct Connection {
     /// What CONNECT said.
     pub clean_start: bool,
     pub traffic: Traffic,
+    /// How long its messages waited for their acknowledgements, since that was read last.
+    pub waits: Waits,
     /// Hash of the Client Identifier.
     pub client: u64,
     /// Set for members of Shared Subscriptions.
@@ -187,6 +190,7 @@ impl Connection {
             connected_at: 0,
             clean_start: false,
             traffic: Traffic::default(),
+            waits: Waits::default(),
             client: 0,
             membership: None,
         }

@@ -52,6 +52,22 @@ impl Request {
         self.home
     }
 
+    pub fn filter(&self) -> &str {
+        &self.filter
+    }
+
+    pub fn subscription(&self) -> Subscription {
+        self.subscription
+    }
+
+    /// The partition it is about, if it is one.
+    pub fn partition(&self) -> Option<u64> {
+        match self.scope {
+            Scope::Partition(place) => Some(place.partition),
+            Scope::Slot { .. } => None,
+        }
+    }
+
     pub fn slot(&self) -> SlotId {
         match self.scope {
             Scope::Partition(place) => SlotId(place.slot),

@@ -201,8 +201,14 @@ pub fn release_unknown(connection: &mut Connection, packet_id: PacketId) {
 
 /// Writes the acknowledgements of a publisher that are due.
 pub fn acknowledge(connection: &mut Connection, now: u64) {
+    let (since, waiting) = (connection.inbound.waiting_since(), connection.inbound.waiting());
     if connection.inbound.acknowledge(connection.version, connection.output.tail()) {
         connection.doomed_at.get_or_insert(now + REFUSED_GRACE);
+    }
+    // What leaves together is counted by the oldest.
+    let acknowledged = waiting - connection.inbound.waiting();
+    if let Some(since) = since.filter(|_| acknowledged > 0) {
+        connection.waits.add(now.saturating_sub(since), acknowledged as u64);
     }
 }
 

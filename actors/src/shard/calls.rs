@@ -301,6 +301,12 @@ impl Shard {
     pub(super) fn read_retained(&mut self, now: Now, request: retained::Request) {
         let slot = request.slot();
         let home = request.home();
+        if let Some(chunk) = self.sys_chunk(now, &request) {
+            return match home.shard == self.outlet.post.here() {
+                true => self.outlet.edge.on_retained(chunk, now),
+                false => self.outlet.post.send(home.shard, Letter::RetainedChunk(Box::new(chunk))),
+            };
+        }
         match retained::serve(request, &**self.state.engine(), now.wall) {
             Ok(chunk) if home.shard == self.outlet.post.here() => self.outlet.edge.on_retained(chunk, now),
             Ok(chunk) => self.outlet.post.send(home.shard, Letter::RetainedChunk(Box::new(chunk))),

@@ -43,6 +43,7 @@ impl Edge {
         if delivery.qos == QoS::AtMostOnce {
             if backlog > limits.output_bytes {
                 self.dropped.increment(1);
+                self.tally.dropped += 1;
                 return;
             }
             write(connection, encoded, message, delivery, None, false, now);
@@ -54,6 +55,7 @@ impl Edge {
                 let dropped = outbound.queue(*delivery, &bytes, &limits.queue);
                 if dropped > 0 {
                     self.queue_dropped.increment(dropped);
+                    self.tally.dropped += dropped;
                 }
                 return;
             }
@@ -89,6 +91,7 @@ impl Edge {
         }
         if packet_id.is_none() && connection.output.len() > limit {
             self.dropped.increment(1);
+            self.tally.dropped += 1;
             return;
         }
         let may_receive = connection.may_receive(message.topic);
@@ -201,7 +204,10 @@ fn write(
         output: &mut connection.output,
     };
     let written = encoded.write(message, delivery, packet_id, dup, &mut receiver, now.wall);
-    connection.traffic.messages_sent += u64::from(written > 0);
+    if written > 0 {
+        connection.traffic.messages_sent += 1;
+        connection.traffic.payload_bytes_sent += message.payload.len() as u64;
+    }
     written
 }
 

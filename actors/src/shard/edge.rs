@@ -10,11 +10,13 @@ use slab::Slab;
 use super::groups::Returned;
 use super::operators::Operators;
 use crate::access::Credentials;
-use crate::connection::{Connection, Encoded, Peer};
+use crate::connection::{self, Connection, Encoded, Peer};
 use crate::metric;
 use crate::options::{Limits, Options};
+use crate::query::Traffic;
 use crate::session::Home;
 use crate::slot::SessionCall;
+use crate::tally::Tally;
 use crate::topic::Announcement;
 
 pub struct Edge {
@@ -49,6 +51,9 @@ pub struct Edge {
     pub now: u64,
     /// What operators wait for.
     pub operators: Operators,
+    pub tally: Tally,
+    /// Traffic and waits of connections that are gone.
+    gone: Traffic,
     open: Gauge,
     pub(super) delivered: Counter,
     pub(super) dropped: Counter,
@@ -80,6 +85,8 @@ impl Edge {
             shard,
             now: 0,
             operators: Operators::default(),
+            tally: Tally::default(),
+            gone: Traffic::default(),
             open: metrics::gauge!(metric::CONNECTIONS),
             delivered: metrics::counter!(metric::DELIVERED),
             dropped: metrics::counter!(metric::OUTPUT_DROPPED),
@@ -111,6 +118,8 @@ impl Edge {
         self.leave_groups(key);
         let connection = self.connections.try_remove(key as usize)?;
         self.open.decrement(1.0);
+        self.gone.merge(&connection.traffic);
+        self.tally.acknowledged.merge(&connection.waits);
         Some(connection)
     }
 
@@ -131,8 +140,26 @@ impl Edge {
     /// Closes a connection with a Reason Code.
     pub fn close(&mut self, key: u32, reason: ReasonCode) {
         if let Some(connection) = self.connections.get_mut(key as usize) {
+            if matches!(connection.stage, connection::Stage::New | connection::Stage::Connecting) {
+                metric::refused(reason);
+            }
             connection.close(reason);
             self.mark(key);
+        }
+    }
+
+    /// Visits every connection to see what there is.
+    pub fn take_stock(&mut self) {
+        let tally = &mut self.tally;
+        tally.connections.clear();
+        (tally.sessions_connected, tally.traffic) = (0, self.gone);
+        for (_, connection) in &mut self.connections {
+            tally.sessions_connected += u64::from(connection.owns_session);
+            tally.traffic.merge(&connection.traffic);
+            tally.acknowledged.merge(&std::mem::take(&mut connection.waits));
+            if connection.owns_session {
+                tally.count_connections(&connection.peer.listener, connection.version, 1);
+            }
         }
     }
 

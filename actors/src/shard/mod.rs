@@ -17,6 +17,7 @@ mod publish;
 mod query;
 mod rounds;
 mod slots;
+mod sys;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -35,12 +36,14 @@ use crate::connection::{Output, Peer, Stage};
 use crate::metric;
 use crate::options::Options;
 use crate::slot::{Emitted, RootChange, State};
+use crate::tally::Tally;
 use crate::topic::{FanOut, Presence, Routes};
 
 pub use edge::Edge;
 pub use mail::{Answer, Begun, Mail, Post, ReplyTo};
 pub use outlet::Outlet;
 use slots::Slots;
+pub use sys::{SysTopics, reserved};
 
 /// The slots' surroundings, borrowed apart from the slots themselves.
 macro_rules! turn {
@@ -125,6 +128,8 @@ pub struct Shard {
     message: Vec<u8>,
     targets: Vec<(SlotId, Vec<u8>)>,
     spare: Vec<Vec<u8>>,
+    /// What the node tells of itself.
+    sys: Arc<SysTopics>,
     published: Counter,
     records: Counter,
     rounds: Counter,
@@ -139,10 +144,41 @@ pub struct Observation {
     pub sessions_active: u64,
     /// Sessions whose connection is in this shard.
     pub sessions_connected: u64,
+    /// Sessions of the slots, connected or not.
+    pub sessions: u64,
+    pub sessions_expired: u64,
+    pub subscriptions: u64,
+    pub shared_subscriptions: u64,
+    pub retained_messages: u64,
+    pub retained_bytes: u64,
+    /// Because receivers are too slow, or their queues full.
+    pub messages_dropped: u64,
+    pub tally: Tally,
     /// The disk is full, or nearly so.
     pub stalled: bool,
     /// Why it cannot serve, if so.
     pub failures: Vec<String>,
+}
+
+impl Observation {
+    /// Adds what another shard tells.
+    pub fn merge(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.slots += other.slots;
+        self.slots_led += other.slots_led;
+        self.sessions_active += other.sessions_active;
+        self.sessions_connected += other.sessions_connected;
+        self.sessions += other.sessions;
+        self.sessions_expired += other.sessions_expired;
+        self.subscriptions += other.subscriptions;
+        self.shared_subscriptions += other.shared_subscriptions;
+        self.retained_messages += other.retained_messages;
+        self.retained_bytes += other.retained_bytes;
+        self.messages_dropped += other.messages_dropped;
+        self.tally.merge(&other.tally);
+        self.stalled |= other.stalled;
+        self.failures.extend(other.failures.iter().cloned());
+    }
 }
 
 impl Shard {
@@ -184,6 +220,7 @@ impl Shard {
             targets: Vec::new(),
             spare: Vec::new(),
             access: Arc::default(),
+            sys: Arc::default(),
             published: metrics::counter!(metric::PUBLISHED),
             records: metrics::counter!(metric::RECORDS),
             rounds: metrics::counter!(metric::ROUNDS),
@@ -297,13 +334,16 @@ impl Shard {
             slots: self.slots.iter().count() as u64,
             slots_led: self.slots.iter().filter(|slot| slot.leading).count() as u64,
             sessions_active: self.slots.iter().map(|slot| slot.active() as u64).sum(),
-            sessions_connected: self
-                .outlet
-                .edge
-                .connections
-                .iter()
-                .filter(|(_, connection)| connection.owns_session)
-                .count() as u64,
+            sessions_connected: self.outlet.edge.tally.sessions_connected,
+            sessions: self.slots.iter().map(|slot| slot.counts().sessions).sum(),
+            sessions_expired: self.slots.iter().map(|slot| slot.expired).sum(),
+            subscriptions: self.slots.iter().map(|slot| slot.counts().subscriptions).sum(),
+            shared_subscriptions: self.slots.iter().map(|slot| slot.counts().shared).sum(),
+            retained_messages: self.slots.iter().map(|slot| slot.retained().messages).sum(),
+            retained_bytes: self.slots.iter().map(|slot| slot.retained().bytes).sum(),
+            messages_dropped: self.outlet.edge.tally.dropped
+                + self.slots.iter().map(|slot| slot.dropped).sum::<u64>(),
+            tally: self.outlet.edge.tally.clone(),
             stalled: self.stalled || self.low_space,
             failures: failures.cloned().collect(),
         }

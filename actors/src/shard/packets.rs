@@ -9,6 +9,7 @@ use convoy_wire::{
 use super::Shard;
 use super::answers::{acknowledge, acknowledge_ask, release_unknown, token, welcome};
 use super::mail::{Origin, ReplyTo};
+use super::sys::reserved;
 use crate::access::{Admission, ClientIdOwner, DeniedPublish, Permits, Verdict as Proven};
 use crate::clock::Now;
 use crate::connection::{self, Ask, AskKind, Received, Refusal, Stage, UNTOLD, Verdict};
@@ -111,6 +112,7 @@ impl Shard {
     }
 
     fn packet(&mut self, now: Now, key: u32, first: u8, body: &[u8]) -> Outcome {
+        self.outlet.edge.tally.packets_received[usize::from(first >> 4)] += 1;
         let connection = &self.outlet.edge.connections[key as usize];
         let version = connection.version;
         if connection.stage == Stage::New {
@@ -322,6 +324,10 @@ impl Shard {
             self.outlet.edge.mark(key);
             return Ok(());
         }
+        if let Some(reason) = reserved(topic) {
+            self.withhold(now, key, publish.packet_id, qos, reason);
+            return Ok(());
+        }
         if !limits.features.accepts_payload(publish) {
             let reason = ReasonCode::PayloadFormatInvalid;
             let packet_id = publish.packet_id.ok_or(reason)?;
@@ -353,6 +359,9 @@ impl Shard {
         };
         self.published.increment(1);
         connection.traffic.messages_received += 1;
+        let tally = &mut self.outlet.edge.tally;
+        tally.published[qos as usize] += 1;
+        tally.published_bytes += publish.payload.len() as u64;
         let (partition, slot) =
             self.options.partitioning.locate(connection::TENANT, topic, self.options.slots);
         let place = Place { slot: slot.0, partition: partition.0 };

@@ -262,6 +262,7 @@ impl Shard {
     /// What time alone does to connections: to be called every second or so.
     pub fn tick_connections(&mut self, now: Now) {
         self.outlet.edge.tick(now);
+        self.outlet.edge.take_stock();
         let mut failures = Vec::new();
         for slot in &mut self.slots.table {
             if let Err(error) = slot.sweep_retained(now, &self.state) {

@@ -56,7 +56,7 @@ impl Slot {
         let mut replies: Replies = self.underway.take(term, index);
         let unreadable = |error| Failure::Record { slot: self.id, index, error };
         let (at, ops) = op::open(data).map_err(unreadable)?;
-        let grants = self.grants;
+        let (grants, counts) = (self.grants, self.counts);
         for (number, op) in op::iter(ops).enumerate() {
             let op = op.map_err(|error| Failure::Record { slot: self.id, index, error })?;
             let reply = match replies.front() {
@@ -67,6 +67,9 @@ impl Slot {
         }
         if self.grants != grants {
             turn.state.put(rows::grants(self.id), &self.grants);
+        }
+        if self.counts != counts {
+            turn.state.put(rows::counts(self.id), &self.counts);
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ impl Slot {
         let (seq, came) = queue.push(message.len() as u32);
         let row = stored::Stored { came, delivery: target.delivery, message };
         turn.state.put_queued(target.session, seq, &row);
+        let mut dropped = 0;
         while let Some(oldest) = queue.overflow(&limits) {
             let bytes = turn.state.queued_bytes(target.session, oldest)?;
             if queue.received.contains(&oldest) {
@@ -30,8 +31,10 @@ impl Slot {
             turn.state.put(rows::head(target.session), queue.head());
             if leading {
                 metrics::counter!(crate::metric::QUEUE_DROPPED).increment(1);
+                dropped += 1;
             }
         }
+        self.dropped += dropped;
         if leading {
             self.deliver_fresh(target.session, seq, target.delivery, message, turn);
         }

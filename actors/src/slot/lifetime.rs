@@ -129,6 +129,7 @@ impl Slot {
                 active.row = row;
             }
             MapEntry::Vacant(entry) => {
+                self.counts.sessions += 1;
                 turn.state.put_bytes(rows::name(number), name);
                 let queue = row.has_queue.then(Box::<Queue>::default);
                 entry.insert(Box::new(Active { name: name.into(), row, queue, link: None, sent: 0 }));
@@ -221,6 +222,15 @@ impl Slot {
         }
     }
 
+    /// A Subscription is there that was not, or is gone.
+    pub(super) fn count_subscription(&mut self, filter: &str, is_new: bool) {
+        let one = |count: u64| if is_new { count + 1 } else { count.saturating_sub(1) };
+        self.counts.subscriptions = one(self.counts.subscriptions);
+        if filter.starts_with(SHARED) {
+            self.counts.shared = one(self.counts.shared);
+        }
+    }
+
     pub(super) fn due(
         &mut self,
         at: Millis,
@@ -234,6 +244,7 @@ impl Slot {
         }
         let row = &self.active[&session].row;
         if row.ends_at().is_some_and(|end| end <= at) {
+            self.expired += u64::from(self.leading);
             return self.end(session, context, turn);
         }
         self.publish_will(session, context, turn)?;
@@ -291,10 +302,12 @@ impl Slot {
             let row: SubscriptionRow = super::state::decode(&key, &value)?;
             let Some(filter) = rows::filter_of_subscription(&key) else { continue };
             was_member |= filter.starts_with(SHARED);
+            self.count_subscription(filter, false);
             self.unroute(session, filter, &row.places, context.unanswered(), turn);
             turn.state.delete(key);
         }
         let active = self.active.remove(&session).expect("the caller has activated the Session");
+        self.counts.sessions = self.counts.sessions.saturating_sub(1);
         self.names.remove(&active.name);
         turn.state.delete(rows::client(self.id, &active.name));
         turn.state.delete(rows::name(session));

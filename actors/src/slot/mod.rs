@@ -42,6 +42,8 @@ pub use leader::{Pending, Underway};
 pub use op::{Again, Delivery, Farewell, Op, RouteRow, Target};
 pub use publish::publish;
 pub use redispatch::SHARED;
+#[cfg(test)]
+pub use rows::client_key;
 pub use rows::{name_of, split_name};
 pub use state::State;
 
@@ -50,6 +52,10 @@ pub struct Slot {
     pub id: SlotId,
     /// This replica leads: it proposes, and what it applies has effects.
     pub leading: bool,
+    /// Sessions that expired while it was led here.
+    pub expired: u64,
+    /// Messages that fell out of full queues while it was led here.
+    pub dropped: u64,
     /// The term it was elected for. It leads once a record of that term is applied: only then does its state hold
     /// everything that was promised before.
     pub elected: Option<Term>,
@@ -57,6 +63,7 @@ pub struct Slot {
     pub failure: Option<String>,
     /// Numbers granted so far, to Sessions and to epochs.
     grants: u64,
+    counts: Counts,
     /// Each by itself: the table grows by doubling, and half of it may be empty.
     active: FxHashMap<SessionNumber, Box<Active>>,
     retained: RetainedSize,
@@ -113,6 +120,16 @@ pub struct RetainedSize {
     pub bytes: u64,
 }
 
+/// How many there are of a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct Counts {
+    pub sessions: u64,
+    /// Of them all, shared ones included.
+    pub subscriptions: u64,
+    pub shared: u64,
+}
+
 /// An operation on its way from an outbox to the slot it is for.
 #[derive(Debug)]
 pub struct Emitted {
@@ -146,6 +163,10 @@ impl Slot {
     /// Retained Messages of this slot.
     pub fn retained(&self) -> RetainedSize {
         self.retained
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Active Sessions.

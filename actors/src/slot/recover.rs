@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use super::op::{Farewell, Op, RouteRow};
 use super::outbox::{Outbox, Outboxes};
 use super::state::decode;
-use super::{Emitted, Pending, RetainedSize, Slot, State, Underway, active, rows};
+use super::{Counts, Emitted, Pending, RetainedSize, Slot, State, Underway, active, rows};
 use crate::clock::{Millis, Now};
 use crate::options::Options;
 use crate::retained::Sweep;
@@ -36,6 +36,11 @@ impl Slot {
             true => decode(&rows::grants(id), &grants)?,
             false => 0,
         };
+        let mut counts = Vec::new();
+        let counts = match engine.get(Family::Session, &rows::counts(id), &mut counts)? {
+            true => decode(&rows::counts(id), &counts)?,
+            false => Counts::default(),
+        };
         let mut size = Vec::new();
         let retained = match engine.get(Family::Session, &rows::retained(id), &mut size)? {
             true => decode(&rows::retained(id), &size)?,
@@ -44,9 +49,12 @@ impl Slot {
         let mut slot = Self {
             id,
             leading: false,
+            expired: 0,
+            dropped: 0,
             elected: None,
             failure: None,
             grants,
+            counts,
             retained,
             active: FxHashMap::default(),
             names: FxHashMap::default(),

@@ -10,6 +10,8 @@ use crate::session::{Seq, SessionNumber};
 mod kind {
     /// Next number to be granted.
     pub const GRANTS: u8 = b'g';
+    /// How many Sessions and Subscriptions there are.
+    pub const COUNTS: u8 = b'm';
     /// How many Retained Messages there are, and their bytes.
     pub const RETAINED: u8 = b'k';
     /// tenant, 0, Client Identifier -> `SessionRow`.
@@ -70,6 +72,10 @@ pub fn grants(slot: SlotId) -> Key {
     key(slot, kind::GRANTS, &[])
 }
 
+pub fn counts(slot: SlotId) -> Key {
+    key(slot, kind::COUNTS, &[])
+}
+
 pub fn retained(slot: SlotId) -> Key {
     key(slot, kind::RETAINED, &[])
 }
@@ -86,6 +92,12 @@ pub fn split_name(name: &[u8]) -> Option<(&str, &str)> {
 
 pub fn client(slot: SlotId, name: &[u8]) -> Key {
     key(slot, kind::CLIENT, &[name])
+}
+
+/// The key of a Client without a tenant.
+#[cfg(test)]
+pub fn client_key(slot: SlotId, client_id: &str) -> Key {
+    client(slot, &name_of("", client_id))
 }
 
 /// All Clients whose name begins with `prefix`.

@@ -28,6 +28,9 @@ impl Slot {
         for entry in entries {
             let key = rows::subscription(session, entry.filter);
             existed.push(turn.state.contains(&key)?);
+            if existed.last() == Some(&false) {
+                self.count_subscription(entry.filter, true);
+            }
             turn.state.put(key, &entry.row);
             for place in &entry.row.places {
                 let op = Op::Route {
@@ -67,6 +70,7 @@ impl Slot {
             existed.push(row.is_some());
             if let Some(row) = row {
                 turn.state.delete(key);
+                self.count_subscription(filter, false);
                 more += self.unroute(session, filter, &row.places, context, turn);
             }
         }

@@ -18,7 +18,7 @@ mod time;
 mod topics;
 
 pub use ask::Shards;
-pub use clients::Client;
+pub use clients::{Client, version};
 pub use key::ApiKey;
 pub use node::{Setting, Slot};
 pub use page::Page;

@@ -8,6 +8,11 @@ use utoipa::ToSchema;
 /// Whoever knows the state of the node. Called from the thread of the API: it must not wait for a shard.
 pub trait Source: Send + Sync + 'static {
     fn state(&self) -> NodeState;
+
+    /// What the shards have counted, as lines of `/metrics`.
+    fn figures(&self) -> String {
+        String::new()
+    }
 }
 
 /// What the node knows about itself at one moment.
@@ -24,8 +29,12 @@ pub struct NodeState {
     pub slots_led: usize,
     /// Network Connections open now.
     pub connections: u64,
+    /// Sessions of its slots, connected or not.
+    pub sessions: u64,
     /// Sessions whose connection is open here.
     pub sessions_connected: u64,
+    pub subscriptions: u64,
+    pub retained_messages: u64,
     /// Free bytes of the file system that holds `data`.
     pub storage_free_bytes: u64,
 }
@@ -84,7 +93,10 @@ impl fmt::Display for Status {
         line("slots", &format_args!("{} of {} led here", state.slots_led, state.slots))?;
         line("shards", &state.shards)?;
         line("connections", &state.connections)?;
-        line("sessions", &format_args!("{} connected", state.sessions_connected))?;
+        let (sessions, connected) = (state.sessions, state.sessions_connected);
+        line("sessions", &format_args!("{sessions}, {connected} connected"))?;
+        line("subscribed", &format_args!("{} Topic Filters", state.subscriptions))?;
+        line("retained", &format_args!("{} messages", state.retained_messages))?;
         line("data", &format_args!("{}, {} MiB free", state.data, state.storage_free_bytes >> 20))
     }
 }

@@ -14,11 +14,12 @@ use convoy_storage::engine::rocks::{self, Rocks};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use crate::admin::{self, Readiness};
+use crate::admin::{self, Readiness, Source};
 use crate::config::{Config, Loaded};
 use crate::drive::{self, ShardHandle};
 use crate::listen;
 use crate::observe::metrics::Recorder;
+use crate::observe::sys::Sys;
 use identity::Identity;
 pub use status::Board;
 pub use supervise::Watch;
@@ -138,11 +139,13 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<()> {
     tracing::info!(addr = %api.addr(), "api for operators");
     let outcome = supervisor.run(async {
         let watch = watch(&engine, &board, &readiness);
+        let tell = tell(&board, &handles, config.node.sys_interval);
+        let watch = async { tokio::join!(watch, tell) };
         tokio::pin!(watch);
         // Clients are let in once they can be served: a connection that is refused costs them less than one that
         // hangs.
         tokio::select! {
-            () = &mut watch => {}
+            _ = &mut watch => {}
             () = board.all_ready() => {}
         }
         listen::start(listeners, &handshakes);
@@ -185,6 +188,20 @@ fn open(config: &Config) -> anyhow::Result<Rocks> {
         ..rocks::Options::default()
     };
     Rocks::open(data, &options).with_context(|| format!("the data in {} cannot be opened", data.display()))
+}
+
+/// Tells Clients under `$SYS` how the node is.
+async fn tell(board: &Board, shards: &[ShardHandle], interval: Duration) {
+    if interval.is_zero() {
+        return;
+    }
+    let mut sys = Sys::new(board.state().node, interval);
+    let mut every = tokio::time::interval(interval);
+    loop {
+        every.tick().await;
+        let topics = Arc::new(sys.topics(&board.totals()));
+        shards.iter().for_each(|shard| shard.told(Arc::clone(&topics)));
+    }
 }
 
 /// Looks after what nobody reports: room on the disk, and how the shards are.

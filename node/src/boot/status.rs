@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use crate::admin::{ListenerState, NodeState, Source};
 use crate::config::Config;
 use crate::listen::Bound;
+use crate::observe::figures::{self, Turns};
 
 use super::identity::Identity;
 
@@ -15,6 +16,7 @@ use super::identity::Identity;
 pub struct Board {
     fixed: NodeState,
     shards: Vec<Mutex<Option<(bool, Observation)>>>,
+    turns: Vec<Mutex<Turns>>,
     free_bytes: AtomicU64,
     changed: Notify,
 }
@@ -41,13 +43,15 @@ impl Board {
         Self {
             fixed,
             shards: (0..shards).map(|_| Mutex::new(None)).collect(),
+            turns: (0..shards).map(|_| Mutex::default()).collect(),
             free_bytes: AtomicU64::new(0),
             changed: Notify::new(),
         }
     }
 
     /// A shard tells how it is, and whether it is ready.
-    pub fn put(&self, shard: u16, ready: bool, observation: Observation) {
+    pub fn put(&self, shard: u16, ready: bool, observation: Observation, turns: Turns) {
+        *self.turns[usize::from(shard)].lock().unwrap_or_else(PoisonError::into_inner) = turns;
         let mut place = self.shards[usize::from(shard)].lock().unwrap_or_else(PoisonError::into_inner);
         *place = Some((ready, observation));
         drop(place);
@@ -64,6 +68,13 @@ impl Board {
             place.lock().unwrap_or_else(PoisonError::into_inner).clone()
         };
         self.shards.iter().map(read).collect()
+    }
+
+    /// All shards together.
+    pub fn totals(&self) -> Observation {
+        let mut totals = Observation::default();
+        self.observations().iter().flatten().for_each(|(_, observation)| totals.merge(observation));
+        totals
     }
 
     pub fn is_stalled(&self) -> bool {
@@ -104,17 +115,25 @@ impl Board {
 
 impl Source for Board {
     fn state(&self) -> NodeState {
-        let all = self.observations();
-        let sum =
-            |of: fn(&Observation) -> u64| all.iter().flatten().map(|(_, observation)| of(observation)).sum();
-        let connections: u64 = sum(|observation| observation.connections);
+        let totals = self.totals();
         NodeState {
-            slots: sum(|observation| observation.slots) as usize,
-            slots_led: sum(|observation| observation.slots_led) as usize,
-            connections,
-            sessions_connected: sum(|observation| observation.sessions_connected),
+            slots: totals.slots as usize,
+            slots_led: totals.slots_led as usize,
+            connections: totals.connections,
+            sessions: totals.sessions,
+            sessions_connected: totals.sessions_connected,
+            subscriptions: totals.subscriptions,
+            retained_messages: totals.retained_messages,
             storage_free_bytes: self.free_bytes.load(Ordering::Relaxed),
             ..self.fixed.clone()
         }
+    }
+
+    fn figures(&self) -> String {
+        let mut turns = Turns::default();
+        for of in &self.turns {
+            turns.merge(&of.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        figures::render(&self.totals(), &turns)
     }
 }

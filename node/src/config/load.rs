@@ -171,6 +171,7 @@ impl Reader {
         section.read("server_reference", &mut options.server_reference, server_reference, |server| {
             quote(server.as_deref().unwrap_or(""))
         });
+        section.duration("sys_interval", &mut options.sys_interval, Duration::ZERO..=SECOND * 86_400);
         section.number("handshake_threads", &mut options.handshake_threads, 0..=1024);
         section.end();
         options

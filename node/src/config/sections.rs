@@ -18,6 +18,9 @@ pub struct NodeOptions {
     /// Where 5.0 Clients are sent when this node shuts down: `host` or `host:port`, several of them with spaces
     /// between (MQTT 5.0, 4.11). Empty for nowhere.
     pub server_reference: Option<String>,
+    /// How often the node tells how it is under `$SYS`. Zero: never. Each time costs a message for each value that has
+    /// changed and each subscriber of it, and nothing on disk.
+    pub sys_interval: Duration,
     /// Threads that shake hands (TLS, WebSocket, PROXY protocol) before a connection goes to its shard. 0 takes one for
     /// two cores. Raise it to let a fleet return faster over TLS; they give way to shards, which pay for it all the
     /// same.
@@ -171,6 +174,7 @@ impl Default for NodeOptions {
             data: PathBuf::from("./convoy-data"),
             shards: 0,
             server_reference: None,
+            sys_interval: Duration::from_secs(10),
             handshake_threads: 0,
         }
     }

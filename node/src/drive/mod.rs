@@ -7,7 +7,7 @@ mod shard;
 pub mod sync;
 
 use convoy_actors::query::{Answer, Query};
-use convoy_actors::{Mail, Peer};
+use convoy_actors::{Mail, Peer, SysTopics};
 use convoy_storage::replica::Round;
 use std::sync::{Arc, mpsc};
 use tokio::sync::mpsc as queue;
@@ -27,6 +27,8 @@ pub enum Event {
     Accepted(Accepted),
     Mail(Mail),
     Synced(Round, Result<(), String>),
+    /// What the node tells under `$SYS`.
+    Told(Arc<SysTopics>),
     /// An operator asks.
     Asked(Box<Query>, oneshot::Sender<Answer>),
     /// The node goes down. The sender is dropped when the last Client is gone.
@@ -79,6 +81,11 @@ impl ShardHandle {
         let (answer, answered) = oneshot::channel();
         self.0.send(Event::Asked(Box::new(query), answer)).await.ok()?;
         answered.await.ok()
+    }
+
+    /// Tells Clients how the node is. A shard with much to do is told the next time.
+    pub fn told(&self, topics: Arc<SysTopics>) {
+        let _ = self.0.try_send(Event::Told(topics));
     }
 
     /// To be called from a thread that may wait.

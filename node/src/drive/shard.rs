@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::LocalSet;
 
@@ -16,6 +16,7 @@ use super::client::{self, Wake};
 use super::clock::Clock;
 use super::{Event, Mailbox, Surroundings};
 use crate::boot::Watch;
+use crate::observe::figures::Turns;
 
 /// Bytes read from a socket at once. One buffer serves all connections of the shard.
 const READ_BYTES: usize = 64 << 10;
@@ -33,6 +34,8 @@ pub struct Driver {
     pub sent: metrics::Counter,
     dirty: RefCell<Vec<u32>>,
     turn_due: Cell<bool>,
+    turn_began: Cell<Instant>,
+    turns: Cell<Turns>,
     congested: Cell<bool>,
     going_away: Cell<bool>,
     turn: Notify,
@@ -49,6 +52,7 @@ impl Driver {
     pub fn after(&self) {
         self.wake_dirty();
         if !self.turn_due.replace(true) {
+            self.turn_began.set(Instant::now());
             self.turn.notify_one();
         }
     }
@@ -103,6 +107,9 @@ impl Driver {
         }
         self.wake_dirty();
         self.feel();
+        let mut turns = self.turns.get();
+        turns.add(self.turn_began.get().elapsed());
+        self.turns.set(turns);
     }
 
     /// Notes whether there is congestion, and lets everybody read again once it is over.
@@ -132,7 +139,12 @@ impl Driver {
 
     fn report(&self) {
         let shard = self.shard.borrow();
-        self.surroundings.board.put(self.surroundings.number, shard.is_ready(), shard.observe());
+        self.surroundings.board.put(
+            self.surroundings.number,
+            shard.is_ready(),
+            shard.observe(),
+            self.turns.get(),
+        );
     }
 }
 
@@ -163,6 +175,8 @@ pub fn start(
             sent: metrics::counter!(crate::observe::metrics::SENT_BYTES),
             dirty: RefCell::new(Vec::new()),
             turn_due: Cell::new(false),
+            turn_began: Cell::new(Instant::now()),
+            turns: Cell::default(),
             congested: Cell::new(false),
             going_away: Cell::new(false),
             turn: Notify::new(),
@@ -262,6 +276,7 @@ fn take(driver: &Rc<Driver>, event: Event) -> Flow {
             drop(asked);
             driver.shard.borrow_mut().query(now, number, *query);
         }
+        Event::Told(topics) => driver.shard.borrow_mut().tell(now, &topics),
         Event::Synced(_, Err(reason)) => driver.shard.borrow_mut().sync_failed(&reason),
         Event::ShutDown(gone) => {
             driver.going_away.set(true);

@@ -45,7 +45,21 @@ pub const CERTIFICATE_RELOADS: &str = "convoy_certificate_reloads_total";
 pub const RECEIVED_BYTES: &str = "convoy_received_bytes_total";
 pub const SENT_BYTES: &str = "convoy_sent_bytes_total";
 pub const SYNC_SECONDS: &str = "convoy_sync_seconds";
-pub const SYNC_RECORDS: &str = "convoy_sync_records";
+pub const PACKETS_RECEIVED: &str = "convoy_packets_received_total";
+pub const MESSAGES_RECEIVED: &str = "convoy_messages_received_total";
+pub const MESSAGES_SENT: &str = "convoy_messages_sent_total";
+pub const PAYLOAD_RECEIVED: &str = "convoy_payload_received_bytes_total";
+pub const PAYLOAD_SENT: &str = "convoy_payload_sent_bytes_total";
+pub const CLIENTS_CONNECTED: &str = "convoy_clients_connected";
+pub const SESSIONS: &str = "convoy_sessions";
+pub const SESSIONS_EXPIRED: &str = "convoy_sessions_expired_total";
+pub const SUBSCRIPTIONS: &str = "convoy_subscriptions";
+pub const RETAINED_MESSAGES: &str = "convoy_retained_messages";
+pub const RETAINED_BYTES: &str = "convoy_retained_bytes";
+pub const SLOTS: &str = "convoy_slots";
+pub const SLOTS_LED: &str = "convoy_slots_led";
+pub const ACKNOWLEDGE_SECONDS: &str = "convoy_publish_acknowledge_seconds";
+pub const TURN_SECONDS: &str = "convoy_turn_seconds";
 pub const STORAGE_FREE_BYTES: &str = "convoy_storage_free_bytes";
 
 pub const ALL: &[Metric] = &[
@@ -69,7 +83,21 @@ pub const ALL: &[Metric] = &[
     counter(RECEIVED_BYTES, "bytes read from clients"),
     counter(SENT_BYTES, "bytes written to clients"),
     histogram(SYNC_SECONDS, "time of one synced write"),
-    histogram(SYNC_RECORDS, "records in one synced write"),
+    counter(PACKETS_RECEIVED, "packets of clients, by type"),
+    counter(MESSAGES_RECEIVED, "messages published by clients, by qos"),
+    counter(MESSAGES_SENT, "messages written to clients; about a second old"),
+    counter(PAYLOAD_RECEIVED, "bytes of payloads published by clients"),
+    counter(PAYLOAD_SENT, "bytes of payloads written to clients; about a second old"),
+    gauge(CLIENTS_CONNECTED, "connected clients, by listener, transport and protocol version"),
+    gauge(SESSIONS, "sessions of the slots led here, by state: connected, offline"),
+    counter(SESSIONS_EXPIRED, "sessions that have expired"),
+    gauge(SUBSCRIPTIONS, "subscriptions of these sessions, by kind: own, shared"),
+    gauge(RETAINED_MESSAGES, "retained messages"),
+    gauge(RETAINED_BYTES, "bytes of retained messages"),
+    gauge(SLOTS, "slots of which there is a replica here, the meta group included"),
+    gauge(SLOTS_LED, "of them, slots that are led here"),
+    histogram(ACKNOWLEDGE_SECONDS, "time from a publish of qos 1 or 2 to its acknowledgement"),
+    histogram(TURN_SECONDS, "time of one turn of a shard, in which everybody who was ready was served"),
     gauge(STORAGE_FREE_BYTES, "free bytes of the file system that holds the data folder"),
 ];
 
@@ -123,12 +151,9 @@ const SECONDS: &[f64] = &[
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0,
 ];
-const RECORDS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16_384.0];
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
-        .set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), RECORDS)
+    PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
 }
 
 fn describe() {

@@ -5,7 +5,7 @@ use std::{fmt, fs, io};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Usage {
-    resident_bytes: u64,
+    pub(super) resident_bytes: u64,
     virtual_bytes: u64,
     threads: u64,
     open_descriptors: u64,

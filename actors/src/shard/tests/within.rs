@@ -36,6 +36,8 @@ mod sessions;
 mod sharing;
 #[path = "subscribing.rs"]
 mod subscribing;
+#[path = "telling.rs"]
+mod telling;
 #[path = "versions.rs"]
 mod versions;
 #[path = "wills.rs"]
