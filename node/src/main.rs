@@ -1,6 +1,7 @@
 //! `convoy`: one binary for the broker, its operators and its testers.
 
 mod admin;
+mod auth;
 mod config;
 mod ctl;
 mod observe;
@@ -54,7 +55,7 @@ enum ConfigCommand {
 }
 
 /// What `serve` is told. Every other setting is a key of the file or a variable CONVOY_SECTION__KEY.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Sources {
     /// Configuration as TOML
     #[arg(long, value_name = "FILE")]
@@ -108,10 +109,12 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(sources) => {
-            let loaded = sources.load()?;
+            let loaded = sources.clone().load()?;
             loaded.check_files()?;
             observe::logs::start(&loaded.config.log)?;
-            boot::serve(loaded)?;
+            let file = sources.config.clone();
+            let load = move || sources.clone().load().map(|loaded| loaded.config);
+            boot::serve(loaded, auth::reload::Source { file, load: Box::new(load) })?;
         }
         Command::Config(ConfigCommand::Check(sources)) => {
             sources.load()?.check_files()?;

@@ -56,7 +56,7 @@ pub struct Who<'a> {
 }
 
 /// What is not said fits everybody and everything.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub effect: Effect,
     pub action: Action,

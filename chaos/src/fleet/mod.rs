@@ -3,7 +3,7 @@
 //! One node now. What a node is made of does not change when there are several: a fleet will be a list of them.
 
 mod certificates;
-mod http;
+pub mod http;
 mod listeners;
 pub(crate) mod signal;
 

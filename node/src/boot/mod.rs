@@ -7,7 +7,7 @@ mod supervise;
 
 use anyhow::Context;
 use convoy_actors::query::Layout;
-use convoy_actors::{Identity as ShardIdentity, Options, Shard};
+use convoy_actors::{Identity as ShardIdentity, Now, Options, Shard};
 use convoy_membership::Partitioning;
 use convoy_storage::engine::Engine;
 use convoy_storage::engine::rocks::{self, Rocks};
@@ -15,6 +15,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use crate::admin::{self, Readiness, Source};
+use crate::auth::Auth;
+use crate::auth::reload::{self, Reload};
 use crate::config::{Config, Loaded};
 use crate::drive::{self, ShardHandle};
 use crate::listen;
@@ -23,7 +25,7 @@ use crate::observe::sys::Sys;
 use identity::Identity;
 pub use status::Board;
 pub use supervise::Watch;
-use supervise::{Supervisor, TaskKind};
+pub use supervise::{Supervisor, TaskKind};
 
 /// Named conditions of `/readyz`.
 pub mod condition {
@@ -43,7 +45,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// Nothing was started, or a part died without which nothing could be acknowledged any more.
-pub fn serve(loaded: Loaded) -> anyhow::Result<()> {
+pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     let Loaded { config, settings } = loaded;
     let recorder = Recorder::install(&[convoy_actors::METRICS]).context("metrics cannot be recorded")?;
     let data = &config.node.data;
@@ -80,20 +82,32 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<()> {
     };
 
     let layout = Layout { slots: options.slots, shards, partitioning: options.partitioning };
+    let users = reload::read_users(&config)
+        .map_err(|problem| anyhow::anyhow!("{}: {problem}", config.users_file().display()))?;
+    let knows_users = users.is_some();
+    let access = Arc::new(config.access(knows_users));
+    tell_of_access(&config, users.as_ref().map(|users| users.len()));
+
     let (handles, mailboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| drive::mailbox()).unzip();
     let handles: Arc<[ShardHandle]> = handles.into();
+    let auth = Auth::start(&config.auth, users, &handles, || supervisor.watch(TaskKind::Authentication))?;
     let mut threads = Vec::new();
     for (number, mailbox) in (0..shards).zip(mailboxes) {
         let identity = ShardIdentity { node: identity.node, start: identity.start, shard: number, shards };
         let shard = {
-            let (engine, options) = (Arc::clone(&engine), options.clone());
-            move || Shard::new(identity, engine, options)
+            let (engine, options, access) = (Arc::clone(&engine), options.clone(), Arc::clone(&access));
+            move || {
+                let mut shard = Shard::new(identity, engine, options)?;
+                shard.set_access(Now::default(), access);
+                Ok(shard)
+            }
         };
         let surroundings = drive::Surroundings {
             number,
             shards: Arc::clone(&handles),
             syncer: syncer.clone(),
             board: Arc::clone(&board),
+            auth: auth.clone(),
         };
         threads.push(drive::start(shard, mailbox, surroundings, supervisor.watch(TaskKind::Shard))?);
     }
@@ -138,6 +152,8 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let api = admin::start(config.api.addr, state)?;
     tracing::info!(addr = %api.addr(), "api for operators");
     let outcome = supervisor.run(async {
+        let reload = Reload::new(source, auth.clone(), Arc::clone(&handles), config.clone(), knows_users);
+        tokio::spawn(reload.run());
         let watch = watch(&engine, &board, &readiness);
         let tell = tell(&board, &handles, config.node.sys_interval);
         let watch = async { tokio::join!(watch, tell) };
@@ -176,6 +192,19 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<()> {
     api.stop();
     tracing::info!("stopped");
     outcome
+}
+
+/// Says what an operator should know of who is let in, and to what.
+fn tell_of_access(config: &Config, users: Option<usize>) {
+    if let Some(users) = users {
+        tracing::info!(users, file = %config.users_file().display(), "Clients are authenticated");
+    }
+    let open = config.access.rules.is_empty();
+    if open && config.mqtt.iter().any(|listener| !listener.addr.ip().to_canonical().is_loopback()) {
+        tracing::warn!(
+            "there are no rules in [access]: whoever is let in may publish and subscribe everything"
+        );
+    }
 }
 
 fn open(config: &Config) -> anyhow::Result<Rocks> {

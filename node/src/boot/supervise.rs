@@ -13,6 +13,8 @@ pub enum TaskKind {
     LogCommit,
     /// Shakes hands with new Clients.
     Handshakes,
+    /// Verifies passwords.
+    Authentication,
 }
 
 /// What the end of a part means.
@@ -26,7 +28,7 @@ pub enum OnEnd {
 impl TaskKind {
     pub fn on_end(self) -> OnEnd {
         match self {
-            Self::Shard | Self::LogCommit | Self::Handshakes => OnEnd::StopNode,
+            Self::Shard | Self::LogCommit | Self::Handshakes | Self::Authentication => OnEnd::StopNode,
         }
     }
 }

@@ -16,6 +16,10 @@ pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problem
 /// Reads the files that the configuration names: certificates, keys, authorities.
 pub(super) fn check_files(config: &Config, settings: &Settings, problems: &mut Problems) {
     let check = Check { settings, problems };
+    if let Err(problem) = crate::auth::reload::read_users(config) {
+        let message = format!("users file {}: {problem}", config.users_file().display());
+        check.problems.push(Problem::at(check.settings.origin("auth", "users"), message));
+    }
     for (at, listener) in config.mqtt.iter().enumerate() {
         let Some(tls) = &listener.tls else { continue };
         let Err(problem) = Tls::load(tls, listener.web.is_some()) else { continue };
@@ -49,8 +53,9 @@ impl Check<'_> {
                 && !is_loopback(listener.addr.ip())
             {
                 let message = format!(
-                    "mqtt listener {} is not on loopback and would let everybody in; say allow_anonymous = true \
-                     in section [mqtt] (CONVOY_MQTT__ALLOW_ANONYMOUS) if that is meant",
+                    "mqtt listener {} is not on loopback and would let everybody in; make users with convoy ctl users \
+                     add, or say allow_anonymous = true in section [mqtt] (CONVOY_MQTT__ALLOW_ANONYMOUS) if that \
+                     is meant",
                     listener.addr
                 );
                 self.listener_problem(at, &["addr"], message);

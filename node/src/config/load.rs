@@ -1,6 +1,7 @@
 //! From values with an origin to [`Config`]: every key is read by the type it has, leftovers are unknown keys,
 //! and each complaint names its place. Reading goes on after a complaint, so all of them come at once.
 
+mod access;
 mod features;
 mod shared_subscriptions;
 
@@ -153,6 +154,8 @@ impl Reader {
             fleet: self.fleet(),
             mqtt: self.mqtt(&tls, flags),
             api: self.api(),
+            auth: self.auth(),
+            access: self.access(),
             limits: self.limits(),
             shared_subscriptions: self.shared_subscriptions(),
             features: self.features(),

@@ -1,6 +1,7 @@
 //! Configuration is read from all sources, checked whole, and only then handed on as plain values: nothing
 //! starts on a key we do not know or a value we cannot keep, and no other room reads the environment.
 
+mod access;
 mod check;
 mod listener;
 mod load;
@@ -8,6 +9,7 @@ mod profile;
 mod sections;
 mod sources;
 
+pub use access::{AccessOptions, AuthOptions};
 pub use listener::{ClientCertificate, Listener, Network, TlsOptions, TlsVersion, WebOptions};
 pub use load::{Loaded, load};
 pub use profile::Profile;
@@ -17,6 +19,7 @@ pub use sections::{
 pub use sources::{Flags, Origin};
 
 use std::fmt;
+use std::path::PathBuf;
 
 /// Everything a node is told before it starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +29,8 @@ pub struct Config {
     /// Where Clients connect. Never empty.
     pub mqtt: Vec<Listener>,
     pub api: ApiOptions,
+    pub auth: AuthOptions,
+    pub access: AccessOptions,
     pub limits: LimitsOptions,
     /// How Shared Subscriptions choose among their members.
     pub shared_subscriptions: convoy_actors::SharedOptions,
@@ -38,7 +43,12 @@ pub struct Config {
 impl Config {
     /// Whether Clients have to say who they are, and it is checked.
     pub fn has_authentication(&self) -> bool {
-        false
+        self.auth.users.is_some() || self.users_file().exists()
+    }
+
+    /// Where the users are, if there are any.
+    pub fn users_file(&self) -> PathBuf {
+        self.auth.users.clone().unwrap_or_else(|| self.node.data.join("users"))
     }
 
     /// The same for one listener, whose certificates may do it.

@@ -4,6 +4,7 @@ mod http;
 mod list;
 mod rows;
 mod table;
+mod users;
 
 pub use http::{Api, Error};
 
@@ -125,6 +126,9 @@ enum Question {
     Listeners,
     /// The slots of the node, their logs and what has stopped them
     Slots,
+    /// Who may connect: the users file, which is edited in place
+    #[command(subcommand)]
+    Users(users::Command),
 }
 
 #[derive(Debug, Args)]
@@ -153,6 +157,9 @@ pub fn run(ctl: &Ctl) -> ExitCode {
 
 fn ask(ctl: &Ctl) -> anyhow::Result<()> {
     let Ctl { target, question } = ctl;
+    if let Question::Users(command) = question {
+        return users::run(command, &target.data());
+    }
     let (api, json) = (target.api()?, target.json);
     match question {
         Question::Status => {
@@ -209,11 +216,18 @@ fn ask(ctl: &Ctl) -> anyhow::Result<()> {
             Ok(api.delete(&format!("/api/v1/clients/{}{session}", encode(client_id)))?)
         }
         Question::Listeners => all::<ListenerState>(&api, "/api/v1/listeners", json),
+        Question::Users(_) => unreachable!("it asks no node"),
         Question::Slots => all::<Slot>(&api, "/api/v1/slots", json),
     }
 }
 
 impl Target {
+    /// The node's data folder.
+    fn data(&self) -> PathBuf {
+        let named = || std::env::var_os("CONVOY_NODE__DATA").map(PathBuf::from);
+        self.data.clone().or_else(named).unwrap_or_else(|| "./convoy-data".into())
+    }
+
     fn api(&self) -> anyhow::Result<Api> {
         let key = match (&self.api_key_file, std::env::var("CONVOY_API_KEY")) {
             (Some(path), _) => {
@@ -221,11 +235,7 @@ impl Target {
             }
             (None, Ok(key)) if !key.is_empty() => Some(key),
             // The node says so if it wants one.
-            (None, _) => {
-                let named = std::env::var_os("CONVOY_NODE__DATA").map(PathBuf::from);
-                let data = self.data.clone().or(named).unwrap_or_else(|| "./convoy-data".into());
-                key::read(&key::path(&data))?
-            }
+            (None, _) => key::read(&key::path(&self.data()))?,
         };
         Ok(Api { addr: self.api, key })
     }

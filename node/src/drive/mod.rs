@@ -7,14 +7,16 @@ mod shard;
 pub mod sync;
 
 use convoy_actors::query::{Answer, Query};
-use convoy_actors::{Mail, Peer, SysTopics};
+use convoy_actors::{Access, Home, Mail, Peer, SysTopics, Verdict};
 use convoy_storage::replica::Round;
+use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
 use tokio::sync::mpsc as queue;
 use tokio::sync::oneshot;
 
 pub use shard::start;
 
+use crate::auth::Auth;
 use crate::boot::Board;
 use crate::stream::Carried;
 use sync::Syncer;
@@ -31,6 +33,12 @@ pub enum Event {
     Told(Arc<SysTopics>),
     /// An operator asks.
     Asked(Box<Query>, oneshot::Sender<Answer>),
+    /// A Client has proven who it is, or has not.
+    Proven(Home, Verdict),
+    /// Other rules hold.
+    Access(Arc<Access>),
+    /// Users are gone, or have other passwords.
+    Revoked(Arc<BTreeSet<String>>),
     /// The node goes down. The sender is dropped when the last Client is gone.
     ShutDown(mpsc::Sender<()>),
 }
@@ -55,6 +63,7 @@ pub struct Surroundings {
     pub shards: Arc<[ShardHandle]>,
     pub syncer: Syncer,
     pub board: Arc<Board>,
+    pub auth: Auth,
 }
 
 pub fn mailbox() -> (ShardHandle, Mailbox) {
@@ -96,6 +105,20 @@ impl ShardHandle {
 
     pub fn synced(&self, round: Round, outcome: Result<(), String>) {
         self.tell(Event::Synced(round, outcome));
+    }
+
+    /// The verdict on a Client's credentials.
+    pub fn proven(&self, home: Home, verdict: Verdict) {
+        self.tell(Event::Proven(home, verdict));
+    }
+
+    pub async fn set_access(&self, access: Arc<Access>) {
+        let _ = self.0.send(Event::Access(access)).await;
+    }
+
+    /// The connections of these users end.
+    pub async fn revoke(&self, users: Arc<BTreeSet<String>>) {
+        let _ = self.0.send(Event::Revoked(users)).await;
     }
 
     pub fn shut_down(&self, gone: mpsc::Sender<()>) {

@@ -50,10 +50,22 @@ impl Driver {
     /// After anything happened to the shard: wakes the tasks of connections that have something to do, and sees to it
     /// that the turn is ended once everybody who is ready has had theirs.
     pub fn after(&self) {
+        self.authenticate();
         self.wake_dirty();
         if !self.turn_due.replace(true) {
             self.turn_began.set(Instant::now());
             self.turn.notify_one();
+        }
+    }
+
+    /// Has the credentials looked up of Clients who have to prove who they are.
+    fn authenticate(&self) {
+        let unproven = self.shard.borrow_mut().take_unproven();
+        for credentials in unproven {
+            let home = credentials.home;
+            if let Some(verdict) = self.surroundings.auth.ask(credentials) {
+                self.shard.borrow_mut().proven(self.clock.now(), home, verdict);
+            }
         }
     }
 
@@ -278,6 +290,9 @@ fn take(driver: &Rc<Driver>, event: Event) -> Flow {
         }
         Event::Told(topics) => driver.shard.borrow_mut().tell(now, &topics),
         Event::Synced(_, Err(reason)) => driver.shard.borrow_mut().sync_failed(&reason),
+        Event::Proven(home, verdict) => driver.shard.borrow_mut().proven(now, home, verdict),
+        Event::Access(access) => driver.shard.borrow_mut().set_access(now, access),
+        Event::Revoked(users) => driver.shard.borrow_mut().revoke(now, &users),
         Event::ShutDown(gone) => {
             driver.going_away.set(true);
             driver.shard.borrow_mut().shut_down(now);

@@ -110,7 +110,7 @@ const WHILE: Duration = Duration::from_secs(10);
 
 impl LogLimit {
     /// Calls `line` with the number of lines that were not written before it, if this one may be. Says whether.
-    fn say(&self, now: Instant, line: impl FnOnce(u64)) -> bool {
+    pub fn say(&self, now: Instant, line: impl FnOnce(u64)) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if said.since.is_none_or(|since| now.saturating_duration_since(since) >= WHILE) {
             (said.since, said.lines) = (Some(now), 0);

@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 pub use admit::Admitted;
 use admit::{Admission, Limit};
-use gate::{Gate, LogLimit};
+use gate::Gate;
+pub use gate::LogLimit;
 pub use handshake::{Handshakes, Options as HandshakeOptions, Shards};
 use tls::Tls;
 

@@ -44,6 +44,9 @@ pub const CERTIFICATE_EXPIRY: &str = "convoy_certificate_expiry_timestamp_second
 pub const CERTIFICATE_RELOADS: &str = "convoy_certificate_reloads_total";
 pub const RECEIVED_BYTES: &str = "convoy_received_bytes_total";
 pub const SENT_BYTES: &str = "convoy_sent_bytes_total";
+pub const AUTHENTICATIONS: &str = "convoy_authentications_total";
+pub const AUTHENTICATION_SECONDS: &str = "convoy_authentication_seconds";
+pub const ACCESS_RELOADS: &str = "convoy_access_reloads_total";
 pub const SYNC_SECONDS: &str = "convoy_sync_seconds";
 pub const PACKETS_RECEIVED: &str = "convoy_packets_received_total";
 pub const MESSAGES_RECEIVED: &str = "convoy_messages_received_total";
@@ -80,6 +83,15 @@ pub const ALL: &[Metric] = &[
         "when a certificate or a list of revoked ones expires, in seconds since 1970, by listener and file",
     ),
     counter(CERTIFICATE_RELOADS, "changed certificates that were taken or refused, by outcome"),
+    counter(
+        AUTHENTICATIONS,
+        "clients that gave a user name, by outcome: granted, refused, the same again from memory, busy, rate_limited",
+    ),
+    histogram(
+        AUTHENTICATION_SECONDS,
+        "time from a client's credentials to the verdict, where one was not remembered",
+    ),
+    counter(ACCESS_RELOADS, "changed users files and configurations that were taken or refused, by outcome"),
     counter(RECEIVED_BYTES, "bytes read from clients"),
     counter(SENT_BYTES, "bytes written to clients"),
     histogram(SYNC_SECONDS, "time of one synced write"),

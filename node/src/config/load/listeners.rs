@@ -102,7 +102,7 @@ impl Section<'_> {
         draft
     }
 
-    fn choice<T: Copy + PartialEq>(
+    pub(super) fn choice<T: Copy + PartialEq>(
         &mut self,
         key: &'static str,
         target: &mut Option<T>,

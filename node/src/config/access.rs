@@ -1,0 +1,53 @@
+//! The sections `[auth]` and `[access]`: who is let in, and to what. Both may change while the node runs; what needs a
+//! restart says so.
+
+use convoy_actors::{ClientIdOwner, DeniedPublish, Rule};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `[auth]`: who Clients are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuthOptions {
+    /// The users file. Once there is one, Clients have to say who they are, except on listeners that let anonymous ones
+    /// in. `None` for `users` in the data folder, if it is there.
+    pub users: Option<PathBuf>,
+    /// Whether a Session belongs to the user who made it. `any` lets whoever is let in take up any Session, by its
+    /// Client Identifier alone.
+    pub client_id_owner: ClientIdOwner,
+    /// Threads that verify passwords. Raise it where many different users come at once; each takes a core while it works,
+    /// and the memory of one hash. Needs a restart.
+    pub threads: usize,
+    /// Clients that may wait for a verdict; beyond it they are told that the server is busy. Each may hold a CONNECT in
+    /// memory. Needs a restart.
+    pub waiting: u32,
+    /// How long a verdict is remembered, so that who comes back is let in at once. Zero for never. Needs a restart.
+    pub cache_age: Duration,
+    /// Verdicts that are remembered, some hundred bytes each. Needs a restart.
+    pub cache_entries: u32,
+    /// Failures per minute after which an address is refused without a look. Zero for any number: many vehicles may share
+    /// an address. Needs a restart.
+    pub failures_per_minute: u32,
+}
+
+impl Default for AuthOptions {
+    fn default() -> Self {
+        Self {
+            users: None,
+            client_id_owner: ClientIdOwner::Bind,
+            threads: 2,
+            waiting: 1024,
+            cache_age: Duration::from_secs(600),
+            cache_entries: 100_000,
+            failures_per_minute: 0,
+        }
+    }
+}
+
+/// `[access]`: what Clients may do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AccessOptions {
+    /// What becomes of a 3.x Client that publishes what it may not.
+    pub denied_publish: DeniedPublish,
+    /// In their order: the first that fits decides.
+    pub rules: Vec<Rule>,
+}
