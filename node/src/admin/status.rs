@@ -42,10 +42,14 @@ pub struct NodeState {
 /// An address the node serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ListenerState {
+    /// As the configuration names it, or by kind and address.
+    pub name: String,
     /// `mqtt` or `api`.
     pub kind: String,
     #[schema(value_type = String)]
     pub addr: SocketAddr,
+    /// Clients that are connected by it; about a second old.
+    pub clients: u64,
 }
 
 /// The answer of `/status`.

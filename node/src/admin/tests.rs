@@ -14,7 +14,12 @@ impl Source for Fixed {
             node_id: "00000000000000ab".to_owned(),
             zone: "z1".to_owned(),
             data: "/data".to_owned(),
-            listeners: vec![ListenerState { kind: "mqtt".to_owned(), addr: ([127, 0, 0, 1], 1883).into() }],
+            listeners: vec![ListenerState {
+                name: "vehicles".to_owned(),
+                kind: "mqtt".to_owned(),
+                addr: ([127, 0, 0, 1], 1883).into(),
+                clients: 3,
+            }],
             slots: 64,
             slots_led: 64,
             connections: 3,

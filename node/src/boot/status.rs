@@ -26,11 +26,14 @@ impl Board {
         let mut states: Vec<ListenerState> = listeners
             .iter()
             .map(|bound| ListenerState {
+                name: bound.listener().name.clone(),
+                clients: 0,
                 kind: bound.listener().transport.as_str().to_owned(),
                 addr: bound.addr,
             })
             .collect();
-        states.push(ListenerState { kind: "api".to_owned(), addr: config.api.addr });
+        let (name, kind) = ("api".to_owned(), "api".to_owned());
+        states.push(ListenerState { name, kind, addr: config.api.addr, clients: 0 });
         let fixed = NodeState {
             node: config.node.name.clone(),
             node_id: identity.node.to_string(),
@@ -116,7 +119,13 @@ impl Board {
 impl Source for Board {
     fn state(&self) -> NodeState {
         let totals = self.totals();
+        let mut listeners = self.fixed.listeners.clone();
+        for listener in &mut listeners {
+            let of_it = totals.tally.connections.iter().filter(|kind| kind.listener.name == listener.name);
+            listener.clients = of_it.map(|kind| kind.connections).sum();
+        }
         NodeState {
+            listeners,
             slots: totals.slots as usize,
             slots_led: totals.slots_led as usize,
             connections: totals.connections,

@@ -87,9 +87,9 @@ impl Row for Slot {
 }
 
 impl Row for ListenerState {
-    const HEADING: &'static [&'static str] = &["KIND", "ADDRESS"];
+    const HEADING: &'static [&'static str] = &["NAME", "KIND", "ADDRESS", "CLIENTS"];
 
     fn row(&self) -> Vec<String> {
-        vec![self.kind.clone(), self.addr.to_string()]
+        vec![self.name.clone(), self.kind.clone(), self.addr.to_string(), self.clients.to_string()]
     }
 }

@@ -18,6 +18,8 @@ mod delivering;
 mod features;
 #[path = "flowing.rs"]
 mod flowing;
+#[path = "listing.rs"]
+mod listing;
 #[path = "malformed.rs"]
 mod malformed;
 #[path = "opening.rs"]
