@@ -8,9 +8,13 @@ mod scripts;
 #[path = "foreign/tools.rs"]
 mod tools;
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use convoy_chaos::client::Transport;
 use convoy_chaos::fault::skipped;
-use convoy_chaos::fleet::{Listeners, Program};
+use convoy_chaos::fleet::{Listeners, Node, Program};
+use convoy_chaos::oracle::History;
 use scripts::Library;
 use tools::Tools;
 
@@ -122,4 +126,66 @@ table! {
     convoy_3_1 V31 Teller::Convoy, everywhere;
     convoy_3_1_1 V311 Teller::Convoy, everywhere;
     convoy_5_0 V5 Teller::Convoy, everywhere;
+}
+
+/// Two users who may do what they like below topics of their own.
+const RULES: &str = "
+[limits]
+connect_timeout = \"5s\"
+
+[[access.rule]]
+effect = \"allow\"
+action = \"all\"
+topic = \"own/%u/#\"
+
+";
+
+/// How refusals are said and heard, by credentials and by rules.
+async fn told_of_users(test: &str, library: Library, version: Version, transport: Transport) {
+    let folder = common::folder();
+    let Program::Convoy(binary) = common::broker() else { return };
+    let mut node = Node::new(common::broker(), &folder.path().join("data"), folder.path(), &History::new())
+        .and_then(Node::with_listeners)
+        .expect("a folder and ports")
+        .with_toml(RULES);
+    for user in ["ann", "bob"] {
+        let mut command = Command::new(&binary);
+        command.args(["ctl", "users", "add", user, "--password-stdin", "--memory-kib", "64", "--data"]);
+        let mut child =
+            command.arg(node.data()).stdin(Stdio::piped()).spawn().expect("the broker's binary runs");
+        let password = format!("secret of {user}");
+        child.stdin.take().expect("piped").write_all(password.as_bytes()).expect("it reads the password");
+        assert!(child.wait().expect("it ends").success(), "{user} was not added");
+    }
+    node.start().await.unwrap_or_else(|error| panic!("{error}"));
+    let place = Place { transport, listeners: node.listeners().expect("it was given them") };
+    match scripts::tell_only(library, &place, version, &["access"]).await {
+        Err(lacking) => skipped(test, &lacking),
+        Ok(told) => told.unwrap_or_else(|failed| panic!("{failed}\nthe node said:\n{}", node.stderr())),
+    }
+}
+
+/// A test for each library and version, the transports by turns.
+macro_rules! users {
+    ($($name:ident $library:ident $version:ident $transport:ident;)*) => {
+        mod users_and_rules {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let test = concat!("users_and_rules::", stringify!($name));
+                    told_of_users(test, Library::$library, Version::$version, Transport::$transport).await;
+                }
+            )*
+        }
+    };
+}
+
+users! {
+    hold_for_paho_3_1_and_are_told Paho V31 Tls;
+    hold_for_paho_3_1_1_and_are_told Paho V311 Tcp;
+    hold_for_paho_5_0_and_are_told Paho V5 SecureWebSocket;
+    hold_for_mqtt_js_3_1_and_are_told MqttJs V31 WebSocket;
+    hold_for_mqtt_js_3_1_1_and_are_told MqttJs V311 SecureWebSocket;
+    hold_for_mqtt_js_5_0_and_are_told MqttJs V5 Tcp;
 }

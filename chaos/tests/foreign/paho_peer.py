@@ -110,14 +110,18 @@ class Peer:
         self.client.loop_stop()
         self.client.socket().close()
 
-    def subscribe(self, topic, qos, identifier=None):
+    def ask(self, topic, qos, identifier=None):
+        """The Reason Codes of the SUBACK."""
         extra = {}
         if identifier:
             extra["properties"] = Properties(PacketTypes.SUBSCRIBE)
             extra["properties"].SubscriptionIdentifier = identifier
         _, mid = self.client.subscribe(topic, qos, **extra)
         self.wait(f"SUBACK for {topic}", lambda: mid in self.answers)
-        granted = [reason.value for reason in self.answers[mid]]
+        return [reason.value for reason in self.answers[mid]]
+
+    def subscribe(self, topic, qos, identifier=None):
+        granted = self.ask(topic, qos, identifier)
         assert granted == [qos], f"{topic}: granted {granted} instead of {qos}"
 
     def unsubscribe(self, topic):

@@ -284,9 +284,43 @@ def will_delay(options):
     watcher.disconnect()
 
 
+def access(options):
+    """Who one is, what one may do, and how a refusal is said in each version. For a node with the users and rules of it."""
+    ann, bob = ("ann", "secret of ann"), ("bob", "secret of bob")
+    refusals = ((("ann", "wrong"), 134), (("nobody", "secret of ann"), 134), (None, 135))
+    for user, code in refusals:
+        stranger = Peer(options, "access-stranger", user=user).knock()
+        # paho says a Return Code of 3.x as the Reason Code of 5.0 that means the same.
+        assert stranger.connack.value in (code, 134), f"{user}: {stranger.connack}"
+        assert stranger.connack.is_failure, f"{user} was let in"
+        stranger.client.loop_stop()
+    mine = Peer(options, "access-ann", clean=False, user=ann).connect()
+    mine.subscribe("own/ann/#", 1)
+    refused = mine.ask("own/#", 1)
+    assert refused == [135 if mine.v5 else 128], f"own/#: {refused}"
+    yours = Peer(options, "access-bob", user=bob).connect()
+    denied = yours.publish("own/ann/door", b"open", 1)
+    assert denied.value == (135 if yours.v5 else 0), f"own/ann/door: {denied}"
+    mine.publish("own/ann/door", b"shut", 1)
+    # Of bob's nothing came, although 3.x was told that it was taken.
+    mine.expect([("own/ann/door", b"shut", 1, False)])
+    mine.disconnect()
+    thief = Peer(options, "access-ann", clean=False, user=bob).knock()
+    assert thief.connack.value == 135, f"another one's Session: {thief.connack}"
+    thief.client.loop_stop()
+    will = {"topic": "own/ann/last", "payload": b"", "qos": 1}
+    ghost = Peer(options, "access-ghost", user=bob, will=will).knock()
+    assert ghost.connack.value == 135, f"another one's topic as a Will: {ghost.connack}"
+    ghost.client.loop_stop()
+    back = Peer(options, "access-ann", clean=False, user=ann).connect()
+    back.expect_session(True)
+    back.disconnect()
+    yours.disconnect()
+
+
 EVERYWHERE = (levels, wildcards, retained, will, large, resume, many)
 ONLY_5_0 = (shared, properties, identifiers, alias, expiry, will_delay)
-STORIES = {story.__name__: story for story in EVERYWHERE + ONLY_5_0}
+STORIES = {story.__name__: story for story in (*EVERYWHERE, *ONLY_5_0, access)}
 
 
 def tell(options, story, failures):

@@ -63,6 +63,16 @@ pub async fn tell(
     place: &Place<'_>,
     version: Version,
 ) -> Result<Result<(), String>, Lacking> {
+    tell_only(library, place, version, &[]).await
+}
+
+/// Tells these stories.
+pub async fn tell_only(
+    library: Library,
+    place: &Place<'_>,
+    version: Version,
+    stories: &[&str],
+) -> Result<Result<(), String>, Lacking> {
     let mut command = library.command().await?;
     let version = match version {
         Version::V31 => "31",
@@ -84,6 +94,7 @@ pub async fn tell(
         command.args(["--cert", &place.file(|files| &files.client)]);
         command.args(["--key", &place.file(|files| &files.client_key)]);
     }
+    command.args(stories);
     let output = match timeout(LIMIT, command.output()).await {
         Err(_) => return Ok(Err(format!("not over after {LIMIT:?}"))),
         Ok(output) => output.map_err(|error| Lacking { what: "a process", why: error.to_string() })?,

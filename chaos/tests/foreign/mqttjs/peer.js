@@ -57,7 +57,9 @@ class Peer {
   async connect () {
     const answered = new Promise((resolve, reject) => {
       this.client.once('connect', resolve)
-      this.client.once('error', (error) => reject(new Error(`${this.name}: ${error.message}`)))
+      this.client.once('error', (error) => {
+        reject(Object.assign(new Error(`${this.name}: ${error.message}`), { code: error.code }))
+      })
       this.client.once('close', () => reject(new Error(`${this.name}: closed before CONNACK`)))
     })
     this.client.connect()

@@ -213,9 +213,39 @@ async function expiry () {
   for (const one of [back, brief, publisher]) await one.end()
 }
 
+// Who one is, what one may do, and how a refusal is said in each version. For a node with the users and rules of it.
+async function access () {
+  const v5 = version === '5'
+  const [ann, bob] = [['ann', 'secret of ann'], ['bob', 'secret of bob']]
+  const refused = async (name, more, code) => {
+    const error = await connected(name, more).then(() => assert.fail(`${name} was let in`), (error) => error)
+    assert.equal(error.code, code, error.message)
+  }
+  await refused('access-stranger', { user: ['ann', 'wrong'] }, v5 ? 134 : 4)
+  await refused('access-stranger', { user: ['nobody', 'secret of ann'] }, v5 ? 134 : 4)
+  const mine = await connected('access-ann', { clean: false, user: ann })
+  await mine.subscribe('own/ann/#', 1)
+  const answer = await mine.client.subscribeAsync('own/#', { qos: 1 }).then((granted) => granted[0].qos, (error) => error)
+  assert.ok(answer instanceof Error || answer >= 128, `own/# was granted: ${answer}`)
+  const yours = await connected('access-bob', { user: bob })
+  const denied = await yours.publish('own/ann/door', 'open', { qos: 1 }).then(() => 0, (error) => error.code)
+  assert.equal(denied, v5 ? 135 : 0, 'own/ann/door')
+  await mine.publish('own/ann/door', 'shut', { qos: 1 })
+  // Of bob's nothing came, although 3.x was told that it was taken.
+  await mine.expect([['own/ann/door', 'shut', 1, false]])
+  await mine.end()
+  await refused('access-ann', { clean: false, user: bob }, v5 ? 135 : 5)
+  const will = { topic: 'own/ann/last', payload: '', qos: 1, retain: false }
+  await refused('access-ghost', { user: bob, will }, v5 ? 135 : 5)
+  const back = await connected('access-ann', { clean: false, user: ann })
+  back.expectSession(true)
+  await back.end()
+  await yours.end()
+}
+
 const everywhere = { levels, retained, will, large, resume }
 const only5 = { shared, properties, identifiers, alias, expiry }
-const all = { ...everywhere, ...only5 }
+const all = { ...everywhere, ...only5, access }
 
 async function main () {
   const names = chosen.length > 0 ? chosen : Object.keys(version === '5' ? all : everywhere)
