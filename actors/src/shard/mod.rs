@@ -5,9 +5,11 @@
 mod admit;
 mod answers;
 mod calls;
+mod connect;
 mod deliver;
 mod edge;
 mod groups;
+mod inbound;
 mod mail;
 mod mailroom;
 mod operators;
@@ -17,6 +19,7 @@ mod publish;
 mod query;
 mod rounds;
 mod slots;
+mod subscribe;
 mod sys;
 #[cfg(test)]
 mod tests;

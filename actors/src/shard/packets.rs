@@ -2,32 +2,24 @@
 //! passed on to partitions and slots.
 
 use convoy_wire::{
-    Connect, Cut, Disconnect, Error, Forwardable, Limits as WireLimits, Packet, PacketType, Pubcomp, Publish,
-    Pubrec, Pubrel, QoS, ReasonCode, Sender, Subscribe, Unsubscribe, cut,
+    Cut, Disconnect, Error, Limits as WireLimits, Packet, PacketType, Pubcomp, Publish, Pubrec, Pubrel,
+    ReasonCode, Sender, cut,
 };
 
 use super::Shard;
-use super::answers::{acknowledge, acknowledge_ask, release_unknown, token, welcome};
-use super::mail::{Origin, ReplyTo};
-use super::sys::reserved;
-use crate::access::{Admission, ClientIdOwner, DeniedPublish, Permits, Verdict as Proven};
+use super::answers::{release_unknown, token};
+use super::mail::ReplyTo;
 use crate::clock::Now;
-use crate::connection::{self, Ask, AskKind, Received, Refusal, Stage, UNTOLD, Verdict};
-use crate::message::Message;
+use crate::connection::{self, Stage};
 use crate::metric;
-use crate::options::SecondConnection;
-use crate::session::{Place, SessionNumber, Subscription};
-use crate::slot::{Ack, Again, Delivery, Farewell, SessionCall, Wanted, client_of};
-
-/// No CONNACK that accepts a Client is larger.
-const CONNACK_BYTES: u32 = 1 << 10;
+use crate::slot::{Ack, Farewell, SessionCall};
 
 /// Keep Alive counts packets, and bytes that drip in buy no time [MQTT-3.1.2-22]. A packet that lacks more bytes than
 /// this is on its way over a slow link, and its Client is not silent.
 const LONG_WAY: usize = 1000;
 
 /// Why a connection ends.
-type Outcome = Result<(), ReasonCode>;
+pub(super) type Outcome = Result<(), ReasonCode>;
 
 impl Shard {
     /// Bytes came from a Client. Also to be called without any when the connection is reading again.
@@ -102,7 +94,7 @@ impl Shard {
     }
 
     /// Bytes that break a rule: said to the Client by their Reason Code, and to the operator in words.
-    fn broken(&self, key: u32, error: &Error) -> ReasonCode {
+    pub(super) fn broken(&self, key: u32, error: &Error) -> ReasonCode {
         let connection = &self.outlet.edge.connections[key as usize];
         tracing::debug!(serial = connection.home.serial, %error, "connection closed");
         if error.reason == ReasonCode::PacketTooLarge {
@@ -156,262 +148,6 @@ impl Shard {
             // What only a Server sends.
             _ => Err(ReasonCode::ProtocolError),
         }
-    }
-
-    /// The CONNECT with which a connection begins.
-    fn on_first(&mut self, now: Now, key: u32, first: u8, body: &[u8]) -> Outcome {
-        let connection = &mut self.outlet.edge.connections[key as usize];
-        if let Some(version) = Connect::peek_version(body) {
-            connection.version = version;
-        }
-        let connect = match convoy_wire::decode(connection.version, first, body) {
-            Ok(Packet::Connect(connect)) => connect,
-            Ok(_) => return Err(ReasonCode::ProtocolError),
-            Err(error) => {
-                // 3.x has no return code for bytes that are no CONNECT: the connection is closed without a word.
-                let said = error.reason == ReasonCode::UnsupportedProtocolVersion
-                    || error.reason == ReasonCode::ClientIdentifierNotValid
-                    || connection.version.has_properties();
-                if !said {
-                    connection.drop_silently();
-                    self.outlet.edge.mark(key);
-                    return Ok(());
-                }
-                return Err(self.broken(key, &error));
-            }
-        };
-        if connect.properties.authentication_method.is_some() {
-            // No exchange of AUTH packets is known here (MQTT 5.0, 4.12).
-            return Err(ReasonCode::BadAuthenticationMethod);
-        }
-        match self.access.admit(&connect, &connection.peer) {
-            Admission::Asks => {
-                connection.unproven = Some(body.into());
-                self.ask_for_proof(key, &connect);
-                Ok(())
-            }
-            Admission::Decided(Proven::Refused(reason)) => {
-                metric::denied("connect");
-                Err(reason)
-            }
-            Admission::Decided(Proven::Granted(principal)) => {
-                connection.principal = principal;
-                self.open_session(now, key, &connect)
-            }
-        }
-    }
-
-    /// The Client is who it says: its Session is asked for.
-    pub(super) fn open_session(&mut self, now: Now, key: u32, connect: &Connect<'_>) -> Outcome {
-        let connection = &mut self.outlet.edge.connections[key as usize];
-        let (seed, home) = (self.options.seed, connection.home);
-        // Nobody can guess it, and no other connection of this start has this place and serial.
-        let assigned = || format!("convoy-{seed:016x}-{:x}-{:x}", home.shard, home.serial);
-        let accepted = connection::accept(connection, connect, &self.options, assigned, now.wall);
-        let accepted = accepted.map_err(|Refusal(reason)| reason)?;
-        let who = connection.who();
-        if !self.access.may_connect(&who) {
-            metric::denied("connect");
-            return Err(ReasonCode::NotAuthorized);
-        }
-        let permits = Permits::of(&self.access, &who);
-        if let (Some(permits), Some(will)) = (&permits, &connect.will)
-            && !permits.may_publish(will.topic.as_str(), will.qos as u8, will.retain)
-        {
-            metric::denied("will");
-            return Err(ReasonCode::NotAuthorized);
-        }
-        connection.permits = permits;
-        if connection.packet_bytes_limit < CONNACK_BYTES {
-            // A Client that does not take our CONNACK is told nothing at all [MQTT-3.1.2-24].
-            let mut connack = Vec::new();
-            let greeting = connection.greeting.as_deref().cloned().unwrap_or_default();
-            welcome(&greeting, &self.options.limits, true, connection.version, &mut connack);
-            if connack.len() > connection.packet_bytes_limit as usize {
-                connection.drop_silently();
-                self.outlet.edge.mark(key);
-                return Ok(());
-            }
-        }
-        connection.stage = Stage::Connecting;
-        connection.connected_at = now.wall;
-        connection.clean_start = connect.clean_start;
-        connection.client = client_of(&accepted.name);
-        let reply = ReplyTo { home: connection.home, token: token::CONNECT };
-        self.outlet.edge.calls.push_back(SessionCall::Connect {
-            name: accepted.name,
-            clean_start: accepted.clean_start,
-            owner: connection.principal.owner().to_owned(),
-            binds: self.access.policy.client_id_owner == ClientIdOwner::Bind,
-            expiry_seconds: accepted.expiry_seconds,
-            limits: self.options.limits.queue,
-            will: accepted.will,
-            yields: self.options.limits.second_connection == SecondConnection::IsRefused,
-            reply,
-        });
-        Ok(())
-    }
-
-    fn on_publish(&mut self, now: Now, key: u32, publish: &Publish<'_>) -> Outcome {
-        let limits = &self.options.limits;
-        let connection = &mut self.outlet.edge.connections[key as usize];
-        if !publish.properties.subscription_ids.is_empty() {
-            // [MQTT-3.3.4-6]
-            return Err(ReasonCode::ProtocolError);
-        }
-        let mut aliased = String::new();
-        let topic = match publish.properties.topic_alias {
-            None => publish.topic,
-            Some(alias) => {
-                let known = connection.inbound.alias(alias, publish.topic, limits.topic_alias_maximum)?;
-                match known {
-                    None => publish.topic,
-                    Some(topic) => {
-                        aliased.push_str(topic);
-                        &aliased
-                    }
-                }
-            }
-        };
-        if !limits.allow_topic(topic) {
-            metric::met("topic_bytes");
-            return Err(ReasonCode::TopicNameInvalid);
-        }
-        let qos = publish.qos;
-        limits.features.check_publish(qos, publish.retain)?;
-        if let Some(packet_id) = publish.packet_id {
-            let received = connection.inbound.received(packet_id);
-            match (qos, received) {
-                // Sent again: the first one is on its way, or done and to be acknowledged again [MQTT-4.3.3-10].
-                (QoS::ExactlyOnce, Some(Received::Accepting)) => {
-                    connection.inbound.came_again(packet_id, now.monotonic);
-                    return Ok(());
-                }
-                (QoS::ExactlyOnce, Some(Received::Accepted | Received::Resumed)) => {
-                    let version = connection.version;
-                    let pubrec = Pubrec::new(packet_id, ReasonCode::Success);
-                    let written = pubrec.encode(version, connection.output.tail());
-                    written.expect("a PUBREC without properties can be written");
-                    self.outlet.edge.mark(key);
-                    return Ok(());
-                }
-                _ => {}
-            }
-            // [MQTT-3.3.4-9]: 5.0 Clients know how many they may have under way.
-            if connection.version.has_properties()
-                && connection.inbound.unfinished() >= usize::from(limits.receive_maximum)
-            {
-                metric::met("receive_maximum");
-                return Err(ReasonCode::ReceiveMaximumExceeded);
-            }
-        }
-        if let Some(permits) = &connection.permits
-            && !permits.may_publish(topic, qos as u8, publish.retain)
-        {
-            metric::denied("publish");
-            let Some(packet_id) = publish.packet_id else { return Ok(()) };
-            match (connection.version.has_properties(), self.access.policy.denied_publish) {
-                (false, DeniedPublish::Close) => return Err(ReasonCode::NotAuthorized),
-                (false, DeniedPublish::Acknowledge) => {
-                    connection.inbound.begin(packet_id, qos, 0, now.monotonic);
-                }
-                (true, _) => {
-                    let token = connection.inbound.begin(packet_id, qos, 0, now.monotonic);
-                    connection.inbound.refuse(token, ReasonCode::NotAuthorized);
-                }
-            }
-            acknowledge(connection, now.monotonic);
-            self.outlet.edge.mark(key);
-            return Ok(());
-        }
-        if let Some(reason) = reserved(topic) {
-            self.withhold(now, key, publish.packet_id, qos, reason);
-            return Ok(());
-        }
-        if !limits.features.accepts_payload(publish) {
-            let reason = ReasonCode::PayloadFormatInvalid;
-            let packet_id = publish.packet_id.ok_or(reason)?;
-            let token = connection.inbound.begin(packet_id, qos, UNTOLD, now.monotonic);
-            connection.inbound.refuse(token, reason);
-            acknowledge(connection, now.monotonic);
-            self.outlet.edge.mark(key);
-            return Ok(());
-        }
-
-        self.properties.clear();
-        if !publish.properties.is_empty() {
-            publish
-                .properties
-                .put_forwardable(&mut self.properties)
-                .map_err(|_| ReasonCode::MalformedPacket)?;
-        }
-        let properties = std::mem::take(&mut self.properties);
-        let interval = Forwardable::from_put(&properties).message_expiry_interval();
-        let message = Message {
-            topic,
-            properties: &properties,
-            payload: publish.payload,
-            qos,
-            retain: publish.retain,
-            published_at: now.wall,
-            expires_at: interval.map(|seconds| now.wall + u64::from(seconds) * 1000),
-            publisher: connection.session,
-        };
-        self.published.increment(1);
-        connection.traffic.messages_received += 1;
-        let tally = &mut self.outlet.edge.tally;
-        tally.published[qos as usize] += 1;
-        tally.published_bytes += publish.payload.len() as u64;
-        let (partition, slot) =
-            self.options.partitioning.locate(connection::TENANT, topic, self.options.slots);
-        let place = Place { slot: slot.0, partition: partition.0 };
-        let origin = Origin { client: connection.client, again: None };
-        let bytes = topic.len() + message.properties.len() + message.payload.len();
-        let verdict = connection.rate.as_mut().map_or(Verdict::Go, |rate| rate.take(bytes, now.monotonic));
-
-        match publish.packet_id {
-            _ if verdict == Verdict::Refused => {
-                metric::met("publish_messages_per_second");
-                if let Some(packet_id) = publish.packet_id {
-                    let token = connection.inbound.begin(packet_id, qos, 0, now.monotonic);
-                    connection.inbound.refuse(token, ReasonCode::QuotaExceeded);
-                    acknowledge(connection, now.monotonic);
-                    self.outlet.edge.mark(key);
-                }
-            }
-            None => {
-                let _ = self.publish(now, place, &message, origin, None);
-            }
-            Some(packet_id) if qos == QoS::ExactlyOnce && connection.lasting => {
-                let token = connection.inbound.begin(packet_id, qos, 1, now.monotonic);
-                let reply = ReplyTo { home: connection.home, token };
-                let (session, epoch) = (connection.session, connection.epoch);
-                let mut bytes = Vec::new();
-                message.encode_into(&mut bytes);
-                let call = SessionCall::Accept { session, epoch, packet_id, place, message: bytes, reply };
-                self.outlet.edge.calls.push_back(call);
-            }
-            Some(packet_id) => {
-                let token = connection.inbound.begin(packet_id, qos, UNTOLD, now.monotonic);
-                let reply = ReplyTo { home: connection.home, token };
-                let published = self.publish(now, place, &message, origin, Some(reply));
-                let connection = &mut self.outlet.edge.connections[key as usize];
-                match published {
-                    // The partition's shard will tell.
-                    Ok(None) => {}
-                    Ok(Some(begun)) => connection.inbound.parts_begun(token, begun),
-                    Err(reason) => connection.inbound.refuse(token, reason),
-                }
-                acknowledge(connection, now.monotonic);
-                self.outlet.edge.mark(key);
-            }
-        }
-        self.properties = properties;
-        if let Verdict::GoThenWait(until) = verdict {
-            metric::met("publish_messages_per_second");
-            self.outlet.edge.pause(key, until);
-        }
-        Ok(())
     }
 
     fn on_ack(&mut self, now: Now, key: u32, ack: Ack, packet_id: convoy_wire::PacketId) -> Outcome {
@@ -479,95 +215,6 @@ impl Shard {
         Ok(())
     }
 
-    fn on_subscribe(&mut self, key: u32, subscribe: &Subscribe<'_>) -> Outcome {
-        let (limits, layout) = (&self.options.limits, self.layout());
-        let connection = &self.outlet.edge.connections[key as usize];
-        let (version, permits) = (connection.version, connection.permits.as_deref());
-        let identifier = subscribe.properties.subscription_id.map_or(0, |identifier| identifier.get());
-        let (mut reasons, mut wanted, mut asked) = (Vec::new(), Vec::new(), Vec::new());
-        for subscription in &subscribe.subscriptions {
-            let filter = subscription.filter;
-            let options = subscription.options;
-            // Over the limits: refused by itself, the others stand.
-            if filter.as_str().len() > usize::from(limits.topic_bytes)
-                || filter.check_levels(usize::from(limits.topic_levels)).is_err()
-            {
-                metric::met("topic_bytes");
-                reasons.push(ReasonCode::TopicFilterInvalid);
-                continue;
-            }
-            let granted = limits.features.check_subscription(version, &subscription, identifier > 0)?;
-            if granted.is_error() {
-                reasons.push(granted);
-                continue;
-            }
-            // Of a Shared Subscription it is the filter within that opens topics.
-            let plain = filter.shared().map_or(filter.as_str(), |shared| shared.filter.as_str());
-            if permits.is_some_and(|permits| !permits.may_subscribe(plain, options.qos as u8)) {
-                metric::denied("subscribe");
-                reasons.push(ReasonCode::NotAuthorized);
-                continue;
-            }
-            asked.push(reasons.len());
-            reasons.push(granted);
-            wanted.push((
-                Wanted {
-                    filter: filter.as_str().to_owned(),
-                    subscription: Subscription {
-                        qos: options.qos.min(limits.features.maximum_qos) as u8,
-                        no_local: options.no_local,
-                        retain_as_published: options.retain_as_published,
-                        identifier,
-                    },
-                    places: layout.places_of_filter(plain),
-                },
-                // [MQTT-4.8.2]: a Shared Subscription gets no Retained Messages.
-                if filter.is_shared() { convoy_wire::RetainHandling::Never } else { options.retain_handling },
-            ));
-        }
-        self.ask(key, AskKind::Subscribe, subscribe.packet_id, reasons, wanted, asked, Vec::new());
-        Ok(())
-    }
-
-    fn on_unsubscribe(&mut self, key: u32, unsubscribe: &Unsubscribe<'_>) -> Outcome {
-        let filters: Vec<String> =
-            unsubscribe.filters.iter().map(|filter| filter.as_str().to_owned()).collect();
-        let reasons = vec![ReasonCode::Success; filters.len()];
-        let asked = (0..filters.len()).collect();
-        self.ask(key, AskKind::Unsubscribe, unsubscribe.packet_id, reasons, Vec::new(), asked, filters);
-        Ok(())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what SUBSCRIBE and UNSUBSCRIBE have in common")]
-    fn ask(
-        &mut self,
-        key: u32,
-        kind: AskKind,
-        packet_id: convoy_wire::PacketId,
-        reasons: Vec<ReasonCode>,
-        wanted: Vec<(Wanted, convoy_wire::RetainHandling)>,
-        asked: Vec<usize>,
-        filters: Vec<String>,
-    ) {
-        let connection = &mut self.outlet.edge.connections[key as usize];
-        let token = token::ASK | self.asks & !token::KIND;
-        self.asks += 1;
-        let ask = Ask { token, packet_id, kind, parts: UNTOLD, reasons, wanted, asked };
-        if ask.asked.is_empty() {
-            acknowledge_ask(connection, &ask);
-            self.outlet.edge.mark(key);
-            return;
-        }
-        let reply = ReplyTo { home: connection.home, token };
-        let (session, epoch) = (connection.session, connection.epoch);
-        let wanted = ask.wanted.iter().map(|(wanted, _)| wanted.clone()).collect();
-        connection.asks.push(ask);
-        self.outlet.edge.calls.push_back(match kind {
-            AskKind::Subscribe => SessionCall::Subscribe { session, epoch, wanted, reply },
-            AskKind::Unsubscribe => SessionCall::Unsubscribe { session, epoch, filters, reply },
-        });
-    }
-
     fn on_disconnect(&mut self, key: u32, disconnect: &Disconnect<'_>) -> Outcome {
         let connection = &mut self.outlet.edge.connections[key as usize];
         if let Some(seconds) = disconnect.properties.session_expiry_interval {
@@ -614,24 +261,5 @@ impl Shard {
             }
         }
         self.settle(now);
-    }
-
-    /// What a member of a Shared Subscription has left goes to another one.
-    pub(super) fn dispatch_again(
-        &mut self,
-        now: Now,
-        session: SessionNumber,
-        client: u64,
-        delivery: &Delivery,
-        message: &[u8],
-    ) {
-        let message = Message::decode(message).expect("it was encoded in this process");
-        let again = delivery.group().map(|group| Again { group, not: session });
-        let (partition, slot) =
-            self.options.partitioning.locate(connection::TENANT, message.topic, self.options.slots);
-        let place = Place { slot: slot.0, partition: partition.0 };
-        metrics::counter!(metric::REDISPATCHED).increment(1);
-        // Nobody is told: to its publisher the message was safe when the member got it.
-        let _ = self.publish(now, place, &message, Origin { client, again }, None);
     }
 }

@@ -7,10 +7,11 @@ use convoy_wire::{QoS, ReasonCode};
 use super::Shard;
 use super::mail::{Begun, Letter, Origin, ReplyTo};
 use crate::clock::Now;
+use crate::connection;
 use crate::message::Message;
 use crate::metric;
-use crate::session::Place;
-use crate::slot::{Op, Target};
+use crate::session::{Place, SessionNumber};
+use crate::slot::{Again, Delivery, Op, Target};
 use crate::topic::{Chooser, Pick};
 
 impl Shard {
@@ -118,6 +119,25 @@ impl Shard {
             slots.get(SlotId(place.slot)).expect("it was found above").pending.push(now.wall, &op, reply);
         }
         Ok(Some(Begun { parts, matched: !self.fan_out.found().is_empty() }))
+    }
+
+    /// What a member of a Shared Subscription has left goes to another one.
+    pub(super) fn dispatch_again(
+        &mut self,
+        now: Now,
+        session: SessionNumber,
+        client: u64,
+        delivery: &Delivery,
+        message: &[u8],
+    ) {
+        let message = Message::decode(message).expect("it was encoded in this process");
+        let again = delivery.group().map(|group| Again { group, not: session });
+        let (partition, slot) =
+            self.options.partitioning.locate(connection::TENANT, message.topic, self.options.slots);
+        let place = Place { slot: slot.0, partition: partition.0 };
+        metrics::counter!(metric::REDISPATCHED).increment(1);
+        // Nobody is told: to its publisher the message was safe when the member got it.
+        let _ = self.publish(now, place, &message, Origin { client, again }, None);
     }
 
     /// Whether one more Retained Message fits. Each shard has its share of what the node may keep; a topic that has

@@ -1,0 +1,187 @@
+//! PUBLISH: what is checked before a message is passed on, and on which way it goes.
+
+use convoy_wire::{Forwardable, PacketId, Publish, Pubrec, QoS, ReasonCode};
+
+use super::Shard;
+use super::answers::acknowledge;
+use super::mail::{Origin, ReplyTo};
+use super::packets::Outcome;
+use super::sys::reserved;
+use crate::access::DeniedPublish;
+use crate::clock::Now;
+use crate::connection::{self, Received, UNTOLD, Verdict};
+use crate::message::Message;
+use crate::metric;
+use crate::session::Place;
+use crate::slot::SessionCall;
+
+impl Shard {
+    pub(super) fn on_publish(&mut self, now: Now, key: u32, publish: &Publish<'_>) -> Outcome {
+        let alias_maximum = self.options.limits.topic_alias_maximum;
+        let connection = &mut self.outlet.edge.connections[key as usize];
+        if !publish.properties.subscription_ids.is_empty() {
+            // [MQTT-3.3.4-6]
+            return Err(ReasonCode::ProtocolError);
+        }
+        let mut aliased = String::new();
+        let topic = match publish.properties.topic_alias {
+            None => publish.topic,
+            Some(alias) => {
+                let known = connection.inbound.alias(alias, publish.topic, alias_maximum)?;
+                match known {
+                    None => publish.topic,
+                    Some(topic) => {
+                        aliased.push_str(topic);
+                        &aliased
+                    }
+                }
+            }
+        };
+        if !self.passes(now, key, publish, topic)? {
+            return Ok(());
+        }
+
+        self.properties.clear();
+        if !publish.properties.is_empty() {
+            publish
+                .properties
+                .put_forwardable(&mut self.properties)
+                .map_err(|_| ReasonCode::MalformedPacket)?;
+        }
+        let properties = std::mem::take(&mut self.properties);
+        let connection = &mut self.outlet.edge.connections[key as usize];
+        let interval = Forwardable::from_put(&properties).message_expiry_interval();
+        let qos = publish.qos;
+        let message = Message {
+            topic,
+            properties: &properties,
+            payload: publish.payload,
+            qos,
+            retain: publish.retain,
+            published_at: now.wall,
+            expires_at: interval.map(|seconds| now.wall + u64::from(seconds) * 1000),
+            publisher: connection.session,
+        };
+        self.published.increment(1);
+        connection.traffic.messages_received += 1;
+        let tally = &mut self.outlet.edge.tally;
+        tally.published[qos as usize] += 1;
+        tally.published_bytes += publish.payload.len() as u64;
+        let (partition, slot) =
+            self.options.partitioning.locate(connection::TENANT, topic, self.options.slots);
+        let place = Place { slot: slot.0, partition: partition.0 };
+        let origin = Origin { client: connection.client, again: None };
+        let bytes = topic.len() + message.properties.len() + message.payload.len();
+        let verdict = connection.rate.as_mut().map_or(Verdict::Go, |rate| rate.take(bytes, now.monotonic));
+
+        match publish.packet_id {
+            _ if verdict == Verdict::Refused => {
+                metric::met("publish_messages_per_second");
+                if let Some(packet_id) = publish.packet_id {
+                    self.refuse(now, key, packet_id, qos, ReasonCode::QuotaExceeded);
+                }
+            }
+            None => {
+                let _ = self.publish(now, place, &message, origin, None);
+            }
+            Some(packet_id) if qos == QoS::ExactlyOnce && connection.lasting => {
+                let token = connection.inbound.begin(packet_id, qos, 1, now.monotonic);
+                let reply = ReplyTo { home: connection.home, token };
+                let (session, epoch) = (connection.session, connection.epoch);
+                let mut bytes = Vec::new();
+                message.encode_into(&mut bytes);
+                let call = SessionCall::Accept { session, epoch, packet_id, place, message: bytes, reply };
+                self.outlet.edge.calls.push_back(call);
+            }
+            Some(packet_id) => {
+                let token = connection.inbound.begin(packet_id, qos, UNTOLD, now.monotonic);
+                let reply = ReplyTo { home: connection.home, token };
+                let published = self.publish(now, place, &message, origin, Some(reply));
+                let connection = &mut self.outlet.edge.connections[key as usize];
+                match published {
+                    // The partition's shard will tell.
+                    Ok(None) => {}
+                    Ok(Some(begun)) => connection.inbound.parts_begun(token, begun),
+                    Err(reason) => connection.inbound.refuse(token, reason),
+                }
+                acknowledge(connection, now.monotonic);
+                self.outlet.edge.mark(key);
+            }
+        }
+        self.properties = properties;
+        if let Verdict::GoThenWait(until) = verdict {
+            metric::met("publish_messages_per_second");
+            self.outlet.edge.pause(key, until);
+        }
+        Ok(())
+    }
+
+    /// Whether a message is new and allowed. What is not is answered here, or ends the connection.
+    fn passes(&mut self, now: Now, key: u32, publish: &Publish<'_>, topic: &str) -> Result<bool, ReasonCode> {
+        let limits = &self.options.limits;
+        let connection = &mut self.outlet.edge.connections[key as usize];
+        if !limits.allow_topic(topic) {
+            metric::met("topic_bytes");
+            return Err(ReasonCode::TopicNameInvalid);
+        }
+        let qos = publish.qos;
+        limits.features.check_publish(qos, publish.retain)?;
+        if let Some(packet_id) = publish.packet_id {
+            let received = connection.inbound.received(packet_id);
+            match (qos, received) {
+                // Sent again: the first one is on its way, or done and to be acknowledged again [MQTT-4.3.3-10].
+                (QoS::ExactlyOnce, Some(Received::Accepting)) => {
+                    connection.inbound.came_again(packet_id, now.monotonic);
+                    return Ok(false);
+                }
+                (QoS::ExactlyOnce, Some(Received::Accepted | Received::Resumed)) => {
+                    let version = connection.version;
+                    let pubrec = Pubrec::new(packet_id, ReasonCode::Success);
+                    let written = pubrec.encode(version, connection.output.tail());
+                    written.expect("a PUBREC without properties can be written");
+                    self.outlet.edge.mark(key);
+                    return Ok(false);
+                }
+                _ => {}
+            }
+            // [MQTT-3.3.4-9]: 5.0 Clients know how many they may have under way.
+            if connection.version.has_properties()
+                && connection.inbound.unfinished() >= usize::from(limits.receive_maximum)
+            {
+                metric::met("receive_maximum");
+                return Err(ReasonCode::ReceiveMaximumExceeded);
+            }
+        }
+        if let Some(permits) = &connection.permits
+            && !permits.may_publish(topic, qos as u8, publish.retain)
+        {
+            metric::denied("publish");
+            let closes = self.access.policy.denied_publish == DeniedPublish::Close;
+            if closes && publish.packet_id.is_some() && !connection.version.has_properties() {
+                return Err(ReasonCode::NotAuthorized);
+            }
+            self.withhold(now, key, publish.packet_id, qos, ReasonCode::NotAuthorized);
+            return Ok(false);
+        }
+        if let Some(reason) = reserved(topic) {
+            self.withhold(now, key, publish.packet_id, qos, reason);
+            return Ok(false);
+        }
+        if !limits.features.accepts_payload(publish) {
+            let reason = ReasonCode::PayloadFormatInvalid;
+            let packet_id = publish.packet_id.ok_or(reason)?;
+            self.refuse(now, key, packet_id, qos, reason);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Refuses one message; the connection goes on.
+    fn refuse(&mut self, now: Now, key: u32, packet_id: PacketId, qos: QoS, reason: ReasonCode) {
+        let connection = &mut self.outlet.edge.connections[key as usize];
+        let token = connection.inbound.begin(packet_id, qos, 0, now.monotonic);
+        connection.inbound.refuse(token, reason);
+        acknowledge(connection, now.monotonic);
+        self.outlet.edge.mark(key);
+    }
+}

@@ -1,0 +1,103 @@
+//! SUBSCRIBE and UNSUBSCRIBE: what of them is refused by itself, and what the Session's slot is asked for.
+
+use convoy_wire::{ReasonCode, Subscribe, Unsubscribe};
+
+use super::Shard;
+use super::answers::{acknowledge_ask, token};
+use super::mail::ReplyTo;
+use super::packets::Outcome;
+use crate::connection::{Ask, AskKind, UNTOLD};
+use crate::metric;
+use crate::session::Subscription;
+use crate::slot::{SessionCall, Wanted};
+
+impl Shard {
+    pub(super) fn on_subscribe(&mut self, key: u32, subscribe: &Subscribe<'_>) -> Outcome {
+        let (limits, layout) = (&self.options.limits, self.layout());
+        let connection = &self.outlet.edge.connections[key as usize];
+        let (version, permits) = (connection.version, connection.permits.as_deref());
+        let identifier = subscribe.properties.subscription_id.map_or(0, |identifier| identifier.get());
+        let (mut reasons, mut wanted, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+        for subscription in &subscribe.subscriptions {
+            let filter = subscription.filter;
+            let options = subscription.options;
+            // Over the limits: refused by itself, the others stand.
+            if filter.as_str().len() > usize::from(limits.topic_bytes)
+                || filter.check_levels(usize::from(limits.topic_levels)).is_err()
+            {
+                metric::met("topic_bytes");
+                reasons.push(ReasonCode::TopicFilterInvalid);
+                continue;
+            }
+            let granted = limits.features.check_subscription(version, &subscription, identifier > 0)?;
+            if granted.is_error() {
+                reasons.push(granted);
+                continue;
+            }
+            // Of a Shared Subscription it is the filter within that opens topics.
+            let plain = filter.shared().map_or(filter.as_str(), |shared| shared.filter.as_str());
+            if permits.is_some_and(|permits| !permits.may_subscribe(plain, options.qos as u8)) {
+                metric::denied("subscribe");
+                reasons.push(ReasonCode::NotAuthorized);
+                continue;
+            }
+            asked.push(reasons.len());
+            reasons.push(granted);
+            wanted.push((
+                Wanted {
+                    filter: filter.as_str().to_owned(),
+                    subscription: Subscription {
+                        qos: options.qos.min(limits.features.maximum_qos) as u8,
+                        no_local: options.no_local,
+                        retain_as_published: options.retain_as_published,
+                        identifier,
+                    },
+                    places: layout.places_of_filter(plain),
+                },
+                // [MQTT-4.8.2]: a Shared Subscription gets no Retained Messages.
+                if filter.is_shared() { convoy_wire::RetainHandling::Never } else { options.retain_handling },
+            ));
+        }
+        self.ask(key, AskKind::Subscribe, subscribe.packet_id, reasons, wanted, asked, Vec::new());
+        Ok(())
+    }
+
+    pub(super) fn on_unsubscribe(&mut self, key: u32, unsubscribe: &Unsubscribe<'_>) -> Outcome {
+        let filters: Vec<String> =
+            unsubscribe.filters.iter().map(|filter| filter.as_str().to_owned()).collect();
+        let reasons = vec![ReasonCode::Success; filters.len()];
+        let asked = (0..filters.len()).collect();
+        self.ask(key, AskKind::Unsubscribe, unsubscribe.packet_id, reasons, Vec::new(), asked, filters);
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what SUBSCRIBE and UNSUBSCRIBE have in common")]
+    fn ask(
+        &mut self,
+        key: u32,
+        kind: AskKind,
+        packet_id: convoy_wire::PacketId,
+        reasons: Vec<ReasonCode>,
+        wanted: Vec<(Wanted, convoy_wire::RetainHandling)>,
+        asked: Vec<usize>,
+        filters: Vec<String>,
+    ) {
+        let connection = &mut self.outlet.edge.connections[key as usize];
+        let token = token::ASK | self.asks & !token::KIND;
+        self.asks += 1;
+        let ask = Ask { token, packet_id, kind, parts: UNTOLD, reasons, wanted, asked };
+        if ask.asked.is_empty() {
+            acknowledge_ask(connection, &ask);
+            self.outlet.edge.mark(key);
+            return;
+        }
+        let reply = ReplyTo { home: connection.home, token };
+        let (session, epoch) = (connection.session, connection.epoch);
+        let wanted = ask.wanted.iter().map(|(wanted, _)| wanted.clone()).collect();
+        connection.asks.push(ask);
+        self.outlet.edge.calls.push_back(match kind {
+            AskKind::Subscribe => SessionCall::Subscribe { session, epoch, wanted, reply },
+            AskKind::Unsubscribe => SessionCall::Unsubscribe { session, epoch, filters, reply },
+        });
+    }
+}
