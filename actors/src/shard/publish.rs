@@ -75,10 +75,6 @@ impl Shard {
         }
         for found in fan_out.found() {
             if let Some(home) = found.home {
-                if again.is_some_and(|again| again.not == found.session) {
-                    // It has left this message, and there is nobody else.
-                    continue;
-                }
                 outlet.deliver(home, found.session, &found.delivery, message, now);
                 continue;
             }
@@ -131,7 +127,7 @@ impl Shard {
         message: &[u8],
     ) {
         let message = Message::decode(message).expect("it was encoded in this process");
-        let again = delivery.group().map(|group| Again { group, not: session });
+        let again = delivery.group().map(|group| Again { group, not: session, ended: true });
         let (partition, slot) =
             self.options.partitioning.locate(connection::TENANT, message.topic, self.options.slots);
         let place = Place { slot: slot.0, partition: partition.0 };

@@ -131,7 +131,7 @@ impl Slot {
             }
             Op::Enqueue { message, targets } => {
                 for target in Target::all(targets) {
-                    self.enqueue(target, message, turn)?;
+                    self.enqueue(target, message, context, turn)?;
                 }
             }
             Op::Finished { session, messages, sent } => self.finished(session, &messages, sent, turn)?,

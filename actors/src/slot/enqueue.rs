@@ -2,6 +2,7 @@
 
 use convoy_storage::engine::{Error, Family};
 
+use super::apply::Context;
 use super::op::Target;
 use super::{Slot, Turn, rows, stored};
 use crate::session::{Seq, SessionNumber};
@@ -11,10 +12,13 @@ impl Slot {
         &mut self,
         target: Target,
         message: &[u8],
+        context: Context,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         let leading = self.leading;
-        let Some(active) = self.activate(target.session, turn)? else { return Ok(()) };
+        let Some(active) = self.activate(target.session, turn)? else {
+            return self.send_on_late(&target, message, context, turn);
+        };
         let limits = active.row.limits;
         let Some(queue) = &mut active.queue else { return Ok(()) };
         let (seq, came) = queue.push(message.len() as u32);

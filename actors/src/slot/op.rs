@@ -175,6 +175,8 @@ pub struct Again {
     pub group: u64,
     /// Who left it.
     pub not: SessionNumber,
+    /// The Session of who left it has ended: it cannot take the message back where there is nobody else.
+    pub ended: bool,
 }
 
 impl Op<'_> {

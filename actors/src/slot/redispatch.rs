@@ -11,9 +11,10 @@ use convoy_wire::QoS;
 
 use super::active::{Active, read_queue};
 use super::apply::Context;
-use super::op::{Again, Delivery, Op};
+use super::op::{Again, Delivery, Op, Target};
 use super::publish::publish;
-use super::{Slot, Turn, client_of, rows, split_name};
+use super::{Slot, Turn, client_of, name_of, rows, split_name};
+use crate::connection::TENANT;
 use crate::message::Message;
 use crate::session::{Place, Queue, Seq, SessionNumber};
 use crate::topic::{Presence, group_of};
@@ -90,7 +91,7 @@ impl Slot {
             queue.remove(seq, message.len() as u32);
             turn.state.batch().delete(Family::Queue, &rows::queued(session, seq));
             turn.state.put(rows::head(session), queue.head());
-            self.send_on(session, &name, &delivery, &message, context, turn)?;
+            self.send_on(session, &name, false, &delivery, &message, context, turn)?;
         }
         if self.leading && seqs.len() >= RUN {
             self.departed.push(session);
@@ -111,16 +112,30 @@ impl Slot {
         for seq in left.take(END_LIMIT) {
             let (delivery, message) = turn.state.queued_message(session, seq)?;
             if delivery.group().is_some() && may_go(queue, seq, &delivery) {
-                self.send_on(session, &active.name, &delivery, &message, context, turn)?;
+                self.send_on(session, &active.name, true, &delivery, &message, context, turn)?;
             }
         }
         Ok(())
     }
 
+    /// A message that was on its way to a Session when that ended goes to another member, if it came by a group.
+    pub(super) fn send_on_late(
+        &mut self,
+        target: &Target,
+        message: &[u8],
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let name = name_of(TENANT, "");
+        self.send_on(target.session, &name, true, &target.delivery, message, context, turn)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each tells something else of one message")]
     fn send_on(
         &mut self,
         session: SessionNumber,
         name: &[u8],
+        ended: bool,
         delivery: &Delivery,
         bytes: &[u8],
         context: Context,
@@ -134,7 +149,7 @@ impl Slot {
         let tenant = split_name(name).map_or("", |(tenant, _)| tenant);
         let (partition, slot) = self.partitioning.locate(tenant, message.topic, self.slots);
         let place = Place { slot: slot.0, partition: partition.0 };
-        let op = publish(place, bytes, client_of(name), Some(Again { group, not: session }));
+        let op = publish(place, bytes, client_of(name), Some(Again { group, not: session, ended }));
         self.emit(SlotId(place.slot), &op, context.unanswered(), turn);
         if self.leading {
             metrics::counter!(crate::metric::REDISPATCHED).increment(1);

@@ -206,7 +206,7 @@ impl Routes {
 
 impl Share {
     fn pick(&self, name: &str, topic: &str, pick: Pick<'_>) -> Option<(&SessionNumber, &RouteRow)> {
-        match pick {
+        let (picked, again) = match pick {
             Pick::Leader(chooser) => {
                 let strategy = chooser.options.strategy_of(name);
                 let topic = match strategy {
@@ -215,14 +215,19 @@ impl Share {
                 };
                 let draw = Draw { strategy, client: chooser.client, topic, random: chooser.random };
                 let not = chooser.again.map(|again| again.not);
-                self.members.choose(&draw, not, |session, route| {
+                let level = |session: &SessionNumber, route: &RouteRow| {
                     chooser.presence.level(*session, route.home.is_some())
-                })
+                };
+                (self.members.choose(&draw, not, level), chooser.again)
             }
             Pick::Agreed(choice) => {
-                self.members.agree(choice.number, choice.chosen, choice.again.map(|again| again.not))
+                let not = choice.again.map(|again| again.not);
+                (self.members.agree(choice.number, choice.chosen, not), choice.again)
             }
-        }
+        };
+        // Its route may still be there when its Session is not.
+        let has_ended = |session| again.is_some_and(|again| again.ended && again.not == session);
+        picked.filter(|(session, _)| !has_ended(**session))
     }
 }
 
@@ -366,10 +371,20 @@ mod tests {
         let filters = ["a/b", "$share/g/a/b", "$share/g/a/b", "$share/g/a/+", "$share/h/a/b"];
         let all: Vec<_> = filters.into_iter().zip(1..).collect();
         let routes = routes(&all);
-        let again = Some(Again { group: group_of("$share/g/a/b"), not: SessionNumber(2) });
+        let again = Some(Again { group: group_of("$share/g/a/b"), not: SessionNumber(2), ended: false });
         for number in 0..20 {
             let pick = Pick::Agreed(Choice { number, chosen: &[], again });
             assert_eq!(found_by(&routes, "a/b", pick), [(3, 2)]);
+        }
+    }
+
+    #[test]
+    fn a_session_that_has_ended_gets_nothing_back() {
+        let routes = routes(&[("$share/g/a/b", 2)]);
+        for (ended, expected) in [(false, &[(2, 2)][..]), (true, &[])] {
+            let again = Some(Again { group: group_of("$share/g/a/b"), not: SessionNumber(2), ended });
+            let pick = Pick::Agreed(Choice { number: 1, chosen: &[], again });
+            assert_eq!(found_by(&routes, "a/b", pick), expected);
         }
     }
 }

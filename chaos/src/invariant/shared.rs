@@ -3,18 +3,12 @@
 //! At QoS 1 it is at least one, and two only when the first was gone before it could say that it had the message. At QoS 2
 //! it is one alone, and none only where a Session ended with the message in it [MQTT-4.8.2-5]. A member whose Session
 //! goes with its connection takes to the grave what it holds when the Server dies; the workload has none.
-//!
-//! One loss is not held against the Server today: a message on its way to a member while that member's Session ends
-//! meets a Session that is no more, and is not sent on. It was seen once in some ten minutes, when the node was stopped
-//! for a second and an interval passed meanwhile. What waits in a queue when the Session ends is judged.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::Violation;
-use crate::oracle::{
-    Connection, Ledger, Life, Message, Name, Qos, Retain, Sent, Span, Terms, matches, shared,
-};
+use crate::oracle::{Connection, Ledger, Life, Message, Name, Qos, Retain, Sent, Span, matches, shared};
 
 const NAME: &str = "8 Shared Subscription";
 /// How much later than another one's delivery a member may learn that its own connection is gone.
@@ -83,7 +77,7 @@ impl Group<'_> {
         let exactly_once = sent.message.qos == Qos::ExactlyOnce
             && self.members.iter().all(|(_, span)| span.granted == Some(Qos::ExactlyOnce));
         match (got, sent.accepted) {
-            ([], Some(accepted)) if self.is_promised(ledger, sent, exactly_once) => {
+            ([], Some(accepted)) if self.is_promised(sent, exactly_once) => {
                 Some((accepted, "was acknowledged and reached no member".to_owned()))
             }
             ([_, (again, _), ..], _) if exactly_once => {
@@ -100,17 +94,15 @@ impl Group<'_> {
     }
 
     /// Somebody was a member before it was sent, and still is at the end.
-    fn is_promised(&self, ledger: &Ledger, sent: &Sent, exactly_once: bool) -> bool {
+    fn is_promised(&self, sent: &Sent, exactly_once: bool) -> bool {
         let stays = |life: &Life, span: &Span| {
             life.ends.is_none()
                 && span.over.is_none()
                 && span.promises_at_least_once().is_some_and(|since| since < sent.first)
         };
         let ended = |life: &Life| life.ends.is_some_and(|end| end > sent.first);
-        let members = || self.members.iter().map(|(life, _)| *life);
         self.members.iter().any(|(life, span)| stays(life, span))
-            && !(exactly_once && members().any(ended))
-            && !members().any(|life| ended_meanwhile(ledger, life, sent))
+            && !(exactly_once && self.members.iter().any(|(life, _)| ended(life)))
             && sent.expiry.is_none()
     }
 
@@ -130,27 +122,6 @@ impl Group<'_> {
             && !ledger.crashed_between(first, second)
     }
 }
-
-/// Whether the Session may have ended while the message was on its way to it.
-fn ended_meanwhile(ledger: &Ledger, life: &Life, sent: &Sent) -> bool {
-    let (Some(end), Some(accepted)) = (life.ends, sent.accepted) else { return false };
-    let of_life = |connection: &&Connection| {
-        connection.link.client == life.client
-            && (life.begins..=end).contains(&connection.connack.map_or(0, |c| c.0))
-    };
-    let last = ledger.connections.iter().rfind(of_life);
-    // A Session ends by its interval when the Server sees that it has passed, about once a second; else at the CONNECT.
-    let interval = last.and_then(|last| {
-        let (closed, _) = last.closed.filter(|_| last.terms.expiry < Terms::LASTING)?;
-        let due = ledger.at(closed) + last.terms.expiry.mul_f64(0.8);
-        Some((due, ledger.at(end).min(due + INTERVAL_SLACK)))
-    });
-    let (from, to) = interval.unwrap_or((ledger.at(end), ledger.at(end)));
-    from <= ledger.at(accepted) + SLACK && to >= ledger.at(sent.first)
-}
-
-/// How much later than due a Session ends, and a message that was on its way to it arrives.
-const INTERVAL_SLACK: Duration = Duration::from_millis(2500);
 
 #[cfg(test)]
 mod tests {
@@ -215,20 +186,10 @@ mod tests {
         for (qos, expected) in [(1, 1), (2, 0)] {
             let (mut tale, [left, _], _) = scene(qos);
             tale.close(&left, Closer::Client);
-            tale.wait(5);
             let left = tale.connect("left", Terms::clean(), false);
             tale.disconnect(&left);
             assert_eq!(found(tale).len(), expected, "QoS {qos}");
         }
-    }
-
-    #[test]
-    fn session_that_ends_with_a_message_on_its_way_to_it_may_lose_it_as_things_are() {
-        let (mut tale, [left, _], _) = scene(1);
-        tale.close(&left, Closer::Client);
-        let left = tale.connect("left", Terms::clean(), false);
-        tale.disconnect(&left);
-        assert_eq!(found(tale), [""; 0]);
     }
 
     #[test]

@@ -275,3 +275,26 @@ fn a_member_gets_no_more_than_its_granted_qos() {
         }
     }
 }
+
+#[test]
+fn what_is_on_its_way_to_a_session_that_ends_goes_to_another() {
+    for filter in FILTERS {
+        let mut world = World::new();
+        for name in ["a", "b"] {
+            let member = world.subscriber(lasting(name), &[filter]);
+            world.cut_and_settle(member);
+        }
+        let publisher = world.connect(passing("p"));
+        // The end of the one is written and not yet applied while messages are given to both.
+        world.ask(Connect { clean_start: true, ..lasting("a") });
+        for (packet_id, payload) in (1..).zip(["1", "2", "3", "4"]) {
+            world.send(publisher, Packet::Publish(publish("x/y", payload, packet_id)));
+        }
+        world.settle();
+        assert_eq!(world.got(publisher).len(), 4);
+        let other = world.connect(lasting("b"));
+        let mut payloads = world.payloads(other);
+        payloads.sort();
+        assert_eq!(payloads, ["1", "2", "3", "4"], "{filter}");
+    }
+}
