@@ -76,6 +76,8 @@ impl<'a> Message<'a> {
     /// What is left of the Message Expiry Interval at `now`, in whole seconds, at least one: `None` once it has passed
     /// [MQTT-3.3.2-5], `Some(None)` for a message that does not expire.
     pub fn remaining(&self, now: Millis) -> Option<Option<u32>> {
+        // The clocks of two shards, or one that was set back, differ: nobody is told more than the publisher said.
+        let now = now.max(self.published_at);
         match self.expires_at {
             None => Some(None),
             Some(at) if at <= now => None,
@@ -124,5 +126,12 @@ mod tests {
         assert_eq!(message().remaining(61_499), Some(Some(1)));
         assert_eq!(message().remaining(61_500), None);
         assert_eq!(Message { expires_at: None, ..message() }.remaining(u64::MAX), Some(None));
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_adds_nothing_to_what_is_left() {
+        // [MQTT-3.3.2-6]
+        let message = Message { published_at: 5_000, expires_at: Some(65_000), ..message() };
+        assert_eq!([4_000, 4_999, 5_000, 5_001].map(|now| message.remaining(now)), [Some(Some(60)); 4]);
     }
 }
