@@ -21,8 +21,10 @@ pub struct Head {
     pub came: u64,
     /// Bytes of all messages that ever left.
     pub left: u64,
-    /// The Client was sent messages before this one, as far as is known: they are sent again with DUP.
+    /// The Client was sent messages before this one.
     pub sent: Seq,
+    /// It may have been sent messages before this one: its connection ended with the process that knew.
+    pub perhaps_sent: Seq,
     /// Messages behind `floor` that left. Never more than the Client may have under way.
     pub holes: BTreeSet<Seq>,
 }
@@ -58,8 +60,14 @@ impl Queue {
         self.head.floor
     }
 
+    /// The Client was sent what is before this.
     pub fn sent(&self) -> Seq {
         self.head.sent
+    }
+
+    /// It was, or may have been: what is before this is sent again with DUP.
+    pub fn perhaps_sent(&self) -> Seq {
+        self.head.sent.max(self.head.perhaps_sent)
     }
 
     /// Messages that wait, those sent and not yet acknowledged included.
@@ -103,9 +111,12 @@ impl Queue {
         true
     }
 
-    /// The Client was sent what is before `seq`.
+    /// The Client was sent what is before `seq`; [`Seq::MAX`] where nobody knows.
     pub fn note_sent(&mut self, seq: Seq) {
-        self.head.sent = self.head.sent.max(seq.min(self.head.next));
+        match seq {
+            Seq::MAX => self.head.perhaps_sent = self.head.next,
+            seq => self.head.sent = self.head.sent.max(seq.min(self.head.next)),
+        }
     }
 
     /// The message that must go next to keep the limits, if any.

@@ -32,7 +32,9 @@ pub struct Link {
     pub inflight: Inflight,
     /// The next message of the queue to be sent.
     pub cursor: Seq,
-    /// Messages before this one may have been sent on an earlier connection.
+    /// Messages before this one were sent on an earlier connection.
+    pub sent_until: Seq,
+    /// Messages before this one were, or may have been.
     pub dup_until: Seq,
     /// Finished by the Client and not yet on record.
     pub finished: Vec<(Seq, u32)>,

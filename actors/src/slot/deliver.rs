@@ -39,7 +39,8 @@ impl Slot {
             home,
             inflight: Inflight::new(queue.floor(), receive_maximum),
             cursor: queue.floor(),
-            dup_until: queue.sent().max(active.sent),
+            sent_until: queue.sent().max(active.sent),
+            dup_until: queue.perhaps_sent().max(active.sent),
             finished: Vec::new(),
             received: Vec::new(),
         }));
@@ -91,13 +92,17 @@ impl Slot {
                 }
             };
             let bytes = row.message.len() as u32;
-            // What was sent once is sent again, expired or not [MQTT-4.4.0-1], [MQTT-4.3.3-7].
+            // What was sent once is sent again, expired or not [MQTT-4.4.0-1], [MQTT-4.3.3-7]. Where nobody knows any more
+            // whether it was, one of QoS 2 is: the Client may hold its identifier, and would take the next message
+            // under it for this one.
+            let was_sent =
+                seq < link.sent_until || seq < link.dup_until && row.delivery.qos == QoS::ExactlyOnce;
             let too_old = message.published_at.saturating_add(limits.age) < now.wall;
             if queue.received.contains(&seq) {
                 link.inflight.send(seq, Stage::Released, bytes);
                 link.cursor = seq + 1;
                 outlet.release(link.home, session::packet_id(seq));
-            } else if seq >= link.dup_until && (too_old || message.remaining(now.wall).is_none()) {
+            } else if !was_sent && (too_old || message.remaining(now.wall).is_none()) {
                 link.inflight.skip_to(seq + 1);
                 link.cursor = seq + 1;
                 link.finished.push((seq, bytes));

@@ -160,5 +160,5 @@ impl Slot {
 
 /// Whether a message may go to another member.
 fn may_go(queue: &Queue, seq: Seq, delivery: &Delivery) -> bool {
-    delivery.qos != QoS::ExactlyOnce || seq >= queue.sent() && !queue.received.contains(&seq)
+    delivery.qos != QoS::ExactlyOnce || seq >= queue.perhaps_sent() && !queue.received.contains(&seq)
 }

@@ -1,12 +1,13 @@
 //! Invariant 1, its other side: what had expired before its Client came back is not delivered [MQTT-3.3.2-5].
 //!
 //! Judged only where the Client was away all the time that the message had. One that may have been sent to it once is sent
-//! again, whatever its age: its delivery had begun.
+//! again, whatever its age: its delivery had begun. So is one of QoS 2 where the Server that knew has died with the
+//! connection: the Client may hold its identifier.
 
 use std::time::Duration;
 
 use super::Violation;
-use crate::oracle::Ledger;
+use crate::oracle::{Ledger, Qos};
 
 const NAME: &str = "1 what expired is not delivered";
 /// How much later the Server may see that time has passed, or that a Client has gone.
@@ -21,7 +22,12 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
             let (Some(interval), Some(accepted)) = (sent.expiry, sent.accepted) else { continue };
             let expired = ledger.at(accepted.max(sent.last)) + interval + SLACK;
             let began = ledger.at(sent.first).saturating_sub(SLACK);
-            if ledger.at(delivery.index) > expired && !ledger.was_connected(&life.client, began, expired) {
+            let perhaps_begun = sent.message.qos == Qos::ExactlyOnce
+                && ledger.died_with_connection_of(&life.client, sent.first, delivery.index);
+            if ledger.at(delivery.index) > expired
+                && !perhaps_begun
+                && !ledger.was_connected(&life.client, began, expired)
+            {
                 violations.push(Violation {
                     invariant: NAME,
                     at: delivery.index,
@@ -44,7 +50,7 @@ mod tests {
 
     use super::super::by_hand::{Tale, message};
     use super::check;
-    use crate::oracle::{Closer, Terms};
+    use crate::oracle::{Closer, Fault, Terms};
 
     fn delivered_after(seconds: u64, away: bool) -> usize {
         let mut tale = Tale::default();
@@ -73,5 +79,29 @@ mod tests {
     #[test]
     fn delivery_that_may_have_begun_in_time_is_right() {
         assert_eq!(delivered_after(5, false), 0);
+    }
+
+    #[test]
+    fn one_of_qos_2_may_come_late_where_the_server_died_with_a_connection() {
+        for (qos, dies, expected) in [(1, true, 1), (2, false, 1), (2, true, 0)] {
+            let mut tale = Tale::default();
+            let van = tale.connect("van", Terms::lasting(), false);
+            tale.subscribe(&van, "cmd/#", qos);
+            tale.close(&van, Closer::Client);
+            tale.wait(2);
+            let desk = tale.connect("desk", Terms::lasting(), false);
+            let brief = message("desk", "cmd/brief", qos, 1);
+            tale.send_for(&desk, &brief, Duration::from_secs(2));
+            tale.accept(&desk, &brief);
+            tale.wait(5);
+            let van = tale.connect("van", Terms::lasting(), true);
+            if dies {
+                tale.fault(Fault::Killed);
+            }
+            tale.close(&van, Closer::Server);
+            let van = tale.connect("van", Terms::lasting(), true);
+            tale.deliver(&van, &brief);
+            assert_eq!(check(&tale.ledger()).len(), expected, "QoS {qos}, dies: {dies}");
+        }
     }
 }

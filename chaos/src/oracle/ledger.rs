@@ -184,6 +184,16 @@ impl Ledger {
         self.crashes.get(next).is_some_and(|&crash| crash <= to)
     }
 
+    /// Whether the Server died between two events while `client` was connected, or was about to be.
+    pub fn died_with_connection_of(&self, client: &Name, from: usize, to: usize) -> bool {
+        let of_client = || self.connections.iter().filter(|connection| connection.link.client == *client);
+        self.crashes.iter().filter(|crash| (from..=to).contains(crash)).any(|&crash| {
+            of_client().any(|connection| {
+                connection.connect < crash && connection.closed.is_none_or(|(closed, _)| closed > crash)
+            })
+        })
+    }
+
     /// Whether a connection of `client` was open, or may have been, at some moment of that time.
     pub fn was_connected(&self, client: &Name, from: Duration, to: Duration) -> bool {
         self.connections.iter().filter(|connection| connection.link.client == *client).any(|connection| {

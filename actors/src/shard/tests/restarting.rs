@@ -220,3 +220,25 @@ fn a_damaged_message_is_named_and_not_served() {
     assert!(failure.contains("queue"), "{failure}");
     assert!(!world.is_ready());
 }
+
+#[test]
+fn what_expired_before_a_crash_was_over_is_sent_only_if_its_identifier_may_be_held() {
+    // [MQTT-3.3.2-5], [MQTT-4.3.3-7]
+    let mut world = World::new();
+    let subscriber = world.subscriber(lasting("s"), &["a"]);
+    world.cut_and_settle(subscriber);
+    let publisher = world.connect(passing("p"));
+    for (packet_id, qos) in [(1, QoS::AtLeastOnce), (2, QoS::ExactlyOnce)] {
+        let mut message =
+            Publish { qos, ..publish("a", if packet_id == 1 { "once" } else { "exactly" }, packet_id) };
+        message.properties.message_expiry_interval = Some(1);
+        world.publish(publisher, message);
+    }
+    world.pass(2000);
+    // It connects, and before anything is on record of what it was sent the power fails.
+    world.ask(lasting("s"));
+    world.sync();
+    world.power_cut();
+    let subscriber = world.connect(lasting("s"));
+    assert_eq!(world.payloads(subscriber), ["exactly"]);
+}
