@@ -11,7 +11,6 @@ use super::{
     sections::{NEVER, is_name},
     sources::{self, Entry, Located, Table, Value},
 };
-use convoy_actors::{Excess, SecondConnection};
 use std::{
     fmt::{self, Write as _},
     net::SocketAddr,
@@ -195,59 +194,6 @@ impl Reader {
         let mut section = self.section("api");
         section.read("addr", &mut options.addr, addr, |addr| quote(&addr.to_string()));
         section.boolean("allow_anonymous", &mut options.allow_anonymous);
-        section.end();
-        options
-    }
-
-    fn limits(&mut self) -> LimitsOptions {
-        let mut profile = Profile::default();
-        let mut section = self.section("limits");
-        section.one_of("profile", &mut profile, &Profile::ALL);
-        let mut options = profile.limits();
-        section.number("client_id_bytes", &mut options.client_id_bytes, 1..=u16::MAX);
-        // The protocol cannot express a longer packet.
-        let packet_bytes = 1024..=268_435_460;
-        section.bytes("packet_bytes", &mut options.packet_bytes, packet_bytes.clone());
-        section.bytes("connect_packet_bytes", &mut options.connect_packet_bytes, packet_bytes);
-        section.duration("connect_timeout", &mut options.connect_timeout, SECOND..=HOUR);
-        section.duration(
-            "keep_alive_maximum",
-            &mut options.keep_alive_maximum,
-            Duration::ZERO..=SECOND * 65_535,
-        );
-        section.number("receive_maximum", &mut options.receive_maximum, 1..=u16::MAX);
-        // Below the 65,535 Packet Identifiers, so that one is always free.
-        let inflight = 1..=u16::MAX - 1;
-        section.number("inflight_default", &mut options.inflight_default, inflight.clone());
-        section.number("inflight_maximum", &mut options.inflight_maximum, inflight);
-        section.number("topic_alias_maximum", &mut options.topic_alias_maximum, 0..=u16::MAX);
-        section.bytes("output_bytes", &mut options.output_bytes, 4096..=1 << 30);
-        section.duration("acknowledge_timeout", &mut options.acknowledge_timeout, SECOND..=HOUR);
-        section.number("queue_messages", &mut options.queue_messages, 1..=100_000_000);
-        section.bytes("queue_bytes", &mut options.queue_bytes, 1024..=1 << 40);
-        section.duration("queue_age", &mut options.queue_age, SECOND..=NEVER);
-        let expiry = Duration::ZERO..=NEVER;
-        section.duration("session_expiry_default", &mut options.session_expiry_default, expiry.clone());
-        section.duration("session_expiry_maximum", &mut options.session_expiry_maximum, expiry);
-        section.number("subscriptions_per_session", &mut options.subscriptions_per_session, 1..=10_000_000);
-        section.number("topic_levels", &mut options.topic_levels, 1..=1024);
-        section.number("topic_bytes", &mut options.topic_bytes, 16..=u16::MAX);
-        section.number("retained_messages", &mut options.retained_messages, 0..=1 << 40);
-        section.bytes("retained_bytes", &mut options.retained_bytes, 0..=1 << 50);
-        let per_second = 0..=1_000_000_000;
-        section.number(
-            "publish_messages_per_second",
-            &mut options.publish_messages_per_second,
-            per_second.clone(),
-        );
-        section.bytes("publish_bytes_per_second", &mut options.publish_bytes_per_second, per_second);
-        section.one_of("publish_excess", &mut options.publish_excess, &EXCESSES);
-        section.one_of("second_connection", &mut options.second_connection, &SECOND_CONNECTIONS);
-        section.number("connections", &mut options.connections, 1..=100_000_000);
-        options.connects_per_second = LimitsOptions::connects_per_second_for(options.connections);
-        section.number("connects_per_second", &mut options.connects_per_second, 1..=10_000_000);
-        section.number("handshakes", &mut options.handshakes, 1..=1_000_000);
-        section.duration("handshake_timeout", &mut options.handshake_timeout, SECOND..=HOUR);
         section.end();
         options
     }
@@ -500,9 +446,6 @@ impl Section<'_> {
     }
 }
 
-const EXCESSES: [(&str, Excess); 2] = [("wait", Excess::Wait), ("refuse", Excess::Refuse)];
-const SECOND_CONNECTIONS: [(&str, SecondConnection); 2] =
-    [("take_over", SecondConnection::TakesOver), ("refuse", SecondConnection::IsRefused)];
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -674,6 +617,7 @@ fn show_duration(duration: Duration) -> String {
     format!("{}{unit}", seconds / size)
 }
 
+mod limits;
 mod listeners;
 #[cfg(test)]
 mod tests;
