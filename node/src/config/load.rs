@@ -3,6 +3,8 @@
 
 mod access;
 mod features;
+mod limits;
+mod listeners;
 mod shared_subscriptions;
 
 use super::{
@@ -617,7 +619,5 @@ fn show_duration(duration: Duration) -> String {
     format!("{}{unit}", seconds / size)
 }
 
-mod limits;
-mod listeners;
 #[cfg(test)]
 mod tests;
