@@ -25,8 +25,14 @@ pub fn check(ledger: &Ledger, limits: Limits) -> Vec<Violation> {
             _ => continue,
         };
         let due = ledger.at(*index) + limit;
+        // A Server may acknowledge before anybody has asked it whether it is ready.
+        let from = match fault {
+            Fault::Ready => faults[..place].iter().rfind(|(_, fault)| **fault == Fault::Started),
+            _ => None,
+        };
+        let from = from.map_or(*index, |(started, _)| *started);
         let done =
-            ledger.events[*index..].iter().take_while(|event| event.at <= due).any(|event| match fault {
+            ledger.events[from..].iter().take_while(|event| event.at <= due).any(|event| match fault {
                 Fault::Started => event.what == What::Fault(Fault::Ready),
                 _ => matches!(event.what, What::Accepted { .. }),
             });
@@ -68,6 +74,23 @@ mod tests {
         tale.wait(30);
         tale.fault(Fault::Healed);
         check(&tale.ledger(), LIMITS).len()
+    }
+
+    #[test]
+    fn acknowledgement_before_readiness_was_noticed_counts() {
+        let mut tale = Tale::default();
+        let desk = tale.connect("desk", Terms::lasting(), false);
+        tale.publish(&desk, &message("desk", "cmd", 1, 1));
+        for (answers, expected) in [(true, 0), (false, 1)] {
+            tale.fault(Fault::Killed);
+            tale.fault(Fault::Started);
+            if answers {
+                tale.publish(&desk, &message("desk", "cmd", 1, 2));
+            }
+            tale.fault(Fault::Ready);
+            tale.wait(30);
+            assert_eq!(check(&tale.ledger(), LIMITS).len(), expected);
+        }
     }
 
     #[test]
