@@ -81,7 +81,7 @@ mod tests {
         let mut tale = Tale::default();
         let desk = tale.connect("desk", Terms::lasting(), false);
         tale.publish(&desk, &message("desk", "cmd", 1, 1));
-        for (answers, expected) in [(true, 0), (false, 1)] {
+        for answers in [true, false] {
             tale.fault(Fault::Killed);
             tale.fault(Fault::Started);
             if answers {
@@ -89,8 +89,9 @@ mod tests {
             }
             tale.fault(Fault::Ready);
             tale.wait(30);
-            assert_eq!(check(&tale.ledger(), LIMITS).len(), expected);
+            tale.fault(Fault::Healed);
         }
+        assert_eq!(check(&tale.ledger(), LIMITS).len(), 1);
     }
 
     #[test]
