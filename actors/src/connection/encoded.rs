@@ -1,5 +1,6 @@
 //! One encoding for all receivers of a message who get it alike: per protocol version, QoS and RETAIN flag. What
-//! differs, the Packet Identifier, is patched into each copy.
+//! differs, the Packet Identifier, is patched into each copy. A large payload is there once for all of them, in queues
+//! and in mail too, however their packets begin.
 
 use bytes::Bytes;
 use convoy_wire::{Delivery as Packet, Forwardable, PacketId, Placed, ProtocolVersion, QoS, SubscriptionId};
@@ -24,8 +25,6 @@ struct Entry {
     from: usize,
     to: usize,
     placed: Placed,
-    /// The bytes behind the Packet Identifier, of a large packet.
-    shared: Option<Bytes>,
 }
 
 /// Who a message is written for.
@@ -41,15 +40,71 @@ pub struct Receiver<'a> {
 /// Encodings of the message that is being passed on; kept and used again for the next one.
 #[derive(Debug, Default)]
 pub struct Encoded {
+    /// Packets of `entries`, without their payload if that is shared.
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    /// The message as [`Message::decode`] reads it, once somebody had to keep it.
+    whole: Option<Bytes>,
+    number: u64,
 }
+
+/// Memory for encodings that is kept from message to message.
+const KEPT_BYTES: usize = 256 << 10;
 
 impl Encoded {
     /// Begins another message.
     pub fn begin(&mut self) {
         self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
         self.entries.clear();
+        self.whole = None;
+        self.number += 1;
+    }
+
+    /// Begins a message that lies in these bytes, which others may hold as well.
+    pub fn begin_with(&mut self, whole: &Bytes) {
+        if !self.is_of(whole) {
+            self.begin();
+            self.whole = Some(whole.clone());
+        }
+    }
+
+    /// Begins a message, and holds on to the bytes it lies in if those are held already.
+    pub fn begin_of(&mut self, message: &Message<'_>) {
+        let lies = |whole: &Bytes| {
+            !message.payload.is_empty() && whole.as_ptr_range().contains(&message.payload.as_ptr())
+        };
+        let whole = self.whole.take().filter(lies);
+        self.begin();
+        self.whole = whole;
+    }
+
+    /// Tells messages apart: another one since the last time has another number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether the message of these very bytes is being passed on.
+    fn is_of(&self, whole: &Bytes) -> bool {
+        // What is held here cannot have made room for something else in its place.
+        self.whole.as_ref().is_some_and(|held| held.as_ptr() == whole.as_ptr() && held.len() == whole.len())
+    }
+
+    /// The message as [`Message::decode`] reads it, to be kept: the same bytes for all who ask.
+    pub fn whole(&mut self, message: &Message<'_>) -> Bytes {
+        let whole = self.whole.get_or_insert_with(|| {
+            let mut bytes = Vec::with_capacity(message.encoded_len());
+            message.encode_into(&mut bytes);
+            bytes.into()
+        });
+        debug_assert!(whole.ends_with(message.payload), "another message was not begun");
+        whole.clone()
+    }
+
+    /// The payload of [`Encoded::whole`], which ends with it.
+    fn payload(&mut self, message: &Message<'_>) -> Bytes {
+        let mut whole = self.whole(message);
+        whole.split_off(whole.len() - message.payload.len())
     }
 
     /// Appends the PUBLISH to `output`, and returns its length. Zero, and nothing appended, if it is larger than the
@@ -71,7 +126,7 @@ impl Encoded {
             _ => Naming::Name,
         };
         if form.properties && !delivery.identifiers().is_empty() || naming != Naming::Name {
-            let written = write_alone(message, delivery, naming, packet_id, dup, receiver, now);
+            let written = self.write_alone(message, delivery, naming, packet_id, dup, receiver, now);
             if written > 0
                 && let (Naming::Both(alias), Some(aliases)) = (naming, &mut receiver.aliases)
             {
@@ -79,32 +134,28 @@ impl Encoded {
             }
             return written;
         }
+        let shared = shared_bytes(message);
         let entry = match self.entries.iter().position(|entry| entry.form == form) {
-            Some(at) => &mut self.entries[at],
+            Some(at) => &self.entries[at],
             None => {
                 let Some(left) = left_for(message, dup, now) else { return 0 };
                 let from = self.bytes.len();
                 let Ok(placed) = packet(message, form, &[], left).append(version, &mut self.bytes) else {
                     return 0;
                 };
-                self.entries.push(Entry { form, from, to: self.bytes.len(), placed, shared: None });
-                self.entries.last_mut().expect("one was pushed")
+                self.bytes.truncate(self.bytes.len() - shared);
+                self.entries.push(Entry { form, from, to: self.bytes.len(), placed });
+                self.entries.last().expect("one was pushed")
             }
         };
-        let len = entry.to - entry.from;
+        let len = entry.to - entry.from + shared;
         if len > packet_bytes_limit as usize {
             return 0;
         }
         let mut placed = entry.placed;
         let shift = |at: usize, by: usize| at - entry.from + by;
         let start = output.tail().len();
-        if len < SHARED_FROM {
-            output.tail().extend_from_slice(&self.bytes[entry.from..entry.to]);
-        } else {
-            let head = entry.placed.packet_id_at.map_or(entry.from, |at| at + 2);
-            output.tail().extend_from_slice(&self.bytes[entry.from..head]);
-            entry.shared.get_or_insert_with(|| Bytes::copy_from_slice(&self.bytes[head..entry.to]));
-        }
+        output.tail().extend_from_slice(&self.bytes[entry.from..entry.to]);
         placed.packet_id_at = placed.packet_id_at.map(|at| shift(at, start));
         placed.start = start;
         if let Some(packet_id) = packet_id {
@@ -113,49 +164,66 @@ impl Encoded {
                 placed.set_dup(output.tail());
             }
         }
-        if let Some(shared) = entry.shared.as_ref().filter(|_| len >= SHARED_FROM) {
-            output.share(shared.clone());
+        if shared > 0 {
+            output.share(self.payload(message));
         }
         len
     }
+
+    /// A delivery that no other receiver shares: it carries Subscription Identifiers or a Topic Alias.
+    #[expect(clippy::too_many_arguments, reason = "as for those that are shared, and how the topic is named")]
+    fn write_alone(
+        &mut self,
+        message: &Message<'_>,
+        delivery: &Delivery,
+        naming: Naming,
+        packet_id: Option<PacketId>,
+        dup: bool,
+        receiver: &mut Receiver<'_>,
+        now: Millis,
+    ) -> usize {
+        let Receiver { version, packet_bytes_limit, ref mut output, .. } = *receiver;
+        let Some(left) = left_for(message, dup, now) else { return 0 };
+        let mut identifiers = [SubscriptionId::new(1).expect("1 is one"); Delivery::IDENTIFIERS];
+        let mut used = 0;
+        for identifier in
+            delivery.identifiers().iter().filter_map(|&identifier| SubscriptionId::new(identifier))
+        {
+            identifiers[used] = identifier;
+            used += 1;
+        }
+        let form = Form { properties: true, qos: delivery.qos, retain: delivery.retain };
+        let mut packet = packet(message, form, &identifiers[..used], left);
+        packet.packet_id = packet_id;
+        packet.dup = dup;
+        match naming {
+            Naming::Alias(alias) => (packet.topic, packet.topic_alias) = ("", Some(alias)),
+            Naming::Both(alias) => packet.topic_alias = Some(alias),
+            Naming::Name => {}
+        }
+        let shared = shared_bytes(message);
+        // What is large is encoded apart: the output keeps its buffer, and that is to stay small.
+        let out = if shared > 0 { &mut self.bytes } else { output.tail() };
+        let start = out.len();
+        let written = packet.append(version, out).map_or(0, |_| out.len() - start);
+        let fits = written <= packet_bytes_limit as usize;
+        if !fits || written == 0 {
+            out.truncate(start);
+            return 0;
+        }
+        if shared > 0 {
+            let head = out.len() - shared;
+            output.tail().extend_from_slice(&self.bytes[start..head]);
+            self.bytes.truncate(start);
+            output.share(self.payload(message));
+        }
+        written
+    }
 }
 
-/// A delivery that no other receiver shares: it carries Subscription Identifiers or a Topic Alias.
-fn write_alone(
-    message: &Message<'_>,
-    delivery: &Delivery,
-    naming: Naming,
-    packet_id: Option<PacketId>,
-    dup: bool,
-    receiver: &mut Receiver<'_>,
-    now: Millis,
-) -> usize {
-    let Receiver { version, packet_bytes_limit, ref mut output, .. } = *receiver;
-    let Some(left) = left_for(message, dup, now) else { return 0 };
-    let mut identifiers = [SubscriptionId::new(1).expect("1 is one"); Delivery::IDENTIFIERS];
-    let mut used = 0;
-    for identifier in delivery.identifiers().iter().filter_map(|&identifier| SubscriptionId::new(identifier))
-    {
-        identifiers[used] = identifier;
-        used += 1;
-    }
-    let form = Form { properties: true, qos: delivery.qos, retain: delivery.retain };
-    let start = output.tail().len();
-    let mut packet = packet(message, form, &identifiers[..used], left);
-    packet.packet_id = packet_id;
-    packet.dup = dup;
-    match naming {
-        Naming::Alias(alias) => (packet.topic, packet.topic_alias) = ("", Some(alias)),
-        Naming::Both(alias) => packet.topic_alias = Some(alias),
-        Naming::Name => {}
-    }
-    match packet.append(version, output.tail()) {
-        Ok(_) if output.tail().len() - start <= packet_bytes_limit as usize => output.tail().len() - start,
-        _ => {
-            output.tail().truncate(start);
-            0
-        }
-    }
+/// Bytes at the end of a packet that all receivers share: those of a large payload.
+fn shared_bytes(message: &Message<'_>) -> usize {
+    if message.payload.len() < SHARED_FROM { 0 } else { message.payload.len() }
 }
 
 /// What is left of the Message Expiry Interval, at least one second for a message that is sent again.

@@ -31,7 +31,7 @@ pub use handshake::{Refusal, TENANT, accept};
 pub use inbound::{Inbound, Received, UNTOLD};
 pub use membership::Membership;
 pub use outbound::{Outbound, Reaction};
-pub use output::Output;
+pub use output::{Output, SHARED_FROM};
 pub use peer::{Certificate, Listener, Peer, Transport};
 pub use rate::{Excess, Limits as RateLimits, Rate, Verdict};
 

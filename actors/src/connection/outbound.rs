@@ -3,8 +3,10 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use convoy_wire::{PacketId, QoS};
 
+use super::encoded::Encoded;
 use crate::message::Message;
 use crate::session::{Answer, Inflight, QueueLimits, Seq, Stage};
 use crate::slot::{Ack, Delivery};
@@ -12,7 +14,8 @@ use crate::slot::{Ack, Delivery};
 #[derive(Debug)]
 struct Queued {
     delivery: Delivery,
-    message: Box<[u8]>,
+    /// Others may hold it as well.
+    message: Bytes,
 }
 
 #[derive(Debug)]
@@ -58,7 +61,7 @@ impl Outbound {
 
     /// What other members of Shared Subscriptions get when this Session ends: by MQTT 5.0, 4.8.2 all but QoS 2
     /// messages that were sent.
-    pub fn leave(self) -> impl Iterator<Item = (Delivery, Box<[u8]>)> {
+    pub fn leave(self) -> impl Iterator<Item = (Delivery, Bytes)> {
         let sent = self.shared.into_iter().map(|(_, queued)| queued);
         let waiting = self.queue.into_iter();
         sent.chain(waiting)
@@ -91,14 +94,12 @@ impl Outbound {
     }
 
     /// Enters a message that is being sent.
-    pub fn send(&mut self, delivery: &Delivery, message: &Message<'_>) -> PacketId {
+    pub fn send(&mut self, delivery: &Delivery, message: &Message<'_>, encoded: &mut Encoded) -> PacketId {
         let stage = if delivery.qos == QoS::ExactlyOnce { Stage::Unreceived } else { Stage::Published };
         let seq = self.next;
         self.next += 1;
         if stage == Stage::Published && delivery.group().is_some() {
-            let mut bytes = Vec::with_capacity(message.encoded_len());
-            message.encode_into(&mut bytes);
-            self.shared.push_back((seq, Queued { delivery: *delivery, message: bytes.into() }));
+            self.shared.push_back((seq, Queued { delivery: *delivery, message: encoded.whole(message) }));
         }
         self.inflight.send(seq, stage, message.encoded_len() as u32)
     }
@@ -113,9 +114,9 @@ impl Outbound {
     }
 
     /// Keeps a message for later; how many older ones went for it.
-    pub fn queue(&mut self, delivery: Delivery, message: &[u8], limits: &QueueLimits) -> u64 {
+    pub fn queue(&mut self, delivery: Delivery, message: Bytes, limits: &QueueLimits) -> u64 {
         self.queue_bytes += message.len() as u64;
-        self.queue.push_back(Queued { delivery, message: message.into() });
+        self.queue.push_back(Queued { delivery, message });
         let mut dropped = 0;
         while self.queue.len() as u64 > u64::from(limits.messages) || self.queue_bytes > limits.bytes {
             let oldest = self.queue.pop_front().expect("a queue over its limits is not empty");
@@ -126,7 +127,7 @@ impl Outbound {
     }
 
     /// The oldest message that waits, if it can be sent now.
-    pub fn next(&mut self) -> Option<(Delivery, Box<[u8]>)> {
+    pub fn next(&mut self) -> Option<(Delivery, Bytes)> {
         let sendable = |queued: &Queued| queued.delivery.qos == QoS::AtMostOnce || self.inflight.has_room();
         if !self.queue.front().is_some_and(sendable) {
             return None;
@@ -184,15 +185,15 @@ mod tests {
     #[test]
     fn what_others_of_a_shared_subscription_may_get_is_left_to_them() {
         // [MQTT-4.8.2-5]
-        let mut outbound = Outbound::new(3);
+        let (mut outbound, encoded) = (Outbound::new(3), &mut Encoded::default());
         let by = |qos, group| Delivery::new(qos, false, 0).by_share(group);
         let (once, exactly) = (by(QoS::AtLeastOnce, 7), by(QoS::ExactlyOnce, 7));
-        let finished = outbound.send(&once, &MESSAGE);
-        outbound.send(&once, &MESSAGE);
-        outbound.send(&exactly, &MESSAGE);
+        let finished = outbound.send(&once, &MESSAGE, encoded);
+        outbound.send(&once, &MESSAGE, encoded);
+        outbound.send(&exactly, &MESSAGE, encoded);
         outbound.on_ack(Ack::Puback, finished);
         for delivery in [once, exactly, by(QoS::AtMostOnce, 7), by(QoS::AtLeastOnce, 0)] {
-            outbound.queue(delivery, b"waits", &QueueLimits { messages: 10, ..LIMITS });
+            outbound.queue(delivery, Bytes::from_static(b"waits"), &QueueLimits { messages: 10, ..LIMITS });
         }
         let left: Vec<_> =
             outbound.leave().map(|(delivery, message)| (delivery, message.len() > 5)).collect();
@@ -203,10 +204,10 @@ mod tests {
     fn messages_wait_for_room_and_keep_their_order() {
         let mut outbound = Outbound::new(1);
         let delivery = Delivery::new(QoS::AtLeastOnce, false, 0);
-        let first = outbound.send(&delivery, &MESSAGE);
+        let first = outbound.send(&delivery, &MESSAGE, &mut Encoded::default());
         assert!(!outbound.has_room());
-        outbound.queue(delivery, b"a", &LIMITS);
-        outbound.queue(delivery, b"b", &LIMITS);
+        outbound.queue(delivery, Bytes::from_static(b"a"), &LIMITS);
+        outbound.queue(delivery, Bytes::from_static(b"b"), &LIMITS);
         assert_eq!(outbound.next(), None);
         assert_eq!(outbound.on_ack(Ack::Puback, first), Reaction::Room);
         assert_eq!(outbound.next().unwrap().1[..], *b"a");
@@ -216,7 +217,8 @@ mod tests {
     fn the_oldest_goes_when_too_many_wait() {
         let mut outbound = Outbound::new(1);
         let delivery = Delivery::new(QoS::AtMostOnce, false, 0);
-        assert_eq!([b"a", b"b", b"c"].map(|message| outbound.queue(delivery, message, &LIMITS)), [0, 0, 1]);
+        let mut queue = |message| outbound.queue(delivery, Bytes::from_static(message), &LIMITS);
+        assert_eq!([b"a", b"b", b"c"].map(|message| queue(message)), [0, 0, 1]);
         assert_eq!(outbound.next().unwrap().1[..], *b"b");
     }
 }

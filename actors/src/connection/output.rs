@@ -6,7 +6,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-/// Packets from this size on are shared and not copied.
+/// Payloads from this size on are shared and not copied.
 pub const SHARED_FROM: usize = 4096;
 
 #[derive(Debug, Default)]
@@ -77,6 +77,13 @@ impl Output {
             self.tail.clear();
             self.written = 0;
         }
+    }
+
+    /// Memory that this output holds, but for pieces that were seen in others.
+    #[cfg(test)]
+    pub fn held_bytes(&self, seen: &mut std::collections::BTreeSet<usize>) -> usize {
+        let pieces = self.pieces.iter().filter(|piece| seen.insert(piece.as_ptr() as usize));
+        self.tail.capacity() + pieces.map(Bytes::len).sum::<usize>()
     }
 
     /// The buffer of an empty output, to be used again elsewhere.

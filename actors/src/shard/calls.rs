@@ -10,6 +10,7 @@ use super::outlet::Local;
 use super::slots::fail;
 use super::{Shard, turn};
 use crate::clock::Now;
+use crate::connection::SHARED_FROM;
 use crate::message::Message;
 use crate::metric;
 use crate::retained;
@@ -144,6 +145,7 @@ impl Shard {
                 }
             }
             Local::Pass { session, delivery, message } => {
+                self.outlet.edge.begin_with(&message);
                 let Ok(message) = Message::decode(&message) else { return };
                 let mut turn = turn!(self, now);
                 if let Some(slot) = self.slots.get(session.slot()).filter(|slot| slot.is_serving()) {
@@ -186,8 +188,11 @@ impl Shard {
             self.forwarded(now, from, to, number, &op, reply);
         } else {
             let mail = self.outlet.post.to(shard);
-            let op = mail.lay(|bytes| bytes.extend_from_slice(&op));
-            mail.letters.push(Letter::Outbox { from, to, number, op, reply });
+            let op = match op.len() < SHARED_FROM {
+                true => mail.lay(|bytes| bytes.extend_from_slice(&op)),
+                false => mail.share(op.into()),
+            };
+            self.outlet.post.send(shard, Letter::Outbox { from, to, number, op, reply });
         }
     }
 

@@ -1,5 +1,6 @@
 //! Messages on their way to Clients: written, kept until there is room, or dropped.
 
+use bytes::Bytes;
 use convoy_wire::{PacketId, Pubrel, QoS, ReasonCode};
 
 use super::edge::Edge;
@@ -18,6 +19,16 @@ impl Edge {
     /// Another message is going to be delivered.
     pub fn begin_message(&mut self) {
         self.encoded.begin();
+    }
+
+    /// The same for one that lies in these bytes, which are shared as far as it goes.
+    pub fn begin_with(&mut self, whole: &Bytes) {
+        self.encoded.begin_with(whole);
+    }
+
+    /// The same for one that perhaps lies in bytes that are shared already.
+    pub fn begin_of(&mut self, message: &Message<'_>) {
+        self.encoded.begin_of(message);
     }
 
     /// A message for the Session of this connection, which ends with it: sent, or kept until there is room.
@@ -50,9 +61,7 @@ impl Edge {
         } else {
             let Some(outbound) = &mut connection.outbound else { return };
             if !outbound.has_room() || backlog > limits.output_bytes {
-                let mut bytes = Vec::with_capacity(message.encoded_len());
-                message.encode_into(&mut bytes);
-                let dropped = outbound.queue(*delivery, &bytes, &limits.queue);
+                let dropped = outbound.queue(*delivery, encoded.whole(message), &limits.queue);
                 if dropped > 0 {
                     self.queue_dropped.increment(dropped);
                     self.tally.dropped += dropped;
@@ -72,7 +81,7 @@ impl Edge {
         self.delivered.increment(1);
     }
 
-    /// A message out of the Session's queue under the identifier it has there, or one of QoS 0.
+    /// A message out of the Session's queue under the identifier it has there, or one of QoS 0; it has been begun.
     pub fn send(
         &mut self,
         home: &Home,
@@ -83,7 +92,6 @@ impl Edge {
         now: Now,
     ) {
         let limit = self.limits.output_bytes;
-        self.encoded.begin();
         let Self { connections, encoded, .. } = self;
         let Some(connection) = connections.get_mut(home.key as usize) else { return };
         if connection.home.serial != home.serial || connection.stage != Stage::Open {
@@ -144,7 +152,7 @@ impl Edge {
             if !connection.may_receive(message.topic) {
                 continue;
             }
-            encoded.begin();
+            encoded.begin_with(&bytes);
             match delivery.qos {
                 QoS::AtMostOnce => write(connection, encoded, &message, &delivery, None, false, now),
                 _ => send_numbered(connection, encoded, &message, &delivery, now),
@@ -180,8 +188,9 @@ impl Edge {
                 self.calls.push_back(SessionCall::Keep { session, epoch, delivery, message });
                 continue;
             }
-            let Ok(message) = Message::decode(&message) else { continue };
-            self.encoded.begin();
+            let whole = Bytes::from(message);
+            let Ok(message) = Message::decode(&whole) else { continue };
+            self.encoded.begin_with(&whole);
             self.deliver(&home, session, &delivery, &message, now);
         }
         self.refill(home.key, now);
@@ -220,7 +229,7 @@ fn send_numbered(
     now: Now,
 ) -> usize {
     let Some(outbound) = &mut connection.outbound else { return 0 };
-    let packet_id = outbound.send(delivery, message);
+    let packet_id = outbound.send(delivery, message, encoded);
     let written = write(connection, encoded, message, delivery, Some(packet_id), false, now);
     if written == 0
         && let Some(outbound) = &mut connection.outbound

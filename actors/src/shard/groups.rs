@@ -1,5 +1,6 @@
 //! What connections tell all shards of the Shared Subscriptions that their Sessions are members of.
 
+use bytes::Bytes;
 use convoy_wire::QoS;
 
 use super::edge::Edge;
@@ -13,16 +14,15 @@ use crate::topic::{Announcement, News};
 pub struct Returned {
     pub session: SessionNumber,
     pub delivery: Delivery,
-    pub message: Vec<u8>,
+    pub message: Bytes,
 }
 
 impl Edge {
     /// A member has gone, and its route not yet: what was meant for it is for another one.
     pub fn return_shared(&mut self, session: SessionNumber, delivery: &Delivery, message: &Message<'_>) {
         if delivery.group().is_some() && delivery.qos > QoS::AtMostOnce {
-            let mut bytes = Vec::with_capacity(message.encoded_len());
-            message.encode_into(&mut bytes);
-            self.returned.push(Returned { session, delivery: *delivery, message: bytes });
+            let message = self.encoded.whole(message);
+            self.returned.push(Returned { session, delivery: *delivery, message });
         }
     }
 

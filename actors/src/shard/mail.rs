@@ -1,10 +1,11 @@
 //! What crosses from shard to shard: gathered over one turn of the loop, handed over as one batch with one wake-up.
-//! Bytes of messages lie in the batch itself, so that a fan-out carries each message once.
+//! Bytes of messages lie in the batch itself, so that a fan-out carries each message once; large ones are shared.
 
-use std::ops::Range;
-
+use bytes::Bytes;
 use convoy_ids::SlotId;
 
+use crate::connection::{Encoded, SHARED_FROM};
+use crate::message::Message;
 use crate::session::{Grant, Home, SessionNumber};
 use crate::slot::{Again, Delivery, SessionCall};
 use crate::topic::Announcement;
@@ -53,6 +54,18 @@ pub struct Origin {
     pub again: Option<Again>,
 }
 
+/// Where in a batch some bytes lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    from: u32,
+    to: u32,
+}
+
+impl Part {
+    /// As the end of a part: its beginning is a place among those that are shared.
+    const SHARED: u32 = u32::MAX;
+}
+
 /// One item of a batch.
 #[derive(Debug)]
 pub enum Letter {
@@ -60,21 +73,21 @@ pub enum Letter {
     Publish {
         place: crate::session::Place,
         origin: Origin,
-        message: Range<u32>,
+        message: Part,
         reply: Option<ReplyTo>,
     },
     /// Queue a message for Sessions of a slot.
     Enqueue {
         slot: SlotId,
-        message: Range<u32>,
-        targets: Range<u32>,
+        message: Part,
+        targets: Part,
         reply: Option<ReplyTo>,
     },
     /// A QoS 0 message for a Session that outlives its connection: delivered if there is one.
     Pass {
         session: SessionNumber,
         delivery: Delivery,
-        message: Range<u32>,
+        message: Part,
     },
     Session {
         slot: SlotId,
@@ -85,7 +98,7 @@ pub enum Letter {
         from: SlotId,
         to: SlotId,
         number: u64,
-        op: Range<u32>,
+        op: Part,
         reply: Option<ReplyTo>,
     },
     /// The operation has been applied.
@@ -113,7 +126,7 @@ pub enum Letter {
         home: Home,
         session: SessionNumber,
         delivery: Delivery,
-        message: Range<u32>,
+        message: Part,
     },
     /// A message from a Session's queue, or one of QoS 0 for it.
     Send {
@@ -121,7 +134,7 @@ pub enum Letter {
         packet_id: Option<PacketId>,
         dup: bool,
         delivery: Delivery,
-        message: Range<u32>,
+        message: Part,
     },
     Release {
         home: Home,
@@ -147,8 +160,13 @@ pub enum Letter {
 /// A batch of letters from one shard to another.
 #[derive(Debug, Default)]
 pub struct Mail {
-    pub bytes: Vec<u8>,
+    bytes: Vec<u8>,
+    /// Large messages, which the sender and other batches may hold as well.
+    shared: Vec<Bytes>,
+    shared_bytes: usize,
     pub letters: Vec<Letter>,
+    /// The message that was laid last, by its number, and where.
+    laid: Option<(u64, Part)>,
 }
 
 impl Mail {
@@ -156,24 +174,69 @@ impl Mail {
         self.letters.is_empty()
     }
 
+    /// Bytes that this batch holds, as far as they are laid into it.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes.len() + self.shared_bytes + self.letters.len() * size_of::<Letter>()
+    }
+
     /// Lays bytes into the batch.
-    pub fn lay(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Range<u32> {
+    pub fn lay(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Part {
         let from = self.bytes.len() as u32;
         write(&mut self.bytes);
-        from..self.bytes.len() as u32
+        let to = u32::try_from(self.bytes.len()).ok().filter(|to| *to < Part::SHARED);
+        Part { from, to: to.expect("a batch is closed long before it holds 4 GiB") }
+    }
+
+    /// Lays a reference to bytes into the batch.
+    pub fn share(&mut self, bytes: Bytes) -> Part {
+        self.shared_bytes += bytes.len();
+        self.shared.push(bytes);
+        Part { from: self.shared.len() as u32 - 1, to: Part::SHARED }
+    }
+
+    /// Lays a message into the batch, unless it is the one that was laid last.
+    pub fn lay_message(&mut self, message: &Message<'_>, encoded: &mut Encoded) -> Part {
+        if let Some((number, part)) = self.laid
+            && number == encoded.number()
+        {
+            return part;
+        }
+        let part = match message.payload.len() < SHARED_FROM {
+            true => self.lay(|bytes| message.encode_into(bytes)),
+            false => self.share(encoded.whole(message)),
+        };
+        self.laid = Some((encoded.number(), part));
+        part
+    }
+
+    pub fn part(&self, part: Part) -> &[u8] {
+        match self.shared(part) {
+            Some(bytes) => bytes,
+            None => &self.bytes[part.from as usize..part.to as usize],
+        }
+    }
+
+    /// The bytes of a part that is shared.
+    pub fn shared(&self, part: Part) -> Option<&Bytes> {
+        (part.to == Part::SHARED).then(|| &self.shared[part.from as usize])
     }
 }
+
+/// A batch is closed at this size, and another one begun: so much is handed over at once.
+const MAIL_BYTES: usize = 1 << 20;
 
 /// Letters of this turn, by the shard they go to.
 #[derive(Debug)]
 pub struct Post {
     here: u16,
     out: Vec<Mail>,
+    /// Closed batches, in their order.
+    closed: Vec<(u16, Mail)>,
 }
 
 impl Post {
     pub fn new(here: u16, shards: u16) -> Self {
-        Self { here, out: (0..shards).map(|_| Mail::default()).collect() }
+        Self { here, out: (0..shards).map(|_| Mail::default()).collect(), closed: Vec::new() }
     }
 
     pub fn here(&self) -> u16 {
@@ -193,21 +256,29 @@ impl Post {
         self.shard_of(slot) == self.here
     }
 
+    /// The batch that the next letter goes to.
     pub fn to(&mut self, shard: u16) -> &mut Mail {
         debug_assert_ne!(shard, self.here);
         &mut self.out[usize::from(shard)]
     }
 
     pub fn send(&mut self, shard: u16, letter: Letter) {
-        self.to(shard).letters.push(letter);
+        let mail = self.to(shard);
+        mail.letters.push(letter);
+        if mail.len_bytes() >= MAIL_BYTES {
+            let mail = std::mem::take(mail);
+            self.closed.push((shard, mail));
+        }
     }
 
-    /// The batches that are not empty, with the shards they go to.
+    /// The batches that are not empty, with the shards they go to; those to one shard in their order.
     pub fn take(&mut self) -> impl Iterator<Item = (u16, Mail)> + '_ {
-        self.out
+        let open = self
+            .out
             .iter_mut()
             .enumerate()
             .filter(|(_, mail)| !mail.is_empty())
-            .map(|(shard, mail)| (shard as u16, std::mem::take(mail)))
+            .map(|(shard, mail)| (shard as u16, std::mem::take(mail)));
+        self.closed.drain(..).chain(open)
     }
 }

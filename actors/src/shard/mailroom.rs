@@ -1,11 +1,10 @@
 //! Mail from other shards is opened here, and each letter does what its sender would have done in this shard.
 
-use std::ops::Range;
-
+use bytes::Bytes;
 use convoy_wire::ReasonCode;
 
 use super::Shard;
-use super::mail::{Answer, Letter, Mail};
+use super::mail::{Answer, Letter, Mail, Part};
 use super::outlet::Local;
 use crate::clock::Now;
 use crate::message::Message;
@@ -13,13 +12,18 @@ use crate::slot::Op;
 
 impl Shard {
     /// Mail from another shard.
-    pub fn mail(&mut self, now: Now, mail: Mail) {
+    pub fn mail(&mut self, now: Now, mut mail: Mail) {
         self.outlet.edge.now = now.monotonic;
-        let Mail { bytes, letters } = mail;
-        let part = |range: Range<u32>| &bytes[range.start as usize..range.end as usize];
+        let letters = std::mem::take(&mut mail.letters);
+        let part = |part: Part| mail.part(part);
+        // The message that was begun last, by its number, and where it lies.
+        let mut begun = None;
         for letter in letters {
             match letter {
                 Letter::Publish { place, origin, message, reply } => {
+                    if let Some(whole) = mail.shared(message) {
+                        self.outlet.edge.begin_with(whole);
+                    }
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
                     let answer = match self.publish(now, place, &message, origin, reply) {
                         Ok(begun) => Answer::Begun(begun.unwrap_or_default()),
@@ -44,7 +48,9 @@ impl Shard {
                     }
                 }
                 Letter::Pass { session, delivery, message } => {
-                    self.take_local(now, Local::Pass { session, delivery, message: part(message).to_vec() });
+                    let shared = mail.shared(message).cloned();
+                    let message = shared.unwrap_or_else(|| Bytes::copy_from_slice(part(message)));
+                    self.take_local(now, Local::Pass { session, delivery, message });
                 }
                 Letter::Session { slot, call } => self.called(now, slot, call),
                 Letter::Outbox { from, to, number, op, reply } => {
@@ -66,11 +72,12 @@ impl Shard {
                 Letter::RootIsKnown => self.know_root(now),
                 Letter::Retained(request) => self.read_retained(now, *request),
                 Letter::Deliver { home, session, delivery, message } => {
+                    self.begin(&mail, message, &mut begun);
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
-                    self.outlet.edge.begin_message();
                     self.outlet.edge.deliver(&home, session, &delivery, &message, now);
                 }
                 Letter::Send { home, packet_id, dup, delivery, message } => {
+                    self.begin(&mail, message, &mut begun);
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
                     self.outlet.edge.send(&home, packet_id, dup, &delivery, &message, now);
                 }
@@ -87,5 +94,18 @@ impl Shard {
             }
             self.settle(now);
         }
+    }
+
+    /// Begins a message of the mail, unless it is the one that was begun last.
+    fn begin(&mut self, mail: &Mail, message: Part, begun: &mut Option<(u64, Part)>) {
+        let edge = &mut self.outlet.edge;
+        if *begun == Some((edge.encoded.number(), message)) {
+            return;
+        }
+        match mail.shared(message) {
+            Some(whole) => edge.begin_with(whole),
+            None => edge.begin_message(),
+        }
+        *begun = Some((edge.encoded.number(), message));
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use convoy_ids::SlotId;
 use convoy_wire::{PacketId, ReasonCode};
 
 use super::answers::token;
 use super::edge::Edge;
-use super::mail::{Answer, Letter, Post, ReplyTo};
+use super::mail::{Answer, Letter, Part, Post, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
 use crate::session::{Home, SessionNumber};
@@ -24,10 +25,15 @@ pub struct Outlet {
 #[derive(Debug)]
 pub enum Local {
     OutboxApplied { from: SlotId, to: SlotId, number: u64 },
-    Pass { session: SessionNumber, delivery: Delivery, message: Vec<u8> },
+    Pass { session: SessionNumber, delivery: Delivery, message: Bytes },
 }
 
 impl Outlet {
+    /// Lays the message that was begun into the mail for a shard.
+    pub(super) fn lay(&mut self, shard: u16, message: &Message<'_>) -> Part {
+        self.post.to(shard).lay_message(message, &mut self.edge.encoded)
+    }
+
     pub fn answer(&mut self, to: ReplyTo, answer: Answer) {
         if to.home.shard == self.post.here() {
             self.edge.answer(to, answer);
@@ -77,13 +83,12 @@ impl Outlet {
         } else if home.shard == self.post.here() {
             self.edge.deliver(&home, session, delivery, message, now);
         } else {
-            let mail = self.post.to(home.shard);
-            let message = mail.lay(|bytes| message.encode_into(bytes));
-            mail.letters.push(Letter::Deliver { home, session, delivery: *delivery, message });
+            let message = self.lay(home.shard, message);
+            self.post.send(home.shard, Letter::Deliver { home, session, delivery: *delivery, message });
         }
     }
 
-    /// A message out of a Session's queue, or one of QoS 0 for it.
+    /// A message out of a Session's queue, or one of QoS 0 for it. It has been begun.
     pub fn send(
         &mut self,
         home: Home,
@@ -96,9 +101,9 @@ impl Outlet {
         if home.shard == self.post.here() {
             self.edge.send(&home, packet_id, dup, delivery, message, now);
         } else {
-            let mail = self.post.to(home.shard);
-            let message = mail.lay(|bytes| message.encode_into(bytes));
-            mail.letters.push(Letter::Send { home, packet_id, dup, delivery: *delivery, message });
+            let message = self.lay(home.shard, message);
+            let letter = Letter::Send { home, packet_id, dup, delivery: *delivery, message };
+            self.post.send(home.shard, letter);
         }
     }
 
@@ -123,14 +128,14 @@ impl Outlet {
     }
 
     /// A QoS 0 message for a Session that outlives its connection.
-    pub fn pass(&mut self, session: SessionNumber, delivery: Delivery, message: &[u8]) {
+    pub fn pass(&mut self, session: SessionNumber, delivery: Delivery, message: &Message<'_>) {
         let shard = self.post.shard_of(session.slot());
         if shard == self.post.here() {
-            self.local.push_back(Local::Pass { session, delivery, message: message.to_vec() });
+            let message = self.edge.encoded.whole(message);
+            self.local.push_back(Local::Pass { session, delivery, message });
         } else {
-            let mail = self.post.to(shard);
-            let message = mail.lay(|bytes| bytes.extend_from_slice(message));
-            mail.letters.push(Letter::Pass { session, delivery, message });
+            let message = self.lay(shard, message);
+            self.post.send(shard, Letter::Pass { session, delivery, message });
         }
     }
 

@@ -29,9 +29,9 @@ impl Shard {
         let slot = SlotId(place.slot);
         let shard = self.outlet.post.shard_of(slot);
         if shard != self.outlet.post.here() {
-            let mail = self.outlet.post.to(shard);
-            let message = mail.lay(|bytes| message.encode_into(bytes));
-            mail.letters.push(Letter::Publish { place, origin, message, reply });
+            self.outlet.edge.begin_of(message);
+            let message = self.outlet.lay(shard, message);
+            self.outlet.post.send(shard, Letter::Publish { place, origin, message, reply });
             return Ok(None);
         }
         let takes_records = self.takes_records();
@@ -68,7 +68,7 @@ impl Shard {
             }
         }
 
-        outlet.edge.begin_message();
+        outlet.edge.begin_of(message);
         let mut encoded = false;
         for (_, targets) in &mut self.targets {
             targets.clear();
@@ -78,14 +78,14 @@ impl Shard {
                 outlet.deliver(home, found.session, &found.delivery, message, now);
                 continue;
             }
+            if found.delivery.qos == QoS::AtMostOnce {
+                outlet.pass(found.session, found.delivery, message);
+                continue;
+            }
             if !encoded {
                 encoded = true;
                 self.message.clear();
                 message.encode_into(&mut self.message);
-            }
-            if found.delivery.qos == QoS::AtMostOnce {
-                outlet.pass(found.session, found.delivery, &self.message);
-                continue;
             }
             let slot = found.session.slot();
             let at = self.targets.iter().position(|(of, _)| *of == slot).unwrap_or_else(|| {
@@ -102,10 +102,10 @@ impl Shard {
                 slot.pending.push(now.wall, &Op::Enqueue { message: &self.message, targets }, reply);
                 continue;
             }
-            let mail = outlet.post.to(outlet.post.shard_of(*slot));
-            let message = mail.lay(|bytes| bytes.extend_from_slice(&self.message));
-            let targets = mail.lay(|bytes| bytes.extend_from_slice(targets));
-            mail.letters.push(Letter::Enqueue { slot: *slot, message, targets, reply });
+            let shard = outlet.post.shard_of(*slot);
+            let message = outlet.lay(shard, message);
+            let targets = outlet.post.to(shard).lay(|bytes| bytes.extend_from_slice(targets));
+            outlet.post.send(shard, Letter::Enqueue { slot: *slot, message, targets, reply });
         }
         if retain {
             parts += 1;

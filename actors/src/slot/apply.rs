@@ -130,6 +130,8 @@ impl Slot {
                 return Ok(());
             }
             Op::Enqueue { message, targets } => {
+                // A record holds many messages: none may go out in the encoding of the one before it.
+                turn.outlet.edge.begin_message();
                 for target in Target::all(targets) {
                     self.enqueue(target, message, context, turn)?;
                 }

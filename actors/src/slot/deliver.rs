@@ -107,6 +107,7 @@ impl Slot {
                 link.cursor = seq + 1;
                 link.finished.push((seq, bytes));
             } else {
+                outlet.edge.begin_message();
                 link.send_by(seq, row.delivery, &message, bytes, outlet, now);
             }
             ControlFlow::Continue(())

@@ -89,7 +89,7 @@ impl Slot {
                 Some(_) => {}
                 None if found.delivery.qos == convoy_wire::QoS::AtMostOnce => {
                     if self.leading {
-                        turn.outlet.pass(found.session, found.delivery, bytes);
+                        turn.outlet.pass(found.session, found.delivery, &message);
                     }
                 }
                 None => Target { session: found.session, delivery: found.delivery }

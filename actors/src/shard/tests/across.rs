@@ -12,6 +12,8 @@ mod access;
 mod admitting;
 #[path = "connecting.rs"]
 mod connecting;
+#[path = "copying.rs"]
+mod copying;
 #[path = "cutting.rs"]
 mod cutting;
 #[path = "delivering.rs"]

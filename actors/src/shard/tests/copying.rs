@@ -1,0 +1,104 @@
+//! A payload is there once, whoever is to get it: the memory of a fan-out is counted in bytes.
+
+use super::*;
+
+const MEGABYTE: usize = 1 << 20;
+
+/// Subscribers of `x/y` of each kind there is, who do not read for now.
+fn deaf_subscribers(world: &mut World, of_each_kind: usize) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for number in 0..of_each_kind {
+        for (kind, identifier) in [("passing", None), ("lasting", None), ("named", Some(7))] {
+            let name = format!("{kind}{number}");
+            let connect = if kind == "lasting" { lasting(&name) } else { passing(&name) };
+            let client = world.connect(connect);
+            world.subscribe_by(client, "x/y", SubscriptionOptions::new(QoS::ExactlyOnce), identifier);
+            world.got(client);
+            world.lines[client.0].stuck = true;
+            clients.push(client);
+        }
+    }
+    clients
+}
+
+/// Memory of all outputs together.
+fn held_bytes(world: &World) -> usize {
+    let mut seen = Default::default();
+    let connections = world.shards.iter().flat_map(|shard| &shard.outlet.edge.connections);
+    connections.map(|(_, connection)| connection.output.held_bytes(&mut seen)).sum()
+}
+
+#[test]
+fn a_large_message_is_there_once_for_all_who_are_connected() {
+    for packet_id in [0, 1] {
+        let mut world = World::new();
+        let clients = deaf_subscribers(&mut world, 30);
+        let publisher = world.connect(passing("p"));
+        let payload = "m".repeat(1_000_000);
+        world.publish(publisher, publish("x/y", &payload, packet_id));
+        // What goes to queues comes out of the records of their slots, each of which holds it once.
+        let copies = if packet_id == 0 { 4 } else { 4 + usize::from(world.options.slots) };
+        let held = held_bytes(&world);
+        assert!(held < copies * MEGABYTE, "{held} bytes for {} Clients at QoS {packet_id}", clients.len());
+        for client in clients {
+            world.unstick(client);
+            assert_eq!(world.payloads(client), [payload.as_str()]);
+        }
+    }
+}
+
+#[test]
+fn messages_that_wait_behind_a_window_are_there_once() {
+    let mut world = World::new();
+    let connect = |name: &'static str| {
+        let properties =
+            ConnectProperties { receive_maximum: std::num::NonZeroU16::new(1), ..Default::default() };
+        Connect { version: V5, properties, ..passing(name) }
+    };
+    let clients: Vec<_> = ["a", "b", "c", "d", "e", "f"]
+        .into_iter()
+        .map(|name| world.subscriber(connect(name), &["x/y"]))
+        .collect();
+    let publisher = world.connect(passing("p"));
+    let payload = "m".repeat(1_000_000);
+    world.publish(publisher, publish("x/y", "first", 1));
+    clients.iter().for_each(|client| world.lines[client.0].stuck = true);
+    world.publish(publisher, publish("x/y", &payload, 2));
+    for client in &clients {
+        let Line { shard, key, .. } = world.lines[client.0];
+        world.shards[shard].receive(world.now, key.unwrap(), &hex("40 02 0001"));
+    }
+    world.settle();
+    assert!(held_bytes(&world) < 4 * MEGABYTE, "{} bytes", held_bytes(&world));
+    for client in clients {
+        world.unstick(client);
+        assert_eq!(world.payloads(client), ["first", payload.as_str()]);
+    }
+}
+
+#[test]
+fn the_next_message_is_not_taken_for_the_last_one() {
+    let mut world = World::new();
+    let clients = deaf_subscribers(&mut world, 3);
+    let publisher = world.connect(passing("p"));
+    let sent: Vec<String> =
+        ["a", "b", "c", "d"].iter().enumerate().map(|(at, text)| text.repeat(1 + 5000 * (at % 2))).collect();
+    for payload in &sent {
+        let mut bytes = Vec::new();
+        for packet_id in [0, 1] {
+            let packet = Packet::Publish(publish("x/y", payload, packet_id));
+            packet.encode(world.lines[publisher.0].version, &mut bytes).unwrap();
+        }
+        world.send_bytes(publisher, &bytes);
+    }
+    world.settle();
+    for client in clients {
+        world.unstick(client);
+        let mut got = world.payloads(client);
+        got.sort();
+        let mut expected: Vec<_> =
+            sent.iter().flat_map(|payload| [payload.clone(), payload.clone()]).collect();
+        expected.sort();
+        assert_eq!(got, expected);
+    }
+}
