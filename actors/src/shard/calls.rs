@@ -205,6 +205,10 @@ impl Shard {
         op: &[u8],
         reply: Option<ReplyTo>,
     ) {
+        // A stopped slot gets it after the next start, out of the outbox, and keeps no room here until then.
+        if self.slots.get(to).is_none_or(|slot| slot.failure.is_some()) {
+            return;
+        }
         let decided = self.decide(to, op);
         let op = decided.as_deref().unwrap_or(op);
         if let Some(slot) = self.slots.get(to) {

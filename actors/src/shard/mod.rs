@@ -64,6 +64,12 @@ macro_rules! turn {
 }
 use turn;
 
+/// The largest message that may be taken: a record of the log holds it beside the Sessions that it is for, and what was
+/// gathered before it.
+pub const MESSAGE_BYTES: usize = 32 << 20;
+
+const _: () = assert!(MESSAGE_BYTES * 2 <= replica::Options::ENTRY_BYTES);
+
 /// Bytes that may wait for the log. A round takes all of them at once.
 const PENDING_BYTES_LIMIT: usize = 32 << 20;
 
@@ -317,6 +323,12 @@ impl Shard {
     /// So much waits for the log that nothing more is taken from Clients until it has gone there.
     pub fn is_congested(&self) -> bool {
         self.slots.pending_bytes() > PENDING_BYTES_LIMIT
+    }
+
+    /// Whether mail of other shards can be taken: what it asks for waits for the log too. Where records are refused
+    /// nothing more comes to wait.
+    pub fn takes_mail(&self) -> bool {
+        !self.takes_records() || !self.is_congested()
     }
 
     /// Every slot of this shard is led, so that all Clients can be served.

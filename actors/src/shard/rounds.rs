@@ -15,6 +15,9 @@ use crate::slot::Turn;
 /// Milliseconds that acknowledgements of Clients may wait for company before they get a record of their own.
 const SAVE_EVERY: u64 = 100;
 
+/// Bytes of applied changes that wait for the engine, beyond which they are written before the next record is applied.
+const APPLIED_BYTES: usize = 8 << 20;
+
 /// Operations an outbox keeps after they were applied, before a record is made to delete them.
 const TRIM_WORTH: u64 = 128;
 
@@ -44,6 +47,17 @@ impl Shard {
                     Err((error, bytes)) => {
                         record.bytes = bytes;
                         slot.pending.restore(record);
+                        if matches!(error, ProposeError::TooLarge { .. }) {
+                            // It will never fit: whoever asked for it is told, and nobody else waits behind it.
+                            let refused = slot.pending.refuse_additions();
+                            if refused.is_empty() {
+                                fail(slot, &error);
+                            }
+                            for reply in refused {
+                                self.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
+                            }
+                            continue;
+                        }
                         if error == ProposeError::Stalled {
                             self.stalled = true;
                         }
@@ -135,6 +149,11 @@ impl Shard {
         let committed = std::mem::take(&mut self.effects.committed);
         for record in &committed {
             self.apply(now, record);
+            // What records cause is many times what they say: memory is bounded by one of them, not by a round.
+            if self.state.size_bytes() > APPLIED_BYTES {
+                self.write_state(now);
+                self.settle(now);
+            }
         }
         self.write_state(now);
         // With one voter nobody else is there to be told.

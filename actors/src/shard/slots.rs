@@ -7,7 +7,7 @@ use convoy_storage::replica::Driver;
 use super::Error;
 use super::mail::Post;
 use crate::options::Options;
-use crate::slot::Slot;
+use crate::slot::{Pending, Slot};
 use crate::topic::Routes;
 
 /// The slots of this shard, by their number.
@@ -49,7 +49,8 @@ impl Slots {
 
     /// Bytes that wait for the log.
     pub fn pending_bytes(&self) -> usize {
-        self.table.iter().map(|slot| slot.pending.len_bytes()).sum()
+        // What a stopped slot has is on its way nowhere.
+        self.table.iter().filter(|slot| slot.failure.is_none()).map(|slot| slot.pending.len_bytes()).sum()
     }
 
     fn place(&self, id: SlotId) -> usize {
@@ -70,4 +71,5 @@ impl Slots {
 pub fn fail(slot: &mut Slot, error: &dyn std::fmt::Display) {
     tracing::error!(slot = %slot.id, %error, "slot stopped");
     slot.failure = Some(format!("slot {}: {error}", slot.id));
+    slot.pending = Pending::default();
 }

@@ -60,6 +60,11 @@ impl State {
         &mut self.batch
     }
 
+    /// Bytes on their way to the engine.
+    pub fn size_bytes(&self) -> usize {
+        self.batch.size_bytes()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.batch.is_empty()
     }

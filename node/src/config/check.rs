@@ -138,6 +138,12 @@ impl Check<'_> {
             ("limits", "packet_bytes", u64::from(limits.packet_bytes)),
             ("limits", "queue_bytes", limits.queue_bytes),
         );
+        if limits.packet_bytes as usize > convoy_actors::MESSAGE_BYTES {
+            let most = convoy_actors::MESSAGE_BYTES >> 20;
+            let message =
+                format!("limits.packet_bytes must not exceed {most} MiB: a record of the log has to hold it");
+            self.problem(&[("limits", "packet_bytes")], message);
+        }
         self.at_most(
             ("limits", "inflight_default", u64::from(limits.inflight_default)),
             ("limits", "inflight_maximum", u64::from(limits.inflight_maximum)),

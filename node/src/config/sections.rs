@@ -54,7 +54,7 @@ pub struct ApiOptions {
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitsOptions {
     /// Maximum Packet Size of what a Client sends. Raise it for large payloads; a connection may hold that much
-    /// memory while such a packet arrives.
+    /// memory while such a packet arrives. At most 32 MiB: a record of the log has to hold it.
     pub packet_bytes: u32,
     /// The same for CONNECT, which comes before authentication. Raise it for large Will Messages or tokens; it
     /// is memory that strangers can ask for.

@@ -10,6 +10,7 @@ use convoy_actors::query::{Answer, Query};
 use convoy_actors::{Access, Home, Mail, Peer, SysTopics, Verdict};
 use convoy_storage::replica::Round;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use tokio::sync::mpsc as queue;
 use tokio::sync::oneshot;
@@ -23,6 +24,9 @@ use sync::Syncer;
 
 /// Events that wait for a shard, beyond which whoever brings them waits.
 const MAILBOX: usize = 1024;
+
+/// Bytes of mail that wait for a shard, beyond which whoever brings more keeps it and reads nothing from Clients.
+const MAIL_BYTES: usize = 16 << 20;
 
 /// What a shard is told from outside its thread.
 pub enum Event {
@@ -53,7 +57,11 @@ pub struct Accepted {
 
 /// The way to a shard.
 #[derive(Clone)]
-pub struct ShardHandle(queue::Sender<Event>);
+pub struct ShardHandle {
+    events: queue::Sender<Event>,
+    /// Bytes of mail that were handed over and are not opened yet.
+    mail_bytes: Arc<AtomicUsize>,
+}
 
 pub type Mailbox = queue::Receiver<Event>;
 
@@ -68,39 +76,53 @@ pub struct Surroundings {
 
 pub fn mailbox() -> (ShardHandle, Mailbox) {
     let (sender, mailbox) = queue::channel(MAILBOX);
-    (ShardHandle(sender), mailbox)
+    (ShardHandle { events: sender, mail_bytes: Arc::default() }, mailbox)
 }
 
 impl ShardHandle {
     /// Hands over a Network Connection. False if the shard is gone.
     pub async fn accepted(&self, accepted: Accepted) -> bool {
-        self.0.send(Event::Accepted(accepted)).await.is_ok()
+        self.events.send(Event::Accepted(accepted)).await.is_ok()
     }
 
     /// Hands over mail, or gives it back while the shard has much to do.
     pub fn try_mail(&self, mail: Mail) -> Option<Mail> {
-        match self.0.try_send(Event::Mail(mail)) {
-            Err(queue::error::TrySendError::Full(Event::Mail(mail))) => Some(mail),
+        let bytes = mail.len_bytes();
+        // Each sender may be over it by one batch.
+        if self.mail_bytes.load(Ordering::Relaxed) > MAIL_BYTES {
+            return Some(mail);
+        }
+        self.mail_bytes.fetch_add(bytes, Ordering::Relaxed);
+        match self.events.try_send(Event::Mail(mail)) {
+            Err(queue::error::TrySendError::Full(Event::Mail(mail))) => {
+                self.mail_opened(bytes);
+                Some(mail)
+            }
             _ => None,
         }
+    }
+
+    /// Mail of so many bytes needs no room any more.
+    pub fn mail_opened(&self, bytes: usize) {
+        self.mail_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Asks for what an operator wants to know, or orders it. `None` if the shard is gone.
     pub async fn ask(&self, query: Query) -> Option<Answer> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Event::Asked(Box::new(query), answer)).await.ok()?;
+        self.events.send(Event::Asked(Box::new(query), answer)).await.ok()?;
         answered.await.ok()
     }
 
     /// Tells Clients how the node is. A shard with much to do is told the next time.
     pub fn told(&self, topics: Arc<SysTopics>) {
-        let _ = self.0.try_send(Event::Told(topics));
+        let _ = self.events.try_send(Event::Told(topics));
     }
 
     /// To be called from a thread that may wait.
     fn tell(&self, event: Event) {
         // A shard that is gone has taken its Clients with it: nobody waits for this.
-        let _ = self.0.blocking_send(event);
+        let _ = self.events.blocking_send(event);
     }
 
     pub fn synced(&self, round: Round, outcome: Result<(), String>) {
@@ -113,15 +135,35 @@ impl ShardHandle {
     }
 
     pub async fn set_access(&self, access: Arc<Access>) {
-        let _ = self.0.send(Event::Access(access)).await;
+        let _ = self.events.send(Event::Access(access)).await;
     }
 
     /// The connections of these users end.
     pub async fn revoke(&self, users: Arc<BTreeSet<String>>) {
-        let _ = self.0.send(Event::Revoked(users)).await;
+        let _ = self.events.send(Event::Revoked(users)).await;
     }
 
     pub fn shut_down(&self, gone: mpsc::Sender<()>) {
-        let _ = self.0.try_send(Event::ShutDown(gone));
+        let _ = self.events.try_send(Event::ShutDown(gone));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mail(bytes: usize) -> Mail {
+        let mut mail = Mail::default();
+        mail.lay(|into| into.resize(bytes, 0));
+        mail
+    }
+
+    #[test]
+    fn a_mailbox_is_full_by_bytes_until_they_are_opened() {
+        let (handle, _mailbox) = mailbox();
+        assert!(handle.try_mail(mail(MAIL_BYTES + 1)).is_none());
+        let back = handle.try_mail(mail(1)).expect("there is no room");
+        handle.mail_opened(MAIL_BYTES + 1);
+        assert!(handle.try_mail(back).is_none());
     }
 }

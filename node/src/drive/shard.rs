@@ -44,6 +44,8 @@ pub struct Driver {
     asked: RefCell<(u64, HashMap<u64, oneshot::Sender<Answer>>)>,
     /// Mail that did not fit its shard's mailbox, in order, by shard.
     held: RefCell<Vec<VecDeque<convoy_actors::Mail>>>,
+    /// Mail for this shard that waits until less waits for the log. It counts for the mailbox until it is opened.
+    unopened: RefCell<VecDeque<convoy_actors::Mail>>,
 }
 
 impl Driver {
@@ -55,6 +57,19 @@ impl Driver {
         if !self.turn_due.replace(true) {
             self.turn_began.set(Instant::now());
             self.turn.notify_one();
+        }
+    }
+
+    /// Opens mail, as far as the shard can take it now.
+    fn open_mail(&self) {
+        loop {
+            let mut shard = self.shard.borrow_mut();
+            if !shard.takes_mail() {
+                return;
+            }
+            let Some(mail) = self.unopened.borrow_mut().pop_front() else { return };
+            self.surroundings.shards[usize::from(self.surroundings.number)].mail_opened(mail.len_bytes());
+            shard.mail(self.clock.now(), mail);
         }
     }
 
@@ -119,6 +134,10 @@ impl Driver {
         }
         self.wake_dirty();
         self.feel();
+        if !self.unopened.borrow().is_empty() {
+            self.open_mail();
+            self.after();
+        }
         let mut turns = self.turns.get();
         turns.add(self.turn_began.get().elapsed());
         self.turns.set(turns);
@@ -193,6 +212,7 @@ pub fn start(
             going_away: Cell::new(false),
             turn: Notify::new(),
             asked: RefCell::default(),
+            unopened: RefCell::default(),
             held: RefCell::new((0..surroundings.shards.len()).map(|_| VecDeque::new()).collect()),
             surroundings,
         });
@@ -271,7 +291,10 @@ fn take(driver: &Rc<Driver>, event: Event) -> Flow {
                 tracing::debug!(%error, "a connection was lost at once");
             }
         }
-        Event::Mail(mail) => driver.shard.borrow_mut().mail(now, mail),
+        Event::Mail(mail) => {
+            driver.unopened.borrow_mut().push_back(mail);
+            driver.open_mail();
+        }
         Event::Synced(round, Ok(())) => {
             driver.shard.borrow_mut().synced(now, round);
             if driver.shard.borrow().is_ready() {

@@ -43,7 +43,7 @@ impl Default for Options {
             heartbeat_ticks: 2,
             inflight_limit: 64,
             message_bytes_limit: 256 << 10,
-            entry_bytes_limit: 64 << 20,
+            entry_bytes_limit: Self::ENTRY_BYTES,
             uncommitted_bytes_limit: 8 << 20,
             committed_bytes_limit: 8 << 20,
             reads_limit: 1024,
@@ -69,6 +69,9 @@ pub enum OptionsError {
 }
 
 impl Options {
+    /// The greatest record, unless it is set otherwise.
+    pub const ENTRY_BYTES: usize = 64 << 20;
+
     /// Whether a driver can be built from these settings.
     pub fn check(&self) -> Result<(), OptionsError> {
         if self.heartbeat_ticks == 0 {

@@ -102,3 +102,58 @@ fn the_next_message_is_not_taken_for_the_last_one() {
         assert_eq!(got, expected);
     }
 }
+
+#[test]
+fn what_a_stopped_slot_is_sent_holds_nobody_else_up() {
+    let mut world = World::new();
+    let publisher = world.connect(lasting("p"));
+    let own = convoy_membership::slot_of(
+        &convoy_ids::ActorId::Session { tenant: "", client_id: "p" },
+        world.options.slots,
+    );
+    let topics: Vec<String> = (0..100).map(|number| format!("{number}/x")).collect();
+    let slot_of = |topic: &str| world.options.partitioning.locate("", topic, world.options.slots).1;
+    let topic = topics.iter().find(|topic| slot_of(topic) != own).unwrap();
+    let stopped = slot_of(topic);
+    for shard in &mut world.shards {
+        if let Some(slot) = shard.slots.get(stopped) {
+            super::super::slots::fail(slot, &"a test says so");
+        }
+    }
+    let payload = "m".repeat(1_000_000);
+    for packet_id in 1..=40 {
+        let message = Publish { qos: QoS::ExactlyOnce, ..publish(topic, &payload, packet_id) };
+        world.publish(publisher, message);
+        world.send_and_settle(publisher, pubrel(packet_id));
+    }
+    assert!(world.shards.iter().all(|shard| !shard.is_congested()));
+    assert!(world.is_reading(publisher));
+}
+
+#[test]
+fn what_no_record_can_hold_is_refused_and_the_next_message_is_taken() {
+    let mut world =
+        World::with(Limits { packet_bytes: 100 << 20, retained_bytes: 1 << 30, ..Limits::default() });
+    let publisher = world.connect(passing("p"));
+    let payload = "m".repeat(65 << 20);
+    for (packet_id, payload) in [(1, payload.as_str()), (2, "small")] {
+        world.publish(publisher, Publish { retain: true, ..publish("x/y", payload, packet_id) });
+    }
+    let expected = [Got::Puback(1, ReasonCode::QuotaExceeded), Got::Puback(2, ReasonCode::Success)];
+    assert_eq!(world.got(publisher), expected);
+}
+
+#[test]
+fn mail_is_not_opened_while_too_much_waits_for_the_log() {
+    let mut world = World::new();
+    let publisher = world.connect(passing("p"));
+    let payload = "m".repeat(1_000_000);
+    // The sync does not end, so that what comes waits.
+    let retained = |packet_id| Publish { retain: true, ..publish("x/y", &payload, packet_id) };
+    for packet_id in 1..=50 {
+        world.send(publisher, Packet::Publish(retained(packet_id)));
+    }
+    assert!(world.shards.iter().any(|shard| shard.is_congested() && !shard.takes_mail()));
+    world.settle();
+    assert!(world.shards.iter().all(|shard| !shard.is_congested() && shard.takes_mail()));
+}

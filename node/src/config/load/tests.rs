@@ -191,7 +191,11 @@ fn one_address_serves_one_purpose() {
 fn limits_that_contradict_each_other_are_refused() {
     let pairs = [
         ("packet_bytes = \"32 KiB\"", "limits.connect_packet_bytes must not exceed limits.packet_bytes"),
-        ("packet_bytes = \"128 MiB\"", "limits.packet_bytes must not exceed limits.queue_bytes"),
+        ("queue_bytes = \"512 KiB\"", "limits.packet_bytes must not exceed limits.queue_bytes"),
+        (
+            "packet_bytes = \"33 MiB\"",
+            "limits.packet_bytes must not exceed 32 MiB: a record of the log has to hold it",
+        ),
         (
             "session_expiry_maximum = \"1h\"",
             "limits.session_expiry_default must not exceed limits.session_expiry_maximum",
