@@ -4,10 +4,13 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use bytes::Bytes;
 use convoy_storage::engine::{Error, Family};
 use convoy_storage::envelope;
 
+use super::op::Delivery;
 use super::state::State;
+use super::stored::Stored;
 use super::{rows, stored};
 use crate::session::{Head, Home, Inflight, Queue, Seq, SessionNumber, SessionRow};
 
@@ -79,12 +82,20 @@ pub fn load(state: &mut State, session: SessionNumber) -> Result<Option<(Vec<u8>
     Ok(row.filter(|row| row.number == session).map(|row| (name, row)))
 }
 
+/// A message of a queue.
+pub struct Row<'a> {
+    pub delivery: Delivery,
+    pub message: &'a [u8],
+    /// The same, if other queues hold it too.
+    pub shared: Option<&'a Bytes>,
+}
+
 /// Visits messages of a queue from `from` on, with their numbers, until `visit` breaks.
 pub fn read_queue(
     state: &State,
     session: SessionNumber,
     from: Seq,
-    visit: &mut dyn FnMut(Seq, stored::Stored<'_>) -> ControlFlow<()>,
+    visit: &mut dyn FnMut(Seq, Row<'_>) -> ControlFlow<()>,
 ) -> Result<(), Error> {
     let mut outcome = Ok(());
     let (from, to) = (rows::queued(session, from), rows::queued(session, Seq::MAX));
@@ -92,7 +103,18 @@ pub fn read_queue(
         rows::seq_of_queued(key),
         stored::open(key, value),
     ) {
-        (Some(seq), Ok(stored)) => visit(seq, stored),
+        (Some(seq), Ok(Stored { delivery, message, body: None, .. })) => {
+            visit(seq, Row { delivery, message, shared: None })
+        }
+        (Some(seq), Ok(Stored { delivery, body: Some(body), .. })) => {
+            match state.body(session.slot(), body.number) {
+                Ok(bytes) => visit(seq, Row { delivery, message: &bytes, shared: Some(&bytes) }),
+                Err(error) => {
+                    outcome = Err(error);
+                    ControlFlow::Break(())
+                }
+            }
+        }
         (_, Err(error)) => {
             outcome = Err(error);
             ControlFlow::Break(())

@@ -132,8 +132,12 @@ impl Slot {
             Op::Enqueue { message, targets } => {
                 // A record holds many messages: none may go out in the encoding of the one before it.
                 turn.outlet.edge.begin_message();
+                let body = self.begin_body(message, targets, turn);
                 for target in Target::all(targets) {
-                    self.enqueue(target, message, context, turn)?;
+                    self.enqueue(target, message, body, context, turn)?;
+                }
+                if let Some(body) = body {
+                    turn.state.release_body(rows::nobody(self.id), body.number)?;
                 }
             }
             Op::Finished { session, messages, sent } => self.finished(session, &messages, sent, turn)?,

@@ -107,7 +107,10 @@ impl Slot {
                 link.cursor = seq + 1;
                 link.finished.push((seq, bytes));
             } else {
-                outlet.edge.begin_message();
+                match row.shared {
+                    Some(whole) => outlet.edge.begin_with(whole),
+                    None => outlet.edge.begin_message(),
+                }
                 link.send_by(seq, row.delivery, &message, bytes, outlet, now);
             }
             ControlFlow::Continue(())

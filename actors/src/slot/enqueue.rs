@@ -1,9 +1,10 @@
 //! Queues of Sessions: what comes in, and what their Clients have finished.
 
-use convoy_storage::engine::{Error, Family};
+use convoy_storage::engine::Error;
 
 use super::apply::Context;
 use super::op::Target;
+use super::stored::Body;
 use super::{Slot, Turn, rows, stored};
 use crate::session::{Seq, SessionNumber};
 
@@ -12,6 +13,7 @@ impl Slot {
         &mut self,
         target: Target,
         message: &[u8],
+        body: Option<Body>,
         context: Context,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
@@ -22,8 +24,12 @@ impl Slot {
         let limits = active.row.limits;
         let Some(queue) = &mut active.queue else { return Ok(()) };
         let (seq, came) = queue.push(message.len() as u32);
-        let row = stored::Stored { came, delivery: target.delivery, message };
+        let inline = if body.is_some() { &[][..] } else { message };
+        let row = stored::Stored { came, delivery: target.delivery, message: inline, body };
         turn.state.put_queued(target.session, seq, &row);
+        if let Some(body) = body {
+            turn.state.hold_body(target.session, seq, body)?;
+        }
         let mut dropped = 0;
         while let Some(oldest) = queue.overflow(&limits) {
             let bytes = turn.state.queued_bytes(target.session, oldest)?;
@@ -31,7 +37,7 @@ impl Slot {
                 turn.state.delete(rows::received(target.session, oldest));
             }
             queue.remove(oldest, bytes);
-            turn.state.batch().delete(Family::Queue, &rows::queued(target.session, oldest));
+            turn.state.remove_queued(target.session, oldest, bytes)?;
             turn.state.put(rows::head(target.session), queue.head());
             if leading {
                 metrics::counter!(crate::metric::QUEUE_DROPPED).increment(1);
@@ -60,7 +66,7 @@ impl Slot {
                 turn.state.delete(rows::received(session, seq));
             }
             if queue.remove(seq, bytes) {
-                turn.state.batch().delete(Family::Queue, &rows::queued(session, seq));
+                turn.state.remove_queued(session, seq, bytes)?;
             }
         }
         queue.note_sent(sent);

@@ -319,6 +319,7 @@ impl Slot {
                 let (from, to) = (rows::queued(session, queue.floor()), rows::queued(session, Seq::MAX));
                 turn.state.batch().delete_range(Family::Queue, &from, &to);
             }
+            turn.state.release_bodies(session)?;
             // A queue that nothing came into has a head too, once a connection ended.
             turn.state.delete(rows::head(session));
         }

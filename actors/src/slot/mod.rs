@@ -3,6 +3,7 @@
 
 mod active;
 mod apply;
+mod body;
 mod call;
 mod deliver;
 mod enqueue;
@@ -63,6 +64,8 @@ pub struct Slot {
     pub failure: Option<String>,
     /// Numbers granted so far, to Sessions and to epochs.
     grants: u64,
+    /// Number of the last message that has a row of its own.
+    bodies: u64,
     counts: Counts,
     /// Each by itself: the table grows by doubling, and half of it may be empty.
     active: FxHashMap<SessionNumber, Box<Active>>,

@@ -46,8 +46,14 @@ impl Slot {
             true => decode(&rows::retained(id), &size)?,
             false => RetainedSize::default(),
         };
+        let mut bodies = Vec::new();
+        let bodies = match engine.get(Family::Session, &rows::bodies(id), &mut bodies)? {
+            true => decode(&rows::bodies(id), &bodies)?,
+            false => 0,
+        };
         let mut slot = Self {
             id,
+            bodies,
             leading: false,
             expired: 0,
             dropped: 0,

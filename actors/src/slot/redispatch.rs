@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use convoy_ids::SlotId;
-use convoy_storage::engine::{Error, Family};
+use convoy_storage::engine::Error;
 use convoy_wire::QoS;
 
 use super::active::{Active, read_queue};
@@ -89,7 +89,7 @@ impl Slot {
             let name = active.name.clone();
             let (delivery, message) = turn.state.queued_message(session, seq)?;
             queue.remove(seq, message.len() as u32);
-            turn.state.batch().delete(Family::Queue, &rows::queued(session, seq));
+            turn.state.remove_queued(session, seq, message.len() as u32)?;
             turn.state.put(rows::head(session), queue.head());
             self.send_on(session, &name, false, &delivery, &message, context, turn)?;
         }

@@ -38,6 +38,12 @@ mod kind {
     pub const INBOX: u8 = b'f';
     /// Slot -> next number for it.
     pub const OUTBOX_NEXT: u8 = b'e';
+    /// Number of the last message that many queues hold.
+    pub const BODIES: u8 = b't';
+    /// Number of such a message -> how many hold it.
+    pub const HOLDERS: u8 = b'u';
+    /// Session, message -> number of the message that many hold.
+    pub const HELD: u8 = b'v';
 }
 
 pub type Key = Vec<u8>;
@@ -242,6 +248,28 @@ pub fn inboxes(slot: SlotId) -> (Key, Key) {
 /// The other slot at the end of the key of an inbox or outbox counter.
 pub fn peer_of(key: &[u8]) -> Option<SlotId> {
     Some(SlotId(u16::from_be_bytes(key.get(3..5)?.try_into().ok()?)))
+}
+
+pub fn bodies(slot: SlotId) -> Key {
+    key(slot, kind::BODIES, &[])
+}
+
+pub fn holders(slot: SlotId, number: u64) -> Key {
+    key(slot, kind::HOLDERS, &[&number.to_be_bytes()])
+}
+
+pub fn held(session: SessionNumber, seq: Seq) -> Key {
+    key(session.slot(), kind::HELD, &[&session.0.to_be_bytes(), &seq.to_be_bytes()])
+}
+
+pub fn all_held(session: SessionNumber) -> (Key, Key) {
+    let from = key(session.slot(), kind::HELD, &[&session.0.to_be_bytes()]);
+    (from.clone(), behind(from))
+}
+
+/// In whose queue messages lie that many queues hold: numbers of Sessions begin with one.
+pub fn nobody(slot: SlotId) -> SessionNumber {
+    SessionNumber::new(slot, 0)
 }
 
 /// A message in the family `queue`.

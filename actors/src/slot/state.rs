@@ -3,9 +3,12 @@
 //! What a record changes and its applied index go into one batch; until that batch is written, reads of the rows it
 //! touches are answered from here.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::op::Delivery;
 use super::rows::{self, Key};
@@ -30,6 +33,8 @@ pub struct State {
     retained: FxHashMap<(SlotId, u64, Box<str>), Option<Kept>>,
     /// Where values are encoded and read to.
     value: Vec<u8>,
+    /// The message in a row of its own that was read last: its Sessions ask for it one after the other.
+    body: RefCell<Option<(SlotId, u64, Bytes)>>,
 }
 
 /// What must be known of a Retained Message before it is changed.
@@ -48,6 +53,7 @@ impl State {
             queued: FxHashMap::default(),
             retained: FxHashMap::default(),
             value: Vec::new(),
+            body: RefCell::default(),
         }
     }
 
@@ -86,7 +92,7 @@ impl State {
         stored::seal(stored, &mut self.value);
         let mark = self.batch.mark();
         self.batch.put(Family::Queue, &rows::queued(session, seq), &self.value);
-        self.queued.insert((session, seq), (stored.message.len() as u32, mark));
+        self.queued.insert((session, seq), (stored.bytes(), mark));
     }
 
     /// A queued message, and how it is to be delivered.
@@ -100,7 +106,29 @@ impl State {
                 stored::open(&key, &self.value)?
             }
         };
-        Ok((stored.delivery, stored.message.to_vec()))
+        let delivery = stored.delivery;
+        match stored.body {
+            Some(body) => Ok((delivery, self.queued_message(rows::nobody(session.slot()), body.number)?.1)),
+            None => Ok((delivery, stored.message.to_vec())),
+        }
+    }
+
+    /// A message on disk that many queues hold.
+    pub fn body(&self, slot: SlotId, number: u64) -> Result<Bytes, Error> {
+        let mut last = self.body.borrow_mut();
+        if let Some((of, found, bytes)) = &*last
+            && (*of, *found) == (slot, number)
+        {
+            return Ok(bytes.clone());
+        }
+        let (key, mut value) = (rows::queued(rows::nobody(slot), number), Vec::new());
+        if !self.engine.get(Family::Queue, &key, &mut value)? {
+            return Err(missing(&key));
+        }
+        let at = value.len() - stored::open(&key, &value)?.message.len();
+        let bytes = Bytes::from(value).slice(at..);
+        *last = Some((slot, number, bytes.clone()));
+        Ok(bytes)
     }
 
     /// Reads the row of a queued message to `value`.
@@ -108,10 +136,7 @@ impl State {
         self.value.clear();
         match self.engine.get(Family::Queue, key, &mut self.value)? {
             true => Ok(()),
-            false => Err(Error::Damaged {
-                place: format!("row {}", key.escape_ascii()),
-                reason: "a queued message is missing".into(),
-            }),
+            false => Err(missing(key)),
         }
     }
 
@@ -122,7 +147,7 @@ impl State {
         }
         let key = rows::queued(session, seq);
         self.read_queued(&key)?;
-        Ok(stored::open(&key, &self.value)?.message.len() as u32)
+        Ok(stored::open(&key, &self.value)?.bytes())
     }
 
     /// Sets, with the time at which it expires, or deletes the Retained Message of a topic.
@@ -211,6 +236,11 @@ impl State {
         rows.sort();
         Ok(rows)
     }
+}
+
+fn missing(key: &[u8]) -> Error {
+    let place = format!("row {}", key.escape_ascii());
+    Error::Damaged { place, reason: "a queued message is missing".into() }
 }
 
 /// Decodes the value of a row. One that cannot be decoded is named and not served.

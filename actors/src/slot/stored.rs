@@ -9,34 +9,67 @@ use super::op::Delivery;
 const KIND: u8 = b'Q';
 const VERSION: u8 = 1;
 
+/// Of a row whose message is another row's: see [`super::body`].
+const VERSION_OF_REFERENCE: u8 = 2;
+
+/// The row that holds a message for many queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Body {
+    pub number: u64,
+    /// Of the message.
+    pub bytes: u32,
+}
+
 /// A queued message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored<'a> {
     /// Bytes of all messages that ever came into this queue, this one included.
     pub came: u64,
     pub delivery: Delivery,
-    /// As [`crate::message::Message::decode`] reads it.
+    /// As [`crate::message::Message::decode`] reads it; empty if it is in the row of `body`.
     pub message: &'a [u8],
+    pub body: Option<Body>,
+}
+
+impl Stored<'_> {
+    /// Size of the message.
+    pub fn bytes(&self) -> u32 {
+        self.body.map_or(self.message.len() as u32, |body| body.bytes)
+    }
 }
 
 /// Writes the value of a row over `into`.
 pub fn seal(stored: &Stored<'_>, into: &mut Vec<u8>) {
     into.clear();
-    envelope::seal(KIND, VERSION, into, |body| {
-        body.extend_from_slice(&stored.came.to_le_bytes());
-        stored.delivery.push(body);
-        body.extend_from_slice(stored.message);
+    let version = if stored.body.is_some() { VERSION_OF_REFERENCE } else { VERSION };
+    envelope::seal(KIND, version, into, |into| {
+        into.extend_from_slice(&stored.came.to_le_bytes());
+        stored.delivery.push(into);
+        match stored.body {
+            Some(body) => {
+                into.extend_from_slice(&body.number.to_le_bytes());
+                into.extend_from_slice(&body.bytes.to_le_bytes());
+            }
+            None => into.extend_from_slice(stored.message),
+        }
     });
 }
 
 /// Reads the value of a row; a damaged one is refused by the name of its key.
 pub fn open<'a>(key: &[u8], value: &'a [u8]) -> Result<Stored<'a>, Error> {
-    let (_, body) = envelope::open(KIND, value).map_err(|error| torn(key, error))?;
-    let parts = body.split_first_chunk::<8>().and_then(|(came, rest)| {
-        let (delivery, message) = Delivery::read(rest)?;
-        Some(Stored { came: u64::from_le_bytes(*came), delivery, message })
+    let (version, row) = envelope::open(KIND, value).map_err(|error| torn(key, error))?;
+    let parts = row.split_first_chunk::<8>().and_then(|(came, rest)| {
+        let (delivery, rest) = Delivery::read(rest)?;
+        let came = u64::from_le_bytes(*came);
+        if version < VERSION_OF_REFERENCE {
+            return Some(Stored { came, delivery, message: rest, body: None });
+        }
+        let (number, rest) = rest.split_first_chunk::<8>()?;
+        let bytes = u32::from_le_bytes(rest.try_into().ok()?);
+        let body = Some(Body { number: u64::from_le_bytes(*number), bytes });
+        Some(Stored { came, delivery, message: &[], body })
     });
-    parts.ok_or_else(|| torn(key, envelope::Error::Short { present: body.len() }))
+    parts.ok_or_else(|| torn(key, envelope::Error::Short { present: row.len() }))
 }
 
 #[cfg(test)]
@@ -46,17 +79,20 @@ mod tests {
 
     #[test]
     fn a_damaged_row_is_named_and_not_served() {
-        let stored =
-            Stored { came: 99, delivery: Delivery::new(QoS::ExactlyOnce, true, 4), message: b"message" };
-        let mut value = Vec::new();
-        seal(&stored, &mut value);
-        assert_eq!(open(b"key", &value).unwrap(), stored);
-        for at in 0..value.len() {
-            let mut damaged = value.clone();
-            damaged[at] ^= 0x10;
-            match open(b"key", &damaged) {
-                Err(Error::Damaged { place, .. }) => assert_eq!(place, "row key"),
-                other => panic!("byte {at}: {other:?}"),
+        let delivery = Delivery::new(QoS::ExactlyOnce, true, 4);
+        let whole = Stored { came: 99, delivery, message: b"message", body: None };
+        let reference = Stored { message: &[], body: Some(Body { number: 7, bytes: 8 }), ..whole };
+        for stored in [whole, reference] {
+            let mut value = Vec::new();
+            seal(&stored, &mut value);
+            assert_eq!(open(b"key", &value).unwrap(), stored);
+            for at in 0..value.len() {
+                let mut damaged = value.clone();
+                damaged[at] ^= 0x10;
+                match open(b"key", &damaged) {
+                    Err(Error::Damaged { place, .. }) => assert_eq!(place, "row key"),
+                    other => panic!("byte {at}: {other:?}"),
+                }
             }
         }
     }

@@ -157,3 +157,77 @@ fn mail_is_not_opened_while_too_much_waits_for_the_log() {
     world.settle();
     assert!(world.shards.iter().all(|shard| !shard.is_congested() && shard.takes_mail()));
 }
+
+/// Bytes of the rows of all queues.
+fn queue_bytes(world: &World) -> usize {
+    let mut bytes = 0;
+    let mut visit = |_: &[u8], value: &[u8]| {
+        bytes += value.len();
+        std::ops::ControlFlow::Continue(())
+    };
+    world.engine.scan(convoy_storage::engine::Family::Queue, &[], &[0xff; 8], &mut visit).unwrap();
+    bytes
+}
+
+/// Rows that tell who holds a message together with others.
+fn holding_rows(world: &World) -> usize {
+    let mut rows = 0;
+    let mut visit = |key: &[u8], _: &[u8]| {
+        rows += usize::from(b"uv".contains(&key[2]));
+        std::ops::ControlFlow::Continue(())
+    };
+    world.engine.scan(convoy_storage::engine::Family::Session, &[], &[0xff; 8], &mut visit).unwrap();
+    rows
+}
+
+#[test]
+fn a_large_message_is_on_disk_once_a_slot_until_nobody_waits_for_it() {
+    let mut world = World::new();
+    let names: Vec<String> = (0..60).map(|number| format!("s{number}")).collect();
+    for name in &names {
+        let client = world.subscriber(lasting(name), &["x/y"]);
+        world.cut_and_settle(client);
+    }
+    let publisher = world.connect(passing("p"));
+    let (first, second) = ("m".repeat(1_000_000), "n".repeat(1_000_000));
+    world.publish(publisher, publish("x/y", &first, 1));
+    world.publish(publisher, Publish { qos: QoS::ExactlyOnce, ..publish("x/y", &second, 2) });
+    let most = 2 * MEGABYTE * usize::from(world.options.slots) + MEGABYTE;
+    assert!(queue_bytes(&world) < most, "{} bytes for {} Sessions", queue_bytes(&world), names.len());
+    // It is read again after a crash, and goes with the last who has it, however that one goes.
+    world.power_cut();
+    for (number, name) in names.iter().enumerate() {
+        if number % 3 == 0 {
+            let client = world.connect(Connect { clean_start: true, ..passing(name) });
+            assert_eq!(world.payloads(client), [""; 0]);
+            continue;
+        }
+        let client = world.connect(lasting(name));
+        assert!(world.payloads(client) == [first.as_str(), second.as_str()], "Session {number}");
+        world.send_and_settle(client, puback(1));
+        world.send_and_settle(client, pubrec(2));
+        world.send_and_settle(client, pubcomp(2));
+    }
+    world.pass(1000);
+    assert_eq!((queue_bytes(&world), holding_rows(&world)), (0, 0));
+}
+
+#[test]
+fn a_large_message_that_is_pushed_out_of_every_queue_goes_from_the_disk() {
+    let mut limits = Limits::default();
+    limits.queue.messages = 2;
+    let mut world = World::with(limits);
+    for number in 0..40 {
+        let client = world.subscriber(lasting(&format!("s{number}")), &["x/y"]);
+        world.cut_and_settle(client);
+    }
+    let publisher = world.connect(passing("p"));
+    let payload = "m".repeat(100_000);
+    world.publish(publisher, publish("x/y", &payload, 1));
+    assert!(holding_rows(&world) > 0);
+    for packet_id in 2..=3 {
+        world.publish(publisher, publish("x/y", "small", packet_id));
+    }
+    assert_eq!(holding_rows(&world), 0);
+    assert!(queue_bytes(&world) < 100_000);
+}

@@ -199,7 +199,7 @@ fn nothing_of_a_session_that_ended_is_left() {
             for family in [convoy_storage::engine::Family::Session, convoy_storage::engine::Family::Queue] {
                 let mut visit = |key: &[u8], _: &[u8]| {
                     // Counters and outboxes belong to slots; everything else is of a Session.
-                    if family == convoy_storage::engine::Family::Queue || !b"gbfem".contains(&key[2]) {
+                    if family == convoy_storage::engine::Family::Queue || !b"gbfemt".contains(&key[2]) {
                         left.push(key.escape_ascii().to_string());
                     }
                     std::ops::ControlFlow::Continue(())
