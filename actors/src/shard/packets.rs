@@ -18,6 +18,10 @@ use crate::slot::{Ack, Farewell, SessionCall};
 /// this is on its way over a slow link, and its Client is not silent.
 const LONG_WAY: usize = 1000;
 
+/// Packets and deliveries of one Client before others have their turn: a millisecond or two. What it has sent beyond
+/// that waits, and is taken up like what came while nothing was read.
+const WORK_A_PIECE: u64 = 4096;
+
 /// Why a connection ends.
 pub(super) type Outcome = Result<(), ReasonCode>;
 
@@ -39,7 +43,15 @@ impl Shard {
             packet_bytes: self.options.limits.packet_bytes as usize,
             connect_bytes: self.options.limits.connect_packet_bytes as usize,
         };
+        let until = self.outlet.edge.work + WORK_A_PIECE;
         while at < input.len() {
+            if self.outlet.edge.work >= until {
+                paused = true;
+                is_heard |= !bytes.is_empty();
+                self.outlet.edge.mark(key);
+                break;
+            }
+            self.outlet.edge.work += 1;
             let connection = &self.outlet.edge.connections[key as usize];
             if !connection.is_reading(usize::from(self.options.limits.receive_maximum)) {
                 paused = true;

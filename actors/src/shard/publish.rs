@@ -51,6 +51,7 @@ impl Shard {
             root.find(message, pick, fan_out);
         }
         fan_out.merge();
+        self.outlet.edge.work += fan_out.found().len() as u64;
         let needs_record =
             |found: &crate::topic::Found| found.home.is_none() && found.delivery.qos > QoS::AtMostOnce;
         let retain = message.retain && again.is_none();

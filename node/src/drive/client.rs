@@ -175,7 +175,8 @@ impl<S: Stream> Client<S> {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            reads += 1;
+            // What is left of an earlier read was more than a turn's work already.
+            reads = if self.driver.shard.borrow().has_whole_input(self.key) { READS } else { reads + 1 };
             match self.poll_read(context) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => return Poll::Ready(End::Closed),

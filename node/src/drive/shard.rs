@@ -24,6 +24,9 @@ const READ_BYTES: usize = 64 << 10;
 const TICK: Duration = Duration::from_millis(100);
 const TICKS_A_SECOND: u32 = 10;
 
+/// Time for mail of other shards in a turn.
+const OPENING: Duration = Duration::from_millis(2);
+
 /// A shard and what its tasks share. Borrows never cross an `await`.
 pub struct Driver {
     pub shard: RefCell<Shard>,
@@ -60,17 +63,24 @@ impl Driver {
         }
     }
 
-    /// Opens mail, as far as the shard can take it now.
-    fn open_mail(&self) {
-        loop {
+    /// Opens mail, as far as the shard can take it now and time allows. What is left is opened when this turn ends.
+    /// Whether there was some.
+    fn open_mail(&self) -> bool {
+        if self.unopened.borrow().is_empty() {
+            return false;
+        }
+        let (began, mut opened) = (Instant::now(), false);
+        while began.elapsed() < OPENING {
             let mut shard = self.shard.borrow_mut();
             if !shard.takes_mail() {
-                return;
+                break;
             }
-            let Some(mail) = self.unopened.borrow_mut().pop_front() else { return };
+            let Some(mail) = self.unopened.borrow_mut().pop_front() else { break };
+            opened = true;
             self.surroundings.shards[usize::from(self.surroundings.number)].mail_opened(mail.len_bytes());
             shard.mail(self.clock.now(), mail);
         }
+        opened
     }
 
     /// Has the credentials looked up of Clients who have to prove who they are.
@@ -134,8 +144,7 @@ impl Driver {
         }
         self.wake_dirty();
         self.feel();
-        if !self.unopened.borrow().is_empty() {
-            self.open_mail();
+        if self.open_mail() {
             self.after();
         }
         let mut turns = self.turns.get();
@@ -267,6 +276,7 @@ async fn run(driver: Rc<Driver>, mut mailbox: Mailbox) {
                 driver.report();
             }
         }
+        driver.open_mail();
         if driver.is_congested() {
             driver.relieve();
         }
@@ -291,10 +301,7 @@ fn take(driver: &Rc<Driver>, event: Event) -> Flow {
                 tracing::debug!(%error, "a connection was lost at once");
             }
         }
-        Event::Mail(mail) => {
-            driver.unopened.borrow_mut().push_back(mail);
-            driver.open_mail();
-        }
+        Event::Mail(mail) => driver.unopened.borrow_mut().push_back(mail),
         Event::Synced(round, Ok(())) => {
             driver.shard.borrow_mut().synced(now, round);
             if driver.shard.borrow().is_ready() {

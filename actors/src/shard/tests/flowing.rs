@@ -309,3 +309,32 @@ fn receive_maximum_begins_anew_with_each_connection() {
     world.publish(publisher, qos_2("1", 5));
     assert_eq!(world.got(publisher), [Got::Disconnect(ReasonCode::ReceiveMaximumExceeded), Got::Closed]);
 }
+
+#[test]
+fn what_one_client_sends_is_taken_in_pieces_and_others_have_their_turn_between_them() {
+    let mut world = World::new();
+    let subscribers: Vec<_> =
+        (0..100).map(|number| world.subscriber(passing(&format!("s{number}")), &["x/y"])).collect();
+    let publisher = world.connect(passing("p"));
+    let mut bytes = Vec::new();
+    for number in 0..200 {
+        let payload = number.to_string();
+        Packet::Publish(publish("x/y", &payload, 0)).encode(V5, &mut bytes).unwrap();
+    }
+    let Line { shard, key, .. } = world.lines[publisher.0];
+    let before = world.shards[shard].outlet.edge.work;
+    world.shards[shard].receive(world.now, key.unwrap(), &bytes);
+    let is_here = world.shards[shard].slots.get(place_of("x/y", &world.options)).is_some();
+    let piece = world.shards[shard].outlet.edge.work - before;
+    assert!(piece < 5000, "{piece} packets and deliveries at once");
+    assert_eq!(world.shards[shard].has_whole_input(key.unwrap()), is_here);
+    world.settle();
+    let expected: Vec<_> = (0..200).map(|number: u32| number.to_string()).collect();
+    for subscriber in subscribers {
+        assert_eq!(world.payloads(subscriber), expected);
+    }
+}
+
+fn place_of(topic: &str, options: &Options) -> convoy_ids::SlotId {
+    options.partitioning.locate("", topic, options.slots).1
+}
