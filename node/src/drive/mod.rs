@@ -89,7 +89,7 @@ impl ShardHandle {
     pub fn try_mail(&self, mail: Mail) -> Option<Mail> {
         let bytes = mail.len_bytes();
         // Each sender may be over it by one batch.
-        if self.mail_bytes.load(Ordering::Relaxed) > MAIL_BYTES {
+        if self.mail_bytes() > MAIL_BYTES {
             return Some(mail);
         }
         self.mail_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -100,6 +100,11 @@ impl ShardHandle {
             }
             _ => None,
         }
+    }
+
+    /// Bytes of mail that wait.
+    pub fn mail_bytes(&self) -> usize {
+        self.mail_bytes.load(Ordering::Relaxed)
     }
 
     /// Mail of so many bytes needs no room any more.

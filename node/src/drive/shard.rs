@@ -129,6 +129,9 @@ impl Driver {
                     true => self.surroundings.shards[usize::from(to)].try_mail(mail),
                     false => Some(mail),
                 };
+                if over.is_some() {
+                    metrics::counter!(crate::observe::metrics::MAIL_HELD).increment(1);
+                }
                 queue.extend(over);
             }
             for (number, answer) in shard.take_answers() {
@@ -178,6 +181,9 @@ impl Driver {
     }
 
     fn report(&self) {
+        let number = self.surroundings.number;
+        metrics::gauge!(crate::observe::metrics::MAIL_BYTES, "shard" => number.to_string())
+            .set(self.surroundings.shards[usize::from(number)].mail_bytes() as f64);
         let shard = self.shard.borrow();
         self.surroundings.board.put(
             self.surroundings.number,

@@ -44,6 +44,8 @@ pub const CERTIFICATE_EXPIRY: &str = "convoy_certificate_expiry_timestamp_second
 pub const CERTIFICATE_RELOADS: &str = "convoy_certificate_reloads_total";
 pub const RECEIVED_BYTES: &str = "convoy_received_bytes_total";
 pub const SENT_BYTES: &str = "convoy_sent_bytes_total";
+pub const MAIL_BYTES: &str = "convoy_mail_bytes";
+pub const MAIL_HELD: &str = "convoy_mail_held_total";
 pub const AUTHENTICATIONS: &str = "convoy_authentications_total";
 pub const AUTHENTICATION_SECONDS: &str = "convoy_authentication_seconds";
 pub const ACCESS_RELOADS: &str = "convoy_access_reloads_total";
@@ -94,6 +96,14 @@ pub const ALL: &[Metric] = &[
     counter(ACCESS_RELOADS, "changed users files and configurations that were taken or refused, by outcome"),
     counter(RECEIVED_BYTES, "bytes read from clients"),
     counter(SENT_BYTES, "bytes written to clients"),
+    gauge(
+        MAIL_BYTES,
+        "bytes of mail from other shards that wait to be opened, by shard; a tenth of a second old",
+    ),
+    counter(
+        MAIL_HELD,
+        "batches of mail that found the mailbox of their shard full: until they go nothing is read from clients",
+    ),
     histogram(SYNC_SECONDS, "time of one synced write"),
     counter(PACKETS_RECEIVED, "packets of clients, by type"),
     counter(MESSAGES_RECEIVED, "messages published by clients, by qos"),
