@@ -97,13 +97,13 @@ impl Sources {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("convoy: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let outcome = run(Cli::parse().command);
+    observe::logs::finish();
+    outcome.unwrap_or_else(|error| {
+        // Not `eprintln!`, which panics when nobody reads.
+        let _ = writeln!(io::stderr(), "convoy: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -118,7 +118,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Config(ConfigCommand::Check(sources)) => {
             sources.load()?.check_files()?;
-            println!("the configuration is right");
+            writeln!(io::stdout(), "the configuration is right")?;
         }
         Command::Config(ConfigCommand::Show(sources)) => {
             // Not `print!`, which panics when its reader has seen enough.

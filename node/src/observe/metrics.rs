@@ -48,6 +48,7 @@ pub const MAIL_BYTES: &str = "convoy_mail_bytes";
 pub const MAIL_HELD: &str = "convoy_mail_held_total";
 pub const AUTHENTICATIONS: &str = "convoy_authentications_total";
 pub const AUTHENTICATION_SECONDS: &str = "convoy_authentication_seconds";
+pub const LOG_LINES_LOST: &str = "convoy_log_lines_lost_total";
 pub const ACCESS_RELOADS: &str = "convoy_access_reloads_total";
 pub const SYNC_SECONDS: &str = "convoy_sync_seconds";
 pub const PACKETS_RECEIVED: &str = "convoy_packets_received_total";
@@ -94,6 +95,7 @@ pub const ALL: &[Metric] = &[
         "time from a client's credentials to the verdict, where one was not remembered",
     ),
     counter(ACCESS_RELOADS, "changed users files and configurations that were taken or refused, by outcome"),
+    counter(LOG_LINES_LOST, "lines of the log that could not be written"),
     counter(RECEIVED_BYTES, "bytes read from clients"),
     counter(SENT_BYTES, "bytes written to clients"),
     gauge(

@@ -4,4 +4,5 @@ pub mod figures;
 pub mod logs;
 pub mod metrics;
 pub mod sys;
+mod teller;
 mod usage;

@@ -5,6 +5,7 @@ mod certificates;
 mod ends;
 mod files;
 mod limits;
+mod log;
 mod mqtt;
 mod node;
 mod proxy;

@@ -35,7 +35,7 @@ impl Folder {
     }
 
     /// `convoy` with the configuration `text`, in which `@` stands for the folder.
-    fn convoy(&self, command: &[&str], text: &str) -> Command {
+    pub fn convoy(&self, command: &[&str], text: &str) -> Command {
         let text = text.replace('@', &format!("{}/", self.0.path().display()));
         self.write("convoy.toml", &text);
         let mut convoy = Command::new(env!("CARGO_BIN_EXE_convoy"));
