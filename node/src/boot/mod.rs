@@ -2,6 +2,7 @@
 
 mod identity;
 mod limits;
+mod private;
 mod status;
 mod supervise;
 
@@ -209,8 +210,10 @@ fn tell_of_access(config: &Config, users: Option<usize>) {
 
 fn open(config: &Config) -> anyhow::Result<Rocks> {
     let data = &config.node.data;
+    private::begin();
     std::fs::create_dir_all(data)
         .with_context(|| format!("the data folder {} cannot be made", data.display()))?;
+    private::keep(data).with_context(|| format!("the data in {} cannot be made private", data.display()))?;
     let options = rocks::Options {
         cache_bytes: config.storage.block_cache_bytes as usize,
         buffer_bytes: config.storage.write_buffer_bytes as usize,

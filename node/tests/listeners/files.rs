@@ -100,3 +100,23 @@ fn what_ends_soon_or_has_ended_is_warned_of() {
     node.wait_for("the list of revoked certificates has expired");
     node.wait_for_metric(&["convoy_certificate_expiry_timestamp_seconds", "server.pem"]);
 }
+
+#[test]
+fn the_data_folder_is_private_whatever_the_umask_and_whoever_made_it() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let folder = Folder::new();
+    let data = folder.path("data");
+    // As an earlier release left it: a folder and a file that everybody may read.
+    std::fs::create_dir(&data).expect("a folder");
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let node = Node::start(folder, "[mqtt]\nlisteners = [\"127.0.0.1:0\"]\n");
+    let mode = |path: &std::path::Path| std::fs::metadata(path).expect("it is there").mode() & 0o777;
+    assert_eq!(mode(&data), 0o700);
+    let files: Vec<_> =
+        std::fs::read_dir(&data).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    assert!(files.iter().any(|file| file.ends_with("CURRENT")));
+    for file in files.iter().filter(|file| file.is_file()) {
+        assert_eq!(mode(file) & 0o077, 0, "{}", file.display());
+    }
+    drop(node);
+}
