@@ -53,6 +53,8 @@ impl Users {
 
     pub fn parse(text: &str) -> Result<Self, Problem> {
         let mut users = HashMap::new();
+        // Some editors begin every file with a mark of its encoding.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (line, number) in text.lines().zip(1..) {
             let wrong = |reason: String| Problem::Line(number, reason);
             if is_no_user(line) {
@@ -93,7 +95,7 @@ impl Users {
 
 /// Empty, or a remark.
 pub fn is_no_user(line: &str) -> bool {
-    line.trim().is_empty() || line.starts_with('#')
+    line.trim().is_empty() || line.trim_start().starts_with('#')
 }
 
 /// What is wrong with the name of a user.
@@ -160,6 +162,14 @@ mod tests {
         assert_eq!(users.len(), 2);
         assert!(users.get("ann").unwrap().stored.verify(b"a"));
         assert!(users.get("bob smith").unwrap().stored.verify(b"b") && users.get("bob").is_none());
+    }
+
+    #[test]
+    fn a_mark_of_the_encoding_and_indented_remarks_are_nobody() {
+        let text = format!("\u{feff}{}  # the fleet\n\t#{}", line("ann", "a"), line("bob", "b"));
+        let users = Users::parse(&text).unwrap();
+        assert!(users.len() == 1 && users.get("ann").is_some());
+        assert_eq!(Users::parse("\u{feff}# the fleet\n").unwrap().len(), 0);
     }
 
     #[test]

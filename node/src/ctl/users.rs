@@ -7,8 +7,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::auth::password::{self, Cost};
@@ -161,7 +162,9 @@ impl File {
 impl Place {
     fn read(&self) -> anyhow::Result<String> {
         let path = &self.path;
-        fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+        let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        // The mark that some editors begin a file with is no part of the first user's name.
+        Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned))
     }
 
     /// Nothing is written that a broker would refuse.
@@ -169,7 +172,11 @@ impl Place {
         let path = &self.path;
         Users::parse(text).map_err(|problem| self.wrong(&problem))?;
         if let Some(folder) = path.parent().filter(|folder| self.makes_folder && !folder.exists()) {
-            fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .with_context(|| format!("{} cannot be made", folder.display()))?;
         }
         users::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
     }
