@@ -213,7 +213,7 @@ fn open(config: &Config) -> anyhow::Result<Rocks> {
     private::begin();
     std::fs::create_dir_all(data)
         .with_context(|| format!("the data folder {} cannot be made", data.display()))?;
-    private::keep(data).with_context(|| format!("the data in {} cannot be made private", data.display()))?;
+    private::keep(data).with_context(|| format!("the data in {} cannot be used", data.display()))?;
     let options = rocks::Options {
         cache_bytes: config.storage.block_cache_bytes as usize,
         buffer_bytes: config.storage.write_buffer_bytes as usize,

@@ -1,7 +1,7 @@
 //! The data folder is its owner's alone: messages of everybody are in it.
 
 use rustix::fs::Mode;
-use std::fs::{self, Permissions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -27,7 +27,14 @@ pub fn keep(data: &Path) -> io::Result<()> {
     if folder.uid() == own && folder.mode() & 0o077 != 0 {
         fs::set_permissions(data, Permissions::from_mode(0o700))?;
     }
-    for entry in fs::read_dir(data)? {
+    let entries = fs::read_dir(data).map_err(|error| whose(data, error))?;
+    // What a database is opened with. Its own word for any trouble here is that another process works with it.
+    let lock = data.join("LOCK");
+    match OpenOptions::new().write(true).open(&lock) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(whose(&lock, error)),
+        _ => {}
+    }
+    for entry in entries {
         let entry = entry?;
         // Of the entry itself: a link may lead anywhere.
         let found = match entry.metadata() {
@@ -40,6 +47,19 @@ pub fn keep(data: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// An error with the name of the user who is not denied it.
+fn whose(path: &Path, error: io::Error) -> io::Error {
+    let (own, owner) = (rustix::process::geteuid().as_raw(), fs::metadata(path).map(|found| found.uid()));
+    match owner {
+        Ok(owner) if error.kind() == io::ErrorKind::PermissionDenied && owner != own => {
+            let path = path.display();
+            let text = format!("{path} belongs to the user {owner}, and convoy runs as the user {own}");
+            io::Error::new(error.kind(), text)
+        }
+        _ => error,
+    }
 }
 
 #[cfg(test)]
@@ -64,5 +84,32 @@ mod tests {
         fs::set_permissions(&data, Permissions::from_mode(0o1777)).unwrap();
         keep(&data).unwrap();
         assert_eq!(mode(&data), 0o1777);
+    }
+
+    #[test]
+    fn a_folder_or_database_of_another_user_is_named_as_such() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root can be another user");
+            return;
+        }
+        let above = tempfile::tempdir().unwrap();
+        let data = above.path().join("data");
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("LOCK"), "").unwrap();
+        fs::set_permissions(above.path(), Permissions::from_mode(0o755)).unwrap();
+        for (folder, lock, named) in [(0o700, 0o600, data.clone()), (0o755, 0o644, data.join("LOCK"))] {
+            fs::set_permissions(&data, Permissions::from_mode(folder)).unwrap();
+            fs::set_permissions(data.join("LOCK"), Permissions::from_mode(lock)).unwrap();
+            let data = data.clone();
+            // Of this thread alone, which ends with it.
+            let stranger = std::thread::spawn(move || {
+                let nobody = rustix::process::Uid::from_raw(65_534);
+                rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+                keep(&data).unwrap_err().to_string()
+            });
+            let expected =
+                format!("{} belongs to the user 0, and convoy runs as the user 65534", named.display());
+            assert_eq!(stranger.join().unwrap(), expected);
+        }
     }
 }
