@@ -36,11 +36,18 @@ pub struct ApiKey {
     key: String,
     /// Figures need no key.
     pub figures_are_open: bool,
+    /// Whatever the request calls this node.
+    for_any_host: bool,
 }
 
 impl ApiKey {
     pub fn new(key: impl Into<String>, figures_are_open: bool) -> Self {
-        Self { key: key.into(), figures_are_open }
+        Self { key: key.into(), figures_are_open, for_any_host: false }
+    }
+
+    /// Whether open figures are open by any name, as an operator may decide.
+    pub fn for_any_host(self, for_any_host: bool) -> Self {
+        Self { for_any_host, ..self }
     }
 
     /// Reads the key of a data folder, which gets one if it has none.
@@ -67,7 +74,11 @@ impl ApiKey {
 
     fn admits(&self, request: &ServiceRequest) -> bool {
         let path = request.path();
-        if OPEN.contains(&path) || (self.figures_are_open && FIGURES.contains(&path)) {
+        let is_ours = || {
+            let host = request.headers().get(header::HOST);
+            self.for_any_host || host.is_none_or(|host| host.to_str().is_ok_and(is_local))
+        };
+        if OPEN.contains(&path) || (self.figures_are_open && FIGURES.contains(&path) && is_ours()) {
             return true;
         }
         let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -75,6 +86,17 @@ impl ApiKey {
         // Comparing takes as long whatever is wrong.
         scheme.eq_ignore_ascii_case("bearer") && bool::from(key.trim().as_bytes().ct_eq(self.key.as_bytes()))
     }
+}
+
+/// Whether a Host is this machine by an address or its own word for itself. A page from elsewhere that has its own name
+/// lead here asks by that name, and could read the answer.
+fn is_local(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| match port.parse::<u16>() {
+        Ok(_) => name,
+        Err(_) => host,
+    });
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    address.parse::<std::net::IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost")
 }
 
 /// The key in a file; `None` if there is no file.
@@ -126,6 +148,23 @@ pub(super) async fn guard(
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_name_that_anybody_can_point_here_opens_nothing() {
+        use actix_web::test::TestRequest;
+        let key = ApiKey::new("0123456789abcdef", true);
+        let asks = |path: &str, host: &str| {
+            TestRequest::get().uri(path).insert_header((header::HOST, host)).to_srv_request()
+        };
+        for host in ["127.0.0.1:18083", "[::1]:18083", "[::1]", "localhost", "LocalHost:1", "10.0.0.1"] {
+            assert!(key.admits(&asks("/metrics", host)), "{host}");
+        }
+        for host in ["evil.example:18083", "localhost.evil.example", "127.0.0.1.evil.example", "", ":1"] {
+            assert!(!key.admits(&asks("/metrics", host)) && !key.admits(&asks("/status", host)), "{host}");
+            assert!(key.admits(&asks("/livez", host)), "{host}");
+            assert!(key.clone().for_any_host(true).admits(&asks("/status", host)), "{host}");
+        }
+    }
 
     #[test]
     fn a_key_is_drawn_once_and_is_for_its_owner_alone() {

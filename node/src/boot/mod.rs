@@ -132,7 +132,8 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
         source: Arc::clone(&board) as Arc<dyn admin::Source>,
         recorder,
         shards: admin::Shards::new(layout, Arc::clone(&handles)),
-        key: admin::ApiKey::take_up(data, is_local || config.api.allow_anonymous)?,
+        key: admin::ApiKey::take_up(data, is_local || config.api.allow_anonymous)?
+            .for_any_host(config.api.allow_anonymous),
         limits: config.limits.clone(),
         settings: settings
             .iter()

@@ -106,7 +106,7 @@ impl Node {
 
     pub fn metrics(&self) -> String {
         let mut stream = TcpStream::connect(self.addr_after("api for operators")).expect("the api");
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             .expect("a request");
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("metrics");
