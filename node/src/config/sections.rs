@@ -45,7 +45,8 @@ pub struct FleetOptions {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiOptions {
     pub addr: SocketAddr,
-    /// Off loopback too, `/metrics` and `/status` are answered without the key: whoever reaches the address sees figures.
+    /// Off loopback too, and under any Host, `/metrics` and `/status` are answered without the key: whoever reaches the
+    /// address sees figures.
     /// Everything under `/api/v1` needs the key wherever it is served.
     pub allow_anonymous: bool,
 }
