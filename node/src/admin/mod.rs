@@ -80,18 +80,16 @@ const SHUTDOWN_SECONDS: u64 = 2;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// Connections of operators and their tools.
-const CONNECTIONS: usize = 256;
-
-/// Binds at once, so that a taken address is an error of the start, and serves from a thread of its own.
-pub fn start(addr: SocketAddr, state: State) -> Result<Server, Error> {
+/// Binds at once, so that a taken address is an error of the start, and serves so many connections from a thread of its
+/// own.
+pub fn start(addr: SocketAddr, connections: usize, state: State) -> Result<Server, Error> {
     let listen = |source| Error::Listen { addr, source };
     let listener = TcpListener::bind(addr).map_err(listen)?;
     let addr = listener.local_addr().map_err(listen)?;
     let (started, handle) = mpsc::sync_channel(1);
     let thread = thread::Builder::new()
         .name("convoy-api".to_owned())
-        .spawn(move || serve(listener, state, &started))
+        .spawn(move || serve(listener, connections, state, &started))
         .map_err(Error::Start)?;
     let died = || Err(io::Error::other("its thread ended at once"));
     let handle = handle.recv().unwrap_or_else(|_| died()).map_err(Error::Start)?;
@@ -114,14 +112,19 @@ impl Server {
     }
 }
 
-fn serve(listener: TcpListener, state: State, started: &mpsc::SyncSender<io::Result<ServerHandle>>) {
+fn serve(
+    listener: TcpListener,
+    connections: usize,
+    state: State,
+    started: &mpsc::SyncSender<io::Result<ServerHandle>>,
+) {
     let state = web::Data::new(Shared { state, started_at: Instant::now() });
     let upkeep = state.state.recorder.clone();
     actix_web::rt::System::new().block_on(async move {
         let app = move || App::new().configure(configure(state.clone())).wrap(from_fn(key::guard));
         let server = HttpServer::new(app)
             .workers(1)
-            .max_connections(CONNECTIONS)
+            .max_connections(connections)
             .client_request_timeout(REQUEST_TIMEOUT)
             .keep_alive(KEEP_ALIVE)
             .disable_signals()

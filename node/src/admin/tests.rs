@@ -179,7 +179,7 @@ async fn what_is_wrong_with_a_request_is_said() {
 
 #[test]
 fn the_served_status_is_what_ctl_reads_and_stop_frees_the_address() {
-    let server = start(([127, 0, 0, 1], 0).into(), state(Readiness::default())).unwrap();
+    let server = start(([127, 0, 0, 1], 0).into(), 16, state(Readiness::default())).unwrap();
     let addr = server.addr();
     let body = ctl::Api { addr, key: None }.get("/status").unwrap();
     let status: Status = serde_json::from_slice(&body).unwrap();
@@ -187,15 +187,15 @@ fn the_served_status_is_what_ctl_reads_and_stop_frees_the_address() {
     assert!(status.ready);
     assert!(status.to_string().contains("slots       64 of 64 led here\n"), "{status}");
 
-    let taken = start(addr, state(Readiness::default())).err().expect("the address is taken");
+    let taken = start(addr, 16, state(Readiness::default())).err().expect("the address is taken");
     assert!(taken.to_string().contains(&addr.to_string()), "{taken}");
     server.stop();
-    start(addr, state(Readiness::default())).unwrap().stop();
+    start(addr, 16, state(Readiness::default())).unwrap().stop();
 }
 
 #[test]
 fn a_path_that_is_not_there_is_named() {
-    let server = start(([127, 0, 0, 1], 0).into(), state(Readiness::default())).unwrap();
+    let server = start(([127, 0, 0, 1], 0).into(), 16, state(Readiness::default())).unwrap();
     let api = |key: Option<&str>| ctl::Api { addr: server.addr(), key: key.map(str::to_owned) };
     let error = api(Some(KEY)).get("/nothing").unwrap_err();
     assert!(error.to_string().contains("GET /nothing"), "{error}");

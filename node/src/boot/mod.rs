@@ -1,5 +1,6 @@
 //! Starts a node and takes it down again. The one place that knows every room.
 
+mod descriptors;
 mod identity;
 mod limits;
 mod private;
@@ -21,7 +22,7 @@ use crate::auth::reload::{self, Reload};
 use crate::config::{Config, Loaded};
 use crate::drive::{self, ShardHandle};
 use crate::listen;
-use crate::observe::metrics::Recorder;
+use crate::observe::metrics::{CONNECTIONS_LIMIT, Recorder};
 use crate::observe::sys::Sys;
 use identity::Identity;
 pub use status::Board;
@@ -50,7 +51,8 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     let Loaded { config, settings } = loaded;
     let recorder = Recorder::install(&[convoy_actors::METRICS]).context("metrics cannot be recorded")?;
     let data = &config.node.data;
-    let engine = open(&config)?;
+    let shares = share_descriptors(&config)?;
+    let engine = open(&config, shares.sorted_files)?;
     let identity = Identity::take_up(&engine, &config.fleet)
         .with_context(|| format!("the data in {} cannot be used", data.display()))?;
     tracing::info!(
@@ -58,12 +60,8 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     );
 
     let readiness = Readiness::waiting_for(&[condition::SLOTS, condition::DISK, condition::LISTENERS]);
-    let shards = match config.node.shards {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        shards => shards,
-    }
-    .clamp(1, usize::from(config.fleet.slots)) as u16;
-    let listeners = listen::bind(&config)?;
+    let shards = shards_of(&config);
+    let listeners = listen::bind(&config, shares.connections)?;
     let board = Arc::new(Board::new(&config, &identity, shards, &listeners));
 
     let supervisor = Supervisor::new();
@@ -114,10 +112,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     }
 
     let handshakes = listen::HandshakeOptions {
-        threads: match config.node.handshake_threads {
-            0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
-            threads => threads,
-        },
+        threads: handshake_threads_of(&config),
         limit: config.limits.handshakes as usize,
         timeout: config.limits.handshake_timeout,
     };
@@ -151,7 +146,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
             "the api is served without TLS off this machine: its key can be read on the way; a proxy can add TLS"
         );
     }
-    let api = admin::start(config.api.addr, state)?;
+    let api = admin::start(config.api.addr, usize::from(shares.api), state)?;
     tracing::info!(addr = %api.addr(), "api for operators");
     let outcome = supervisor.run(async {
         let reload = Reload::new(source, auth.clone(), Arc::clone(&handles), config.clone(), knows_users);
@@ -209,7 +204,39 @@ fn tell_of_access(config: &Config, users: Option<usize>) {
     }
 }
 
-fn open(config: &Config) -> anyhow::Result<Rocks> {
+fn shards_of(config: &Config) -> u16 {
+    match config.node.shards {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        shards => shards,
+    }
+    .clamp(1, usize::from(config.fleet.slots)) as u16
+}
+
+fn handshake_threads_of(config: &Config) -> usize {
+    match config.node.handshake_threads {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
+        threads => threads,
+    }
+}
+
+fn share_descriptors(config: &Config) -> anyhow::Result<descriptors::Shares> {
+    // Beside them the API, the sync and what runs on no shard.
+    let threads = usize::from(shards_of(config)) + handshake_threads_of(config) + 4;
+    let (threads, wanted) = (threads as u64, config.limits.connections);
+    let shares = descriptors::divide(descriptors::raise(), threads, config.mqtt.len() as u64, wanted)?;
+    let descriptors::Shares { limit, connections, .. } = shares;
+    if connections < wanted {
+        tracing::warn!(
+            open_files = limit,
+            connections,
+            "the limit of open files leaves room for fewer connections than limits.connections"
+        );
+    }
+    metrics::gauge!(CONNECTIONS_LIMIT).set(f64::from(connections));
+    Ok(shares)
+}
+
+fn open(config: &Config, sorted_files: u16) -> anyhow::Result<Rocks> {
     let data = &config.node.data;
     private::begin();
     std::fs::create_dir_all(data)
@@ -218,6 +245,7 @@ fn open(config: &Config) -> anyhow::Result<Rocks> {
     let options = rocks::Options {
         cache_bytes: config.storage.block_cache_bytes as usize,
         buffer_bytes: config.storage.write_buffer_bytes as usize,
+        open_files: sorted_files,
         ..rocks::Options::default()
     };
     Rocks::open(data, &options).with_context(|| format!("the data in {} cannot be opened", data.display()))

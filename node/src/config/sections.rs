@@ -118,7 +118,9 @@ pub struct LimitsOptions {
     /// What becomes of a second connection with a Client Identifier: "take_over" closes the first one, as MQTT asks
     /// for; "refuse" keeps it, so that a Client whose connection died unnoticed waits for the end of its Keep Alive.
     pub second_connection: SecondConnection,
-    /// Network Connections of this node; beyond it new ones are closed at once.
+    /// Network Connections of this node; beyond it new ones are closed at once. The node raises its limit of open files as
+    /// far as it may (`LimitNOFILE=` of systemd, `ulimit -Hn`) and keeps what storage and the API need: where that leaves
+    /// fewer, it says so at the start and the smaller number holds.
     pub connections: u32,
     /// Network Connections accepted per second; beyond it they are closed at once. By default a
     /// hundredth of `connections`, at least 100. Raise it to let a fleet return faster after an outage; that

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::config::{LimitsOptions, Listener};
+use crate::config::Listener;
 use crate::observe::metrics::{CONNECTIONS_ACCEPTED, CONNECTIONS_REFUSED, LISTENER_CONNECTIONS};
 
 /// Places, and tokens for new ones: one second's worth may be saved up.
@@ -36,18 +36,13 @@ impl Bucket {
 }
 
 impl Limit {
-    fn new(connections: u32, connects_per_second: u32) -> Self {
+    pub fn new(connections: u32, connects_per_second: u32) -> Self {
         let per_second = f64::from(connects_per_second);
         Self {
             open: AtomicU64::new(0),
             limit: u64::from(connections),
             bucket: Mutex::new(Bucket { tokens: per_second, per_second, filled: Instant::now() }),
         }
-    }
-
-    /// That of the node.
-    pub fn of(limits: &LimitsOptions) -> Self {
-        Self::new(limits.connections, limits.connects_per_second)
     }
 
     fn enter(&self, now: Instant) -> Result<(), Refusal> {

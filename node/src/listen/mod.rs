@@ -37,9 +37,9 @@ impl Bound {
     }
 }
 
-/// Takes the addresses and reads the certificates.
-pub fn bind(config: &Config) -> anyhow::Result<Vec<Bound>> {
-    let node = Arc::new(Limit::of(&config.limits));
+/// Takes the addresses and reads the certificates. There is room for so many connections of all listeners together.
+pub fn bind(config: &Config, connections: u32) -> anyhow::Result<Vec<Bound>> {
+    let node = Arc::new(Limit::new(connections, config.limits.connects_per_second));
     let mut listeners = Vec::new();
     for options in &config.mqtt {
         let kind = options.kind;

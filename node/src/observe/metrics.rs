@@ -37,6 +37,7 @@ const fn histogram(name: &'static str, meaning: &'static str) -> Metric {
 pub const BUILD_INFO: &str = "convoy_build_info";
 pub const CONNECTIONS_ACCEPTED: &str = "convoy_connections_accepted_total";
 pub const CONNECTIONS_REFUSED: &str = "convoy_connections_refused_total";
+pub const CONNECTIONS_LIMIT: &str = "convoy_connections_limit";
 pub const LISTENER_CONNECTIONS: &str = "convoy_listener_connections";
 pub const HANDSHAKES_FAILED: &str = "convoy_handshakes_failed_total";
 pub const TLS_HANDSHAKES: &str = "convoy_tls_handshakes_total";
@@ -72,6 +73,10 @@ pub const ALL: &[Metric] = &[
     gauge(BUILD_INFO, "always 1; the label version says what runs"),
     counter(CONNECTIONS_ACCEPTED, "network connections accepted, by listener"),
     counter(CONNECTIONS_REFUSED, "network connections closed as soon as they came, by listener and reason"),
+    gauge(
+        CONNECTIONS_LIMIT,
+        "network connections that there is room for: limits.connections, or what the limit of open files leaves",
+    ),
     gauge(LISTENER_CONNECTIONS, "network connections that are open or shake hands, by listener"),
     counter(
         HANDSHAKES_FAILED,

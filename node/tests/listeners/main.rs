@@ -2,6 +2,7 @@
 
 mod authority;
 mod certificates;
+mod descriptors;
 mod ends;
 mod files;
 mod limits;

@@ -64,9 +64,22 @@ impl Folder {
 
 impl Node {
     pub fn start(folder: Folder, text: &str) -> Self {
+        Self::start_under(folder, &[], text)
+    }
+
+    /// As the child of a command that changes something about it, such as a limit.
+    pub fn start_under(folder: Folder, wrapper: &[&str], text: &str) -> Self {
         let text = format!("[api]\naddr = \"127.0.0.1:0\"\n[storage]\nmin_free_bytes = 0\n{text}");
         let log = File::create(folder.path("log")).expect("a log");
-        let mut convoy = folder.convoy(&["serve"], &text);
+        let plain = folder.convoy(&["serve"], &text);
+        let mut convoy = match wrapper {
+            [] => plain,
+            [first, rest @ ..] => {
+                let mut wrapped = Command::new(first);
+                wrapped.args(rest).arg(plain.get_program()).args(plain.get_args());
+                wrapped
+            }
+        };
         convoy.stdin(Stdio::null()).stderr(log.try_clone().expect("a log")).stdout(log);
         let child = convoy.env("CONVOY_LOG", "info,convoy=debug").spawn().expect("convoy runs");
         let mut node = Self { child, folder };
