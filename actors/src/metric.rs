@@ -20,6 +20,8 @@ metrics! {
     QUEUE_DROPPED = "convoy_messages_dropped_queue_full_total",
     /// Messages of Shared Subscriptions that a member left unacknowledged, dispatched again to another one.
     REDISPATCHED = "convoy_messages_redispatched_total",
+    /// Messages of Shared Subscriptions dropped because a member left them and nobody else could take them.
+    SHARED_DROPPED = "convoy_messages_dropped_no_member_total",
     /// How often Clients met a limit, by the key of [limits] that sets it: the label `limit`.
     LIMIT_MET = "convoy_limit_met_total",
     /// Publications refused because their record could not be written.

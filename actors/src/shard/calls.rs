@@ -95,7 +95,7 @@ impl Shard {
                 self.announce(announcement);
                 continue;
             }
-            if let Some(Returned { session, delivery, message }) = self.outlet.edge.returned.pop() {
+            if let Some(Returned { session, delivery, message }) = self.outlet.edge.returned.pop_front() {
                 self.dispatch_again(now, session, 0, &delivery, &message);
                 continue;
             }
@@ -256,6 +256,9 @@ impl Shard {
         }
         let message = Message::decode(bytes).ok()?;
         self.published_so_far = self.published_so_far.wrapping_add(1);
+        if let Some(again) = again.filter(|again| again.ended) {
+            self.presence.has_gone(again.not);
+        }
         let Self { slots, fan_out, root, presence, options, .. } = self;
         let random = self.published_so_far ^ options.seed;
         let pick = Pick::Leader(Chooser { options: &options.shared, presence, client, random, again });

@@ -34,7 +34,7 @@ pub struct Edge {
     /// What connections have to say of Shared Subscriptions.
     pub announcements: VecDeque<Announcement>,
     /// What came for members of Shared Subscriptions that have gone.
-    pub returned: Vec<Returned>,
+    pub returned: VecDeque<Returned>,
     /// Whether they tell how much they have under way.
     pub(super) weighs_inflight: bool,
     /// Connections that are not read for a while because they published too fast.
@@ -76,7 +76,7 @@ impl Edge {
             unproven: Vec::new(),
             calls: VecDeque::new(),
             announcements: VecDeque::new(),
-            returned: Vec::new(),
+            returned: VecDeque::new(),
             weighs_inflight: options.shared.weighs_inflight(),
             paused: Vec::new(),
             hungry: Vec::new(),

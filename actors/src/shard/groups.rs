@@ -6,6 +6,7 @@ use convoy_wire::QoS;
 use super::edge::Edge;
 use crate::connection::Membership;
 use crate::message::Message;
+use crate::metric;
 use crate::session::SessionNumber;
 use crate::slot::Delivery;
 use crate::topic::{Announcement, News};
@@ -22,8 +23,14 @@ impl Edge {
     pub fn return_shared(&mut self, session: SessionNumber, delivery: &Delivery, message: &Message<'_>) {
         if delivery.group().is_some() && delivery.qos > QoS::AtMostOnce {
             let message = self.encoded.whole(message);
-            self.returned.push(Returned { session, delivery: *delivery, message });
+            self.returned.push_back(Returned { session, delivery: *delivery, message });
         }
+    }
+
+    /// A message that a member has left cannot go to another one: all have gone, or it cannot be put on record.
+    pub(super) fn drop_shared(&mut self) {
+        metrics::counter!(metric::SHARED_DROPPED).increment(1);
+        self.tally.dropped += 1;
     }
 
     pub(super) fn tell(&mut self, key: u32, news: News) {

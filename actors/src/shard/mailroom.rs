@@ -27,7 +27,12 @@ impl Shard {
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
                     let answer = match self.publish(now, place, &message, origin, reply) {
                         Ok(begun) => Answer::Begun(begun.unwrap_or_default()),
-                        Err(reason) => Answer::Refused(reason),
+                        Err(reason) => {
+                            if origin.again.is_some() {
+                                self.outlet.edge.drop_shared();
+                            }
+                            Answer::Refused(reason)
+                        }
                     };
                     if let Some(reply) = reply {
                         self.outlet.answer(reply, answer);

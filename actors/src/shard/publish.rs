@@ -34,6 +34,10 @@ impl Shard {
             self.outlet.post.send(shard, Letter::Publish { place, origin, message, reply });
             return Ok(None);
         }
+        if let Some(again) = origin.again.filter(|again| again.ended) {
+            // It is offered to each member once.
+            self.presence.has_gone(again.not);
+        }
         let takes_records = self.takes_records();
         self.published_so_far = self.published_so_far.wrapping_add(1);
         let Self { slots, fan_out, root, presence, options, .. } = self;
@@ -51,6 +55,9 @@ impl Shard {
             root.find(message, pick, fan_out);
         }
         fan_out.merge();
+        if origin.again.is_some() && fan_out.found().is_empty() {
+            self.outlet.edge.drop_shared();
+        }
         self.outlet.edge.work += fan_out.found().len() as u64;
         let needs_record =
             |found: &crate::topic::Found| found.home.is_none() && found.delivery.qos > QoS::AtMostOnce;
@@ -134,7 +141,10 @@ impl Shard {
         let place = Place { slot: slot.0, partition: partition.0 };
         metrics::counter!(metric::REDISPATCHED).increment(1);
         // Nobody is told: to its publisher the message was safe when the member got it.
-        let _ = self.publish(now, place, &message, Origin { client, again }, None);
+        let published = self.publish(now, place, &message, Origin { client, again }, None);
+        if published.is_err() {
+            self.outlet.edge.drop_shared();
+        }
     }
 
     /// Whether one more Retained Message fits. Each shard has its share of what the node may keep; a topic that has

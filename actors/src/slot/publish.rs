@@ -78,6 +78,10 @@ impl Slot {
             fan_out.add_target(target);
         }
         fan_out.merge_in_order();
+        if self.leading && choice.again.is_some() && fan_out.found().is_empty() {
+            metrics::counter!(crate::metric::SHARED_DROPPED).increment(1);
+            self.dropped += 1;
+        }
         // A record holds many messages: none may go out in the encoding of the one before it.
         turn.outlet.edge.begin_message();
         let mut by_slot: std::collections::BTreeMap<SlotId, Vec<u8>> = Default::default();

@@ -1,7 +1,7 @@
 //! What a shard knows of the members of Shared Subscriptions: who is connected, and who can take more. Connections tell
 //! it to all shards; it is a hint, and one that is late costs a choice that could have been better, and no message.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::session::{Epoch, SessionNumber};
 
@@ -18,6 +18,8 @@ pub enum Level {
     Unheard,
     /// It has just left this very message.
     Not,
+    /// It has ended, and its route has yet to go: it gets nothing.
+    Gone,
 }
 
 impl Level {
@@ -61,6 +63,9 @@ pub struct Presence {
     members: FxHashMap<SessionNumber, Member>,
     /// How many connected members a group has.
     groups: FxHashMap<u64, u32>,
+    /// Members that a message came back from because they had ended. Without this two of them, whose routes are still
+    /// there, would be given it in turn. The second set is of before: see [`Presence::forget_gone`].
+    gone: [FxHashSet<SessionNumber>; 2],
 }
 
 impl Presence {
@@ -101,8 +106,23 @@ impl Presence {
         }
     }
 
+    /// A message came back from this member: its Session has ended, and numbers of Sessions are never used again.
+    pub fn has_gone(&mut self, session: SessionNumber) {
+        self.gone[0].insert(session);
+    }
+
+    /// To be called every second or so: who went before the last call is forgotten, for its routes have gone too. Where
+    /// they have not, the next message finds out again.
+    pub fn forget_gone(&mut self) {
+        self.gone.swap(0, 1);
+        self.gone[0].clear();
+    }
+
     /// How well a member can take a message. `lives_with_connection`: its Session does, so that it is connected.
     pub fn level(&self, session: SessionNumber, lives_with_connection: bool) -> Level {
+        if self.gone.iter().any(|gone| gone.contains(&session)) {
+            return Level::Gone;
+        }
         match self.members.get(&session) {
             Some(member) => member.level,
             None if lives_with_connection => Level::Unheard,
@@ -144,6 +164,18 @@ mod tests {
     }
 
     #[test]
+    fn who_has_gone_gets_nothing_until_that_is_long_ago() {
+        let mut presence = Presence::default();
+        tell(&mut presence, ONE, 1, News::Joined(vec![7]));
+        presence.has_gone(ONE);
+        presence.forget_gone();
+        assert_eq!((presence.level(ONE, true), presence.level(TWO, true)), (Level::Gone, Level::Unheard));
+        presence.forget_gone();
+        assert_eq!(presence.level(ONE, true), Level::FREE);
+        assert!(presence.gone.iter().all(FxHashSet::is_empty));
+    }
+
+    #[test]
     fn a_group_has_others_while_one_of_them_is_connected() {
         let mut presence = Presence::default();
         for session in [ONE, TWO] {
@@ -174,7 +206,12 @@ mod tests {
     fn what_a_member_has_under_way_counts_only_where_it_is_asked_for() {
         assert!(Level::FREE < Level::Connected { load: 2 });
         assert!(Level::Connected { load: 200 } < Level::Busy);
-        assert!(Level::Busy < Level::Absent && Level::Absent < Level::Unheard && Level::Unheard < Level::Not);
+        assert!(
+            Level::Busy < Level::Absent
+                && Level::Absent < Level::Unheard
+                && Level::Unheard < Level::Not
+                && Level::Not < Level::Gone
+        );
         assert_eq!(Level::Connected { load: 2 }.without_load(), Level::FREE);
     }
 }

@@ -124,7 +124,7 @@ impl<K: Ord + Copy, V> Group<K, V> {
     }
 
     /// The member that a leader gives a message to: of those that can best take it, by `level`, the one that the
-    /// strategy names. `not` gets it only if nobody else is there. `None` if there are no members.
+    /// strategy names. `not` gets it only if nobody else is there. `None` if there are no members, or all have gone.
     pub fn choose(&self, draw: &Draw, not: Option<K>, level: impl Fn(&K, &V) -> Level) -> Option<(&K, &V)> {
         let count = self.members.len();
         if count == 0 {
@@ -154,7 +154,7 @@ impl<K: Ord + Copy, V> Group<K, V> {
                 }
             }
         }
-        let (_, at) = best.expect("there is a member");
+        let (_, at) = best.filter(|(level, _)| *level < Level::Gone)?;
         let (key, value) = &self.members[at];
         match draw.strategy {
             Strategy::RoundRobin | Strategy::LeastInflight => self.next.set((at + 1) % count),
@@ -310,6 +310,20 @@ mod tests {
             assert_eq!(both.agree(number, &[], Some(1)), Some((&2, &())));
         }
         assert_eq!(group([1]).agree(0, &[], Some(1)), Some((&1, &())));
+    }
+
+    #[test]
+    fn who_has_gone_gets_nothing() {
+        let all = group(0..3);
+        for (_, strategy) in Strategy::ALL {
+            let choose = |gone: &[u64], not| {
+                let level = |key: &u64, _: &()| if gone.contains(key) { Level::Gone } else { Level::Unheard };
+                all.choose(&draw(strategy), not, level).map(|(key, ())| *key)
+            };
+            assert_eq!(choose(&[0, 2], None), Some(1), "{strategy:?}");
+            assert_eq!(choose(&[0, 2], Some(1)), Some(1), "{strategy:?}");
+            assert_eq!(choose(&[0, 1, 2], None), None, "{strategy:?}");
+        }
     }
 
     #[test]

@@ -298,3 +298,45 @@ fn what_is_on_its_way_to_a_session_that_ends_goes_to_another() {
         assert_eq!(payloads, ["1", "2", "3", "4"], "{filter}");
     }
 }
+
+#[test]
+fn a_message_whose_members_have_all_gone_is_offered_to_each_once_and_counted() {
+    for filter in FILTERS {
+        let mut world = World::new();
+        let members = ["a", "b", "c"].map(|name| world.subscriber(passing(name), &[filter]));
+        let publisher = world.connect(passing("p"));
+        for _ in 0..6 {
+            world.publish(publisher, publish("x/y", "1", 1));
+        }
+        // They go together: the records that take their routes away are still to come.
+        for member in members {
+            world.cut(member);
+        }
+        // Who has gone is nobody's subscriber any more.
+        world.publish(publisher, publish("x/y", "2", 2));
+        assert_eq!(world.got(publisher).len(), 7);
+        let dropped: u64 = world.shards.iter().map(|shard| shard.observe().messages_dropped).sum();
+        assert_eq!(dropped, 6, "{filter}");
+        assert!(!world.has_routes());
+    }
+}
+
+#[test]
+fn a_message_whose_members_have_gone_waits_for_one_that_lasts() {
+    for filter in FILTERS {
+        let mut world = World::new();
+        let waits = world.subscriber(lasting("w"), &[filter]);
+        let members = ["a", "b"].map(|name| world.subscriber(passing(name), &[filter]));
+        world.cut_and_settle(waits);
+        let publisher = world.connect(passing("p"));
+        for _ in 0..6 {
+            world.publish(publisher, publish("x/y", "1", 1));
+        }
+        for member in members {
+            world.cut(member);
+        }
+        world.settle();
+        let back = world.connect(lasting("w"));
+        assert_eq!(world.payloads(back).len(), 6, "{filter}");
+    }
+}
