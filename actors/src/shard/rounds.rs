@@ -266,9 +266,8 @@ impl Shard {
         }
         let mut failures = Vec::new();
         for slot in self.slots.table.iter_mut().filter(|slot| slot.failure.is_none()) {
-            match slot.sweep(now, &mut self.state) {
-                Ok(_) => {}
-                Err(error) => failures.push((slot.id, error)),
+            if let Err(error) = slot.sweep(now, &mut self.state) {
+                failures.push((slot.id, error));
             }
             slot.trim_outboxes(now, TRIM_WORTH);
         }
@@ -282,6 +281,7 @@ impl Shard {
     pub fn tick_connections(&mut self, now: Now) {
         self.outlet.edge.tick(now);
         self.outlet.edge.take_stock();
+        self.presence.forget_gone();
         let mut failures = Vec::new();
         for slot in &mut self.slots.table {
             if let Err(error) = slot.sweep_retained(now, &self.state) {

@@ -88,6 +88,7 @@ pub struct Slot {
     /// is written.
     pub departed: Vec<SessionNumber>,
     sweep: Sweep,
+    asked: Asked,
     /// When the next thing is due; `u64::MAX` for nothing.
     next_due: Millis,
     route_seed: u64,
@@ -113,6 +114,15 @@ pub struct Turn<'a> {
     pub emitted: &'a mut Vec<Emitted>,
     /// Root routes that the meta group has applied.
     pub root_changes: &'a mut Vec<RootChange>,
+}
+
+/// What time has brought about and this leader has proposed, until it is applied.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    /// Operations [`Op::Due`].
+    due: usize,
+    /// An [`Op::Expire`].
+    expiry: bool,
 }
 
 /// How much a slot keeps in Retained Messages.

@@ -15,13 +15,15 @@ pub struct Outbox {
     first: u64,
     /// Applied there up to here; the rows may be deleted.
     applied: u64,
+    /// It was proposed to delete rows up to here; of the leader alone.
+    asked: u64,
     waiting: VecDeque<u64>,
 }
 
 impl Outbox {
     /// An outbox whose last number was `last`.
     pub fn recover(last: u64) -> Self {
-        Self { last, first: last + 1, applied: 0, waiting: VecDeque::new() }
+        Self { last, first: last + 1, ..Self::default() }
     }
 
     /// Takes up a row found on disk, in ascending order.
@@ -46,9 +48,20 @@ impl Outbox {
         self.applied = self.applied.max(number);
     }
 
-    /// Up to which number rows may be deleted, if that is at least `worth` of them.
-    pub fn trimmable(&self, worth: u64) -> Option<u64> {
-        (self.applied >= self.first && self.applied - self.first + 1 >= worth).then_some(self.applied)
+    /// Up to which number rows may be deleted, if that is at least `worth` of them; to be proposed. Until that is applied
+    /// there is nothing more to propose.
+    pub fn ask_to_trim(&mut self, worth: u64) -> Option<u64> {
+        let is_worth = self.applied >= self.first && self.applied - self.first + 1 >= worth;
+        let is_asked = self.asked >= self.first;
+        (is_worth && !is_asked).then(|| {
+            self.asked = self.applied;
+            self.applied
+        })
+    }
+
+    /// What was proposed may never be applied.
+    pub fn forget_asked(&mut self) {
+        self.asked = 0;
     }
 
     /// Rows up to `number` are being deleted: which ones.
@@ -71,11 +84,27 @@ mod tests {
     fn rows_are_trimmed_once_they_are_applied_and_worth_it() {
         let mut outbox = Outbox::recover(0);
         assert_eq!([outbox.push(), outbox.push(), outbox.push()], [1, 2, 3]);
-        assert_eq!(outbox.trimmable(1), None);
+        assert_eq!(outbox.ask_to_trim(1), None);
         outbox.applied(2);
-        assert_eq!((outbox.trimmable(3), outbox.trimmable(2)), (None, Some(2)));
+        assert_eq!((outbox.ask_to_trim(3), outbox.ask_to_trim(2)), (None, Some(2)));
         assert_eq!(outbox.trim(2), 1..=2);
-        assert_eq!(outbox.trimmable(1), None);
+        assert_eq!(outbox.ask_to_trim(1), None);
+    }
+
+    #[test]
+    fn rows_are_asked_for_once_until_they_are_trimmed() {
+        let mut outbox = Outbox::recover(0);
+        for _ in 0..4 {
+            outbox.push();
+        }
+        outbox.applied(2);
+        assert_eq!(outbox.ask_to_trim(1), Some(2));
+        outbox.applied(4);
+        assert_eq!(outbox.ask_to_trim(1), None);
+        outbox.trim(2);
+        assert_eq!(outbox.ask_to_trim(1), Some(4));
+        outbox.forget_asked();
+        assert_eq!(outbox.ask_to_trim(1), Some(4));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use super::op::{Farewell, Op, RouteRow};
 use super::outbox::{Outbox, Outboxes};
 use super::state::decode;
-use super::{Counts, Emitted, Pending, RetainedSize, Slot, State, Underway, active, rows};
+use super::{Asked, Counts, Emitted, Pending, RetainedSize, Slot, State, Underway, active, rows};
 use crate::clock::{Millis, Now};
 use crate::options::Options;
 use crate::retained::Sweep;
@@ -74,6 +74,7 @@ impl Slot {
             deferred: Vec::new(),
             departed: Vec::new(),
             sweep: Sweep::default(),
+            asked: Asked::default(),
             next_due: 0,
             route_seed,
             slots: options.slots,
@@ -152,16 +153,19 @@ impl Slot {
         self.elected = None;
         self.underway.clear();
         self.pending = Pending::default();
+        self.asked = Asked::default();
+        self.outboxes.values_mut().for_each(Outbox::forget_asked);
         self.unsaved.clear();
         for active in self.active.values_mut() {
             active.link = None;
         }
     }
 
-    /// Proposes what is due. True if more is due than was taken up.
-    pub fn sweep(&mut self, now: Now, state: &mut State) -> Result<bool, Error> {
-        if !self.leading || now.wall < self.next_due || !state.is_empty() || !self.pending.is_empty() {
-            return Ok(false);
+    /// Proposes what is due, unless what was proposed last is still on its way: a disk that stays full must not fill our
+    /// memory. Whatever else waits for the log does not matter, for on a busy slot something always does.
+    pub fn sweep(&mut self, now: Now, state: &mut State) -> Result<(), Error> {
+        if !self.leading || now.wall < self.next_due || !state.is_empty() || self.asked.due > 0 {
+            return Ok(());
         }
         let (from, to) = rows::due_until(self.id, now.wall);
         let mut taken = 0;
@@ -184,18 +188,20 @@ impl Slot {
             })?;
             self.next_due = next;
         }
-        Ok(taken == DUE_RUN)
+        self.asked.due = taken;
+        Ok(())
     }
 
     /// Proposes to remove Retained Messages that have expired: to be called about once a second.
     pub fn sweep_retained(&mut self, now: Now, state: &State) -> Result<(), Error> {
-        if !self.is_serving() || self.retained.messages == 0 || !self.pending.is_empty() {
+        if !self.is_serving() || self.retained.messages == 0 || self.asked.expiry {
             return Ok(());
         }
         let expired = self.sweep.expired(&**state.engine(), self.id, now.wall)?;
         if !expired.is_empty() {
             let topics = expired.iter().map(|(partition, topic)| (*partition, topic.as_str())).collect();
             self.pending.push(now.wall, &Op::Expire { topics }, None);
+            self.asked.expiry = true;
         }
         Ok(())
     }
@@ -213,12 +219,8 @@ impl Slot {
 
     /// Operations of the outboxes that are known to be applied and worth deleting.
     pub fn trim_outboxes(&mut self, now: Now, worth: u64) {
-        // While nothing is taken from here, nothing is added: a disk that stays full must not fill our memory.
-        if !self.pending.is_empty() {
-            return;
-        }
-        for (to, outbox) in &self.outboxes {
-            if let Some(number) = outbox.trimmable(worth) {
+        for (to, outbox) in &mut self.outboxes {
+            if let Some(number) = outbox.ask_to_trim(worth) {
                 self.pending.push(now.wall, &Op::Trim { to: to.0, number }, None);
             }
         }

@@ -40,6 +40,8 @@ mod retaining;
 mod sessions;
 #[path = "sharing.rs"]
 mod sharing;
+#[path = "starving.rs"]
+mod starving;
 #[path = "subscribing.rs"]
 mod subscribing;
 #[path = "telling.rs"]

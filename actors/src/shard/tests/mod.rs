@@ -532,6 +532,17 @@ impl<const SHARDS: usize> World<SHARDS> {
         has
     }
 
+    /// Rows of outboxes on disk.
+    fn outbox_rows(&self) -> usize {
+        let mut rows = 0;
+        let mut visit = |key: &[u8], _: &[u8]| {
+            rows += usize::from(key[2] == b'b');
+            std::ops::ControlFlow::Continue(())
+        };
+        self.engine.scan(convoy_storage::engine::Family::Session, &[], &[0xff; 8], &mut visit).unwrap();
+        rows
+    }
+
     /// Other rules hold from now on.
     fn set_access(&mut self, access: Access) {
         self.access = Arc::new(access);
