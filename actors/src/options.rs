@@ -65,6 +65,10 @@ pub struct Limits {
     /// Bytes that wait to be written to one connection, beyond which QoS 0 messages for it are dropped and others
     /// wait in its Session.
     pub output_bytes: usize,
+    /// Bytes of answers that wait to be written to one connection, beyond which nothing is read from it.
+    pub answer_bytes: usize,
+    /// Milliseconds in which a Client may take nothing of what waits for it before its connection is closed.
+    pub unread_timeout: u64,
     /// Subscriptions of one Session; more are refused.
     pub subscriptions_per_session: u32,
     /// Retained Messages of the node; each of its shards may keep its share.
@@ -99,6 +103,8 @@ impl Default for Limits {
             keep_alive_maximum: 0,
             queue: QueueLimits { messages: 1000, bytes: 64 << 20, age: 3 * 24 * 3600 * 1000 },
             output_bytes: 1 << 20,
+            answer_bytes: 64 << 10,
+            unread_timeout: 60_000,
             subscriptions_per_session: 1_000,
             retained_messages: 1_000_000,
             retained_bytes: 4 << 30,

@@ -316,6 +316,41 @@ async fn floods_of_frames_are_bounded() {
     others.assert_unharmed(&mut node).await;
 }
 
+/// Who asks and does not read the answers is not read from: what it sends stays in its own socket.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_that_asks_and_does_not_read_is_not_read_from() {
+    // Answers and half-read packets of one connection, dressed and not, and pieces in which the allocator takes memory.
+    const LIMIT: u64 = 8 << 20;
+    let folder = common::folder();
+    let mut node = common::started_with_listeners(&folder, LIMITS).await;
+    let others = Bystanders::start(&node).await;
+    for transport in Transport::ALL {
+        for (name, asker) in [("PINGREQ", packet(0xc0, &[])), ("PUBREL", packet(0x62, &[0, 9]))] {
+            let before = node.resident_bytes().expect("it runs");
+            let mut socket = ready(&node, transport).await;
+            let connect = dressed(transport, &connect(ProtocolVersion::V5, "asker"));
+            socket.write_all(&connect).await.expect("a good CONNECT");
+            let questions = dressed(transport, &asker.repeat((1 << 20) / asker.len()));
+            let mut sent = 0_usize;
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_secs(3) && sent < 64 << 20 {
+                match timeout(Duration::from_secs(1), socket.write_all(&questions)).await {
+                    Ok(Ok(())) => sent += questions.len(),
+                    // Its socket is full, or its connection closed.
+                    _ => break,
+                }
+            }
+            let grown = grown(&node, before);
+            println!(
+                "{transport:?}: {name}: {sent} bytes were sent; memory grew by {:.1} MB",
+                grown as f64 / 1e6
+            );
+            assert!(grown < LIMIT, "{transport:?}: {name} took {grown} bytes of {sent}");
+        }
+    }
+    others.assert_unharmed(&mut node).await;
+}
+
 /// A subscriber that stops reading is no reason to keep what it does not take, in whatever its bytes are wrapped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn client_that_stops_reading_harms_nobody_over_any_transport() {

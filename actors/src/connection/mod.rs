@@ -19,6 +19,7 @@ use convoy_wire::{Connack, Disconnect, PacketId, ProtocolVersion, ReasonCode};
 use crate::access::{Permits, Principal, Who};
 use crate::clock::Millis;
 use crate::metric;
+use crate::options::Limits;
 use crate::query::Traffic;
 use crate::session::{Epoch, Home, SessionNumber};
 use crate::slot::{Farewell, Wanted};
@@ -102,6 +103,10 @@ pub struct Connection {
     /// `input` begins with a packet that was not taken because none was.
     pub has_whole_input: bool,
     pub output: Output,
+    /// Answers in what was given out to be written and is not written yet.
+    pub unwritten_answers: usize,
+    /// Monotonic milliseconds since which the Client has taken nothing, while something waits to be written to it.
+    pub unread_since: Option<u64>,
     pub asks: Vec<Ask>,
     /// Retained Messages that are still to be read for this connection.
     pub retained: VecDeque<crate::retained::Request>,
@@ -183,6 +188,8 @@ impl Connection {
             input: Vec::new(),
             has_whole_input: false,
             output: Output::default(),
+            unwritten_answers: 0,
+            unread_since: None,
             asks: Vec::new(),
             retained: VecDeque::new(),
             retained_unacknowledged: 0,
@@ -197,14 +204,25 @@ impl Connection {
     }
 
     /// Whether packets of the Client are taken now. What is not taken stays in its socket.
-    pub fn is_reading(&self, waiting_limit: usize) -> bool {
+    pub fn is_reading(&self, limits: &Limits) -> bool {
         match self.stage {
             Stage::New => true,
-            Stage::Open => self.paused_until == 0 && self.inbound.waiting() < waiting_limit,
+            Stage::Open => {
+                self.paused_until == 0
+                    && self.inbound.waiting() < usize::from(limits.receive_maximum)
+                    && !self.has_unread_answers(limits)
+            }
             Stage::Authenticating | Stage::Connecting | Stage::Leaving | Stage::Closing | Stage::Gone => {
                 false
             }
         }
+    }
+
+    /// Whether the Client was answered more than it has read. Each packet is asked about, for one read may hold many
+    /// that want an answer. What was given out to be written counts until all of it is, so that a Client which reads
+    /// slowly is read from in pieces.
+    pub fn has_unread_answers(&self, limits: &Limits) -> bool {
+        self.output.answer_bytes() + self.unwritten_answers > limits.answer_bytes
     }
 
     /// Ends the connection, and tells the Client why where its version can: by CONNACK before it is connected, by

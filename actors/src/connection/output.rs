@@ -16,6 +16,8 @@ pub struct Output {
     tail: Vec<u8>,
     /// Bytes in `pieces`.
     piece_bytes: usize,
+    /// Bytes that were appended of messages, each of which has its own bound. The rest are answers.
+    message_bytes: usize,
     /// Bytes of the tail that are written already; zero while there are pieces.
     written: usize,
 }
@@ -27,6 +29,16 @@ impl Output {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes of answers, as long as nothing of it is written.
+    pub fn answer_bytes(&self) -> usize {
+        self.len().saturating_sub(self.message_bytes)
+    }
+
+    /// So many of the bytes that were appended are a message.
+    pub fn note_message(&mut self, bytes: usize) {
+        self.message_bytes += bytes;
     }
 
     /// Where small packets are appended.
@@ -135,6 +147,16 @@ mod tests {
         assert_eq!((output.len(), read(&output)), (2, b"fg".to_vec()));
         output.advance(2);
         assert!(output.is_empty());
+    }
+
+    #[test]
+    fn answers_are_told_from_messages() {
+        let mut output = Output::default();
+        output.tail().extend_from_slice(b"answer");
+        output.tail().extend_from_slice(b"head");
+        output.share(Bytes::from_static(b"body"));
+        output.note_message(8);
+        assert_eq!((output.len(), output.answer_bytes()), (14, 6));
     }
 
     #[test]

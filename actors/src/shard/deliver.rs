@@ -206,6 +206,7 @@ fn write(
     dup: bool,
     now: Now,
 ) -> usize {
+    let before = connection.output.len();
     let mut receiver = Receiver {
         version: connection.version,
         packet_bytes_limit: connection.packet_bytes_limit,
@@ -214,6 +215,7 @@ fn write(
     };
     let written = encoded.write(message, delivery, packet_id, dup, &mut receiver, now.wall);
     if written > 0 {
+        connection.output.note_message(connection.output.len() - before);
         connection.traffic.messages_sent += 1;
         connection.traffic.payload_bytes_sent += message.payload.len() as u64;
     }

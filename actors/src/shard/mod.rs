@@ -263,6 +263,7 @@ impl Shard {
         }
         let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
         connection.is_dirty = false;
+        connection.unwritten_answers = connection.output.answer_bytes();
         if !connection.output.is_empty() {
             connection.traffic.bytes_sent += connection.output.len() as u64;
             let next = Output::with_buffer(self.spare.pop().unwrap_or_default());
@@ -281,8 +282,31 @@ impl Shard {
 
     /// Whether packets of this Client are taken now.
     pub fn is_reading(&self, key: u32) -> bool {
-        let limit = usize::from(self.options.limits.receive_maximum);
-        self.outlet.edge.connections.get(key as usize).is_some_and(|connection| connection.is_reading(limit))
+        let limits = &self.options.limits;
+        self.outlet.edge.connections.get(key as usize).is_some_and(|connection| connection.is_reading(limits))
+    }
+
+    /// The same, asked by whoever would read and sees to the connection now: who marks it from here on is heard, also while
+    /// something is being written.
+    pub fn takes_input(&mut self, key: u32) -> bool {
+        if let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) {
+            connection.is_dirty = false;
+        }
+        self.is_reading(key)
+    }
+
+    /// The Client does not take what is written to it; what it took before that, if anything, it took just now.
+    pub fn write_stalls(&mut self, now: Now, key: u32) {
+        if let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) {
+            connection.unread_since = Some(now.monotonic);
+        }
+    }
+
+    /// The Client has taken everything.
+    pub fn write_ends(&mut self, key: u32) {
+        if let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) {
+            connection.unread_since = None;
+        }
     }
 
     /// Whether packets wait that came while none were taken.

@@ -53,7 +53,10 @@ impl Shard {
             }
             self.outlet.edge.work += 1;
             let connection = &self.outlet.edge.connections[key as usize];
-            if !connection.is_reading(usize::from(self.options.limits.receive_maximum)) {
+            if !connection.is_reading(&self.options.limits) {
+                if connection.has_unread_answers(&self.options.limits) {
+                    metric::met("answer_bytes");
+                }
                 paused = true;
                 is_heard |= !bytes.is_empty();
                 break;

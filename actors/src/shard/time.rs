@@ -5,6 +5,7 @@ use convoy_wire::ReasonCode;
 use super::edge::Edge;
 use crate::clock::Now;
 use crate::connection::Stage;
+use crate::metric;
 
 /// Milliseconds that a Client which said DISCONNECT waits for its record at most.
 const LEAVING: u64 = 5_000;
@@ -46,6 +47,14 @@ impl Edge {
                     ended.push(key as u32);
                 }
                 connection.doomed_at = Some(connection.doomed_at.unwrap_or(now.monotonic + CLOSING));
+                continue;
+            }
+            let unread_since = connection.unread_since.unwrap_or(now.monotonic);
+            if connection.stage == Stage::Open && now.monotonic > unread_since + limits.unread_timeout {
+                // There is no way to tell it.
+                metric::met("unread_timeout");
+                connection.stage = Stage::Gone;
+                ended.push(key as u32);
                 continue;
             }
             let silent = now.monotonic.saturating_sub(connection.last_seen);

@@ -32,6 +32,8 @@ pub fn of(options: &LimitsOptions, features: &Features) -> Limits {
             age: millis(options.queue_age),
         },
         output_bytes: options.output_bytes,
+        answer_bytes: options.answer_bytes,
+        unread_timeout: millis(options.unread_timeout),
         subscriptions_per_session: options.subscriptions_per_session,
         retained_messages: options.retained_messages,
         retained_bytes: options.retained_bytes,

@@ -82,6 +82,13 @@ pub struct LimitsOptions {
     /// Bytes that may wait to be written to one connection; beyond it QoS 0 messages are dropped and others wait
     /// in the Session. Raise it for bursts to slow readers; every slow reader may hold that much memory.
     pub output_bytes: usize,
+    /// Bytes of answers that may wait to be written to one connection: acknowledgements and PINGRESP, which come beside
+    /// the messages. Beyond it nothing is read from its Client until that reads again. Raise it for Clients that send
+    /// much before they read; every Client that does not read may hold that much memory.
+    pub answer_bytes: usize,
+    /// A Client that takes nothing of what waits to be written to it for so long is closed. Raise it for links that
+    /// are cut for minutes; such a Client holds its connection and what waits that long.
+    pub unread_timeout: Duration,
     /// How long a publisher may wait for its acknowledgement before its connection is closed. Raise it for slow
     /// disks; Clients then learn later that something is wrong.
     pub acknowledge_timeout: Duration,
@@ -209,6 +216,8 @@ impl Default for LimitsOptions {
             inflight_maximum: 1024,
             topic_alias_maximum: 16,
             output_bytes: 1 << 20,
+            answer_bytes: 64 << 10,
+            unread_timeout: Duration::from_secs(60),
             acknowledge_timeout: Duration::from_secs(30),
             queue_messages: 1000,
             queue_bytes: 64 * MIB,

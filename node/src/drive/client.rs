@@ -90,7 +90,14 @@ impl Start<'_> {
         }
         wakes[key as usize] = Some(Rc::clone(&wake));
         drop(wakes);
-        let client = Client { driver: Rc::clone(driver), stream, key, wake, sending: Output::default() };
+        let client = Client {
+            driver: Rc::clone(driver),
+            stream,
+            key,
+            wake,
+            sending: Output::default(),
+            is_stalled: false,
+        };
         tokio::task::spawn_local(run(client, admitted));
     }
 }
@@ -102,6 +109,8 @@ struct Client<S> {
     wake: Rc<Wake>,
     /// What is being written.
     sending: Output,
+    /// The socket did not take all of it.
+    is_stalled: bool,
 }
 
 async fn run<S: Stream>(mut client: Client<S>, _admitted: Admitted) {
@@ -165,10 +174,11 @@ impl<S: Stream> Client<S> {
                     return Poll::Ready(End::Closed);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
-                // A Client that does not read is still read from, within its credit: it may be waiting for us.
+                // A Client that does not read is still read from, as far as its answers have room: it may be waiting
+                // for us.
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
-            if self.driver.is_congested() || !self.driver.shard.borrow().is_reading(self.key) {
+            if self.driver.is_congested() || !self.driver.shard.borrow_mut().takes_input(self.key) {
                 return Poll::Pending;
             }
             if reads == READS {
@@ -186,8 +196,23 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    /// Ready when everything is written.
+    /// Ready when everything is written. The shard is told when the Client stops taking it, and when it goes on.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut taken = 0;
+        let written = self.poll_write_on(context, &mut taken);
+        if written.is_pending() {
+            if taken > 0 || !self.is_stalled {
+                self.driver.shard.borrow_mut().write_stalls(self.driver.clock.now(), self.key);
+            }
+            self.is_stalled = true;
+        } else if std::mem::take(&mut self.is_stalled) {
+            self.driver.shard.borrow_mut().write_ends(self.key);
+        }
+        written
+    }
+
+    /// Counts bytes that the socket took in `taken`.
+    fn poll_write_on(&mut self, context: &mut Context<'_>, taken: &mut usize) -> Poll<io::Result<()>> {
         loop {
             if self.sending.is_empty() {
                 let now = self.driver.clock.now();
@@ -203,6 +228,7 @@ impl<S: Stream> Client<S> {
                 Poll::Ready(Ok(written)) => {
                     self.driver.sent.increment(written as u64);
                     self.sending.advance(written);
+                    *taken += written;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,

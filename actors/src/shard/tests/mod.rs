@@ -170,6 +170,8 @@ struct Line {
     raw: bool,
     /// The Client does not read.
     stuck: bool,
+    /// The shard was told so.
+    is_stalled: bool,
 }
 
 /// Names a Client of a [`World`].
@@ -283,10 +285,21 @@ impl<const SHARDS: usize> World<SHARDS> {
     fn write(&mut self, at: usize, key: u32) {
         let mut lines = self.lines.iter_mut();
         let Some(line) = lines.find(|line| line.shard == at && line.key == Some(key)) else { return };
+        let shard = &mut self.shards[at];
         if line.stuck {
+            if shard.is_gone(key) {
+                line.got.push(Got::Closed);
+                line.key = None;
+                shard.closed(self.now, key);
+            } else if !std::mem::replace(&mut line.is_stalled, true) {
+                shard.write_stalls(self.now, key);
+            }
+            shard.takes_input(key);
             return;
         }
-        let shard = &mut self.shards[at];
+        if std::mem::take(&mut line.is_stalled) {
+            shard.write_ends(key);
+        }
         let mut output = Output::default();
         loop {
             shard.take_output(self.now, key, &mut output);
@@ -365,6 +378,7 @@ impl<const SHARDS: usize> World<SHARDS> {
             got: Vec::new(),
             raw: false,
             stuck: false,
+            is_stalled: false,
         });
         Client(self.lines.len() - 1)
     }

@@ -44,6 +44,8 @@ mod starving;
 mod subscribing;
 #[path = "telling.rs"]
 mod telling;
+#[path = "unread.rs"]
+mod unread;
 #[path = "versions.rs"]
 mod versions;
 #[path = "wills.rs"]

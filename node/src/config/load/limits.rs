@@ -32,6 +32,8 @@ impl Reader {
         section.number("inflight_maximum", &mut options.inflight_maximum, inflight);
         section.number("topic_alias_maximum", &mut options.topic_alias_maximum, 0..=u16::MAX);
         section.bytes("output_bytes", &mut options.output_bytes, 4096..=1 << 30);
+        section.bytes("answer_bytes", &mut options.answer_bytes, 4096..=1 << 30);
+        section.duration("unread_timeout", &mut options.unread_timeout, SECOND..=HOUR);
         section.duration("acknowledge_timeout", &mut options.acknowledge_timeout, SECOND..=HOUR);
         section.number("queue_messages", &mut options.queue_messages, 1..=100_000_000);
         section.bytes("queue_bytes", &mut options.queue_bytes, 1024..=1 << 40);
