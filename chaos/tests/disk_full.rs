@@ -3,7 +3,7 @@
 mod common;
 
 use convoy_chaos::fault::skipped;
-use convoy_chaos::scenario::disk_full::{Depth, run};
+use convoy_chaos::scenario::disk_full::{Depth, run, strangers};
 
 async fn full(test: &str, depth: Depth) {
     let seed = common::seed(test);
@@ -27,4 +27,14 @@ async fn below_the_reserve_publishers_are_refused_and_readers_go_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_one_byte_left_the_node_lives_and_recovers() {
     full("without_one_byte_left_the_node_lives_and_recovers", Depth::Nothing).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn below_the_reserve_strangers_do_not_take_what_is_left() {
+    let folder = common::folder();
+    match strangers(common::broker(), folder.path()).await {
+        Ok(Ok(told)) => println!("{told:?}"),
+        Ok(Err(lacking)) => skipped("below_the_reserve_strangers_do_not_take_what_is_left", &lacking),
+        Err(error) => panic!("{error:?}"),
+    }
 }

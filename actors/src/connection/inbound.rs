@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use convoy_wire::{PacketId, ProtocolVersion, Puback, Pubrec, QoS, ReasonCode, TopicAlias};
 use rustc_hash::FxHashMap;
 
+use super::said;
 use crate::shard::Begun;
 
 /// Stands for a number of parts that is not known yet. Parts may answer before their number is heard, and what they
@@ -160,9 +161,9 @@ impl Inbound {
                         self.received.insert(packet_id, Received::Accepted);
                         self.accepted += 1;
                     }
-                    Pubrec::new(packet_id, reason).encode(version, out)
+                    Pubrec::new(packet_id, said(reason, Pubrec::may_say)).encode(version, out)
                 }
-                _ => Puback::new(packet_id, reason).encode(version, out),
+                _ => Puback::new(packet_id, said(reason, Puback::may_say)).encode(version, out),
             };
             written.expect("an acknowledgement without properties can be written");
             self.waiting.pop_front();

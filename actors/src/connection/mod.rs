@@ -235,6 +235,7 @@ impl Connection {
                 let _ = Connack::refused(reason).encode(self.version, self.output.tail());
             }
             Stage::Open if self.version.has_properties() => {
+                let reason = said(reason, Disconnect::server_may_say);
                 let _ = Disconnect::new(reason).encode(self.version, self.output.tail());
             }
             Stage::Open | Stage::Leaving | Stage::Closing => {}
@@ -284,6 +285,12 @@ impl Connection {
     pub fn drop_silently(&mut self) {
         self.stage = Stage::Closing;
     }
+}
+
+/// What a packet says of a reason that it has no Reason Code for: that it could not be done here
+/// (MQTT 5.0, 3.4.2.1, 3.5.2.1, 3.9.3, 3.11.3, 3.14.2.1).
+pub fn said(reason: ReasonCode, may_say: impl Fn(ReasonCode) -> bool) -> ReasonCode {
+    if may_say(reason) { reason } else { ReasonCode::ImplementationSpecificError }
 }
 
 /// What CONNACK says of a reason that belongs to later packets [MQTT-3.2.2-8].

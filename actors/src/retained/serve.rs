@@ -60,6 +60,11 @@ impl Request {
         self.subscription
     }
 
+    /// Whether a Session that lasts keeps what it gets until its Client has acknowledged it.
+    pub fn is_kept(&self) -> bool {
+        self.subscription.qos > 0
+    }
+
     /// The partition it is about, if it is one.
     pub fn partition(&self) -> Option<u64> {
         match self.scope {

@@ -6,7 +6,7 @@ use convoy_wire::{
 
 use super::edge::Edge;
 use super::mail::{Answer, ReplyTo};
-use crate::connection::{Ask, AskKind, Connection, Greeting, Outbound, Stage, UNTOLD};
+use crate::connection::{Ask, AskKind, Connection, Greeting, Outbound, Stage, UNTOLD, said};
 use crate::metric;
 use crate::options::Limits;
 use crate::retained;
@@ -243,7 +243,12 @@ pub fn acknowledge_ask(connection: &mut Connection, ask: &Ask) {
     let output = connection.output.tail();
     let start = output.len();
     let (packet_id, properties) = (ask.packet_id, Default::default());
-    let reasons = ask.reasons.as_slice().into();
+    let may_say = match ask.kind {
+        AskKind::Subscribe => Suback::may_say,
+        AskKind::Unsubscribe => Unsuback::may_say,
+    };
+    let reasons: Vec<_> = ask.reasons.iter().map(|reason| said(*reason, may_say)).collect();
+    let reasons = reasons.as_slice().into();
     let written = match ask.kind {
         AskKind::Subscribe => Suback { packet_id, properties, reasons }.encode(version, output),
         AskKind::Unsubscribe => Unsuback { packet_id, properties, reasons }.encode(version, output),

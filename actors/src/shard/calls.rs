@@ -70,8 +70,13 @@ impl Shard {
             }
             Some(slot) if !slot.leading => Some(ReasonCode::ServerBusy),
             Some(_) if self.stalled => Some(ReasonCode::QuotaExceeded),
-            // What is left is for those who come to read.
-            Some(_) if self.low_space && call.adds() => Some(ReasonCode::QuotaExceeded),
+            Some(slot) if self.low_space => match slot.adds(&call, now.wall, &mut self.state) {
+                Ok(adds) => adds.then_some(ReasonCode::QuotaExceeded),
+                Err(error) => {
+                    fail(slot, &error);
+                    Some(ReasonCode::ServerUnavailable)
+                }
+            },
             Some(_) => None,
             None => Some(ReasonCode::ServerBusy),
         };
@@ -299,6 +304,13 @@ impl Shard {
     pub(super) fn feed(&mut self, now: Now, home: Home) {
         let Some(connection) = self.outlet.edge.connections.get_mut(home.key as usize) else { return };
         if connection.home.serial != home.serial {
+            return;
+        }
+        // What is kept until it is acknowledged waits until there is room for it.
+        if self.low_space
+            && connection.lasting
+            && connection.retained.front().is_some_and(retained::Request::is_kept)
+        {
             return;
         }
         let Some(request) = connection.retained.pop_front() else { return };

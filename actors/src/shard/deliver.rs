@@ -174,6 +174,12 @@ impl Edge {
         self.weigh(key);
     }
 
+    /// There is room again for Retained Messages that wait to be read.
+    pub fn read_retained_on(&mut self) {
+        let waiting = self.connections.iter().filter(|(_, connection)| !connection.retained.is_empty());
+        self.hungry.extend(waiting.map(|(_, connection)| connection.home));
+    }
+
     /// Retained Messages for a new Subscription, and where the rest of them is to be read.
     pub fn on_retained(&mut self, chunk: retained::Chunk, now: Now) {
         let retained::Chunk { home, messages, next } = chunk;

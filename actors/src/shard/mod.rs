@@ -116,7 +116,7 @@ pub struct Shard {
     sync: Option<Round>,
     /// The disk is full: publications that need a record are refused.
     stalled: bool,
-    /// Little room is left on the disk: as if it were full already.
+    /// Little room is left on the disk: it is for those who come to read.
     low_space: bool,
     /// The meta group leads, and its routes are all in `root`: until then nobody may be told that a message reached
     /// everybody, so no slot is led.

@@ -38,7 +38,7 @@ impl Shard {
             // It is offered to each member once.
             self.presence.has_gone(again.not);
         }
-        let takes_records = self.takes_records();
+        let (takes_records, low_space) = (!self.stalled && self.failure.is_none(), self.low_space);
         self.published_so_far = self.published_so_far.wrapping_add(1);
         let Self { slots, fan_out, root, presence, options, .. } = self;
         let Some(slot) = slots.get(slot).filter(|slot| slot.is_serving()) else {
@@ -62,10 +62,12 @@ impl Shard {
         let needs_record =
             |found: &crate::topic::Found| found.home.is_none() && found.delivery.qos > QoS::AtMostOnce;
         let retain = message.retain && again.is_none();
-        if !takes_records && (retain || fan_out.found().iter().any(needs_record)) {
+        let adds = retain && !message.payload.is_empty();
+        let needed = fan_out.found().iter().any(needs_record);
+        if (!takes_records && (retain || needed)) || (low_space && (adds || needed)) {
             return Err(ReasonCode::QuotaExceeded);
         }
-        if retain && !message.payload.is_empty() {
+        if adds {
             self.room_for_retained(place, message.topic)?;
         }
         let Self { slots, fan_out, outlet, .. } = self;

@@ -30,7 +30,9 @@ impl Shard {
             return;
         }
         self.write_state(now);
-        self.look_for_room();
+        if self.low_space || self.slots.table.iter().any(|slot| !slot.pending.is_empty()) {
+            self.look_for_room(now);
+        }
         let save = now.monotonic >= self.save_at;
         let mut records = 0;
         for slot in self.slots.table.iter_mut().filter(|slot| slot.is_serving()) {
@@ -49,7 +51,7 @@ impl Shard {
                         slot.pending.restore(record);
                         if matches!(error, ProposeError::TooLarge { .. }) {
                             // It will never fit: whoever asked for it is told, and nobody else waits behind it.
-                            let refused = slot.pending.refuse_additions();
+                            let refused = slot.pending.refuse(|op| op.adds());
                             if refused.is_empty() {
                                 fail(slot, &error);
                             }
@@ -74,27 +76,32 @@ impl Shard {
         }
     }
 
-    /// Before records are made: if little room is left, publications that wait for theirs are refused. To find out by
-    /// a failed write would be too late to say so honestly: what is in the log may be committed yet.
-    fn look_for_room(&mut self) {
-        let pending = self.slots.table.iter().any(|slot| !slot.pending.is_empty());
-        if !pending && !self.low_space {
-            return;
-        }
+    /// Before records are made, and at every tick: if little room is left, what waits for its record and adds to the disk
+    /// is refused. To find out by a failed write would be too late to say so honestly: what is in the log may be
+    /// committed yet.
+    fn look_for_room(&mut self, now: Now) {
+        // Where it cannot be told, the node says so, and what was seen last is true as long as writes succeed.
         let Ok(space) = self.state.engine().space() else { return };
-        let low = space.free < self.options.min_free_bytes;
+        let wanted = self.options.min_free_bytes;
+        // Compaction gives and takes room all the time: nobody is let in and refused by turns.
+        let wanted = if self.low_space { wanted.saturating_add(wanted / 16) } else { wanted };
+        let low = space.free < wanted;
         if low != self.low_space {
             self.low_space = low;
             match low {
-                true => {
-                    tracing::error!(free = space.free, "little room on the disk: publications are refused")
+                true => tracing::error!(
+                    free = space.free,
+                    "little room on the disk: what needs more of it is refused"
+                ),
+                false => {
+                    tracing::info!(free = space.free, "there is room on the disk again");
+                    self.outlet.edge.read_retained_on();
                 }
-                false => tracing::info!(free = space.free, "there is room on the disk again"),
             }
         }
         if low {
             for slot in &mut self.slots.table {
-                for reply in slot.pending.refuse_additions() {
+                for reply in slot.refuse_additions(now.wall, &mut self.state) {
                     self.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
                 }
             }
@@ -253,6 +260,7 @@ impl Shard {
         self.outlet.edge.now = now.monotonic;
         self.outlet.edge.unpause(now.monotonic);
         self.driver.tick();
+        self.look_for_room(now);
         if self.stalled {
             self.write_state(now);
             if self.driver.is_dirty() && !self.driver.is_syncing() {

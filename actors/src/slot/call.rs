@@ -115,11 +115,6 @@ impl SessionCall {
         }
     }
 
-    /// Whether it adds to what is stored, beyond what ends with the connection.
-    pub fn adds(&self) -> bool {
-        matches!(self, Self::Subscribe { .. } | Self::Accept { .. } | Self::Keep { .. })
-    }
-
     /// Who is told that it cannot be done. A Session is taken leave of in any case.
     pub fn reply(&self) -> Option<ReplyTo> {
         match self {

@@ -55,11 +55,11 @@ impl Pending {
         }
     }
 
-    /// Takes out what adds to the disk and whose publisher or subscriber can be told so; returns whom to tell.
-    pub fn refuse_additions(&mut self) -> Vec<ReplyTo> {
+    /// Takes out the operations that are unwanted and whose Client can be told so; returns whom to tell.
+    pub fn refuse(&mut self, mut is_unwanted: impl FnMut(&Op<'_>) -> bool) -> Vec<ReplyTo> {
         let mut refused = Vec::new();
         for record in self.closed.iter_mut().chain([&mut self.open]) {
-            record.refuse_additions(&mut refused);
+            record.refuse(&mut is_unwanted, &mut refused);
         }
         self.closed.retain(|record| record.ops > 0);
         refused
@@ -80,7 +80,7 @@ impl Pending {
 }
 
 impl Record {
-    fn refuse_additions(&mut self, refused: &mut Vec<ReplyTo>) {
+    fn refuse(&mut self, is_unwanted: &mut impl FnMut(&Op<'_>) -> bool, refused: &mut Vec<ReplyTo>) {
         let Ok((at, ops)) = op::open(&self.bytes) else { return };
         let mut kept = Record::default();
         for (number, op) in (0..).zip(op::iter(ops)) {
@@ -90,7 +90,7 @@ impl Record {
                 _ => None,
             };
             match reply {
-                Some(reply) if op.adds() => refused.push(reply),
+                Some(reply) if is_unwanted(&op) => refused.push(reply),
                 reply => kept.push(at, &op, reply),
             }
         }
@@ -160,13 +160,13 @@ mod tests {
     }
 
     #[test]
-    fn what_adds_to_a_full_disk_is_taken_out_and_told() {
+    fn what_is_unwanted_is_taken_out_and_told() {
         let mut pending = Pending::default();
         let retain = Op::Retain { partition: 1, message: b"m" };
         pending.push(77, &Op::Trim { to: 1, number: 2 }, None);
         pending.push(77, &retain, Some(reply(5)));
         pending.push(77, &Op::Trim { to: 3, number: 4 }, Some(reply(9)));
-        assert_eq!(pending.refuse_additions(), [reply(5)]);
+        assert_eq!(pending.refuse(|op| op.adds()), [reply(5)]);
         let record = pending.take().unwrap();
         assert_eq!(op::iter(op::open(&record.bytes).unwrap().1).count(), 2);
         assert_eq!(record.replies, [(1, reply(9))]);

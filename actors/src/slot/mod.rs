@@ -17,6 +17,7 @@ mod publish;
 mod recover;
 mod redispatch;
 mod retain;
+mod room;
 mod rows;
 mod state;
 mod stored;

@@ -180,7 +180,8 @@ pub struct Again {
 }
 
 impl Op<'_> {
-    /// Whether it is a Client's wish that adds to what is stored.
+    /// Whether it is a Client's wish that adds to what is stored, as far as its kind tells. What depends on what is there
+    /// is decided by [`super::Slot::adds`].
     pub fn adds(&self) -> bool {
         matches!(
             self,

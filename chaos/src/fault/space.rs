@@ -54,6 +54,12 @@ impl SmallDisk {
         fs::remove_file(self.ballast())
     }
 
+    /// Bytes that are left.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(self.path())?;
+        Ok(found.f_bavail * found.f_frsize)
+    }
+
     fn ballast(&self) -> PathBuf {
         self.mounted.path().join("ballast")
     }

@@ -9,10 +9,10 @@ use convoy_wire::ProtocolVersion;
 use tokio::time::{Instant, sleep};
 
 use super::Report;
-use crate::client::Client;
+use crate::client::{Client, ConnectError};
 use crate::fault::Lacking;
 use crate::fault::space::SmallDisk;
-use crate::fleet::{Node, Program};
+use crate::fleet::{Node, Program, http};
 use crate::invariant::{self, Tally};
 use crate::oracle::{Fault, History, Ledger, Message, Qos, Retain, Terms, What};
 use crate::sim::seed::Seed;
@@ -64,6 +64,69 @@ pub async fn run(
     super::keep_history(folder, &ledger, &violations);
     let tally = Tally::of(&ledger);
     Ok(Ok(Report { story: "disk full", seed, tally, violations, starts, took: began.elapsed() }))
+}
+
+/// Sessions that come to stay, each with a large Will.
+const STRANGERS: usize = 600;
+const WILL_BYTES: usize = 60_000;
+/// What a CONNECT that is refused may cost, all of them together, and what the node writes for itself meanwhile.
+const STRANGERS_COST: u64 = 8 << 20;
+
+/// What Clients of whom nothing is known did to a disk below the reserve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strangers {
+    /// `/readyz` said so before anybody came.
+    pub noticed: bool,
+    pub refused: usize,
+    pub let_in: usize,
+    /// By how much they took the free space down, in bytes.
+    pub taken: u64,
+}
+
+/// Below the reserve `/readyz` says so before anybody is refused; strangers who would stay with a large Will are
+/// refused, whoever has a Session already is let in, and the room that is left stays.
+pub async fn strangers(program: Program, folder: &Path) -> anyhow::Result<Result<Strangers, Lacking>> {
+    let disk = match SmallDisk::new(folder, DISK_BYTES) {
+        Ok(disk) => disk,
+        Err(lacking) => return Ok(Err(lacking)),
+    };
+    let history = History::new();
+    let mut node = Node::new(program, &disk.path().join("data"), &folder.join("aside"), &history)?
+        .with_setting("CONVOY_STORAGE__MIN_FREE_BYTES", &RESERVE_BYTES.to_string())
+        .with_setting("CONVOY_STORAGE__WRITE_BUFFER_BYTES", &(16 << 20).to_string());
+    node.start().await?;
+    let mut known = Client::new("known", ProtocolVersion::V5, node.mqtt(), &history);
+    known.connect(Terms::lasting()).await?;
+    known.disconnect().await;
+    disk.fill(RESERVE_BYTES * 3 / 4)?;
+    let before = disk.free_bytes()?;
+    let mut told = Strangers { noticed: false, refused: 0, let_in: 0, taken: 0 };
+    let until = soon(2);
+    while !told.noticed && Instant::now() < until {
+        let (status, body) = http::get(node.api(), "/readyz").await?;
+        told.noticed = status == 503 && body.contains("storage.min_free_bytes");
+        sleep(Duration::from_millis(50)).await;
+    }
+    for at in 0..STRANGERS {
+        let version = if at % 2 == 0 { ProtocolVersion::V5 } else { ProtocolVersion::V311 };
+        let name = format!("stranger-{at}");
+        let mut stranger = Client::new(&name, version, node.mqtt(), &history).with_payload_bytes(WILL_BYTES);
+        let will = Message::new(&name.as_str().into(), &"gone".into(), Qos::AtLeastOnce, 0);
+        // Quota exceeded; 3.x: Server unavailable.
+        let refusal = if version.has_properties() { 0x97 } else { 0x88 };
+        match stranger.connect(Terms::lasting().with_will(will, Duration::ZERO)).await {
+            Ok(_) => told.let_in += 1,
+            Err(ConnectError::Rejected(reason)) if reason == refusal => told.refused += 1,
+            Err(error) => bail!("{name} was answered {error}"),
+        }
+    }
+    ensure!(known.connect(Terms::lasting()).await?, "the Session that was there is gone");
+    told.taken = before.saturating_sub(disk.free_bytes()?);
+    node.reap().await;
+    ensure!(told.noticed, "/readyz said nothing of a disk below the reserve: {told:?}");
+    ensure!(told.let_in == 0, "strangers came to stay on a full disk: {told:?}");
+    ensure!(told.taken <= STRANGERS_COST, "strangers filled the disk: {told:?}");
+    Ok(Ok(told))
 }
 
 async fn story(node: &Node, disk: &SmallDisk, history: &History, depth: Depth) -> anyhow::Result<()> {

@@ -11,8 +11,8 @@ use anyhow::Context;
 use convoy_actors::query::Layout;
 use convoy_actors::{Identity as ShardIdentity, Now, Options, Shard};
 use convoy_membership::Partitioning;
-use convoy_storage::engine::Engine;
 use convoy_storage::engine::rocks::{self, Rocks};
+use convoy_storage::engine::{Engine, Space};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     let outcome = supervisor.run(async {
         let reload = Reload::new(source, auth.clone(), Arc::clone(&handles), config.clone(), knows_users);
         tokio::spawn(reload.run());
-        let watch = watch(&engine, &board, &readiness);
+        let watch = watch(&engine, &board, &readiness, config.storage.min_free_bytes);
         let tell = tell(&board, &handles, config.node.sys_interval);
         let watch = async { tokio::join!(watch, tell) };
         tokio::pin!(watch);
@@ -266,21 +266,42 @@ async fn tell(board: &Board, shards: &[ShardHandle], interval: Duration) {
 }
 
 /// Looks after what nobody reports: room on the disk, and how the shards are.
-async fn watch(engine: &Arc<dyn Engine>, board: &Board, readiness: &Readiness) {
+async fn watch(engine: &Arc<dyn Engine>, board: &Board, readiness: &Readiness, wanted: u64) {
     let mut every = tokio::time::interval(Duration::from_millis(200));
+    let mut unreadable = None;
     loop {
         every.tick().await;
-        match engine.space() {
-            Ok(space) => board.set_free_bytes(space.free),
-            Err(error) => tracing::warn!(%error, "free space cannot be read"),
+        let space = engine.space().map_err(|error| error.to_string());
+        if let Ok(space) = &space {
+            board.set_free_bytes(space.free);
         }
-        match board.is_stalled() {
-            false => readiness.met(condition::DISK),
-            true => readiness.unmet(condition::DISK, "less is free than storage.min_free_bytes"),
+        if space.as_ref().err() != unreadable.as_ref() {
+            unreadable = space.as_ref().err().cloned();
+            match &unreadable {
+                Some(error) => tracing::error!(%error, "free space cannot be read"),
+                None => tracing::info!("free space can be read again"),
+            }
+        }
+        match why_no_room(&space, board.is_stalled(), wanted) {
+            None => readiness.met(condition::DISK),
+            Some(reason) => readiness.unmet(condition::DISK, reason),
         }
         match board.why_not_ready() {
             None => readiness.met(condition::SLOTS),
             Some(reason) => readiness.unmet(condition::SLOTS, reason),
         }
+    }
+}
+
+/// Why publishers are refused, or are about to be.
+fn why_no_room(space: &Result<Space, String>, refuses: bool, wanted: u64) -> Option<String> {
+    match space {
+        Err(error) => Some(format!("free space cannot be read: {error}")),
+        Ok(space) if refuses || space.free < wanted => Some(format!(
+            "{} MiB are free, and storage.min_free_bytes is {} MiB: what adds to the disk is refused",
+            space.free >> 20,
+            wanted >> 20
+        )),
+        Ok(_) => None,
     }
 }

@@ -148,7 +148,8 @@ pub struct StorageOptions {
     /// Memory for writes not yet in tables, all column families together. Raise it to write amplify less under
     /// steady load; recovery after a crash replays at most this much.
     pub write_buffer_bytes: u64,
-    /// Free space below which publishers at QoS ≥ 1 are refused while readers go on. Leave room for compaction.
+    /// Free space below which publications that need a record, new lasting Sessions, larger Wills and new Subscriptions
+    /// are refused while readers go on. Leave room for compaction.
     pub min_free_bytes: u64,
 }
 

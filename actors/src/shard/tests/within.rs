@@ -20,6 +20,8 @@ mod delivering;
 mod features;
 #[path = "flowing.rs"]
 mod flowing;
+#[path = "full_disk.rs"]
+mod full_disk;
 #[path = "listing.rs"]
 mod listing;
 #[path = "malformed.rs"]

@@ -72,6 +72,11 @@ macro_rules! ack {
                 Self { packet_id, reason, properties: $crate::AckProperties::default() }
             }
 
+            /// Whether this packet of 5.0 may have this Reason Code.
+            pub const fn may_say($reason: $crate::ReasonCode) -> bool {
+                $allows
+            }
+
             #[inline]
             pub(super) fn decode(
                 version: $crate::ProtocolVersion,
@@ -81,8 +86,7 @@ macro_rules! ack {
                 if let Some(packet_id) = reader.sole_packet_id() {
                     return Ok(Self::new(packet_id, $crate::ReasonCode::Success));
                 }
-                let allows = |$reason: $crate::ReasonCode| $allows;
-                let (packet_id, reason, properties) = super::ack::decode(version, reader, allows)?;
+                let (packet_id, reason, properties) = super::ack::decode(version, reader, Self::may_say)?;
                 Ok(Self { packet_id, reason, properties })
             }
 

@@ -20,6 +20,11 @@ impl<'a> Disconnect<'a> {
         Self { reason, properties: DisconnectProperties::default() }
     }
 
+    /// Whether a Server's DISCONNECT may have this Reason Code (MQTT 5.0, 3.14.2.1).
+    pub fn server_may_say(reason: ReasonCode) -> bool {
+        is_sent_by_server(reason)
+    }
+
     pub(super) fn decode(version: ProtocolVersion, mut reader: Reader<'a>) -> Result<Self, Error> {
         if reader.is_empty() {
             return Ok(Self::new(Success));

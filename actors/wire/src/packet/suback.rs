@@ -17,6 +17,11 @@ pub struct Suback<'a> {
 }
 
 impl<'a> Suback<'a> {
+    /// Whether this packet of 5.0 may have this Reason Code.
+    pub fn may_say(reason: ReasonCode) -> bool {
+        allows(ProtocolVersion::V5, reason)
+    }
+
     pub(super) fn decode(version: ProtocolVersion, mut reader: Reader<'a>) -> Result<Self, Error> {
         let packet_id = reader.packet_id()?;
         let properties = match version.has_properties() {

@@ -18,6 +18,11 @@ pub struct Unsuback<'a> {
 }
 
 impl<'a> Unsuback<'a> {
+    /// Whether this packet of 5.0 may have this Reason Code.
+    pub fn may_say(reason: ReasonCode) -> bool {
+        allows(reason)
+    }
+
     pub(super) fn decode(version: ProtocolVersion, mut reader: Reader<'a>) -> Result<Self, Error> {
         let packet_id = reader.packet_id()?;
         if !version.has_properties() {
