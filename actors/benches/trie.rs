@@ -56,6 +56,7 @@ fn main() {
     vehicles(100_000);
     vehicles(2_000_000);
     wildcards(100_000);
+    almost(12);
     subscribers(100_000);
     churn(100_000);
     growth(2_000_000);
@@ -90,6 +91,16 @@ fn wildcards(count: u64) {
     };
     let topics: Vec<_> = (0..count).map(|at| topic(mixed(at))).collect();
     report("four levels with wildcards", &filled, &topics);
+}
+
+/// Every filter of so many levels that is tried and does not match: the worst that limits let through.
+fn almost(levels: usize) {
+    let filter = |mask: usize| {
+        let level = |bit| if mask >> bit & 1 == 0 { "a" } else { "+" };
+        (0..levels).map(level).collect::<Vec<_>>().join("/")
+    };
+    let filled = filled((0..1 << levels).map(filter));
+    report(&format!("almost matching, {levels} levels"), &filled, &[vec!["a"; levels + 1].join("/")]);
 }
 
 /// One filter with many subscribers.

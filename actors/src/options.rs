@@ -1,6 +1,7 @@
 //! What a shard is told of the configuration. Everything a Client can make grow has its bound here.
 
 use convoy_membership::Partitioning;
+use convoy_wire::TopicFilter;
 
 use crate::connection::{Features, RateLimits};
 use crate::session::QueueLimits;
@@ -77,6 +78,9 @@ pub struct Limits {
     pub retained_bytes: u64,
     pub topic_levels: u16,
     pub topic_bytes: u16,
+    /// Levels of a Topic Filter with `+`, a last `#` not counted: it bounds what matching one message costs, whoever
+    /// subscribed what (the head of `topic/trie` says how).
+    pub wildcard_levels: u16,
     /// What of MQTT 5.0 is switched off.
     pub features: Features,
     /// How fast a Client may publish.
@@ -110,6 +114,7 @@ impl Default for Limits {
             retained_bytes: 4 << 30,
             topic_levels: 128,
             topic_bytes: 4096,
+            wildcard_levels: 12,
             features: Features::default(),
             publish: RateLimits::default(),
             second_connection: SecondConnection::default(),
@@ -124,5 +129,19 @@ impl Limits {
     pub fn allow_topic(&self, topic: &str) -> bool {
         topic.len() <= usize::from(self.topic_bytes)
             && topic.bytes().filter(|byte| *byte == b'/').count() < usize::from(self.topic_levels)
+    }
+
+    /// The key of the limit that a Topic Filter exceeds.
+    pub fn exceeded_by(&self, filter: TopicFilter<'_>) -> Option<&'static str> {
+        if filter.as_str().len() > usize::from(self.topic_bytes) {
+            return Some("topic_bytes");
+        }
+        if filter.check_levels(usize::from(self.topic_levels)).is_err() {
+            return Some("topic_levels");
+        }
+        let plain = filter.shared().map_or(filter, |shared| shared.filter);
+        let levels = plain.levels().filter(|level| *level != "#").count();
+        let is_wild = plain.levels().any(|level| level == "+");
+        (is_wild && levels > usize::from(self.wildcard_levels)).then_some("wildcard_levels")
     }
 }

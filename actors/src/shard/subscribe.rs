@@ -22,10 +22,8 @@ impl Shard {
             let filter = subscription.filter;
             let options = subscription.options;
             // Over the limits: refused by itself, the others stand.
-            if filter.as_str().len() > usize::from(limits.topic_bytes)
-                || filter.check_levels(usize::from(limits.topic_levels)).is_err()
-            {
-                metric::met("topic_bytes");
+            if let Some(limit) = limits.exceeded_by(filter) {
+                metric::met(limit);
                 reasons.push(ReasonCode::TopicFilterInvalid);
                 continue;
             }

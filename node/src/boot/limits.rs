@@ -38,6 +38,7 @@ pub fn of(options: &LimitsOptions, features: &Features) -> Limits {
         retained_messages: options.retained_messages,
         retained_bytes: options.retained_bytes,
         topic_levels: options.topic_levels,
+        wildcard_levels: options.wildcard_levels,
         topic_bytes: options.topic_bytes,
         publish: RateLimits {
             messages_per_second: options.publish_messages_per_second,

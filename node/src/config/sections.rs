@@ -110,6 +110,11 @@ pub struct LimitsOptions {
     pub topic_levels: u16,
     /// Bytes of a Topic Name or Topic Filter; the protocol allows 65,535.
     pub topic_bytes: u16,
+    /// Levels of a Topic Filter with `+`, a last `#` not counted; SUBACK refuses more with Topic Filter invalid (0x8F).
+    /// Any number of Topic Filters that almost match cost a message at most 2^(this + 1) steps of some 50 ns in each
+    /// of two trees, so each further level doubles what a stranger can make one message cost. What was subscribed before
+    /// it was lowered stays.
+    pub wildcard_levels: u16,
     /// Retained Messages of this node; beyond it a new one is refused, replacing and deleting go on.
     pub retained_messages: u64,
     /// Bytes of Retained Messages of this node, on disk.
@@ -228,6 +233,7 @@ impl Default for LimitsOptions {
             subscriptions_per_session: 1_000,
             topic_levels: 128,
             topic_bytes: 4096,
+            wildcard_levels: 12,
             retained_messages: 1_000_000,
             retained_bytes: 4 * GIB,
             publish_messages_per_second: 0,

@@ -40,6 +40,23 @@ fn every_topic_filter_has_its_own_reason_code() {
 }
 
 #[test]
+fn a_filter_with_a_wildcard_has_few_levels_and_others_as_many_as_topics() {
+    // Matching one message is bounded by it, whoever subscribed what.
+    let mut world = World::with(Limits { wildcard_levels: 3, ..Limits::default() });
+    let client = world.connect(passing("a"));
+    let filters =
+        ["a/+/c", "a/+/c/d", "a/+/c/#", "a/b/c/d/#", "$share/g/+/b/c", "$share/g/+/b/c/d", "+/b/c/d/#"];
+    let subscriptions = filters.map(|filter| Subscription {
+        filter: TopicFilter::new(filter).unwrap(),
+        options: SubscriptionOptions::new(QoS::AtMostOnce),
+    });
+    world.send_and_settle(client, subscribe(&subscriptions));
+    let (granted, refused) = (ReasonCode::Success, ReasonCode::TopicFilterInvalid);
+    let reasons = vec![granted, refused, granted, granted, granted, refused, refused];
+    assert_eq!(world.got(client), [Got::Suback(77, reasons)]);
+}
+
+#[test]
 fn filters_of_every_shape_match_wherever_their_partitions_are() {
     for connect in [passing("s"), lasting("s")] {
         let mut world = World::new();

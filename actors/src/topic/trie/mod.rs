@@ -7,6 +7,10 @@
 //! - Nodes lie in one arena and name each other by number. The children of all nodes are found in one table, by parent
 //!   and first level; only the child of `+` is named by its parent. `#` is no level: it is a second place for routes.
 //! - Nothing recurses by depth: a Client chooses how deep a topic is (CVE-2019-11779).
+//! - A topic is tried against every node that its first levels lead to. The way to one is known by its length and by the
+//!   places of `+` in it, so there are up to 2^n with n levels, whatever almost matches and however much of it. If a
+//!   filter with `+` has at most w levels (a last `#` not counted), a topic of t levels is tried against at most
+//!   2^(w + 1) - 1 + (t - w) nodes: `wildcard_levels` of the limits is this w. Below w there is one way, the topic's own.
 //! - Clients choose the levels too, so they are hashed under a seed that they do not know. Neither the result nor
 //!   its order depends on it.
 //!
@@ -140,9 +144,10 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
 
     /// Calls `visit` for every route whose filter matches a Topic Name: once for each filter, so a subscriber with
     /// overlapping Subscriptions is visited several times. Topic Names that begin with `$` are hidden from filters that
-    /// begin with a wildcard [MQTT-4.7.2-1].
-    pub fn matches(&self, topic: &str, visit: &mut impl FnMut(&K, &V)) {
+    /// begin with a wildcard [MQTT-4.7.2-1]. Returns how many nodes were tried.
+    pub fn matches(&self, topic: &str, visit: &mut impl FnMut(&K, &V)) -> u64 {
         let topic = topic.as_bytes();
+        let mut steps = 1;
         // What is still to be tried: at most one branch for each level of the topic.
         let mut branches = Branches::new();
         let mut next = Some((ROOT, 0));
@@ -157,12 +162,14 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
                 self.routes.visit(node.here, visit);
             } else if node.children > 0 {
                 if node.plus != NONE && !hidden {
+                    steps += 1;
                     let plus = &self.nodes[node.plus];
                     next = plus.label.end_in(topic, at).map(|end| (node.plus, end + 1));
                 }
                 if node.has_literal_children() {
                     let level = level_at(topic, at);
                     let child = self.literal_child(id, level);
+                    steps += u64::from(child.is_some());
                     let end = child.and_then(|child| self.nodes[child].label.end_in(topic, at));
                     if let (Some(child), Some(end)) = (child, end) {
                         if let Some(plus) = next {
@@ -174,6 +181,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
             }
             next = next.or_else(|| branches.pop());
         }
+        steps
     }
 
     /// What is known of subscriber `key` of `filter`.

@@ -218,6 +218,46 @@ fn every_level_may_branch() {
     assert_eq!(keys(&trie, &["a"; 9].join("/")).len(), 0);
 }
 
+/// The most nodes that a topic is tried against, as the head of the module has it.
+fn steps_limit(wildcard_levels: u32, topic_levels: u32) -> u64 {
+    let wild = wildcard_levels.min(topic_levels);
+    2_u64.pow(wild + 1) - 1 + u64::from(topic_levels - wild)
+}
+
+/// `a` and `+` in every order.
+fn ways(levels: u32) -> impl Iterator<Item = String> {
+    (0..1_u32 << levels).map(move |mask| {
+        let level = |bit| if mask >> bit & 1 == 0 { "a" } else { "+" };
+        (0..levels).map(level).collect::<Vec<_>>().join("/")
+    })
+}
+
+#[test]
+fn filters_that_almost_match_cost_no_more_steps_than_their_levels_allow() {
+    let limits = crate::Limits::default();
+    let (wild, deep) = (u32::from(limits.wildcard_levels), u32::from(limits.topic_levels));
+    let topic = |levels: u32| vec!["a"; levels as usize].join("/");
+    let steps_of = |filters: &mut dyn Iterator<Item = String>, limited: bool, levels: &[u32]| {
+        let mut trie = Trie::new(SEED);
+        for filter in filters {
+            let exceeded = limits.exceeded_by(convoy_wire::TopicFilter::new(&filter).unwrap());
+            if !limited || exceeded.is_none() {
+                trie.insert(&filter, 0, ());
+            }
+        }
+        levels.iter().map(|levels| trie.matches(&topic(*levels), &mut |_, _| {})).collect::<Vec<_>>()
+    };
+    // As many as 16 Clients may have, of 100 levels, none of which matches. One of them has no `+`.
+    let deep_ways = || ways(14).map(|way| format!("{way}{}/never", "/a".repeat(85)));
+    assert_eq!(steps_of(&mut deep_ways(), false, &[100]), [(1 << 15) - 1]);
+    assert_eq!(steps_of(&mut deep_ways(), true, &[100]), [2]);
+    // The worst that is let through: every way of every length, and the topic's own way parted at every level.
+    let worst = &mut ways(wild).chain((1..=deep).map(topic));
+    let levels = [1, 2, 7, wild - 1, wild, wild + 1, 40, deep];
+    assert_eq!(steps_of(worst, true, &levels), levels.map(|levels| steps_limit(wild, levels)));
+    assert_eq!(steps_limit(wild, deep), 8307);
+}
+
 #[test]
 fn a_filter_with_many_subscribers_finds_and_loses_each() {
     let mut trie = Trie::new(SEED);

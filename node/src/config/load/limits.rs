@@ -44,6 +44,7 @@ impl Reader {
         section.number("subscriptions_per_session", &mut options.subscriptions_per_session, 1..=10_000_000);
         section.number("topic_levels", &mut options.topic_levels, 1..=1024);
         section.number("topic_bytes", &mut options.topic_bytes, 16..=u16::MAX);
+        section.number("wildcard_levels", &mut options.wildcard_levels, 1..=20);
         section.number("retained_messages", &mut options.retained_messages, 0..=1 << 40);
         section.bytes("retained_bytes", &mut options.retained_bytes, 0..=1 << 50);
         let per_second = 0..=1_000_000_000;
