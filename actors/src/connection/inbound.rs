@@ -49,6 +49,10 @@ pub struct Inbound {
     /// How many of `received` are accepted.
     accepted: usize,
     aliases: Vec<Option<Box<str>>>,
+    /// Messages of QoS 0 went to other shards, which were not asked since whether they took them.
+    pub went_away: bool,
+    /// Messages of QoS 2 went by the log of the Session's slot, whose shard was not asked since where they are.
+    pub went_by_log: bool,
 }
 
 impl Inbound {

@@ -2,6 +2,7 @@
 //! the Session: a connection ends, a Session lasts.
 
 mod alias;
+mod barrier;
 mod encoded;
 mod features;
 mod handshake;
@@ -14,7 +15,7 @@ mod rate;
 
 use std::collections::VecDeque;
 
-use convoy_wire::{Connack, Disconnect, PacketId, ProtocolVersion, ReasonCode};
+use convoy_wire::{Connack, Disconnect, ProtocolVersion, ReasonCode};
 
 use crate::access::{Permits, Principal, Who};
 use crate::clock::Millis;
@@ -22,10 +23,11 @@ use crate::metric;
 use crate::options::Limits;
 use crate::query::Traffic;
 use crate::session::{Epoch, Home, SessionNumber};
-use crate::slot::{Farewell, Wanted};
+use crate::slot::Farewell;
 use crate::tally::Waits;
 
 pub use alias::Aliases;
+pub use barrier::{Ask, AskKind, Barrier, Step};
 pub use encoded::{Encoded, Receiver};
 pub use features::Features;
 pub use handshake::{Refusal, TENANT, accept};
@@ -107,7 +109,8 @@ pub struct Connection {
     pub unwritten_answers: usize,
     /// Monotonic milliseconds since which the Client has taken nothing, while something waits to be written to it.
     pub unread_since: Option<u64>,
-    pub asks: Vec<Ask>,
+    /// What has to be answered before another packet is taken.
+    pub barrier: Option<Barrier>,
     /// Retained Messages that are still to be read for this connection.
     pub retained: VecDeque<crate::retained::Request>,
     /// Of those, messages that are in the Session's queue and not acknowledged.
@@ -133,27 +136,6 @@ pub struct Greeting {
     pub session_expiry: Option<u32>,
     pub server_keep_alive: Option<u16>,
     pub response_information: Option<String>,
-}
-
-/// A SUBSCRIBE or UNSUBSCRIBE that is not acknowledged yet.
-#[derive(Debug)]
-pub struct Ask {
-    pub token: u64,
-    pub packet_id: PacketId,
-    pub kind: AskKind,
-    /// Parts that have yet to answer.
-    pub parts: i32,
-    pub reasons: Vec<ReasonCode>,
-    /// Of a SUBSCRIBE: what was asked for, and what its Retain Handling is.
-    pub wanted: Vec<(Wanted, convoy_wire::RetainHandling)>,
-    /// Places in `reasons` of what was asked of the slot.
-    pub asked: Vec<usize>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AskKind {
-    Subscribe,
-    Unsubscribe,
 }
 
 impl Connection {
@@ -190,7 +172,7 @@ impl Connection {
             output: Output::default(),
             unwritten_answers: 0,
             unread_since: None,
-            asks: Vec::new(),
+            barrier: None,
             retained: VecDeque::new(),
             retained_unacknowledged: 0,
             greeting: None,
@@ -211,6 +193,7 @@ impl Connection {
                 self.paused_until == 0
                     && self.inbound.waiting() < usize::from(limits.receive_maximum)
                     && !self.has_unread_answers(limits)
+                    && self.barrier.is_none()
             }
             Stage::Authenticating | Stage::Connecting | Stage::Leaving | Stage::Closing | Stage::Gone => {
                 false
@@ -223,6 +206,15 @@ impl Connection {
     /// slowly is read from in pieces.
     pub fn has_unread_answers(&self, limits: &Limits) -> bool {
         self.output.answer_bytes() + self.unwritten_answers > limits.answer_bytes
+    }
+
+    /// Since when the Client has waited for an answer to what it published or asked for.
+    pub fn waiting_since(&self) -> Option<u64> {
+        let asked = match &self.barrier {
+            Some(Barrier::Ask(ask)) => Some(ask.since),
+            _ => None,
+        };
+        self.inbound.waiting_since().into_iter().chain(asked).min()
     }
 
     /// Ends the connection, and tells the Client why where its version can: by CONNACK before it is connected, by

@@ -6,7 +6,9 @@ use convoy_wire::{
 
 use super::edge::Edge;
 use super::mail::{Answer, ReplyTo};
-use crate::connection::{Ask, AskKind, Connection, Greeting, Outbound, Stage, UNTOLD, said};
+use crate::connection::{
+    Ask, AskKind, Barrier, Connection, Greeting, Outbound, Stage, Step, UNTOLD, said,
+};
 use crate::metric;
 use crate::options::Limits;
 use crate::retained;
@@ -26,6 +28,8 @@ pub mod token {
     pub const UNKNOWN: u64 = 5 << 56;
     /// Asks nothing: the slot has found a broken rule.
     pub const BREAK: u64 = 6 << 56;
+    /// Whether a shard has taken what it was sent; the rest is that of the [`ASK`] which waits for it.
+    pub const HEARD: u64 = 7 << 56;
 }
 
 /// Milliseconds that a Client of 3.x, to whom a refusal cannot be said, stays connected after one.
@@ -45,6 +49,7 @@ impl Edge {
         match to.token & token::KIND {
             token::CONNECT => return self.on_connected(to.home.key, answer),
             token::ASK => return self.on_asked(to, answer),
+            token::HEARD => return self.on_heard(to),
             token::LEAVE => connection.drop_silently(),
             _ if connection.stage != Stage::Open => return,
             token::UNKNOWN => {
@@ -82,9 +87,64 @@ impl Edge {
                     Answer::Subscribed { .. } | Answer::Granted(_) => {}
                 }
                 acknowledge(connection, now);
+                if connection.barrier.is_some() {
+                    self.step(to.home.key);
+                }
             }
         }
         self.mark(to.home.key);
+    }
+
+    /// Takes the next step of what waits at a barrier, if nothing is under way before it any more.
+    pub(super) fn step(&mut self, key: u32) {
+        let connection = &mut self.connections[key as usize];
+        let Some(barrier) = &mut connection.barrier else { return };
+        match barrier.step(&connection.inbound) {
+            None => {}
+            Some(Step::Call(call)) => self.calls.push_back(*call),
+            Some(Step::Release(packet_id)) => {
+                self.lift_barrier(key);
+                self.release_inbound(key, packet_id);
+            }
+        }
+    }
+
+    /// Packets are taken again. The Client was not silent meanwhile: nobody listened.
+    fn lift_barrier(&mut self, key: u32) -> Option<Barrier> {
+        let connection = &mut self.connections[key as usize];
+        connection.last_seen = self.now;
+        connection.barrier.take()
+    }
+
+    fn on_heard(&mut self, to: ReplyTo) {
+        let connection = &mut self.connections[to.home.key as usize];
+        let awaited = |ask: &&mut Box<Ask>| ask.token & !token::KIND == to.token & !token::KIND;
+        if connection.stage == Stage::Open
+            && let Some(Barrier::Ask(ask)) = &mut connection.barrier
+            && awaited(&ask)
+        {
+            ask.unheard -= 1;
+            self.step(to.home.key);
+        }
+    }
+
+    /// PUBREL came, and no PUBLISH of its identifier waits.
+    pub(super) fn release_inbound(&mut self, key: u32, packet_id: PacketId) {
+        let connection = &mut self.connections[key as usize];
+        let known = connection.inbound.release(packet_id);
+        if known && connection.lasting {
+            // PUBCOMP waits until the log has forgotten the identifier: else its next use is taken for this one.
+            let token = token::RELEASE | u64::from(packet_id.get());
+            let reply = ReplyTo { home: connection.home, token };
+            let (session, epoch) = (connection.session, connection.epoch);
+            self.calls.push_back(SessionCall::Release { session, epoch, packet_id, reply });
+            return;
+        }
+        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        let version = connection.version;
+        let written = Pubcomp::new(packet_id, reason).encode(version, connection.output.tail());
+        written.expect("a PUBCOMP without properties can be written");
+        self.mark(key);
     }
 
     /// A Session was granted to a connection that is gone.
@@ -140,8 +200,10 @@ impl Edge {
         if connection.stage != Stage::Open {
             return;
         }
-        let Some(at) = connection.asks.iter().position(|ask| ask.token == to.token) else { return };
-        let ask = &mut connection.asks[at];
+        let Some(Barrier::Ask(ask)) = &mut connection.barrier else { return };
+        if ask.token != to.token {
+            return;
+        }
         match answer {
             Answer::Begun(begun) => ask.parts += begun.parts as i32 - UNTOLD,
             Answer::Done => ask.parts -= 1,
@@ -174,7 +236,8 @@ impl Edge {
         if ask.parts > 0 {
             return;
         }
-        let ask = connection.asks.swap_remove(at);
+        let Some(Barrier::Ask(ask)) = self.lift_barrier(to.home.key) else { return };
+        let connection = &mut self.connections[to.home.key as usize];
         acknowledge_ask(connection, &ask);
         let (home, session) = (connection.home, connection.session);
         for (wanted, handling) in &ask.wanted {

@@ -82,10 +82,13 @@ impl Shard {
                 }
             }
             None => {
-                let _ = self.publish(now, place, &message, origin, None);
+                if let Ok(None) = self.publish(now, place, &message, origin, None) {
+                    self.outlet.edge.connections[key as usize].inbound.went_away = true;
+                }
             }
             Some(packet_id) if qos == QoS::ExactlyOnce && connection.lasting => {
                 let token = connection.inbound.begin(packet_id, qos, 1, now.monotonic);
+                connection.inbound.went_by_log = true;
                 let reply = ReplyTo { home: connection.home, token };
                 let (session, epoch) = (connection.session, connection.epoch);
                 let mut bytes = Vec::new();

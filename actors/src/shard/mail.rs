@@ -116,6 +116,11 @@ pub enum Letter {
     },
     /// The routes above are all there are so far: slots may be led.
     RootIsKnown,
+    /// Answer once this is read: what was sent before it is taken then. `passes_on`: ask the other shards the same.
+    Hear {
+        reply: ReplyTo,
+        passes_on: bool,
+    },
     /// What a connection tells of a member of Shared Subscriptions.
     Presence(Announcement),
     /// Read a chunk of Retained Messages for a connection.

@@ -74,6 +74,7 @@ impl Shard {
                     }
                 }
                 Letter::Presence(announcement) => self.presence.take(&announcement),
+                Letter::Hear { reply, passes_on } => self.hear(reply, passes_on),
                 Letter::RootIsKnown => self.know_root(now),
                 Letter::Retained(request) => self.read_retained(now, *request),
                 Letter::Deliver { home, session, delivery, message } => {

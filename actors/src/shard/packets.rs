@@ -2,15 +2,15 @@
 //! passed on to partitions and slots.
 
 use convoy_wire::{
-    Cut, Disconnect, Error, Limits as WireLimits, Packet, PacketType, Pubcomp, Publish, Pubrec, Pubrel,
-    ReasonCode, Sender, cut,
+    Cut, Disconnect, Error, Limits as WireLimits, Packet, PacketType, Publish, Pubrec, Pubrel, ReasonCode,
+    Sender, cut,
 };
 
 use super::Shard;
 use super::answers::{release_unknown, token};
 use super::mail::ReplyTo;
 use crate::clock::Now;
-use crate::connection::{self, Stage};
+use crate::connection::{self, Barrier, Received, Stage};
 use crate::metric;
 use crate::slot::{Ack, Farewell, SessionCall};
 
@@ -213,20 +213,11 @@ impl Shard {
     fn on_pubrel(&mut self, key: u32, pubrel: &Pubrel<'_>) -> Outcome {
         let connection = &mut self.outlet.edge.connections[key as usize];
         let packet_id = pubrel.packet_id;
-        let known = connection.inbound.release(packet_id);
-        if known && connection.lasting {
-            // PUBCOMP waits until the log has forgotten the identifier: else its next use is taken for this one.
-            let token = token::RELEASE | u64::from(packet_id.get());
-            let reply = ReplyTo { home: connection.home, token };
-            let (session, epoch) = (connection.session, connection.epoch);
-            self.outlet.edge.calls.push_back(SessionCall::Release { session, epoch, packet_id, reply });
+        if connection.inbound.received(packet_id) == Some(Received::Accepting) {
+            connection.barrier = Some(Barrier::Release(packet_id));
             return Ok(());
         }
-        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        let version = connection.version;
-        let written = Pubcomp::new(packet_id, reason).encode(version, connection.output.tail());
-        written.expect("a PUBCOMP without properties can be written");
-        self.outlet.edge.mark(key);
+        self.outlet.edge.release_inbound(key, packet_id);
         Ok(())
     }
 

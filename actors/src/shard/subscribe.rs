@@ -4,9 +4,9 @@ use convoy_wire::{ReasonCode, Subscribe, Unsubscribe};
 
 use super::Shard;
 use super::answers::{acknowledge_ask, token};
-use super::mail::ReplyTo;
+use super::mail::{Answer, Letter, ReplyTo};
 use super::packets::Outcome;
-use crate::connection::{Ask, AskKind, UNTOLD};
+use crate::connection::{Ask, AskKind, Barrier, UNTOLD};
 use crate::metric;
 use crate::session::Subscription;
 use crate::slot::{SessionCall, Wanted};
@@ -80,22 +80,74 @@ impl Shard {
         asked: Vec<usize>,
         filters: Vec<String>,
     ) {
-        let connection = &mut self.outlet.edge.connections[key as usize];
-        let token = token::ASK | self.asks & !token::KIND;
+        let number = self.asks & !token::KIND;
         self.asks += 1;
-        let ask = Ask { token, packet_id, kind, parts: UNTOLD, reasons, wanted, asked };
+        let (token, since) = (token::ASK | number, self.outlet.edge.now);
+        let mut ask = Ask {
+            token,
+            packet_id,
+            kind,
+            since,
+            parts: UNTOLD,
+            reasons,
+            wanted,
+            asked,
+            unheard: 0,
+            call: None,
+        };
         if ask.asked.is_empty() {
-            acknowledge_ask(connection, &ask);
+            acknowledge_ask(&mut self.outlet.edge.connections[key as usize], &ask);
             self.outlet.edge.mark(key);
             return;
         }
+        ask.unheard = self.ask_who_was_sent_to(key, number);
+        let connection = &mut self.outlet.edge.connections[key as usize];
         let reply = ReplyTo { home: connection.home, token };
         let (session, epoch) = (connection.session, connection.epoch);
         let wanted = ask.wanted.iter().map(|(wanted, _)| wanted.clone()).collect();
-        connection.asks.push(ask);
-        self.outlet.edge.calls.push_back(match kind {
+        ask.call = Some(match kind {
             AskKind::Subscribe => SessionCall::Subscribe { session, epoch, wanted, reply },
             AskKind::Unsubscribe => SessionCall::Unsubscribe { session, epoch, filters, reply },
         });
+        connection.barrier = Some(Barrier::Ask(Box::new(ask)));
+        self.outlet.edge.step(key);
+    }
+
+    /// Asks the shards that the connection has sent messages to, of which nobody would tell, whether they have taken
+    /// them: what goes from one shard to another keeps its order. How many will answer.
+    fn ask_who_was_sent_to(&mut self, key: u32, number: u64) -> u32 {
+        let connection = &mut self.outlet.edge.connections[key as usize];
+        let went_away = std::mem::take(&mut connection.inbound.went_away);
+        let went_by_log = std::mem::take(&mut connection.inbound.went_by_log);
+        let reply = ReplyTo { home: connection.home, token: token::HEARD | number };
+        let by = self.outlet.post.shard_of(connection.session.slot());
+        let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
+        let mut unheard = 0;
+        if went_away {
+            for shard in (0..shards).filter(|shard| *shard != here) {
+                self.outlet.post.send(shard, Letter::Hear { reply, passes_on: false });
+            }
+            unheard += u32::from(shards) - 1;
+        }
+        if went_by_log {
+            unheard += u32::from(shards);
+            if by == here {
+                self.hear(reply, true);
+                // This shard has answered already, and nobody waited yet.
+                unheard -= 1;
+            } else {
+                self.outlet.post.send(by, Letter::Hear { reply, passes_on: true });
+            }
+        }
+        unheard
+    }
+
+    /// What was sent before this is taken. Where it went on from here by the log, the other shards are asked too.
+    pub(super) fn hear(&mut self, reply: ReplyTo, passes_on: bool) {
+        let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
+        for shard in (0..shards).filter(|shard| *shard != here && passes_on) {
+            self.outlet.post.send(shard, Letter::Hear { reply, passes_on: false });
+        }
+        self.outlet.answer(reply, Answer::Done);
     }
 }

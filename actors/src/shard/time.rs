@@ -61,7 +61,12 @@ impl Edge {
             let reason = match connection.stage {
                 Stage::New | Stage::Authenticating if silent > limits.connect_timeout => None,
                 Stage::Leaving if silent > LEAVING => None,
-                Stage::Open if connection.keep_alive > 0 && silent > connection.keep_alive => {
+                // Nobody listens at a barrier, so nobody is silent there.
+                Stage::Open
+                    if connection.keep_alive > 0
+                        && silent > connection.keep_alive
+                        && connection.barrier.is_none() =>
+                {
                     Some(ReasonCode::KeepAliveTimeout)
                 }
                 Stage::Open if connection.doomed_at.is_some_and(|at| at <= now.monotonic) => {
@@ -69,7 +74,6 @@ impl Edge {
                 }
                 Stage::Open
                     if connection
-                        .inbound
                         .waiting_since()
                         .is_some_and(|since| now.monotonic > since + limits.acknowledge_timeout) =>
                 {

@@ -28,6 +28,8 @@ mod listing;
 mod malformed;
 #[path = "opening.rs"]
 mod opening;
+#[path = "ordering.rs"]
+mod ordering;
 #[path = "publishing.rs"]
 mod publishing;
 #[path = "querying.rs"]

@@ -1,0 +1,67 @@
+//! What a connection sends takes effect in the order sent, though it goes to several slots. PUBLISHes keep their order
+//! by the ways they take. SUBSCRIBE and UNSUBSCRIBE go by the Session's slot to those of the partitions, so each of them
+//! is a barrier: nothing behind it is taken before it is answered, and it is not asked for before what the connection
+//! published ahead of it was taken. PUBREL waits in the same way where its PUBREC has not left. Who only publishes never
+//! waits here.
+
+use convoy_wire::{PacketId, ReasonCode, RetainHandling};
+
+use super::inbound::{Inbound, Received};
+use crate::slot::{SessionCall, Wanted};
+
+/// What has to be answered before another packet is taken.
+#[derive(Debug)]
+pub enum Barrier {
+    Ask(Box<Ask>),
+    /// A PUBREL whose PUBLISH is not acknowledged yet.
+    Release(PacketId),
+}
+
+/// A SUBSCRIBE or UNSUBSCRIBE that is not acknowledged yet.
+#[derive(Debug)]
+pub struct Ask {
+    pub token: u64,
+    pub packet_id: PacketId,
+    pub kind: AskKind,
+    /// Monotonic milliseconds at which it came.
+    pub since: u64,
+    /// Parts that have yet to answer.
+    pub parts: i32,
+    pub reasons: Vec<ReasonCode>,
+    /// Of a SUBSCRIBE: what was asked for, and what its Retain Handling is.
+    pub wanted: Vec<(Wanted, RetainHandling)>,
+    /// Places in `reasons` of what was asked of the slot.
+    pub asked: Vec<usize>,
+    /// Shards that have yet to say that they took what the connection sent them before.
+    pub unheard: u32,
+    /// What the slot will be asked, until it is.
+    pub call: Option<SessionCall>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskKind {
+    Subscribe,
+    Unsubscribe,
+}
+
+/// What is to be done now for what waits at a barrier.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    Call(Box<SessionCall>),
+    Release(PacketId),
+}
+
+impl Barrier {
+    /// The next step, once everything before it is done.
+    pub fn step(&mut self, inbound: &Inbound) -> Option<Step> {
+        match self {
+            Self::Ask(ask) if ask.unheard == 0 && inbound.waiting() == 0 => {
+                ask.call.take().map(|call| Step::Call(Box::new(call)))
+            }
+            Self::Release(packet_id) if inbound.received(*packet_id) != Some(Received::Accepting) => {
+                Some(Step::Release(*packet_id))
+            }
+            Self::Ask(_) | Self::Release(_) => None,
+        }
+    }
+}
