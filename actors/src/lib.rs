@@ -4,6 +4,7 @@
 //! effects; storage is reached through `convoy_storage`'s traits alone.
 
 mod access;
+mod chance;
 mod clock;
 mod connection;
 mod message;
@@ -21,6 +22,7 @@ pub use access::{
     Access, Action, ClientIdOwner, Credentials, DeniedPublish, Effect, Name, Network, Policy, Principal,
     Proof, Rule, Verdict, Who,
 };
+pub use chance::Secret;
 pub use clock::{Millis, Now};
 pub use connection::{Certificate, Excess, Features, Listener, Output, Peer, RateLimits, Transport};
 pub use metric::ALL as METRICS;

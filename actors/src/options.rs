@@ -3,6 +3,7 @@
 use convoy_membership::Partitioning;
 use convoy_wire::TopicFilter;
 
+use crate::chance::Secret;
 use crate::connection::{Features, RateLimits};
 use crate::session::QueueLimits;
 use crate::topic::SharedOptions;
@@ -20,8 +21,8 @@ pub struct Options {
     /// Bytes that stay free on the disk: with less, publications that need a record are refused, and what is left is
     /// for those who come to read.
     pub min_free_bytes: u64,
-    /// Keeps Clients from choosing names that collide in tables; drawn at each start.
-    pub seed: u64,
+    /// Where chance begins that no Client may know; drawn at each start.
+    pub secret: Secret,
 }
 
 /// What becomes of a second connection with a Client Identifier that is connected.

@@ -265,7 +265,7 @@ impl Shard {
             self.presence.has_gone(again.not);
         }
         let Self { slots, fan_out, root, presence, options, .. } = self;
-        let random = self.published_so_far ^ options.seed;
+        let random = self.published_so_far ^ self.draws;
         let pick = Pick::Leader(Chooser { options: &options.shared, presence, client, random, again });
         let mut chosen = Vec::new();
         fan_out.clear();

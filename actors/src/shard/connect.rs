@@ -63,9 +63,7 @@ impl Shard {
     /// The Client is who it says: its Session is asked for.
     pub(super) fn open_session(&mut self, now: Now, key: u32, connect: &Connect<'_>) -> Outcome {
         let connection = &mut self.outlet.edge.connections[key as usize];
-        let (seed, home) = (self.options.seed, connection.home);
-        // Nobody can guess it, and no other connection of this start has this place and serial.
-        let assigned = || format!("convoy-{seed:016x}-{:x}-{:x}", home.shard, home.serial);
+        let assigned = || self.chance.client_id();
         let accepted = connection::accept(connection, connect, &self.options, assigned, now.wall);
         let accepted = accepted.map_err(|Refusal(reason)| reason)?;
         let who = connection.who();

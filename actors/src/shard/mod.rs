@@ -34,6 +34,7 @@ use convoy_storage::replica::{self, Driver, Round};
 use metrics::Counter;
 
 use crate::access::Access;
+use crate::chance::Chance;
 use crate::clock::Now;
 use crate::connection::{Output, Peer, Stage};
 use crate::metric;
@@ -105,7 +106,9 @@ pub struct Shard {
     root: Routes,
     /// Who is there of Shared Subscriptions.
     presence: Presence,
-    /// Messages that were matched here: chance for Shared Subscriptions.
+    chance: Chance,
+    /// Mixed with the count of messages that were matched here: chance for Shared Subscriptions, at the price of nothing.
+    draws: u64,
     published_so_far: u64,
     fan_out: FanOut,
     emitted: Vec<Emitted>,
@@ -198,8 +201,9 @@ impl Shard {
         let edge = Edge::new(node.get(), shard, start, &options);
         // There are no followers yet to whom applied entries could go from memory.
         let replication = replica::Options { cached_log_bytes: 0, ..replica::Options::default() };
+        let mut chance = Chance::of(&options.secret, &identity);
         let mut driver = Driver::new(Arc::clone(&engine), node, replication);
-        let mut root = Routes::new(options.seed);
+        let mut root = Routes::new(options.secret.of_tables());
         let slots = Slots::open(&options, &post, &*engine, node, &mut driver, &mut root)?;
         Ok(Self {
             outlet: Outlet { edge, post, local: VecDeque::new() },
@@ -208,6 +212,8 @@ impl Shard {
             state: State::new(engine),
             root,
             presence: Presence::default(),
+            draws: chance.number(),
+            chance,
             published_so_far: 0,
             fan_out: FanOut::default(),
             emitted: Vec::new(),

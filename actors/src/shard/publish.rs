@@ -46,7 +46,7 @@ impl Shard {
         };
         fan_out.clear();
         let Origin { client, again } = origin;
-        let random = self.published_so_far ^ options.seed;
+        let random = self.published_so_far ^ self.draws;
         let pick = Pick::Leader(Chooser { options: &options.shared, presence, client, random, again });
         if let Some(routes) = slot.routes(place.partition) {
             routes.find(message, pick, fan_out);

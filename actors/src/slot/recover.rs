@@ -30,7 +30,7 @@ impl Slot {
         options: &Options,
         root: &mut Routes,
     ) -> Result<Self, Error> {
-        let route_seed = options.seed;
+        let route_seed = options.secret.of_tables();
         let mut grants = Vec::new();
         let grants = match engine.get(Family::Session, &rows::grants(id), &mut grants)? {
             true => decode(&rows::grants(id), &grants)?,

@@ -7,7 +7,9 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use convoy_actors::{Identity, Limits, Listener, Now, Options, Output, Peer, QueueLimits, Shard, Transport};
+use convoy_actors::{
+    Identity, Limits, Listener, Now, Options, Output, Peer, QueueLimits, Secret, Shard, Transport,
+};
 use convoy_ids::NodeId;
 use convoy_membership::Partitioning;
 use convoy_storage::engine::{Engine, Model};
@@ -76,7 +78,7 @@ impl Bench {
             server_reference: None,
             shared: Default::default(),
             min_free_bytes: 1 << 20,
-            seed: 7,
+            secret: Secret::from_number(7),
         };
         let engine = Arc::new(Model::new());
         let node = NodeId::new(1).expect("one is not zero");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use convoy_actors::{Identity, Limits, Listener, Mail, Options, Output, Peer, Shard, Transport};
+use convoy_actors::{Identity, Limits, Listener, Mail, Options, Output, Peer, Secret, Shard, Transport};
 use convoy_ids::NodeId;
 use convoy_membership::Partitioning;
 use convoy_storage::replica::Round;
@@ -298,7 +298,7 @@ impl World {
             server_reference: None,
             shared: Default::default(),
             min_free_bytes: 1 << 20,
-            seed: self.setup.seed.0 ^ u64::from(self.starts),
+            secret: Secret::from_number(self.setup.seed.0),
         };
         for shard in 0..shards {
             let node = NodeId::new(1).expect("one is not zero");

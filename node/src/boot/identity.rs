@@ -45,11 +45,11 @@ pub enum Error {
     Changed { key: &'static str, wanted: u64, kept: u64 },
 }
 
-/// A number nobody can guess.
-pub fn chance() -> std::io::Result<u64> {
-    let mut bytes = [0; 8];
+/// Bytes nobody can guess.
+pub fn chance<const BYTES: usize>() -> std::io::Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u64::from_le_bytes(bytes))
+    Ok(bytes)
 }
 
 impl Identity {
@@ -63,7 +63,7 @@ impl Identity {
                 record::decode::<Row>(body).map_err(|error| damaged(&error))?
             }
             false => Row {
-                node: chance()?.max(1),
+                node: u64::from_le_bytes(chance()?).max(1),
                 starts: 0,
                 slots: fleet.slots,
                 partitions: fleet.partitions,

@@ -9,7 +9,7 @@ mod supervise;
 
 use anyhow::Context;
 use convoy_actors::query::Layout;
-use convoy_actors::{Identity as ShardIdentity, Now, Options, Shard};
+use convoy_actors::{Identity as ShardIdentity, Now, Options, Secret, Shard};
 use convoy_membership::Partitioning;
 use convoy_storage::engine::rocks::{self, Rocks};
 use convoy_storage::engine::{Engine, Space};
@@ -77,7 +77,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
         server_reference: config.node.server_reference.clone().map(String::into_boxed_str),
         shared: config.shared_subscriptions.clone(),
         min_free_bytes: config.storage.min_free_bytes,
-        seed: identity::chance().context("no random numbers to be had")?,
+        secret: Secret::new(identity::chance().context("no random numbers to be had")?),
     };
 
     let layout = Layout { slots: options.slots, shards, partitioning: options.partitioning };

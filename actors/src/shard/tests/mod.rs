@@ -18,6 +18,7 @@ use convoy_wire::{
 
 use super::*;
 use crate::access::{Access, Credentials, Principal, Proof, Verdict};
+use crate::chance::Secret;
 use crate::connection::{Listener, Transport};
 use crate::options::Limits;
 
@@ -208,7 +209,7 @@ impl<const SHARDS: usize> World<SHARDS> {
             server_reference: None,
             shared: Default::default(),
             min_free_bytes: 1 << 20,
-            seed: 7,
+            secret: Secret::from_number(7),
         };
         let engine = Arc::new(Model::new());
         let now = Now { monotonic: 1_000, wall: 1_700_000_000_000 };
