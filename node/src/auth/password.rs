@@ -65,6 +65,41 @@ impl Stored {
         }
     }
 
+    /// Whether it was drawn, as `hash_drawn` keeps one: it cannot be guessed, and is verified at once.
+    pub fn is_drawn(&self) -> bool {
+        matches!(self, Self::Pbkdf2 { iterations: NonZeroU32::MIN, .. })
+    }
+
+    /// What a verification costs, to be compared: argon2id by memory and iterations, others by iterations.
+    fn cost(&self) -> (bool, u64) {
+        match self {
+            Self::Argon2(text) => {
+                let params = PasswordHash::new(text).ok().and_then(|hash| Params::try_from(&hash).ok());
+                (true, params.map_or(0, |params| u64::from(params.m_cost()) * u64::from(params.t_cost())))
+            }
+            Self::Pbkdf2 { iterations, .. } => (false, u64::from(iterations.get())),
+            Self::Sha512 { .. } => (false, 0),
+        }
+    }
+
+    /// The dearest of them to verify.
+    pub fn dearest<'a>(all: impl Iterator<Item = &'a Self>) -> Option<&'a Self> {
+        all.max_by_key(|stored| stored.cost())
+    }
+
+    /// Does what verifying this one costs beyond what was spent on another one, so that the time of a refusal tells
+    /// nothing. Two of argon2id are taken for alike: where users have different ones, their difference shows.
+    pub fn spend_rest(&self, spent: Option<&Self>, password: &[u8]) {
+        let ((is_argon2, cost), spent) = (self.cost(), spent.map(Self::cost));
+        match spent {
+            Some((true, _)) => {}
+            Some((false, spent)) if !is_argon2 => pbkdf2_of_nobody(cost.saturating_sub(spent), password),
+            _ => {
+                std::hint::black_box(self.verify(password));
+            }
+        }
+    }
+
     pub fn verify(&self, password: &[u8]) -> bool {
         match self {
             Self::Argon2(text) => PasswordHash::new(text)
@@ -82,6 +117,24 @@ impl Stored {
             }
         }
     }
+}
+
+/// Verifies a password that was drawn, or spends as much on nobody's.
+pub fn verify_drawn(drawn: Option<&Stored>, password: &[u8]) -> bool {
+    match drawn {
+        Some(drawn) => drawn.verify(password),
+        None => {
+            pbkdf2_of_nobody(1, password);
+            false
+        }
+    }
+}
+
+fn pbkdf2_of_nobody(iterations: u64, password: &[u8]) {
+    let Some(iterations) = u32::try_from(iterations).ok().and_then(NonZeroU32::new) else { return };
+    let mut hash = [0; digest::SHA512_OUTPUT_LEN];
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA512, iterations, &[0; 16], password, &mut hash);
+    std::hint::black_box(hash);
 }
 
 /// A hash cut short would be guessed by its beginning.

@@ -18,10 +18,14 @@ fn users(of: &[(&str, &str)]) -> Users {
 }
 
 fn node(options: AuthOptions, known: &[(&str, &str)]) -> Node {
+    node_of(options, users(known))
+}
+
+fn node_of(options: AuthOptions, known: Users) -> Node {
     let (handle, mailbox) = mailbox();
     let supervisor = crate::boot::Supervisor::new();
     let watch = || supervisor.watch(crate::boot::TaskKind::Authentication);
-    let auth = Auth::start(&options, Some(users(known)), &vec![handle].into(), watch).unwrap();
+    let auth = Auth::start(&options, Some(known), &vec![handle].into(), watch).unwrap();
     Node { auth, mailbox }
 }
 
@@ -99,22 +103,83 @@ fn a_cache_of_no_age_remembers_nothing() {
 fn what_does_not_fit_the_queue_is_told_that_the_server_is_busy() {
     let options = AuthOptions { threads: 1, waiting: 2, ..AuthOptions::default() };
     let node = node(options, &[("ann", "a")]);
-    // The one thread holds one of them and cannot go on; two wait.
+    // The threads hold one or two of them and cannot go on; two wait.
     let _held = node.auth.state.settled.write().unwrap();
-    let asked = ["1", "2", "3", "4"].map(|password| node.auth.ask(credentials("ann", password)));
-    assert_eq!(
-        (&asked[..2], &asked[3]),
-        (&[None, None][..], &Some(Verdict::Refused(ReasonCode::ServerBusy)))
-    );
+    let mut asked = (0..1000).map(|password| node.auth.ask(credentials("ann", &password.to_string())));
+    assert!(asked.any(|told| told == Some(Verdict::Refused(ReasonCode::ServerBusy))));
 }
 
 #[test]
-fn an_address_that_guesses_is_held_up() {
-    let options = AuthOptions { failures_per_minute: 2, ..AuthOptions::default() };
-    let mut node = node(options, &[("ann", "a")]);
-    for guess in ["1", "2"] {
-        assert_eq!(node.ask("ann", guess), (refused(), false));
+fn a_drawn_password_does_not_wait_behind_those_who_guess() {
+    let cost = password::Cost::default();
+    let mut text = format!("ann:{}\n", password::hash(b"secret", &[3; 16], cost).unwrap());
+    for car in 0..12 {
+        text += &format!("car-{car}:{}\n", password::hash_drawn(b"drawn", &[car; 16]));
     }
-    let held_up = Verdict::Refused(ReasonCode::ConnectionRateExceeded);
-    assert_eq!([node.ask("ann", "3"), node.ask("ann", "a")], [(held_up.clone(), true), (held_up, true)]);
+    let mut node = node_of(AuthOptions::default(), Users::parse(&text).unwrap());
+    for guess in 0..1500 {
+        node.auth.ask(credentials("ann", &guess.to_string()));
+    }
+    let began = Instant::now();
+    let mut let_in = std::collections::BTreeSet::new();
+    for car in 0..12 {
+        // Somebody who comes while a thread is at its thousandth guess may have to come again.
+        while node.auth.ask(credentials(&format!("car-{car}"), "drawn")).is_some() {
+            std::thread::yield_now();
+        }
+    }
+    while let_in.len() < 12 {
+        let Some(Event::Proven(_, told)) = node.mailbox.blocking_recv() else { panic!("it is gone") };
+        if let Verdict::Granted(Principal { user: Some(user), .. }) = told {
+            let_in.insert(user);
+        }
+    }
+    // The guesses alone would take twenty seconds of two threads.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
+fn who_guesses_is_slowed_and_nobody_else_is() {
+    let options = AuthOptions { failures_per_minute: 2, ..AuthOptions::default() };
+    let mut node = node(options, &[("ann", "a"), ("bob", "b")]);
+    // Ann is known here, and bob at another address.
+    assert_eq!(node.ask("ann", "a"), (granted("ann"), false));
+    for guess in ["1", "2"] {
+        assert_eq!(node.ask("bob", guess), (refused(), false));
+    }
+    assert_eq!(node.auth.ask(credentials("bob", "3")), None);
+    let elsewhere = Credentials { address: [10, 0, 0, 2].into(), ..credentials("ann", "a") };
+    // What is remembered is remembered wherever it comes from.
+    assert_eq!(node.auth.ask(elsewhere), Some(granted("ann")));
+    *locked(&node.auth.state.cache) = Cache::new(8, Duration::from_secs(600));
+    assert_eq!(node.ask("ann", "a"), (granted("ann"), false));
+    // Bob's third guess is not looked at.
+    assert!(node.mailbox.try_recv().is_err());
+}
+
+#[test]
+fn a_refusal_costs_the_same_whatever_is_wrong() {
+    let cost = password::Cost { memory_kib: 8 << 10, iterations: 1 };
+    let text = [
+        format!("dear:{}\n", password::hash(b"x", &[3; 16], cost).unwrap()),
+        format!("drawn:{}\n", password::hash_drawn(b"x", &[4; 16])),
+        include_str!("mosquitto_passwd.txt").to_owned(),
+    ];
+    let users = Users::parse(&text.concat()).unwrap();
+    let others = users.names().filter(|name| !["dear", "drawn"].contains(name));
+    let names: Vec<&str> = others.chain(["dear", "drawn", "nobody"]).collect();
+    // Of the thread alone: others may be busy meanwhile.
+    let spent = |name: &str| {
+        let now = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let nanos = |time: rustix::time::Timespec| time.tv_sec * 1_000_000_000 + time.tv_nsec;
+        let once = || {
+            let begun = now();
+            assert!(!users.prove(name, b"y"));
+            nanos(now()) - nanos(begun)
+        };
+        (0..8).map(|_| once()).min().unwrap()
+    };
+    let spent: Vec<i64> = names.iter().map(|name| spent(name)).collect();
+    let (least, most) = (spent.iter().min().unwrap(), spent.iter().max().unwrap());
+    assert!(*most < least * 3 / 2, "{names:?} {spent:?}");
 }

@@ -25,8 +25,8 @@ pub struct User {
 #[derive(Clone, Debug, Default)]
 pub struct Users {
     known: HashMap<String, User>,
-    /// Of whom it takes long to verify a password, if of anybody: what is done for somebody unknown.
-    slowest: Option<String>,
+    /// Whose password takes longest to verify: what is spent on everybody who is refused.
+    dearest: Option<String>,
 }
 
 /// What is wrong with a users file.
@@ -69,17 +69,37 @@ impl Users {
                 return Err(wrong(format!("user {name} stands in the file twice")));
             }
         }
-        let slowest = users.iter().max_by_key(|(_, user)| matches!(user.stored, Stored::Argon2(_)));
-        Ok(Self { slowest: slowest.map(|(name, _)| name.clone()), known: users })
+        let dearest = Stored::dearest(users.values().map(|user| &user.stored));
+        let dearest = users.iter().find(|(_, user)| Some(&user.stored) == dearest);
+        Ok(Self { dearest: dearest.map(|(name, _)| name.clone()), known: users })
     }
 
     pub fn get(&self, name: &str) -> Option<&User> {
         self.known.get(name)
     }
 
-    /// The password that takes longest to verify.
-    pub fn slowest(&self) -> Option<&Stored> {
-        Some(&self.get(self.slowest.as_deref()?)?.stored)
+    /// Whether there are passwords that were not drawn, so that somebody may guess them.
+    pub fn have_dear_ones(&self) -> bool {
+        self.dearest().is_some_and(|stored| !stored.is_drawn())
+    }
+
+    /// Whether this is the password of this user. It takes as long for a wrong one as for somebody unknown.
+    pub fn prove(&self, name: &str, password: &[u8]) -> bool {
+        let stored = self.get(name).map(|user| &user.stored);
+        let granted = stored.is_some_and(|stored| stored.verify(password));
+        if !granted && let Some(dearest) = self.dearest() {
+            dearest.spend_rest(stored, password);
+        }
+        granted
+    }
+
+    fn dearest(&self) -> Option<&Stored> {
+        Some(&self.get(self.dearest.as_deref()?)?.stored)
+    }
+
+    #[cfg(test)]
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.known.keys().map(String::as_str)
     }
 
     pub fn len(&self) -> usize {

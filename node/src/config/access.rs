@@ -17,15 +17,17 @@ pub struct AuthOptions {
     /// Threads that verify passwords. Raise it where many different users come at once; each takes a core while it works,
     /// and the memory of one hash. Needs a restart.
     pub threads: usize,
-    /// Clients that may wait for a verdict; beyond it they are told that the server is busy. Each may hold a CONNECT in
-    /// memory. Needs a restart.
+    /// Clients that may wait for a verdict; beyond it those of the address and user that have most of them waiting are told
+    /// that the server is busy. Each may hold a CONNECT in memory. Needs a restart.
     pub waiting: u32,
     /// How long a verdict is remembered, so that who comes back is let in at once. Zero for never. Needs a restart.
     pub cache_age: Duration,
     /// Verdicts that are remembered, some hundred bytes each. Needs a restart.
     pub cache_entries: u32,
-    /// Failures per minute after which an address is refused without a look. Zero for any number: many vehicles may share
-    /// an address. Needs a restart.
+    /// Failures per minute, of an address (of IPv6 a network of 64 bits) or against a user, beyond which more guesses
+    /// wait, and are refused if they wait for 20 seconds. It slows nobody who has a drawn password, whose verdict is
+    /// remembered, or who was let in from that address within a day. Zero for any number: raise it where many people
+    /// share an address. Needs a restart.
     pub failures_per_minute: u32,
 }
 
@@ -38,7 +40,7 @@ impl Default for AuthOptions {
             waiting: 1024,
             cache_age: Duration::from_secs(600),
             cache_entries: 100_000,
-            failures_per_minute: 0,
+            failures_per_minute: 30,
         }
     }
 }

@@ -93,7 +93,7 @@ pub const ALL: &[Metric] = &[
     counter(CERTIFICATE_RELOADS, "changed certificates that were taken or refused, by outcome"),
     counter(
         AUTHENTICATIONS,
-        "clients that gave a user name, by outcome: granted, refused, the same again from memory, busy, rate_limited",
+        "clients that gave a user name, by outcome: granted, refused, the same again from memory, busy (no room to wait), slowed (too many failures)",
     ),
     histogram(
         AUTHENTICATION_SECONDS,

@@ -26,7 +26,7 @@ impl Reader {
         section.optional("users", &mut options.users, path, |path| quote(&path.display().to_string()));
         section.one_of("client_id_owner", &mut options.client_id_owner, &OWNERS);
         section.number("threads", &mut options.threads, 1..=64);
-        section.number("waiting", &mut options.waiting, 1..=1_000_000);
+        section.number("waiting", &mut options.waiting, 1..=100_000);
         section.duration("cache_age", &mut options.cache_age, Duration::ZERO..=HOUR * 24);
         section.number("cache_entries", &mut options.cache_entries, 0..=10_000_000);
         section.number("failures_per_minute", &mut options.failures_per_minute, 0..=1_000_000);
