@@ -88,10 +88,15 @@ impl Access {
                 _ => refused(ReasonCode::NotAuthorized),
             };
         }
+        let authenticates = self.policy.authenticates;
         match connect.username {
-            Some(_) if self.policy.authenticates => Admission::Asks,
+            // A name alone proves nothing, even where the password that is kept is an empty one.
+            Some(_) if authenticates && connect.password.is_none() => {
+                refused(ReasonCode::BadUserNameOrPassword)
+            }
+            Some(_) if authenticates => Admission::Asks,
             // Nobody could say whether the name is true, so it is not taken for true.
-            _ if peer.listener.allow_anonymous || !self.policy.authenticates => {
+            _ if peer.listener.allow_anonymous.unwrap_or(!authenticates) => {
                 Admission::Decided(Verdict::Granted(Principal::ANONYMOUS))
             }
             _ => refused(ReasonCode::NotAuthorized),

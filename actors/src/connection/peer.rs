@@ -22,8 +22,9 @@ pub struct Listener {
     /// The name operators gave it, or its kind and address.
     pub name: String,
     pub transport: Transport,
-    /// Lets Clients in that name nobody, wherever they come from.
-    pub allow_anonymous: bool,
+    /// Whether Clients are let in that name nobody, wherever they come from. Where it is not said, they are while nobody
+    /// is known whom they could name.
+    pub allow_anonymous: Option<bool>,
     /// The common name of a Client's certificate is its user name, whatever CONNECT says.
     pub certificate_is_user_name: bool,
 }
@@ -87,7 +88,7 @@ impl fmt::Display for Transport {
 impl Listener {
     /// A listener that is told nothing else.
     pub fn new(name: impl Into<String>, transport: Transport) -> Self {
-        Self { name: name.into(), transport, allow_anonymous: false, certificate_is_user_name: false }
+        Self { name: name.into(), transport, allow_anonymous: None, certificate_is_user_name: false }
     }
 }
 

@@ -49,7 +49,7 @@ impl Check<'_> {
     fn strangers_stay_on_loopback(&mut self, config: &Config) {
         for (at, listener) in config.mqtt.iter().enumerate() {
             if !config.knows_clients_of(listener)
-                && !listener.allow_anonymous
+                && listener.allow_anonymous.is_none()
                 && !is_loopback(listener.addr.ip())
             {
                 let message = format!(

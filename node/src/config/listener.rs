@@ -15,9 +15,10 @@ pub struct Listener {
     pub addr: SocketAddr,
     /// What operators see in metrics and logs. By default its kind and address.
     pub name: Option<String>,
-    /// Lets Clients in without credentials. Off loopback it must be said, because everybody who can reach the
-    /// address can then read and write every topic.
-    pub allow_anonymous: bool,
+    /// Whether Clients are let in without credentials. Off loopback `true` must be said, because everybody who can reach
+    /// the address can then read and write every topic. On loopback they are let in while there are no users, unless
+    /// `false` is said. A certificate of an authority of the listener is a credential.
+    pub allow_anonymous: Option<bool>,
     /// Network Connections of this listener, within `limits.connections`. Lower it to keep room for other listeners.
     pub connections: Option<u32>,
     /// Network Connections accepted per second by this listener, within `limits.connects_per_second`.

@@ -57,13 +57,14 @@ pub fn bind(config: &Config, connections: u32) -> anyhow::Result<Vec<Bound>> {
         let listener = Listener {
             name,
             transport: kind,
-            allow_anonymous: options.allow_anonymous,
+            // Who has shown a certificate is not anonymous, though it may have no name.
+            allow_anonymous: options.allow_anonymous.filter(|allowed| *allowed || !options.proves_clients()),
             certificate_is_user_name: options.tls.as_ref().is_some_and(|tls| tls.user_name_from_certificate),
         };
         let gate = Gate {
             listener: Arc::new(listener),
             admission,
-            loopback_only: !options.allow_anonymous && !config.knows_clients_of(options),
+            loopback_only: options.allow_anonymous.is_none() && !config.knows_clients_of(options),
             proxy_from: options.proxy_from.clone(),
             tls,
             web: options.web.clone(),
@@ -80,13 +81,13 @@ pub fn start(listeners: Vec<Bound>, handshakes: &Handshakes) {
     for Bound { addr, socket, gate } in listeners {
         let Listener { name, transport, allow_anonymous, .. } = &*gate.listener;
         match (allow_anonymous, gate.loopback_only) {
-            (true, _) => {
+            (Some(true), _) => {
                 tracing::warn!(listener = %name, %addr, "{transport}: anonymous Clients are let in from anywhere");
             }
-            (false, true) => {
+            (_, true) => {
                 tracing::info!(listener = %name, %addr, "{transport}: anonymous Clients are let in from this machine only");
             }
-            (false, false) => {
+            (_, false) => {
                 tracing::info!(listener = %name, %addr, "{transport}: Clients have to say who they are")
             }
         }

@@ -129,7 +129,8 @@ fn nobody_in_particular_is_let_in_only_where_that_is_said() {
     let mut world = world();
     let client = world.join(passing("a"));
     assert_eq!(world.got(client), refused(ReasonCode::NotAuthorized));
-    world.listener = Arc::new(Listener { allow_anonymous: true, ..Listener::new("open", Transport::Tcp) });
+    world.listener =
+        Arc::new(Listener { allow_anonymous: Some(true), ..Listener::new("open", Transport::Tcp) });
     let client = world.join(passing("a"));
     assert_eq!(world.got(client), [accepted(false)]);
     // Whoever gives a name there has to prove it all the same.
@@ -194,7 +195,8 @@ fn the_session_of_another_user_is_neither_resumed_nor_ended_nor_taken_over() {
 #[test]
 fn a_session_belongs_to_its_user_while_it_lasts_and_one_of_nobody_to_whoever_takes_it_up() {
     let mut world = world();
-    world.listener = Arc::new(Listener { allow_anonymous: true, ..Listener::new("open", Transport::Tcp) });
+    world.listener =
+        Arc::new(Listener { allow_anonymous: Some(true), ..Listener::new("open", Transport::Tcp) });
     let nobody = world.connect(lasting("car"));
     world.cut_and_settle(nobody);
     let ann = world.join_as("ann", lasting("car"));

@@ -131,9 +131,9 @@ impl Reader {
     }
 
     pub(super) fn mqtt(&mut self, tls: &TlsDraft, flags: &Flags) -> Vec<Listener> {
-        let mut allow_anonymous = false;
+        let mut allow_anonymous = None;
         let mut section = self.section("mqtt");
-        section.boolean("allow_anonymous", &mut allow_anonymous);
+        section.optional("allow_anonymous", &mut allow_anonymous, boolean, bool::to_string);
         let entry = section.table.entries.remove("listeners");
         section.end();
 
@@ -229,7 +229,7 @@ impl Reader {
         table: Table,
         at: usize,
         defaults: &TlsDraft,
-        allow_anonymous: bool,
+        allow_anonymous: Option<bool>,
     ) -> Option<Listener> {
         let problems = self.problems.len();
         let origin =
@@ -252,7 +252,7 @@ impl Reader {
         section.optional("name", &mut listener.name, name, |name| quote(name));
         let mut own_allow = None;
         section.optional("allow_anonymous", &mut own_allow, boolean, bool::to_string);
-        listener.allow_anonymous = own_allow.unwrap_or(allow_anonymous);
+        listener.allow_anonymous = own_allow.or(allow_anonymous);
         section.optional("connections", &mut listener.connections, limit, u32::to_string);
         section.optional("connects_per_second", &mut listener.connects_per_second, limit, u32::to_string);
         let mut proxies = None;

@@ -29,7 +29,7 @@ fn nothing_said_serves_loopback_only() {
     let config = config("");
     let [listener] = &config.mqtt[..] else { panic!("{:?}", config.mqtt) };
     assert_eq!((listener.kind, listener.addr), (Transport::Tcp, ([127, 0, 0, 1], 1883).into()));
-    assert!(!listener.allow_anonymous);
+    assert_eq!(listener.allow_anonymous, None);
     assert_eq!(config.api.addr, ([127, 0, 0, 1], 18083).into());
     assert_eq!(config.node.data, PathBuf::from("./convoy-data"));
     assert_eq!((config.fleet.slots, config.fleet.partitions, config.fleet.partition_levels), (64, 8, 2));
@@ -146,12 +146,24 @@ fn an_open_listener_must_be_asked_for() {
     let open = "[mqtt]\nlisteners = [\"127.0.0.1:1883\", \"[::]:1883\"]\n";
     let problem = refused(open);
     assert!(problem.starts_with("convoy.toml:2: mqtt listener [::]:1883 is not on loopback"), "{problem}");
-    assert!(config(&format!("{open}allow_anonymous = true\n")).mqtt.iter().all(|l| l.allow_anonymous));
+    assert!(
+        config(&format!("{open}allow_anonymous = true\n"))
+            .mqtt
+            .iter()
+            .all(|l| l.allow_anonymous == Some(true))
+    );
+    // Who says no lets nobody in.
+    assert!(
+        config(&format!("{open}allow_anonymous = false\n"))
+            .mqtt
+            .iter()
+            .all(|l| l.allow_anonymous == Some(false))
+    );
 
     let own = "[[mqtt.listeners]]\naddr = \"0.0.0.0:1883\"\nallow_anonymous = true\n[[mqtt.listeners]]\naddr = \
                \"[::1]:1883\"\n";
     let allowed: Vec<_> = config(own).mqtt.iter().map(|listener| listener.allow_anonymous).collect();
-    assert_eq!(allowed, [true, false]);
+    assert_eq!(allowed, [Some(true), None]);
 
     // The key stands before it.
     assert!(!config("[api]\naddr = \"0.0.0.0:18083\"\n").api.allow_anonymous);
