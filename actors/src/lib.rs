@@ -19,8 +19,8 @@ mod tally;
 mod topic;
 
 pub use access::{
-    Access, Action, ClientIdOwner, Credentials, DeniedPublish, Effect, Name, Network, Policy, Principal,
-    Proof, Rule, Verdict, Who,
+    Access, Action, Ban, Bans, ClientIdOwner, Credentials, DeniedPublish, Effect, Finding, Name, Network,
+    Policy, Principal, Proof, Rule, Verdict, Who,
 };
 pub use chance::Secret;
 pub use clock::{Millis, Now};

@@ -26,7 +26,7 @@ metrics! {
     LIMIT_MET = "convoy_limit_met_total",
     /// Publications refused because their record could not be written.
     REFUSED = "convoy_publications_refused_total",
-    /// What Clients were denied by rules, by the label `action`: connect, publish, subscribe, receive, will; and the
+    /// What Clients were denied by rules, by the label `action`: connect, publish, subscribe, receive, will; by bans, by `ban`; and the
     /// Sessions of others that they asked for: session.
     DENIED = "convoy_access_denied_total",
     /// Connections that were closed because their user is not known any more.

@@ -3,10 +3,13 @@
 //! nor a filter that nothing matches holds a shard up, and a cursor is the last key seen: what comes and goes meanwhile
 //! moves nothing else.
 
+use std::sync::Arc;
+
 use convoy_ids::{ActorId, SlotId};
 use convoy_membership::{FilterPartitions, PartitionKey, Partitioning};
 use convoy_wire::{ProtocolVersion, ReasonCode, TopicFilter, TopicName};
 
+use crate::access::{Access, Bans};
 use crate::clock::Millis;
 use crate::connection::{Peer, TENANT};
 use crate::session::{Home, Place, SessionNumber, Subscription};
@@ -53,6 +56,8 @@ pub enum Query {
     RetainedMessage { topic: String },
     /// How the slots of a shard are.
     Slots { shard: u16 },
+    /// How many connections of a shard would end if these rules held, or these bans.
+    Cut { shard: u16, access: Option<Arc<Access>>, bans: Arc<Bans> },
     /// Publishes a message; answered once it is safe for everybody who subscribed.
     Publish(Box<Publication>),
     /// Deletes the Retained Message of a topic, by a record.
@@ -132,6 +137,7 @@ pub enum Answer {
         next: Option<Vec<u8>>,
     },
     Slots(Vec<SlotEntry>),
+    Cut(u64),
     /// The order was carried out.
     Done,
     Failed(Problem),
@@ -300,7 +306,9 @@ impl Layout {
     /// The shard that answers a question.
     pub fn shard_for(&self, query: &Query) -> u16 {
         let slot = match query {
-            Query::Connections { shard, .. } | Query::Slots { shard } => return *shard,
+            Query::Connections { shard, .. } | Query::Slots { shard } | Query::Cut { shard, .. } => {
+                return *shard;
+            }
             Query::Sessions { slot, .. }
             | Query::Subscriptions { slot, .. }
             | Query::Names { slot, .. }

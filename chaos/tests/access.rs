@@ -214,6 +214,57 @@ async fn rules_hold_for_publish_subscribe_and_retained_messages_and_change_at_on
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_banned_stays_out_over_a_restart_and_nobody_else_does() {
+    let test = "who_is_banned_stays_out_over_a_restart_and_nobody_else_does";
+    let Some(mut story) = Story::begin(test, "[[ban]]\nclient = \"old-*\"\n").await else { return };
+    let api = story.node.api().to_string();
+    let (binary, data) = (story.binary.clone(), story.node.data().to_owned());
+    let ctl = |args: &[&str]| {
+        let mut command = Command::new(&binary);
+        command.arg("ctl").args(args).args(["--api", &api]).arg("--data").arg(&data);
+        said(&command.output().expect("it runs"))
+    };
+    let publish = |story: &Story, client: &str| {
+        story.publish("ann", &["-V", "mqttv5", "-i", client, "-t", "a", "-m", "x", "-q", "1"])
+    };
+    let mut stolen = story.mosquitto("mosquitto_sub", "ann", &["-V", "mqttv5", "-i", "car-7", "-t", "a"]);
+    let mut stolen = stolen.stderr(Stdio::piped()).spawn().expect("it runs");
+    until("it is connected", || ctl(&["clients", "car-7"]).0);
+    let ban = ["ban", "add", "--client", "car-7", "--reason", "stolen", "--for", "1h"];
+    let (done, text) = ctl(&[&ban[..], &["--dry-run"]].concat());
+    assert!(done && text.contains("1 Clients would be disconnected"), "{text}");
+    assert!(!ctl(&["ban", "list"]).1.contains("stolen"));
+    let (done, text) = ctl(&ban);
+    assert!(done && text.contains("ban 1: 1 Clients were disconnected"), "{text}");
+    assert!(!ctl(&["ban", "add", "--reason", "nobody"]).0);
+    story.node.kill().await;
+    story.node.start().await.unwrap_or_else(|error| panic!("{error}"));
+    let _ = stolen.kill();
+    let _ = stolen.wait();
+    for (client, is_in) in [("car-7", false), ("old-1", false), ("car-8", true)] {
+        let (done, text) = publish(&story, client);
+        assert_eq!(done, is_in, "{client}: {text}");
+        assert!(is_in || text.to_lowercase().contains("banned"), "{client}: {text}");
+    }
+    let (_, text) = ctl(&["ban", "list"]);
+    assert!(text.contains("old-*") && text.contains("stolen"), "{text}");
+    assert!(ctl(&["ban", "remove", "1"]).0 && !ctl(&["ban", "remove", "1"]).0);
+    assert!(publish(&story, "car-7").0);
+
+    // What other rules would do is said before they do it.
+    let draft = story.folder.path().join("draft.toml");
+    let deny = "[[access.rule]]\neffect = \"deny\"\naction = \"connect\"\nclient = \"car-7\"\n";
+    fs::write(&draft, deny).expect("the folder can be written");
+    let mut other = story.mosquitto("mosquitto_sub", "bob", &["-i", "car-9", "-t", "a"]).spawn().unwrap();
+    until("it is connected", || ctl(&["clients", "car-9"]).0);
+    let (done, text) = ctl(&["preview", draft.to_str().expect("it is text")]);
+    assert!(done && text.contains("nobody may connect") && text.contains("1 Clients would"), "{text}");
+    assert!(other.try_wait().expect("it is ours").is_none());
+    let _ = other.kill();
+    let _ = other.wait();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_takes_over_the_session_of_another_user() {
     // CVE-2026-6564
     let test = "nobody_takes_over_the_session_of_another_user";

@@ -112,12 +112,17 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let loaded = sources.clone().load()?;
             loaded.check_files()?;
             observe::logs::start(&loaded.config.log)?;
+            loaded.config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
             let file = sources.config.clone();
             let load = move || sources.clone().load().map(|loaded| loaded.config);
             boot::serve(loaded, auth::reload::Source { file, load: Box::new(load) })?;
         }
         Command::Config(ConfigCommand::Check(sources)) => {
-            sources.load()?.check_files()?;
+            let loaded = sources.load()?;
+            loaded.check_files()?;
+            for warning in loaded.config.warnings() {
+                writeln!(io::stdout(), "warning: {warning}")?;
+            }
             writeln!(io::stdout(), "the configuration is right")?;
         }
         Command::Config(ConfigCommand::Show(sources)) => {

@@ -11,6 +11,11 @@ pub struct Network {
 }
 
 impl Network {
+    /// Whether every address of another one is in this one.
+    pub fn holds(&self, other: &Self) -> bool {
+        self.prefix <= other.prefix && self.contains(other.address)
+    }
+
     /// An IPv4 address that came as IPv6 is an IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (mine, theirs, longest) = match (self.address, address.to_canonical()) {

@@ -4,6 +4,7 @@
 //! subscribed and whatever waits for it (CVE-2021-34434).
 
 mod address;
+mod ban;
 mod filter;
 mod permits;
 mod principal;
@@ -12,6 +13,7 @@ mod rule;
 mod tests;
 
 pub use address::Network;
+pub use ban::{Ban, Bans};
 pub use permits::Permits;
 pub use principal::{Admission, Author, ClientIdOwner, Credentials, Principal, Proof, Verdict};
 pub use rule::{Action, Effect, Name, Rule, Who};
@@ -37,6 +39,15 @@ pub struct Access {
     pub policy: Policy,
 }
 
+/// What rules do that is rarely meant. They are counted from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The rule decides nothing: an earlier one fits whatever it fits.
+    Unreachable { rule: usize, behind: usize },
+    /// There are rules about this, and none allows it to anybody.
+    Nobody(Action),
+}
+
 /// What is decided beside the rules.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
@@ -56,6 +67,30 @@ impl Access {
         let judges_connect = rules.iter().any(|rule| rule.action == Action::Connect);
         let judges_topics = rules.iter().any(|rule| rule.action != Action::Connect);
         Self { rules, judges_connect, judges_topics, policy }
+    }
+
+    /// What an order of rules makes of no effect, or leaves to nobody: rarely what was meant.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (at, rule) in self.rules.iter().enumerate() {
+            if let Some(behind) = self.rules[..at].iter().position(|earlier| earlier.precludes(rule)) {
+                findings.push(Finding::Unreachable { rule: at, behind });
+            }
+        }
+        let allows = |action: Action| {
+            let mut about = self.rules.iter().filter(|rule| {
+                rule.action == action || (action != Action::Connect && rule.action == Action::All)
+            });
+            about.any(Rule::allows)
+        };
+        let judged = [
+            (Action::Connect, self.judges_connect),
+            (Action::Publish, self.judges_topics),
+            (Action::Subscribe, self.judges_topics),
+        ];
+        let denied = judged.into_iter().filter(|(action, judges)| *judges && !allows(*action));
+        findings.extend(denied.map(|(action, _)| Finding::Nobody(action)));
+        findings
     }
 
     /// Whether a Client may connect. Once there is a rule about it, the first that fits decides, and without one it

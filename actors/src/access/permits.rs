@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Access;
 use super::filter::{covers, matches};
-use super::rule::{Action, Rule, Who};
+use super::rule::{Action, Rule, Scope, Who};
 
 #[derive(Debug)]
 pub struct Permits {
@@ -14,7 +14,8 @@ pub struct Permits {
     subscribe: List,
 }
 
-/// Rules in their order. Those with the connection's own names in them have a Topic Filter here.
+/// Rules in their order. Those with the connection's own names in them have a Topic Filter here; an empty one, which MQTT
+/// does not have, stands for every topic.
 #[derive(Debug, Default)]
 struct List {
     rules: Box<[u16]>,
@@ -28,7 +29,11 @@ impl List {
             if !(rule.action == action || rule.action == Action::All) || !rule.fits(who) {
                 continue;
             }
-            let Some(filter) = rule.filter_for(who) else { continue };
+            let filter = match rule.scope_for(who) {
+                Scope::Nothing => continue,
+                Scope::Filter(filter) => filter,
+                Scope::Everything => "".into(),
+            };
             if rule.is_substituted() {
                 own.push(filter.into_owned().into_boxed_str());
             }
@@ -70,21 +75,23 @@ impl Permits {
         self.publish.judge(&self.access, |rule, filter| {
             rule.qos & 1 << qos != 0
                 && rule.retain.is_none_or(|flag| flag == retain)
-                && matches(filter, topic)
+                && (filter.is_empty() || matches(filter, topic))
         })
     }
 
     /// Whether a Topic Filter may be subscribed; of a Shared Subscription the one within. A rule is about it that covers
     /// it. What a narrower rule denies is not delivered.
     pub fn may_subscribe(&self, asked: &str, qos: u8) -> bool {
-        self.subscribe.judge(&self.access, |rule, filter| rule.qos & 1 << qos != 0 && covers(filter, asked))
+        self.subscribe.judge(&self.access, |rule, filter| {
+            rule.qos & 1 << qos != 0 && (filter.is_empty() || covers(filter, asked))
+        })
     }
 
     /// Whether a message on this topic may be delivered. What a rule says of QoS was heard at SUBSCRIBE: a denial of
     /// some QoS is not one of the topic.
     pub fn may_receive(&self, topic: &str) -> bool {
         self.subscribe.judge(&self.access, |rule, filter| {
-            (rule.allows() || rule.qos == Rule::ANY_QOS) && matches(filter, topic)
+            (rule.allows() || rule.qos == Rule::ANY_QOS) && (filter.is_empty() || matches(filter, topic))
         })
     }
 }

@@ -2,8 +2,10 @@
 
 use core::net::IpAddr;
 use std::borrow::Cow;
+use std::fmt;
 
 use super::address::Network;
+use super::filter::covers;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -37,10 +39,30 @@ impl Name {
         }
     }
 
-    fn fits(&self, name: &str) -> bool {
+    /// Whether it fits every name that another one fits.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::BeginsWith(mine), Self::BeginsWith(theirs) | Self::Exactly(theirs)) => {
+                theirs.starts_with(&**mine)
+            }
+            (mine, theirs) => mine == theirs,
+        }
+    }
+
+    pub(super) fn fits(&self, name: &str) -> bool {
         match self {
             Self::Exactly(text) => **text == *name,
             Self::BeginsWith(text) => name.starts_with(&**text),
+        }
+    }
+}
+
+/// As it is parsed.
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exactly(name) => f.write_str(name),
+            Self::BeginsWith(beginning) => write!(f, "{beginning}*"),
         }
     }
 }
@@ -55,13 +77,23 @@ pub struct Who<'a> {
     pub listener: &'a str,
 }
 
+/// What a rule is about for one Client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Scope<'a> {
+    Nothing,
+    Filter(Cow<'a, str>),
+    /// Also what begins with `$`, which no Topic Filter with a wildcard in its first level matches.
+    Everything,
+}
+
 /// What is not said fits everybody and everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub effect: Effect,
     pub action: Action,
-    /// A Topic Filter in which `%c` stands for the Client Identifier and `%u` for the user name. Not of a rule about
-    /// CONNECT.
+    /// A Topic Filter in which `%c` stands for the Client Identifier and `%u` for the user name. Where such a name is
+    /// missing or has `/`, `+` or `#` in it, a rule that allows is about nothing, and one that denies about everything
+    /// below the levels that stand before the name. Not of a rule about CONNECT.
     pub topic: Box<str>,
     /// Bit n for QoS n: of a PUBLISH, and of what a SUBSCRIBE asks for. Delivery is not judged by it.
     pub qos: u8,
@@ -112,11 +144,68 @@ impl Rule {
         self.topic.contains("%c") || self.topic.contains("%u")
     }
 
-    /// The Topic Filter as it is for this Client. `None` if a name that stands in it could be taken for a wildcard or a
-    /// level of its own: `+/secrets` is a valid Client Identifier.
-    pub(super) fn filter_for<'a>(&'a self, who: &Who<'_>) -> Option<Cow<'a, str>> {
+    /// Whether nothing that another rule could decide is left to it where this one stands before it.
+    pub(super) fn precludes(&self, later: &Self) -> bool {
+        let action = self.action == later.action
+            || (self.action == Action::All && matches!(later.action, Action::Publish | Action::Subscribe));
+        // Of deliveries QoS is not asked: two rules about some QoS leave something to each other.
+        let qos = self.qos == Self::ANY_QOS || (self.qos == later.qos && self.effect == later.effect);
+        let wider = |mine: &Option<Name>, theirs: &Option<Name>| match (mine, theirs) {
+            (None, _) => true,
+            (Some(mine), Some(theirs)) => mine.covers(theirs),
+            (Some(_), None) => false,
+        };
+        // An empty user name is that of nobody, whom no other name fits.
+        let nobody = Some(Name::Exactly("".into()));
+        let user = wider(&self.user, &later.user)
+            && (later.user != nobody || self.user.is_none() || self.user == nobody);
+        action
+            && qos
+            && user
+            && wider(&self.client_id, &later.client_id)
+            && (self.retain.is_none() || self.retain == later.retain)
+            && (self.listener.is_none() || self.listener == later.listener)
+            && self.address.is_none_or(|mine| later.address.is_some_and(|theirs| mine.holds(&theirs)))
+            && self.is_about_all_of(later)
+    }
+
+    /// Whether its topics are all that another one can be about, whoever asks.
+    fn is_about_all_of(&self, later: &Self) -> bool {
+        if self.topic == later.topic {
+            return true;
+        }
+        if self.is_substituted() {
+            return false;
+        }
+        let widest = match later.topic.find("%c").into_iter().chain(later.topic.find("%u")).min() {
+            Some(at) if !later.allows() => match later.topic[..at].rfind('/') {
+                Some(end) => format!("{}/#", &later.topic[..end]),
+                None => return false,
+            },
+            _ => later.topic.to_string(),
+        };
+        covers(&self.topic, &widest)
+    }
+
+    /// What the rule is about for this Client. A name that could be taken for a wildcard or a level of its own
+    /// (`+/secrets` is a valid Client Identifier), or that is missing, is not written into a Topic Filter: such a rule
+    /// allows nothing, and it denies whatever it could be about.
+    pub(super) fn scope_for<'a>(&'a self, who: &Who<'_>) -> Scope<'a> {
+        match self.filter_for(who) {
+            Ok(filter) => Scope::Filter(filter),
+            Err(_) if self.allows() => Scope::Nothing,
+            // A name may have levels of its own, so all below those that stand before it.
+            Err(at) => match self.topic[..at].rfind('/') {
+                Some(end) => Scope::Filter(Cow::Owned(format!("{}/#", &self.topic[..end]))),
+                None => Scope::Everything,
+            },
+        }
+    }
+
+    /// The Topic Filter as it is for this Client, or where in it a name stands that cannot be written there.
+    fn filter_for<'a>(&'a self, who: &Who<'_>) -> Result<Cow<'a, str>, usize> {
         if !self.is_substituted() {
-            return Some(Cow::Borrowed(&self.topic));
+            return Ok(Cow::Borrowed(&self.topic));
         }
         // One pass: a `%u` within a Client Identifier stands for itself.
         let (mut filter, mut rest) = (String::with_capacity(self.topic.len() + 32), &*self.topic);
@@ -124,7 +213,7 @@ impl Rule {
             filter.push_str(&rest[..at]);
             let name = match rest.as_bytes().get(at + 1) {
                 Some(b'c') => who.client_id,
-                Some(b'u') => who.user?,
+                Some(b'u') => who.user.unwrap_or_default(),
                 _ => {
                     filter.push('%');
                     rest = &rest[at + 1..];
@@ -132,12 +221,12 @@ impl Rule {
                 }
             };
             if name.is_empty() || name.contains(['+', '#', '/']) {
-                return None;
+                return Err(self.topic.len() - rest.len() + at);
             }
             filter.push_str(name);
             rest = &rest[at + 2..];
         }
         filter.push_str(rest);
-        Some(Cow::Owned(filter))
+        Ok(Cow::Owned(filter))
     }
 }

@@ -86,6 +86,40 @@ fn names_stand_in_topics_and_never_as_wildcards_or_levels() {
 }
 
 #[test]
+fn what_cannot_be_written_into_a_rule_denies() {
+    let rules = || {
+        vec![
+            deny(Action::All, "own/%c/secret"),
+            deny(Action::Publish, "by/x%u"),
+            deny(Action::Subscribe, "%c/inner"),
+            allow(Action::All, "#"),
+            allow(Action::All, "$x/#"),
+        ]
+    };
+    let mine = permits(rules(), &WHO);
+    let may =
+        |permits: &Permits, topic: &str| (permits.may_publish(topic, 0, false), permits.may_receive(topic));
+    assert_eq!(may(&mine, "own/car-1/secret"), (false, false));
+    assert_eq!(may(&mine, "own/car-2/secret"), (true, true));
+    for client_id in ["a/b", "+", "#", "$x/a", ""] {
+        let theirs = permits(rules(), &Who { client_id, user: None, ..WHO });
+        // All that stands below the levels before the name, and nothing beside it.
+        for topic in ["own/a/b/secret", "own/car-2/secret", "own", "own/a"] {
+            assert_eq!(may(&theirs, topic), (false, false), "{client_id} {topic}");
+            assert!(!theirs.may_subscribe(topic, 0), "{client_id} {topic}");
+        }
+        assert_eq!(
+            [theirs.may_publish("by/x", 0, false), theirs.may_publish("by", 0, false)],
+            [false, false]
+        );
+        // Nothing stands before the name: it is about everything, and about what begins with a dollar sign too.
+        assert!(theirs.may_publish("else", 0, false) && !theirs.may_receive("else"), "{client_id}");
+        assert!(!theirs.may_receive("$x/a/inner") && !theirs.may_subscribe("$x/a/inner", 0), "{client_id}");
+        assert!(!theirs.may_subscribe("#", 0), "{client_id}");
+    }
+}
+
+#[test]
 fn a_rule_is_about_those_it_names() {
     let about = |change: fn(&mut Rule)| {
         let mut rule = allow(Action::Publish, "#");
@@ -136,12 +170,86 @@ fn rules_about_connect_and_rules_about_topics_are_apart() {
 }
 
 #[test]
+fn what_an_order_of_rules_makes_of_no_effect_is_found() {
+    let found = |rules: &[Rule]| Access::new(rules.to_vec(), Policy::default()).findings();
+    let of = |mut rule: Rule, client_id: &str| {
+        rule.client_id = Some(Name::parse(client_id));
+        rule
+    };
+    let unreachable = |rule, behind| vec![Finding::Unreachable { rule, behind }];
+    let (all, one) = (allow(Action::All, "#"), deny(Action::Publish, "a/secret"));
+    assert_eq!(found(&[]), []);
+    assert_eq!(found(&[one.clone(), all.clone()]), []);
+    assert_eq!(found(&[all.clone(), one.clone()]), unreachable(1, 0));
+    assert_eq!(found(&[of(all.clone(), "car-*"), of(one.clone(), "car-1"), all.clone()]), unreachable(1, 0));
+    assert_eq!(found(&[of(all.clone(), "car-*"), of(one.clone(), "bus-1"), all.clone()]), []);
+    assert_eq!(found(&[of(all.clone(), "car-*"), one.clone(), all.clone()]), []);
+    assert_eq!(found(&[allow(Action::All, "up/+/#"), allow(Action::All, "up/%c/#")]), unreachable(1, 0));
+    // Of a name with levels of its own more is denied.
+    assert_eq!(found(&[allow(Action::All, "up/+/x"), deny(Action::All, "up/%c/x")]), []);
+    assert_eq!(found(&[allow(Action::All, "up/#"), deny(Action::All, "up/%c/x")]), unreachable(1, 0));
+    let from = |address: &str| {
+        let mut rule = deny(Action::Publish, "a/secret");
+        rule.address = Some(address.parse().unwrap());
+        rule
+    };
+    let (wide, narrow) = (from("10.0.0.0/8"), from("10.1.0.0/16"));
+    assert_eq!(found(&[wide.clone(), narrow.clone(), all.clone()]), unreachable(1, 0));
+    assert_eq!(found(&[narrow, wide, all.clone()]), []);
+    // One rule about CONNECT denies it to all whom none allows it.
+    let ban = of(deny(Action::Connect, ""), "car-7");
+    assert_eq!(found(&[ban.clone()]), [Finding::Nobody(Action::Connect)]);
+    assert_eq!(found(&[ban, allow(Action::Connect, ""), all]), []);
+    assert_eq!(found(&[one]), [Finding::Nobody(Action::Publish), Finding::Nobody(Action::Subscribe)]);
+    // Nobody is no name.
+    let mut named = allow(Action::All, "#");
+    named.user = Some(Name::parse("*"));
+    let mut nobody = deny(Action::All, "a");
+    nobody.user = Some(Name::parse(""));
+    assert_eq!(found(&[named, nobody]), []);
+}
+
+#[test]
 fn topics_of_the_server_are_not_in_a_wildcard() {
     // [MQTT-4.7.2-1]
     let all = permits(vec![allow(Action::All, "#")], &WHO);
     assert!(!all.may_receive("$SYS/uptime") && !all.may_subscribe("$SYS/#", 0));
     let system = permits(vec![allow(Action::Subscribe, "$SYS/#")], &WHO);
     assert!(system.may_receive("$SYS/uptime") && system.may_subscribe("$SYS/+", 0));
+}
+
+#[test]
+fn who_is_let_in_without_a_name_is_what_the_listener_says() {
+    use crate::connection::{Listener, Peer, Transport};
+    use convoy_wire::{Connect, ProtocolVersion, ReasonCode};
+    let access = |authenticates| Access::new(Vec::new(), Policy { authenticates, ..Policy::default() });
+    let peer = |allow_anonymous| Peer {
+        address: "127.0.0.1:1".parse().unwrap(),
+        listener: Arc::new(Listener { allow_anonymous, ..Listener::new("l", Transport::Tcp) }),
+        certificate: None,
+    };
+    let admitted = |authenticates: bool, allow_anonymous: Option<bool>, connect: &Connect<'_>| {
+        access(authenticates).admit(connect, &peer(allow_anonymous))
+    };
+    let let_in = Admission::Decided(Verdict::Granted(Principal::ANONYMOUS));
+    let refused = |reason| Admission::Decided(Verdict::Refused(reason));
+    let nobody = Connect::new(ProtocolVersion::V5, "a");
+    let named = Connect { username: Some("ann"), password: Some(b"a"), ..nobody };
+    for (authenticates, allow_anonymous, without, with) in [
+        (false, None, let_in.clone(), let_in.clone()),
+        (false, Some(true), let_in.clone(), let_in.clone()),
+        // A no that was said holds, though nobody could prove a name.
+        (false, Some(false), refused(ReasonCode::NotAuthorized), refused(ReasonCode::NotAuthorized)),
+        (true, None, refused(ReasonCode::NotAuthorized), Admission::Asks),
+        (true, Some(true), let_in.clone(), Admission::Asks),
+        (true, Some(false), refused(ReasonCode::NotAuthorized), Admission::Asks),
+    ] {
+        let found = [&nobody, &named].map(|connect| admitted(authenticates, allow_anonymous, connect));
+        assert_eq!(found, [without, with], "{authenticates} {allow_anonymous:?}");
+    }
+    // A name without a password proves nothing, even where the password of that user is empty.
+    let bare = Connect { username: Some("ann"), ..nobody };
+    assert_eq!(admitted(true, None, &bare), refused(ReasonCode::BadUserNameOrPassword));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use convoy_wire::{Connect, PacketType, ReasonCode};
 
 use super::Shard;
-use crate::access::{Access, Credentials, Permits, Proof, Verdict};
+use crate::access::{Access, Bans, Credentials, Permits, Proof, Verdict};
 use crate::clock::Now;
 use crate::connection::Stage;
 use crate::metric;
@@ -62,6 +62,7 @@ impl Shard {
     pub fn set_access(&mut self, now: Now, access: Arc<Access>) {
         self.outlet.edge.now = now.monotonic;
         self.access = access;
+        self.presence.set_access(&self.access);
         let mut refused = Vec::new();
         for (key, connection) in &mut self.outlet.edge.connections {
             if !matches!(connection.stage, Stage::Connecting | Stage::Open) {
@@ -80,6 +81,39 @@ impl Shard {
             self.outlet.edge.close(key, ReasonCode::NotAuthorized);
         }
         self.settle(now);
+    }
+
+    /// Other bans hold from now on. Who is connected and hit by one of `added` is disconnected with Administrative action:
+    /// DISCONNECT knows no Banned (MQTT 5.0, 3.14.2.1).
+    pub fn set_bans(&mut self, now: Now, bans: Arc<Bans>, added: &Bans) {
+        self.outlet.edge.now = now.monotonic;
+        self.bans = bans;
+        let connections = self.outlet.edge.connections.iter();
+        let banned = connections.filter(|(_, connection)| {
+            matches!(connection.stage, Stage::Connecting | Stage::Open)
+                && added.hit(&connection.who(), now.wall)
+        });
+        let banned: Vec<u32> = banned.map(|(key, _)| key as u32).collect();
+        for key in banned {
+            metric::denied("ban");
+            let reason = match self.outlet.edge.connections[key as usize].stage {
+                Stage::Connecting => ReasonCode::Banned,
+                _ => ReasonCode::AdministrativeAction,
+            };
+            self.outlet.edge.close(key, reason);
+        }
+        self.settle(now);
+    }
+
+    /// How many of those who are connected would have to go if these rules held, or these bans.
+    pub fn would_cut(&self, now: Now, access: Option<&Access>, bans: &Bans) -> u64 {
+        let connections = self.outlet.edge.connections.iter();
+        let connected = connections.filter(|(_, of)| matches!(of.stage, Stage::Connecting | Stage::Open));
+        let cut = connected.filter(|(_, connection)| {
+            let who = connection.who();
+            access.is_some_and(|access| !access.may_connect(&who)) || bans.hit(&who, now.wall)
+        });
+        cut.count() as u64
     }
 
     /// These users are gone or have another password: their connections end. They are told why where they can be

@@ -6,7 +6,7 @@ use super::Shard;
 use super::answers::{token, welcome};
 use super::mail::ReplyTo;
 use super::packets::Outcome;
-use crate::access::{Admission, ClientIdOwner, Permits, Verdict as Proven};
+use crate::access::{Admission, ClientIdOwner, Permits, Verdict as Proven, Who};
 use crate::clock::Now;
 use crate::connection::{self, Refusal, Stage};
 use crate::metric;
@@ -43,6 +43,18 @@ impl Shard {
             // No exchange of AUTH packets is known here (MQTT 5.0, 4.12).
             return Err(ReasonCode::BadAuthenticationMethod);
         }
+        // Before anything is looked up for it. A ban on a user has to wait until its name is proven.
+        let address = connection.peer.address.ip();
+        let who = Who {
+            client_id: connect.client_id,
+            user: None,
+            address,
+            listener: &connection.peer.listener.name,
+        };
+        if self.bans.hit(&who, now.wall) {
+            metric::denied("ban");
+            return Err(ReasonCode::Banned);
+        }
         match self.access.admit(&connect, &connection.peer) {
             Admission::Asks => {
                 connection.unproven = Some(body.into());
@@ -67,6 +79,10 @@ impl Shard {
         let accepted = connection::accept(connection, connect, &self.options, assigned, now.wall);
         let accepted = accepted.map_err(|Refusal(reason)| reason)?;
         let who = connection.who();
+        if self.bans.hit(&who, now.wall) {
+            metric::denied("ban");
+            return Err(ReasonCode::Banned);
+        }
         if !self.access.may_connect(&who) {
             metric::denied("connect");
             return Err(ReasonCode::NotAuthorized);

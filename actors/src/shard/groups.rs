@@ -4,6 +4,7 @@ use bytes::Bytes;
 use convoy_wire::QoS;
 
 use super::edge::Edge;
+use crate::access::Author;
 use crate::connection::Membership;
 use crate::message::Message;
 use crate::metric;
@@ -42,8 +43,10 @@ impl Edge {
     /// The Session of this connection is a member of these Shared Subscriptions.
     pub(super) fn join_groups(&mut self, key: u32, groups: Vec<u64>) {
         if !groups.is_empty() {
-            self.connections[key as usize].membership.get_or_insert_with(|| Box::new(Membership::new()));
-            self.tell(key, News::Joined(groups));
+            let connection = &mut self.connections[key as usize];
+            connection.membership.get_or_insert_with(|| Box::new(Membership::new()));
+            let who = Box::new(Author::of(&connection.who()));
+            self.tell(key, News::Joined { groups, who });
         }
     }
 

@@ -33,7 +33,7 @@ use convoy_storage::engine::{Batch, Engine};
 use convoy_storage::replica::{self, Driver, Round};
 use metrics::Counter;
 
-use crate::access::Access;
+use crate::access::{Access, Bans};
 use crate::chance::Chance;
 use crate::clock::Now;
 use crate::connection::{Output, Peer, Stage};
@@ -98,6 +98,8 @@ pub struct Shard {
     options: Options,
     /// Who may do what.
     access: Arc<Access>,
+    /// Who may not connect, whatever rules say.
+    bans: Arc<Bans>,
     outlet: Outlet,
     slots: Slots,
     driver: Driver,
@@ -235,6 +237,7 @@ impl Shard {
             targets: Vec::new(),
             spare: Vec::new(),
             access: Arc::default(),
+            bans: Arc::default(),
             sys: Arc::default(),
             published: metrics::counter!(metric::PUBLISHED),
             records: metrics::counter!(metric::RECORDS),

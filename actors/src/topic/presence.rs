@@ -1,8 +1,11 @@
 //! What a shard knows of the members of Shared Subscriptions: who is connected, and who can take more. Connections tell
 //! it to all shards; it is a hint, and one that is late costs a choice that could have been better, and no message.
 
+use std::sync::Arc;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::access::{Access, Author, Permits};
 use crate::session::{Epoch, SessionNumber};
 
 /// How well a member can take a message: the least is the best.
@@ -20,6 +23,8 @@ pub enum Level {
     Not,
     /// It has ended, and its route has yet to go: it gets nothing.
     Gone,
+    /// No rule lets it receive the message: it is never chosen.
+    Denied,
 }
 
 impl Level {
@@ -45,7 +50,10 @@ pub struct Announcement {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// It is a member of these groups, and of those it was in before.
-    Joined(Vec<u64>),
+    Joined {
+        groups: Vec<u64>,
+        who: Box<Author>,
+    },
     Level(Level),
     /// Its connection has ended.
     Left,
@@ -56,6 +64,9 @@ struct Member {
     epoch: Epoch,
     level: Level,
     groups: Vec<u64>,
+    who: Box<Author>,
+    /// What it may receive; `None` for everything.
+    permits: Option<Box<Permits>>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +77,7 @@ pub struct Presence {
     /// Members that a message came back from because they had ended. Without this two of them, whose routes are still
     /// there, would be given it in turn. The second set is of before: see [`Presence::forget_gone`].
     gone: [FxHashSet<SessionNumber>; 2],
+    access: Arc<Access>,
 }
 
 impl Presence {
@@ -77,8 +89,15 @@ impl Presence {
             _ => {}
         }
         match news {
-            News::Joined(groups) => {
-                let new = || Member { epoch, level: Level::FREE, groups: Vec::new() };
+            News::Joined { groups, who } => {
+                let permits = || Permits::of(&self.access, &who.who());
+                let new = || Member {
+                    epoch,
+                    level: Level::FREE,
+                    groups: Vec::new(),
+                    who: who.clone(),
+                    permits: permits(),
+                };
                 let member = self.members.entry(session).or_insert_with(new);
                 for group in groups {
                     if !member.groups.contains(group) {
@@ -118,12 +137,22 @@ impl Presence {
         self.gone[0].clear();
     }
 
-    /// How well a member can take a message. `lives_with_connection`: its Session does, so that it is connected.
-    pub fn level(&self, session: SessionNumber, lives_with_connection: bool) -> Level {
+    /// Other rules hold from now on.
+    pub fn set_access(&mut self, access: &Arc<Access>) {
+        self.access = Arc::clone(access);
+        for member in self.members.values_mut() {
+            member.permits = Permits::of(access, &member.who.who());
+        }
+    }
+
+    /// How well a member can take a message on this topic. `lives_with_connection`: its Session does, so that it is
+    /// connected. Of whom is not connected it is not known what rules say; they are asked when it comes.
+    pub fn level(&self, session: SessionNumber, lives_with_connection: bool, topic: &str) -> Level {
         if self.gone.iter().any(|gone| gone.contains(&session)) {
             return Level::Gone;
         }
         match self.members.get(&session) {
+            Some(Member { permits: Some(permits), .. }) if !permits.may_receive(topic) => Level::Denied,
             Some(member) => member.level,
             None if lives_with_connection => Level::Unheard,
             None => Level::Absent,
@@ -145,6 +174,11 @@ mod tests {
     const ONE: SessionNumber = SessionNumber(1);
     const TWO: SessionNumber = SessionNumber(2);
 
+    fn joined(groups: Vec<u64>) -> News {
+        let who = Author { client_id: "a".into(), user: None, address: 1, listener: "l".into() };
+        News::Joined { groups, who: Box::new(who) }
+    }
+
     fn tell(presence: &mut Presence, session: SessionNumber, epoch: u64, news: News) {
         presence.take(&Announcement { session, epoch: Epoch(epoch), news });
     }
@@ -152,26 +186,29 @@ mod tests {
     #[test]
     fn a_member_is_absent_until_it_is_heard_of() {
         let mut presence = Presence::default();
-        assert_eq!(presence.level(ONE, false), Level::Absent);
-        assert_eq!(presence.level(ONE, true), Level::Unheard);
-        tell(&mut presence, ONE, 1, News::Joined(vec![7]));
-        assert_eq!(presence.level(ONE, false), Level::FREE);
+        assert_eq!(presence.level(ONE, false, "t"), Level::Absent);
+        assert_eq!(presence.level(ONE, true, "t"), Level::Unheard);
+        tell(&mut presence, ONE, 1, joined(vec![7]));
+        assert_eq!(presence.level(ONE, false, "t"), Level::FREE);
         tell(&mut presence, ONE, 1, News::Level(Level::Busy));
-        tell(&mut presence, ONE, 1, News::Joined(vec![8]));
-        assert_eq!(presence.level(ONE, false), Level::Busy);
+        tell(&mut presence, ONE, 1, joined(vec![8]));
+        assert_eq!(presence.level(ONE, false, "t"), Level::Busy);
         tell(&mut presence, ONE, 1, News::Left);
-        assert_eq!(presence.level(ONE, false), Level::Absent);
+        assert_eq!(presence.level(ONE, false, "t"), Level::Absent);
     }
 
     #[test]
     fn who_has_gone_gets_nothing_until_that_is_long_ago() {
         let mut presence = Presence::default();
-        tell(&mut presence, ONE, 1, News::Joined(vec![7]));
+        tell(&mut presence, ONE, 1, joined(vec![7]));
         presence.has_gone(ONE);
         presence.forget_gone();
-        assert_eq!((presence.level(ONE, true), presence.level(TWO, true)), (Level::Gone, Level::Unheard));
+        assert_eq!(
+            (presence.level(ONE, true, "t"), presence.level(TWO, true, "t")),
+            (Level::Gone, Level::Unheard)
+        );
         presence.forget_gone();
-        assert_eq!(presence.level(ONE, true), Level::FREE);
+        assert_eq!(presence.level(ONE, true, "t"), Level::FREE);
         assert!(presence.gone.iter().all(FxHashSet::is_empty));
     }
 
@@ -179,8 +216,8 @@ mod tests {
     fn a_group_has_others_while_one_of_them_is_connected() {
         let mut presence = Presence::default();
         for session in [ONE, TWO] {
-            tell(&mut presence, session, 1, News::Joined(vec![7]));
-            tell(&mut presence, session, 1, News::Joined(vec![7, 9]));
+            tell(&mut presence, session, 1, joined(vec![7]));
+            tell(&mut presence, session, 1, joined(vec![7, 9]));
         }
         assert!(presence.has_other(7, ONE) && presence.has_other(9, ONE));
         tell(&mut presence, TWO, 1, News::Left);
@@ -194,12 +231,33 @@ mod tests {
     #[test]
     fn a_connection_that_was_taken_over_from_is_not_believed() {
         let mut presence = Presence::default();
-        tell(&mut presence, ONE, 1, News::Joined(vec![7]));
-        tell(&mut presence, ONE, 2, News::Joined(vec![8]));
+        tell(&mut presence, ONE, 1, joined(vec![7]));
+        tell(&mut presence, ONE, 2, joined(vec![8]));
         assert!(!presence.has_other(7, TWO) && presence.has_other(8, TWO));
         tell(&mut presence, ONE, 1, News::Level(Level::Busy));
         tell(&mut presence, ONE, 1, News::Left);
-        assert_eq!(presence.level(ONE, false), Level::FREE);
+        assert_eq!(presence.level(ONE, false, "t"), Level::FREE);
+    }
+
+    #[test]
+    fn who_may_not_receive_a_message_is_known_also_when_rules_change() {
+        use crate::access::{Action, Effect, Policy, Rule};
+        let access = |topic| {
+            let rule = Rule::new(Effect::Allow, Action::Subscribe, topic);
+            Arc::new(Access::new(vec![rule], Policy::default()))
+        };
+        let mut presence = Presence::default();
+        tell(&mut presence, ONE, 1, joined(vec![7]));
+        let levels = |presence: &Presence| ["t", "u"].map(|topic| presence.level(ONE, false, topic));
+        assert_eq!(levels(&presence), [Level::FREE; 2]);
+        presence.set_access(&access("t"));
+        assert_eq!(levels(&presence), [Level::FREE, Level::Denied]);
+        tell(&mut presence, ONE, 2, joined(vec![7]));
+        assert_eq!(levels(&presence), [Level::FREE, Level::Denied]);
+        presence.set_access(&access("u"));
+        assert_eq!(levels(&presence), [Level::Denied, Level::FREE]);
+        presence.set_access(&Arc::default());
+        assert_eq!(levels(&presence), [Level::FREE; 2]);
     }
 
     #[test]
@@ -212,6 +270,8 @@ mod tests {
                 && Level::Unheard < Level::Not
                 && Level::Not < Level::Gone
         );
+        assert!(Level::Busy < Level::Absent && Level::Absent < Level::Unheard && Level::Unheard < Level::Not);
+        assert!(Level::Not < Level::Gone && Level::Gone < Level::Denied);
         assert_eq!(Level::Connected { load: 2 }.without_load(), Level::FREE);
     }
 }

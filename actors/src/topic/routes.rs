@@ -6,10 +6,11 @@ use convoy_wire::SharedFilter;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::fan_out::FanOut;
-use super::presence::Presence;
+use super::presence::{Level, Presence};
 use super::shared::{self, Draw, Group};
 use super::trie::Trie;
 use crate::message::Message;
+use crate::metric;
 use crate::query::Receiver;
 use crate::session::SessionNumber;
 use crate::slot::{Again, RouteRow};
@@ -209,16 +210,21 @@ impl Share {
         let (picked, again) = match pick {
             Pick::Leader(chooser) => {
                 let strategy = chooser.options.strategy_of(name);
-                let topic = match strategy {
+                let hash = match strategy {
                     shared::Strategy::HashTopic => xxh3_64_with_seed(topic.as_bytes(), 0),
                     _ => 0,
                 };
-                let draw = Draw { strategy, client: chooser.client, topic, random: chooser.random };
+                let draw = Draw { strategy, client: chooser.client, topic: hash, random: chooser.random };
                 let not = chooser.again.map(|again| again.not);
                 let level = |session: &SessionNumber, route: &RouteRow| {
-                    chooser.presence.level(*session, route.home.is_some())
+                    chooser.presence.level(*session, route.home.is_some(), topic)
                 };
-                (self.members.choose(&draw, not, level), chooser.again)
+                let chosen = self.members.choose(&draw, not, level);
+                let is_denied = |(session, route): &(_, _)| level(session, route) == Level::Denied;
+                if chosen.is_none() && self.members.iter().any(is_denied) {
+                    metric::denied("receive");
+                }
+                (chosen, chooser.again)
             }
             Pick::Agreed(choice) => {
                 let not = choice.again.map(|again| again.not);

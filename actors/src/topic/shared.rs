@@ -124,7 +124,8 @@ impl<K: Ord + Copy, V> Group<K, V> {
     }
 
     /// The member that a leader gives a message to: of those that can best take it, by `level`, the one that the
-    /// strategy names. `not` gets it only if nobody else is there. `None` if there are no members, or all have gone.
+    /// strategy names. `not` gets it only if nobody else is there. `None` if there are no members, or all have gone or
+    /// may not have it.
     pub fn choose(&self, draw: &Draw, not: Option<K>, level: impl Fn(&K, &V) -> Level) -> Option<(&K, &V)> {
         let count = self.members.len();
         if count == 0 {
@@ -143,7 +144,10 @@ impl<K: Ord + Copy, V> Group<K, V> {
         for step in 0..count {
             let at = if from + step < count { from + step } else { from + step - count };
             let (key, value) = &self.members[at];
-            let mut level = if not == Some(*key) { Level::Not } else { level(key, value) };
+            let mut level = level(key, value);
+            if not == Some(*key) {
+                level = level.max(Level::Not);
+            }
             if draw.strategy != Strategy::LeastInflight {
                 level = level.without_load();
             }
@@ -323,6 +327,18 @@ mod tests {
             assert_eq!(choose(&[0, 2], None), Some(1), "{strategy:?}");
             assert_eq!(choose(&[0, 2], Some(1)), Some(1), "{strategy:?}");
             assert_eq!(choose(&[0, 1, 2], None), None, "{strategy:?}");
+        }
+    }
+
+    #[test]
+    fn who_may_not_have_a_message_is_never_chosen() {
+        let group = group(0..4);
+        let level = |key: &u64, _: &()| if *key == 2 { Level::Absent } else { Level::Denied };
+        for (_, strategy) in Strategy::ALL {
+            assert_eq!(chosen(&group, draw(strategy), 9, level), [2; 9], "{strategy:?}");
+            let chosen = |not| group.choose(&draw(strategy), not, level).map(|(key, ())| *key);
+            assert_eq!([chosen(Some(0)), chosen(Some(2))], [Some(2), Some(2)], "{strategy:?}");
+            assert_eq!(group.choose(&draw(strategy), Some(1), |_, _| Level::Denied), None, "{strategy:?}");
         }
     }
 

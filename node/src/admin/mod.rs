@@ -1,7 +1,9 @@
 //! The API for operators: health, metrics, state. One worker on a thread of its own, so that a slow scrape never
 //! takes time from a shard, and a busy shard never makes the node look dead.
 
+mod access;
 mod ask;
+mod bans;
 mod clients;
 mod health;
 pub mod key;
@@ -14,10 +16,12 @@ mod readiness;
 mod retained;
 mod status;
 mod subscriptions;
-mod time;
+pub mod time;
 mod topics;
 
+pub use access::{Draft, Preview};
 pub use ask::Shards;
+pub use bans::Added;
 pub use clients::{Client, version};
 pub use key::ApiKey;
 pub use node::{Setting, Slot};
@@ -50,6 +54,7 @@ pub struct State {
     pub source: Arc<dyn Source>,
     pub recorder: Recorder,
     pub shards: Shards,
+    pub bans: Arc<crate::auth::bans::Book>,
     pub key: ApiKey,
     pub limits: LimitsOptions,
     /// The configuration, without secrets.
@@ -180,6 +185,10 @@ served! {
     get "/api/v1/clients/{client_id}" => clients::one,
     delete "/api/v1/clients/{client_id}" => clients::kick,
     get "/api/v1/clients/{client_id}/subscriptions" => subscriptions::of_client,
+    post "/api/v1/access/preview" => access::preview,
+    get "/api/v1/bans" => bans::list,
+    post "/api/v1/bans" => bans::add,
+    delete "/api/v1/bans/{id}" => bans::remove,
     get "/api/v1/subscriptions" => subscriptions::list,
     get "/api/v1/topics" => topics::list,
     get "/api/v1/topics/match" => topics::way,

@@ -4,7 +4,7 @@ use actix_web::web;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{clients, health, node, publish, retained, subscriptions, topics};
+use super::{access, bans, clients, health, node, publish, retained, subscriptions, topics};
 
 /// OpenAPI 3.1 of everything that is served.
 #[derive(OpenApi)]
@@ -12,7 +12,7 @@ use super::{clients, health, node, publish, retained, subscriptions, topics};
     info(title = "Convoy", description = "What an operator asks of a node, and orders", license(name = "Apache-2.0")),
     paths(
         health::livez, health::readyz, health::metrics, health::open_status, health::status, openapi,
-        clients::list, clients::one, clients::kick, subscriptions::of_client,
+        access::preview, clients::list, clients::one, clients::kick, bans::list, bans::add, bans::remove, subscriptions::of_client,
         subscriptions::list, topics::list, topics::way,
         retained::list, retained::one, retained::delete,
         publish::publish, node::listeners, node::slots, node::config,

@@ -1,9 +1,11 @@
 use super::*;
+use crate::auth::bans::Book;
 use crate::ctl;
 use actix_web::{http::StatusCode, test as http};
 use convoy_actors::query::Layout;
 use convoy_membership::Partitioning;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 struct Fixed;
 
@@ -38,6 +40,7 @@ fn state(readiness: Readiness) -> State {
         source: Arc::new(Fixed),
         recorder: Recorder::detached(),
         shards: Shards::new(layout, Arc::new([])),
+        bans: Arc::new(Book::open(Path::new("/nonexistent"), Vec::new(), Arc::new([])).unwrap()),
         key: ApiKey::new(KEY, true),
         limits: LimitsOptions::default(),
         settings: Arc::new([]),

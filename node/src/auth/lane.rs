@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::meter::Meter;
 
-/// Whoever has not had a turn by then is refused: its Client has given up, or is about to.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Whoever has not had a turn by then is refused, while its connection is still there to be told: a CONNECT without a
+/// verdict is waited for as long as a connection without a CONNECT, ten seconds by default.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// How often it is looked for who may try again, while all who wait have failed too often.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -33,8 +34,8 @@ pub struct Asker {
 pub enum Turn<J> {
     /// It is to be looked at.
     Begin(J),
-    /// It has waited too long.
-    Late(J),
+    /// It has waited too long: for others, or, if it is `slowed`, because of what its address or user has failed.
+    Late { job: J, slowed: bool },
 }
 
 struct Waiting<J> {
@@ -145,7 +146,8 @@ impl<J> State<J> {
     fn pick(&mut self, now: Instant) -> Option<Turn<J>> {
         let is_late = |first: &Waiting<J>| now.saturating_duration_since(first.since) >= PATIENCE;
         if self.waiting.front().is_some_and(is_late) {
-            return self.take(0, now).map(|Waiting { job, .. }| Turn::Late(job));
+            let Waiting { job, asker, .. } = self.take(0, now)?;
+            return Some(Turn::Late { job, slowed: !self.may_try(&asker, now) });
         }
         let used = |asker: &Asker| match asker.is_known {
             true => self.pairs.used(asker.pair, now),
@@ -265,8 +267,12 @@ mod tests {
         assert_eq!(picked(&lane, now), Some(Turn::Begin(("first", 0))));
         lane.failed(&one, now);
         lane.push(("second", 0), one, now);
-        assert_eq!(picked(&lane, now + Duration::from_secs(10)), None);
-        assert_eq!(picked(&lane, now + PATIENCE), Some(Turn::Late(("second", 0))));
+        assert_eq!(picked(&lane, now + PATIENCE / 2), None);
+        let late = Turn::Late { job: ("second", 0), slowed: true };
+        assert_eq!(picked(&lane, now + PATIENCE), Some(late));
+        lane.push(("third", 0), asker(&lane, "bob", 2), now);
+        let late = Turn::Late { job: ("third", 0), slowed: false };
+        assert_eq!(picked(&lane, now + PATIENCE), Some(late));
         assert_eq!(lane.state().addresses.waiting(one.address), 0);
     }
 

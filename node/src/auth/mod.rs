@@ -5,6 +5,7 @@
 //!
 //! Time tells nobody who is known: a wrong password and an unknown name take the same way and the same work.
 
+pub mod bans;
 mod cache;
 mod lane;
 mod meter;
@@ -165,7 +166,10 @@ impl State {
     fn work(&self, shards: &[ShardHandle]) {
         while let Some(turn) = self.lane.next() {
             match turn {
-                Turn::Late(job) => turn_away(&job, "slowed", ReasonCode::ConnectionRateExceeded, shards),
+                Turn::Late { job, slowed: true } => {
+                    turn_away(&job, "slowed", ReasonCode::ConnectionRateExceeded, shards);
+                }
+                Turn::Late { job, slowed: false } => turn_away(&job, "busy", ReasonCode::ServerBusy, shards),
                 Turn::Begin(job) => {
                     let users = self.users();
                     let granted = users

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Auth;
+use super::bans::Book;
 use super::users::{Problem, Users};
 use crate::config::{self, Config};
 use crate::drive::ShardHandle;
@@ -44,6 +45,7 @@ pub struct Reload {
     source: Source,
     auth: Auth,
     shards: Arc<[ShardHandle]>,
+    bans: Arc<Book>,
     config: Config,
     knows_users: bool,
     config_stamp: Option<Stamp>,
@@ -68,12 +70,13 @@ impl Reload {
         source: Source,
         auth: Auth,
         shards: Arc<[ShardHandle]>,
+        bans: Arc<Book>,
         config: Config,
         knows_users: bool,
     ) -> Self {
         let config_stamp = source.file.as_deref().and_then(Stamp::of);
         let users_stamp = Stamp::of(&config.users_file());
-        Self { source, auth, shards, config, knows_users, config_stamp, users_stamp }
+        Self { source, auth, shards, bans, config, knows_users, config_stamp, users_stamp }
     }
 
     /// To be run for as long as the node runs.
@@ -97,6 +100,9 @@ impl Reload {
         if anyway || config_stamp != self.config_stamp {
             self.config_stamp = config_stamp;
             rules_changed = self.take_config();
+            if rules_changed {
+                self.bans.configure(self.config.access.bans.clone()).await;
+            }
         }
         let users_stamp = Stamp::of(&self.config.users_file());
         let mut gone = BTreeSet::new();
@@ -109,6 +115,13 @@ impl Reload {
         }
         if rules_changed {
             let access = Arc::new(self.config.access(self.knows_users));
+            let cut = self.bans.would_cut(Some(Arc::clone(&access)), &Arc::default()).await;
+            if cut > 0 {
+                tracing::warn!(
+                    clients = cut,
+                    "the rules that hold now let fewer Clients connect: these are cut off"
+                );
+            }
             for shard in self.shards.iter() {
                 shard.set_access(Arc::clone(&access)).await;
             }
@@ -125,11 +138,14 @@ impl Reload {
     fn take_config(&mut self) -> bool {
         match (self.source.load)() {
             Ok(config) => {
+                let warnings = config.warnings();
                 let Config { auth, access, .. } = config;
                 let changed = (&auth, &access) != (&self.config.auth, &self.config.access);
                 if changed {
                     count("taken");
-                    tracing::info!(rules = access.rules.len(), "[auth] and [access] were read again");
+                    let (rules, bans) = (access.rules.len(), access.bans.len());
+                    tracing::info!(rules, bans, "[auth], [access] and [[ban]] were read again");
+                    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
                     self.config.auth = auth;
                     self.config.access = access;
                 }

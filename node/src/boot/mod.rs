@@ -9,7 +9,7 @@ mod supervise;
 
 use anyhow::Context;
 use convoy_actors::query::Layout;
-use convoy_actors::{Identity as ShardIdentity, Now, Options, Secret, Shard};
+use convoy_actors::{Bans, Identity as ShardIdentity, Now, Options, Secret, Shard};
 use convoy_membership::Partitioning;
 use convoy_storage::engine::rocks::{self, Rocks};
 use convoy_storage::engine::{Engine, Space};
@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::admin::{self, Readiness, Source};
 use crate::auth::Auth;
+use crate::auth::bans::Book;
 use crate::auth::reload::{self, Reload};
 use crate::config::{Config, Loaded};
 use crate::drive::{self, ShardHandle};
@@ -90,14 +91,19 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     let (handles, mailboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| drive::mailbox()).unzip();
     let handles: Arc<[ShardHandle]> = handles.into();
     let auth = Auth::start(&config.auth, users, &handles, || supervisor.watch(TaskKind::Authentication))?;
+    let mut bans = Book::open(data, config.access.bans.clone(), Arc::clone(&handles))?;
+    let banned = bans.at_start();
+    let bans = Arc::new(bans);
     let mut threads = Vec::new();
     for (number, mailbox) in (0..shards).zip(mailboxes) {
         let identity = ShardIdentity { node: identity.node, start: identity.start, shard: number, shards };
         let shard = {
             let (engine, options, access) = (Arc::clone(&engine), options.clone(), Arc::clone(&access));
+            let banned = Arc::clone(&banned);
             move || {
                 let mut shard = Shard::new(identity, engine, options)?;
                 shard.set_access(Now::default(), access);
+                shard.set_bans(Now::default(), banned, &Bans::default());
                 Ok(shard)
             }
         };
@@ -127,6 +133,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
         source: Arc::clone(&board) as Arc<dyn admin::Source>,
         recorder,
         shards: admin::Shards::new(layout, Arc::clone(&handles)),
+        bans: Arc::clone(&bans),
         key: admin::ApiKey::take_up(data, is_local || config.api.allow_anonymous)?
             .for_any_host(config.api.allow_anonymous),
         limits: config.limits.clone(),
@@ -149,7 +156,8 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     let api = admin::start(config.api.addr, usize::from(shares.api), state)?;
     tracing::info!(addr = %api.addr(), "api for operators");
     let outcome = supervisor.run(async {
-        let reload = Reload::new(source, auth.clone(), Arc::clone(&handles), config.clone(), knows_users);
+        let shards = Arc::clone(&handles);
+        let reload = Reload::new(source, auth.clone(), shards, bans, config.clone(), knows_users);
         tokio::spawn(reload.run());
         let watch = watch(&engine, &board, &readiness, config.storage.min_free_bytes);
         let tell = tell(&board, &handles, config.node.sys_interval);

@@ -1,7 +1,7 @@
 //! The sections `[auth]` and `[access]`: who is let in, and to what. Both may change while the node runs; what needs a
 //! restart says so.
 
-use convoy_actors::{ClientIdOwner, DeniedPublish, Rule};
+use convoy_actors::{Access, Action, Ban, ClientIdOwner, DeniedPublish, Finding, Policy, Rule};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub struct AuthOptions {
     /// Verdicts that are remembered, some hundred bytes each. Needs a restart.
     pub cache_entries: u32,
     /// Failures per minute, of an address (of IPv6 a network of 64 bits) or against a user, beyond which more guesses
-    /// wait, and are refused if they wait for 20 seconds. It slows nobody who has a drawn password, whose verdict is
+    /// wait, and are refused if they wait for 8 seconds. It slows nobody who has a drawn password, whose verdict is
     /// remembered, or who was let in from that address within a day. Zero for any number: raise it where many people
     /// share an address. Needs a restart.
     pub failures_per_minute: u32,
@@ -52,4 +52,29 @@ pub struct AccessOptions {
     pub denied_publish: DeniedPublish,
     /// In their order: the first that fits decides.
     pub rules: Vec<Rule>,
+    /// `[[ban]]`: who may not connect, whatever rules say. Others are added and removed by `convoy ctl ban`.
+    pub bans: Vec<Ban>,
+}
+
+impl AccessOptions {
+    /// What of the rules is rarely meant, in words for people. Rules are counted from one.
+    pub fn warnings(&self) -> Vec<String> {
+        let said = |finding| match finding {
+            Finding::Unreachable { rule, behind } => format!(
+                "[[access.rule]] {} decides nothing: rule {} stands before it and fits whatever it fits",
+                rule + 1,
+                behind + 1
+            ),
+            Finding::Nobody(Action::Connect) => {
+                "there are rules about connect and none allows it: nobody may \
+                                                 connect; to keep single Clients out, write [[ban]]"
+                    .to_owned()
+            }
+            Finding::Nobody(action) => {
+                let verb = if action == Action::Publish { "publish" } else { "subscribe or receive" };
+                format!("there are rules about topics and none allows to {verb}: nobody may")
+            }
+        };
+        Access::new(self.rules.clone(), Policy::default()).findings().into_iter().map(said).collect()
+    }
 }

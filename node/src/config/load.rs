@@ -117,6 +117,13 @@ pub fn load(
     from_table(table, environment, flags, problems)
 }
 
+/// Reads the text of a file alone, without environment and flags, and checks it.
+pub fn of_text(text: &str) -> Result<Config, Error> {
+    let mut problems = Problems::default();
+    let table = sources::from_text("the text", text, &mut problems);
+    from_table(table, [], &Flags::default(), problems).map(|loaded| loaded.config)
+}
+
 fn from_table(
     mut table: Table,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -586,7 +593,7 @@ fn show_bytes(bytes: impl TryInto<u64>) -> String {
 const DURATION_UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
 
 /// Any sequence of numbers with units: `90s`, `1h30m`. Zero needs its unit too.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut seconds = 0_u64;
     if rest.is_empty() {

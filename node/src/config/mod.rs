@@ -11,7 +11,7 @@ mod sources;
 
 pub use access::{AccessOptions, AuthOptions};
 pub use listener::{ClientCertificate, Listener, Network, TlsOptions, TlsVersion, WebOptions};
-pub use load::{Loaded, load};
+pub use load::{Loaded, load, of_text, parse_duration};
 pub use profile::Profile;
 pub use sections::{
     ApiOptions, FleetOptions, LimitsOptions, LogFormat, LogOptions, NodeOptions, StorageOptions,
@@ -44,6 +44,22 @@ impl Config {
     /// Whether Clients have to say who they are, and it is checked.
     pub fn has_authentication(&self) -> bool {
         self.auth.users.is_some() || self.users_file().exists()
+    }
+
+    /// What is right and yet rarely meant, in words for people.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.access.warnings();
+        let named = |name: &str| {
+            // One without a name of its own is called by its kind and address.
+            self.mqtt.iter().any(|listener| listener.name.as_deref() == Some(name)) || name.contains("://")
+        };
+        for (rule, number) in self.access.rules.iter().zip(1..) {
+            if let Some(name) = rule.listener.as_deref().filter(|name| !named(name)) {
+                warnings
+                    .push(format!("[[access.rule]] {number} fits nobody: no listener is called {name:?}"));
+            }
+        }
+        warnings
     }
 
     /// Where the users are, if there are any.

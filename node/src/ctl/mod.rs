@@ -1,5 +1,6 @@
 //! `convoy ctl`: asks a running node over its API and prints the answer.
 
+mod bans;
 mod http;
 mod list;
 mod rows;
@@ -8,7 +9,9 @@ mod users;
 
 pub use http::{Api, Error};
 
-use crate::admin::{Client, ListenerState, Retained, Slot, Status, Subscription, Topic, Way, Whole, key};
+use crate::admin::{
+    Client, Draft, ListenerState, Preview, Retained, Slot, Status, Subscription, Topic, Way, Whole, key,
+};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use http::encode;
@@ -16,7 +19,7 @@ use list::{Listing, Row};
 use std::{
     io::{self, Write},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 use table::Table;
@@ -126,6 +129,15 @@ enum Question {
     Listeners,
     /// The slots of the node, their logs and what has stopped them
     Slots,
+    /// Who may not connect, whatever rules say
+    #[command(subcommand)]
+    Ban(bans::Command),
+    /// What the rules and bans of a configuration would do to who is connected, before they do it
+    Preview {
+        /// A configuration as TOML that is not in use
+        #[arg(value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Who may connect: the users file, which is edited in place
     #[command(subcommand)]
     Users(users::Command),
@@ -216,6 +228,8 @@ fn ask(ctl: &Ctl) -> anyhow::Result<()> {
             Ok(api.delete(&format!("/api/v1/clients/{}{session}", encode(client_id)))?)
         }
         Question::Listeners => all::<ListenerState>(&api, "/api/v1/listeners", json),
+        Question::Ban(command) => bans::run(command, &api, json),
+        Question::Preview { config } => preview(&api, config, json),
         Question::Users(_) => unreachable!("it asks no node"),
         Question::Slots => all::<Slot>(&api, "/api/v1/slots", json),
     }
@@ -239,6 +253,19 @@ impl Target {
         };
         Ok(Api { addr: self.api, key })
     }
+}
+
+fn preview(api: &Api, config: &Path, json: bool) -> anyhow::Result<()> {
+    let toml =
+        std::fs::read_to_string(config).with_context(|| format!("{} cannot be read", config.display()))?;
+    let answer = api.request("POST", "/api/v1/access/preview", &serde_json::to_vec(&Draft { toml })?)?;
+    if json {
+        return print(&answer);
+    }
+    let Preview { rules, bans, warnings, disconnected } = serde_json::from_slice(&answer)?;
+    let warnings: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+    let counts = format!("{rules} rules and {bans} bans: {disconnected} Clients would be disconnected");
+    print(format!("{warnings}{counts}").as_bytes())
 }
 
 /// Prints a list that comes whole.

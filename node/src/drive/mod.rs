@@ -7,7 +7,7 @@ mod shard;
 pub mod sync;
 
 use convoy_actors::query::{Answer, Query};
-use convoy_actors::{Access, Home, Mail, Peer, SysTopics, Verdict};
+use convoy_actors::{Access, Bans, Home, Mail, Peer, SysTopics, Verdict};
 use convoy_storage::replica::Round;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,6 +41,8 @@ pub enum Event {
     Proven(Home, Verdict),
     /// Other rules hold.
     Access(Arc<Access>),
+    /// Other bans hold, and these of them are new.
+    Bans(Arc<Bans>, Arc<Bans>),
     /// Users are gone, or have other passwords.
     Revoked(Arc<BTreeSet<String>>),
     /// The node goes down. The sender is dropped when the last Client is gone.
@@ -141,6 +143,11 @@ impl ShardHandle {
 
     pub async fn set_access(&self, access: Arc<Access>) {
         let _ = self.events.send(Event::Access(access)).await;
+    }
+
+    /// Those of the bans that are new are carried out on who is connected.
+    pub async fn set_bans(&self, bans: Arc<Bans>, added: Arc<Bans>) {
+        let _ = self.events.send(Event::Bans(bans, added)).await;
     }
 
     /// The connections of these users end.

@@ -328,6 +328,7 @@ fn take(driver: &Rc<Driver>, event: Event) -> Flow {
         Event::Synced(_, Err(reason)) => driver.shard.borrow_mut().sync_failed(&reason),
         Event::Proven(home, verdict) => driver.shard.borrow_mut().proven(now, home, verdict),
         Event::Access(access) => driver.shard.borrow_mut().set_access(now, access),
+        Event::Bans(bans, added) => driver.shard.borrow_mut().set_bans(now, bans, &added),
         Event::Revoked(users) => driver.shard.borrow_mut().revoke(now, &users),
         Event::ShutDown(gone) => {
             driver.going_away.set(true);

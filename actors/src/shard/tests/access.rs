@@ -121,6 +121,82 @@ fn a_subscription_that_is_not_allowed_is_refused_by_itself() {
 }
 
 #[test]
+fn who_is_banned_is_cut_off_and_not_let_in_and_nobody_else_is() {
+    use crate::access::Ban;
+    let mut world = World::new();
+    let (banned, other) = (world.connect(lasting("car-7")), world.connect(passing("car-8")));
+    let ban = |until| Ban {
+        client_id: Some(Name::parse("car-7")),
+        user: None,
+        address: None,
+        until,
+        reason: "stolen".into(),
+    };
+    let until = world.now.wall + 60_000;
+    assert_eq!(world.set_bans(vec![ban(Some(until))]), 1);
+    assert_eq!(world.got(banned), [Got::Disconnect(ReasonCode::AdministrativeAction), Got::Closed]);
+    assert_eq!(world.got(other), []);
+    for (version, reason) in [(V5, ReasonCode::Banned), (V311, ReasonCode::NotAuthorized)] {
+        let client = world.join(Connect::new(version, "car-7"));
+        assert_eq!(world.got(client), [Got::Connack(reason, false), Got::Closed], "{version:?}");
+        let client = world.join(Connect::new(version, "car-9"));
+        assert_eq!(world.got(client), [Got::Connack(ReasonCode::Success, false)], "{version:?}");
+    }
+    // Its Session waits for the end of the ban.
+    world.now.wall = until;
+    let client = world.join(lasting("car-7"));
+    assert_eq!(world.got(client), [Got::Connack(ReasonCode::Success, true)]);
+    assert_eq!(world.set_bans(Vec::new()), 0);
+}
+
+#[test]
+fn a_member_that_may_not_receive_takes_nothing_from_its_group() {
+    // Three of four may subscribe `a/#` and not receive `a/secret`.
+    let rules = || {
+        let mut deny = Rule::new(Effect::Deny, Action::Subscribe, "a/secret");
+        deny.client_id = Some(Name::parse("no-*"));
+        vec![deny, allow(Action::All, "#")]
+    };
+    let may = |publishes: fn(&str) -> Connect<'_>, publisher: Connect<'_>| {
+        let mut world = world(rules());
+        let names = ["no-1", "no-2", "yes", "no-3"];
+        let members = names.map(|name| world.subscriber(publishes(name), &["$share/g/a/#"]));
+        let publisher = world.connect(publisher);
+        let counts = |world: &mut World, topic: &str| {
+            let mut counts = [0; 4];
+            for packet_id in 1..=40 {
+                world.publish(publisher, publish(topic, "x", packet_id));
+                assert_eq!(world.got(publisher), [Got::Puback(packet_id, ReasonCode::Success)]);
+                for (member, count) in members.iter().zip(&mut counts) {
+                    for got in world.got(*member) {
+                        let Got::Publish(received) = got else { panic!("{got:?}") };
+                        let packet_id = received.packet_id;
+                        world.send_and_settle(*member, puback(packet_id));
+                        *count += 1;
+                    }
+                }
+            }
+            counts
+        };
+        assert_eq!(counts(&mut world, "a/secret"), [0, 0, 40, 0]);
+        assert_eq!(counts(&mut world, "a/open"), [10; 4]);
+        // The right is withdrawn from the fourth too, and given to the first.
+        let mut deny = Rule::new(Effect::Deny, Action::Subscribe, "a/secret");
+        deny.client_id = Some(Name::parse("yes"));
+        let mut others = Rule::new(Effect::Deny, Action::Subscribe, "a/secret");
+        others.client_id = Some(Name::parse("no-*"));
+        let mut first = allow(Action::Subscribe, "a/secret");
+        first.client_id = Some(Name::parse("no-1"));
+        let rules = vec![first, deny, others, allow(Action::All, "#")];
+        world.set_access(Access::new(rules, Policy::default()));
+        assert_eq!(counts(&mut world, "a/secret"), [40, 0, 0, 0]);
+    };
+    may(passing, passing("p"));
+    may(lasting, passing("p"));
+    may(passing, lasting("p"));
+}
+
+#[test]
 fn what_a_narrower_rule_denies_is_not_delivered_live_or_retained() {
     let deny = Rule::new(Effect::Deny, Action::Subscribe, "a/secret");
     let mut world = world(vec![deny, allow(Action::All, "#")]);

@@ -567,6 +567,17 @@ impl<const SHARDS: usize> World<SHARDS> {
         self.settle();
     }
 
+    /// Other bans; returned is how many they cut off, as it was told before.
+    fn set_bans(&mut self, bans: Vec<crate::access::Ban>) -> u64 {
+        let bans = Arc::new(crate::access::Bans::new(bans));
+        let cut = self.shards.iter().map(|shard| shard.would_cut(self.now, None, &bans)).sum();
+        for shard in &mut self.shards {
+            shard.set_bans(self.now, Arc::clone(&bans), &bans);
+        }
+        self.settle();
+        cut
+    }
+
     /// The credentials that somebody has to look up.
     fn unproven(&mut self) -> Vec<Credentials> {
         self.shards.iter_mut().flat_map(Shard::take_unproven).collect()
@@ -581,7 +592,7 @@ impl<const SHARDS: usize> World<SHARDS> {
 
     /// Sends CONNECT as a user, who is believed.
     fn join_as(&mut self, user: &str, connect: Connect<'_>) -> Client {
-        let client = self.join(Connect { username: Some(user), ..connect });
+        let client = self.join(Connect { username: Some(user), password: Some(b"secret"), ..connect });
         let asked = self.unproven();
         assert_eq!(asked.len(), 1);
         let principal = Principal { user: Some(user.into()), proof: Proof::Password };

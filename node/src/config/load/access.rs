@@ -1,12 +1,14 @@
 //! `[auth]` and `[access]` with its rules, each a table of its own.
 
-use convoy_actors::{Access, Action, ClientIdOwner, DeniedPublish, Effect, Name, Network, Rule};
+use convoy_actors::{Access, Action, Ban, Bans, ClientIdOwner, DeniedPublish, Effect, Name, Network, Rule};
 use convoy_wire::TopicFilter;
 
 use super::*;
+use crate::auth::bans;
 use crate::config::{AccessOptions, AuthOptions};
 
 const RULES: &str = "access.rule";
+const BANS: &str = "ban";
 
 const OWNERS: [(&str, ClientIdOwner); 2] = [("bind", ClientIdOwner::Bind), ("any", ClientIdOwner::Any)];
 const DENIED: [(&str, DeniedPublish); 2] =
@@ -40,25 +42,65 @@ impl Reader {
         section.one_of("denied_publish", &mut options.denied_publish, &DENIED);
         let entry = section.table.entries.remove("rule");
         section.end();
-        let Some(Entry { effective, .. }) = entry else { return options };
+        options.rules = self.tables(entry, RULES, Access::RULES, Self::rule);
+        let bans = self.table.entries.remove(BANS);
+        options.bans = self.tables(bans, BANS, Bans::LIMIT, Self::ban);
+        options
+    }
+
+    /// What each table of a list says, up to so many.
+    fn tables<T>(
+        &mut self,
+        entry: Option<Entry>,
+        name: &str,
+        limit: usize,
+        read: impl Fn(&mut Self, Table, Origin, usize) -> Option<T>,
+    ) -> Vec<T> {
+        let Some(Entry { effective, .. }) = entry else { return Vec::new() };
         let items = match effective.value {
-            Value::List(items) if items.len() <= Access::RULES => items,
+            Value::List(items) if items.len() <= limit => items,
             _ => {
-                let message = format!("{RULES}: expected up to {} tables [[{RULES}]]", Access::RULES);
+                let message = format!("{name}: expected up to {limit} tables [[{name}]]");
                 self.problems.push(Problem::at(effective.origin, message));
-                return options;
+                return Vec::new();
             }
         };
+        let mut found = Vec::new();
         for (item, at) in items.into_iter().zip(0..) {
             match item.value {
-                Value::Table(table) => options.rules.extend(self.rule(table, item.origin, at)),
+                Value::Table(table) => found.extend(read(self, table, item.origin, at)),
                 value => {
-                    let message = format!("{RULES} = {}: expected a table [[{RULES}]]", shown(&value));
+                    let message = format!("{name} = {}: expected a table [[{name}]]", shown(&value));
                     self.problems.push(Problem::at(item.origin, message));
                 }
             }
         }
-        options
+        found
+    }
+
+    fn ban(&mut self, table: Table, origin: Origin, at: usize) -> Option<Ban> {
+        let before = self.problems.len();
+        let mut section = Section { name: BANS, item: Some(at), table, reader: self };
+        let mut said = bans::Entry::default();
+        let quoted = |text: &String| quote(text);
+        section.optional("client", &mut said.client_id, some_text, quoted);
+        section.optional("user", &mut said.user, some_text, quoted);
+        let mut address = None;
+        section.optional("address", &mut address, network, |network: &Network| quote(&network.to_string()));
+        said.address = address.map(|network| network.to_string());
+        section.optional("until", &mut said.until, moment, quoted);
+        let mut reason = None;
+        section.optional("reason", &mut reason, any_text, quoted);
+        section.end();
+        said.reason = reason.unwrap_or_default();
+        let ban = said.ban();
+        match &ban {
+            Err(wrong) if self.problems.len() == before => {
+                self.problems.push(Problem::at(origin, format!("this ban {wrong}")));
+            }
+            _ => {}
+        }
+        ban.ok().filter(|_| self.problems.len() == before)
     }
 
     fn rule(&mut self, table: Table, origin: Origin, at: usize) -> Option<Rule> {
@@ -145,6 +187,11 @@ fn some_text(value: &Value) -> Result<String, Expected> {
     any_text(value).and_then(|text| if text.is_empty() { Err("a name".to_owned()) } else { Ok(text) })
 }
 
+fn moment(value: &Value) -> Result<String, Expected> {
+    let moment = text(value).filter(|text| crate::admin::time::millis_of(text).is_some());
+    moment.map(str::to_owned).ok_or_else(|| "a moment in UTC such as \"2026-12-24T18:00:00Z\"".to_owned())
+}
+
 fn network(value: &Value) -> Result<Network, Expected> {
     let network = text(value).and_then(|text| text.parse().ok());
     network.ok_or_else(|| "an address or a network such as \"10.0.0.0/8\"".to_owned())
@@ -199,6 +246,45 @@ mod tests {
         let bad = RULE.replace("up/%c/#", "$share/g/a");
         assert!(refused(&bad).contains("without $share"));
         assert!(refused("[access]\nrule = 1\n").contains("[[access.rule]]"));
+    }
+
+    #[test]
+    fn bans_are_a_list_of_their_own_and_load_again() {
+        let text = "[[ban]]\nclient = \"car-7\"\nreason = \"stolen\"\n[[ban]]\nuser = \"old-*\"\naddress = \
+                    \"10.0.0.0/8\"\nuntil = \"2030-01-01T00:00:00Z\"\n";
+        let loaded = load_text(text, &[], &Flags::default()).unwrap();
+        let [first, second] = &loaded.config.access.bans[..] else { panic!("{:?}", loaded.config.access) };
+        assert_eq!((&first.client_id, &*first.reason), (&Some(Name::Exactly("car-7".into())), "stolen"));
+        assert_eq!(
+            (&second.user, second.until),
+            (&Some(Name::BeginsWith("old-".into())), Some(1_893_456_000_000))
+        );
+        let again = load_text(&loaded.settings.to_string(), &[], &Flags::default()).unwrap();
+        assert_eq!(again.config, loaded.config);
+        // Nobody else is concerned.
+        assert!(loaded.config.access.rules.is_empty() && loaded.config.warnings().is_empty());
+        assert_eq!(
+            refused("[[ban]]\nreason = \"x\"\n"),
+            "convoy.toml:1: this ban is on nobody: say a client, a user or an address"
+        );
+        assert!(refused("[[ban]]\nclient = \"\"\n").contains("convoy.toml:2: ban.client"));
+        assert!(refused("[[ban]]\nclient = \"a\"\nuntil = \"never\"\n").contains("a moment in UTC"));
+        assert!(refused("[[ban]]\nclients = \"a\"\n").contains("did you mean client?"));
+        assert!(refused("ban = 1\n").contains("[[ban]]"));
+    }
+
+    #[test]
+    fn what_rules_make_of_no_effect_is_warned_of() {
+        let warnings = |text: &str| config(text).warnings().join("\n");
+        let deny = "[[access.rule]]\neffect = \"deny\"\naction = \"connect\"\nclient = \"car-7\"\n";
+        assert!(warnings(deny).contains("nobody may connect; to keep single Clients out, write [[ban]]"));
+        let behind = format!("{RULE}{RULE}listener = \"trucks\"\n");
+        let text = warnings(&behind);
+        assert!(text.contains("[[access.rule]] 2 decides nothing: rule 1 stands before it"), "{text}");
+        assert!(text.contains("nobody may") && text.contains("no listener is called \"trucks\""), "{text}");
+        let right =
+            format!("{RULE}[[access.rule]]\neffect = \"allow\"\naction = \"subscribe\"\ntopic = \"#\"\n");
+        assert_eq!(warnings(&right), "");
     }
 
     #[test]
