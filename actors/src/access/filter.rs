@@ -38,6 +38,8 @@ pub fn covers(filter: &str, asked: &str) -> bool {
         "/+/#" => "/#",
         filter => filter,
     };
+    // The same the other way round: the name without a level that `/#` would match too is none.
+    let asked = if asked == "/#" { "/+/#" } else { asked };
     let (mut levels, mut asked) = (filter.split('/'), asked.split('/'));
     loop {
         match (levels.next(), asked.next()) {

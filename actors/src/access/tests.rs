@@ -273,6 +273,15 @@ fn networks_hold_what_begins_like_them() {
     }
 }
 
+#[test]
+fn a_filter_that_begins_with_an_empty_level_has_two() {
+    for (filter, covered) in
+        [("+/+/#", true), ("/+/#", true), ("/#", true), ("+/#", true), ("+/+", false), ("/a/#", false)]
+    {
+        assert_eq!(covers(filter, "/#"), covered, "{filter}");
+    }
+}
+
 /// Matching as the specification words it, level by level.
 fn matches_by_definition(filter: &[&str], topic: &[&str]) -> bool {
     match (filter.split_first(), topic.split_first()) {
