@@ -7,6 +7,7 @@ use bytes::Bytes;
 use convoy_wire::{PacketId, QoS};
 
 use super::encoded::Encoded;
+use crate::clock::Millis;
 use crate::message::Message;
 use crate::session::{Answer, Inflight, QueueLimits, Seq, Stage};
 use crate::slot::{Ack, Delivery};
@@ -24,6 +25,8 @@ pub struct Outbound {
     next: Seq,
     queue: VecDeque<Queued>,
     queue_bytes: u64,
+    /// None of them expires before this.
+    expires: Millis,
     /// QoS 1 messages of Shared Subscriptions that are under way, in ascending order: another member gets what this
     /// one leaves unacknowledged.
     shared: VecDeque<(Seq, Queued)>,
@@ -50,6 +53,7 @@ impl Outbound {
             next: 0,
             queue: VecDeque::new(),
             queue_bytes: 0,
+            expires: Millis::MAX,
             shared: VecDeque::new(),
         }
     }
@@ -113,17 +117,44 @@ impl Outbound {
         self.on_ack(ack, packet_id);
     }
 
-    /// Keeps a message for later; how many older ones went for it.
-    pub fn queue(&mut self, delivery: Delivery, message: Bytes, limits: &QueueLimits) -> u64 {
+    /// Keeps a message for later, which expires then; how many older ones went for it, beside those that had expired.
+    pub fn queue(
+        &mut self,
+        delivery: Delivery,
+        message: Bytes,
+        expires_at: Option<Millis>,
+        limits: &QueueLimits,
+        now: Millis,
+    ) -> u64 {
         self.queue_bytes += message.len() as u64;
+        self.expires = self.expires.min(expires_at.unwrap_or(Millis::MAX));
         self.queue.push_back(Queued { delivery, message });
         let mut dropped = 0;
-        while self.queue.len() as u64 > u64::from(limits.messages) || self.queue_bytes > limits.bytes {
+        while !limits.hold(self.queue.len() as u64, self.queue_bytes) {
+            if self.expires <= now {
+                self.drop_expired(now);
+                continue;
+            }
             let oldest = self.queue.pop_front().expect("a queue over its limits is not empty");
             self.queue_bytes -= oldest.message.len() as u64;
             dropped += 1;
         }
         dropped
+    }
+
+    fn drop_expired(&mut self, now: Millis) {
+        let (bytes, expires) = (&mut self.queue_bytes, &mut self.expires);
+        *expires = Millis::MAX;
+        self.queue.retain(|queued| {
+            let at = Message::decode(&queued.message).ok().and_then(|message| message.expires_at);
+            let stays = at.is_none_or(|at| at > now);
+            if stays {
+                *expires = at.unwrap_or(Millis::MAX).min(*expires);
+            } else {
+                *bytes -= queued.message.len() as u64;
+            }
+            stays
+        });
     }
 
     /// The oldest message that waits, if it can be sent now.
@@ -193,7 +224,8 @@ mod tests {
         outbound.send(&exactly, &MESSAGE, encoded);
         outbound.on_ack(Ack::Puback, finished);
         for delivery in [once, exactly, by(QoS::AtMostOnce, 7), by(QoS::AtLeastOnce, 0)] {
-            outbound.queue(delivery, Bytes::from_static(b"waits"), &QueueLimits { messages: 10, ..LIMITS });
+            let limits = QueueLimits { messages: 10, ..LIMITS };
+            outbound.queue(delivery, Bytes::from_static(b"waits"), None, &limits, 0);
         }
         let left: Vec<_> =
             outbound.leave().map(|(delivery, message)| (delivery, message.len() > 5)).collect();
@@ -206,8 +238,8 @@ mod tests {
         let delivery = Delivery::new(QoS::AtLeastOnce, false, 0);
         let first = outbound.send(&delivery, &MESSAGE, &mut Encoded::default());
         assert!(!outbound.has_room());
-        outbound.queue(delivery, Bytes::from_static(b"a"), &LIMITS);
-        outbound.queue(delivery, Bytes::from_static(b"b"), &LIMITS);
+        outbound.queue(delivery, Bytes::from_static(b"a"), None, &LIMITS, 0);
+        outbound.queue(delivery, Bytes::from_static(b"b"), None, &LIMITS, 0);
         assert_eq!(outbound.next(), None);
         assert_eq!(outbound.on_ack(Ack::Puback, first), Reaction::Room);
         assert_eq!(outbound.next().unwrap().1[..], *b"a");
@@ -217,8 +249,25 @@ mod tests {
     fn the_oldest_goes_when_too_many_wait() {
         let mut outbound = Outbound::new(1);
         let delivery = Delivery::new(QoS::AtMostOnce, false, 0);
-        let mut queue = |message| outbound.queue(delivery, Bytes::from_static(message), &LIMITS);
+        let mut queue = |message| outbound.queue(delivery, Bytes::from_static(message), None, &LIMITS, 0);
         assert_eq!([b"a", b"b", b"c"].map(|message| queue(message)), [0, 0, 1]);
         assert_eq!(outbound.next().unwrap().1[..], *b"b");
+    }
+
+    #[test]
+    fn what_has_expired_goes_before_the_oldest() {
+        let mut outbound = Outbound::new(1);
+        let delivery = Delivery::new(QoS::AtLeastOnce, false, 0);
+        let mut queue = |topic: &'static str, expires_at, now| {
+            let mut bytes = Vec::new();
+            Message { topic, expires_at, ..MESSAGE }.encode_into(&mut bytes);
+            outbound.queue(delivery, bytes.into(), expires_at, &LIMITS, now)
+        };
+        assert_eq!([queue("stays", None, 0), queue("expires", Some(5), 0), queue("new", None, 5)], [0; 3]);
+        assert_eq!(queue("newer", Some(9), 6), 1);
+        let topics: Vec<_> = std::iter::from_fn(|| outbound.queue.pop_front())
+            .map(|queued| Message::decode(&queued.message).unwrap().topic.to_owned())
+            .collect();
+        assert_eq!(topics, ["new", "newer"]);
     }
 }

@@ -93,6 +93,11 @@ impl Inflight {
         self.room() > 0
     }
 
+    /// Whether message `seq` may be under way together with the oldest that is: else their identifiers could be the same.
+    pub fn reaches(&self, seq: Seq) -> bool {
+        self.stages.is_empty() || seq.saturating_sub(self.first) < IDENTIFIERS - 1
+    }
+
     /// The oldest message that is not finished, or the next one to be sent.
     #[cfg(test)]
     pub fn first(&self) -> Seq {
@@ -106,7 +111,7 @@ impl Inflight {
 
     /// Enters a message that is being sent. Numbers that were left out (expired, dropped) count as finished.
     pub fn send(&mut self, seq: Seq, stage: Stage, bytes: u32) -> PacketId {
-        debug_assert!(seq >= self.next() && stage != Stage::Finished);
+        debug_assert!(seq >= self.next() && self.reaches(seq) && stage != Stage::Finished);
         if self.stages.is_empty() {
             self.first = seq;
         }
@@ -309,5 +314,16 @@ mod tests {
         window.send(5, Stage::Published, 5);
         assert_eq!(window.on_puback(packet_id(2)), Answer::Finished(2, 5));
         assert_eq!((window.first(), window.used(), window.bytes()), (5, 1, 5));
+    }
+
+    #[test]
+    fn a_message_far_behind_one_that_is_never_acknowledged_is_out_of_reach() {
+        let mut window = Inflight::new(0, 10);
+        assert!(window.reaches(1_000_000_000));
+        window.send(5, Stage::Published, 1);
+        assert_eq!([65_538, 65_539].map(|seq| window.reaches(seq)), [true, false]);
+        window.send(65_538, Stage::Published, 1);
+        assert_eq!(window.on_puback(packet_id(5)), Answer::Finished(5, 1));
+        assert!(window.reaches(65_539 + 60_000));
     }
 }

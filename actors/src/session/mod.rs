@@ -1,12 +1,13 @@
 //! A Session lasts from its first CONNECT until it expires; connections come and go. Its state is replicated in the
 //! slot of its Client Identifier; what is here are its rules.
 
+mod holes;
 mod inflight;
 mod queue;
 mod state;
 
 pub use inflight::{Answer, Inflight, Seq, Stage, packet_id};
-pub use queue::{Head, Queue};
+pub use queue::{Excess, Head, Queue};
 pub use state::{
     Epoch, Grant, Home, Place, QueueLimits, SessionNumber, SessionRow, Subscription, SubscriptionRow, Will,
 };

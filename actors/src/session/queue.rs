@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use convoy_storage::record::{Decode, Encode};
 
+use super::holes::Holes;
 use super::{QueueLimits, Seq};
 
 /// The row beside a queue, written when messages leave it.
@@ -25,13 +26,15 @@ pub struct Head {
     pub sent: Seq,
     /// It may have been sent messages before this one: its connection ended with the process that knew.
     pub perhaps_sent: Seq,
-    /// Messages behind `floor` that left. Never more than the Client may have under way.
-    pub holes: BTreeSet<Seq>,
+    /// Messages behind `floor` that left, as [`Holes::to_row`] writes them.
+    holes: Vec<Seq>,
 }
 
 #[derive(Debug, Default)]
 pub struct Queue {
+    /// Without its holes.
     head: Head,
+    holes: Holes,
     /// QoS 2 messages whose PUBREC is on record.
     pub received: BTreeSet<Seq>,
 }
@@ -43,11 +46,13 @@ impl Queue {
             head.next = seq + 1;
             head.came = came;
         }
-        Self { head, received }
+        let holes = Holes::from_row(&std::mem::take(&mut head.holes));
+        Self { head, holes, received }
     }
 
-    pub fn head(&self) -> &Head {
-        &self.head
+    /// The row beside the queue.
+    pub fn head(&self) -> Head {
+        Head { holes: self.holes.to_row(), ..self.head.clone() }
     }
 
     /// Number that the next message gets.
@@ -72,7 +77,28 @@ impl Queue {
 
     /// Messages that wait, those sent and not yet acknowledged included.
     pub fn len(&self) -> u64 {
-        self.head.next - self.head.floor - self.head.holes.len() as u64
+        self.head.next - self.head.floor - self.holes.len()
+    }
+
+    /// Those of them from `seq` on.
+    pub fn len_from(&self, seq: Seq) -> u64 {
+        let seq = seq.max(self.head.floor);
+        self.head.next.saturating_sub(seq).saturating_sub(self.holes.len_from(seq))
+    }
+
+    /// The numbers of the messages that wait, from `seq` on.
+    pub fn held_from(&self, seq: Seq) -> impl Iterator<Item = Seq> + '_ {
+        let mut at = seq.max(self.head.floor);
+        std::iter::from_fn(move || {
+            let seq = self.holes.next_held(at);
+            at = seq + 1;
+            (seq < self.head.next).then_some(seq)
+        })
+    }
+
+    /// Runs of messages that left before others.
+    pub fn runs(&self) -> usize {
+        self.holes.runs()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -94,7 +120,7 @@ impl Queue {
 
     /// Whether `seq` waits.
     pub fn holds(&self, seq: Seq) -> bool {
-        (self.head.floor..self.head.next).contains(&seq) && !self.head.holes.contains(&seq)
+        (self.head.floor..self.head.next).contains(&seq) && !self.holes.contains(seq)
     }
 
     /// A message leaves. False if it had left before.
@@ -104,10 +130,8 @@ impl Queue {
         }
         self.head.left += u64::from(bytes);
         self.received.remove(&seq);
-        self.head.holes.insert(seq);
-        while self.head.holes.remove(&self.head.floor) {
-            self.head.floor += 1;
-        }
+        self.holes.insert(seq);
+        self.head.floor = self.holes.pass(self.head.floor);
         true
     }
 
@@ -119,10 +143,36 @@ impl Queue {
         }
     }
 
-    /// The message that must go next to keep the limits, if any.
-    pub fn overflow(&self, limits: &QueueLimits) -> Option<Seq> {
-        let over = self.len() > u64::from(limits.messages) || self.bytes() > limits.bytes;
-        (over && !self.is_empty()).then_some(self.head.floor)
+    /// How much more waits than the limits allow: messages from `unsent` on, for those before are under way and bounded by
+    /// their window, and bytes beside so many that are under way. `None` if nothing has to go.
+    pub fn excess(&self, limits: &QueueLimits, unsent: Seq, underway_bytes: u64) -> Option<Excess> {
+        let messages = u64::from(limits.messages);
+        // The first look costs nothing: mostly it is enough.
+        let messages = match self.len() > messages {
+            true => self.len_from(unsent).saturating_sub(messages),
+            false => 0,
+        };
+        let bytes = self.bytes().saturating_sub(limits.bytes).saturating_sub(underway_bytes);
+        (messages > 0 || bytes > 0).then_some(Excess { messages, bytes })
+    }
+}
+
+/// What has to go from a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Excess {
+    pub messages: u64,
+    pub bytes: u64,
+}
+
+impl Excess {
+    /// A message of so many bytes goes.
+    pub fn take(&mut self, bytes: u32) {
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(u64::from(bytes));
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.messages == 0 && self.bytes == 0
     }
 }
 
@@ -133,22 +183,39 @@ mod tests {
     const LIMITS: QueueLimits = QueueLimits { messages: 2, bytes: 100, age: u64::MAX };
 
     #[test]
-    fn the_oldest_goes_first_when_there_are_too_many() {
+    fn what_is_under_way_does_not_count_against_the_messages_that_may_wait() {
         let mut queue = Queue::default();
-        for _ in 0..3 {
+        for _ in 0..5 {
             queue.push(10);
         }
-        assert_eq!(queue.overflow(&LIMITS), Some(0));
-        assert!(queue.remove(0, 10));
-        assert_eq!((queue.overflow(&LIMITS), queue.len(), queue.bytes()), (None, 2, 20));
+        let excess = |queue: &Queue, unsent| queue.excess(&LIMITS, unsent, 0).map(|excess| excess.messages);
+        assert_eq!([0, 1, 3, 5].map(|unsent| excess(&queue, unsent)), [Some(3), Some(2), None, None]);
+        assert!(queue.remove(2, 10));
+        assert_eq!((excess(&queue, 1), excess(&queue, 3)), (Some(1), None));
     }
 
     #[test]
-    fn the_oldest_goes_first_when_they_are_too_large() {
+    fn bytes_beyond_the_limit_have_to_go() {
         let mut queue = Queue::default();
         queue.push(60);
         queue.push(60);
-        assert_eq!(queue.overflow(&LIMITS), Some(0));
+        let mut excess = queue.excess(&LIMITS, 0, 0).unwrap();
+        assert_eq!(excess, Excess { messages: 0, bytes: 20 });
+        assert_eq!(queue.excess(&LIMITS, 1, 60), None);
+        excess.take(60);
+        assert!(excess.is_over());
+    }
+
+    #[test]
+    fn what_waits_is_found_behind_any_number_of_holes() {
+        let mut queue = Queue::default();
+        for _ in 0..1_000_000 {
+            queue.push(1);
+        }
+        (1..999_999).for_each(|seq| assert!(queue.remove(seq, 1)));
+        assert_eq!((queue.runs(), queue.len(), queue.len_from(1)), (1, 2, 1));
+        assert_eq!(queue.held_from(0).collect::<Vec<_>>(), [0, 999_999]);
+        assert_eq!(queue.head().holes.len(), 2);
     }
 
     #[test]
@@ -171,7 +238,7 @@ mod tests {
         }
         queue.remove(0, 7);
         queue.remove(2, 7);
-        let head = queue.head().clone();
+        let head = queue.head();
         let last = queue.push(9);
         let again = Queue::recover(head, Some(last), BTreeSet::new());
         assert_eq!(again.head(), queue.head());
@@ -183,7 +250,7 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(7);
         queue.remove(0, 7);
-        let again = Queue::recover(queue.head().clone(), None, BTreeSet::new());
+        let again = Queue::recover(queue.head(), None, BTreeSet::new());
         assert_eq!((again.next(), again.is_empty(), again.bytes()), (1, true, 0));
     }
 }

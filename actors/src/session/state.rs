@@ -42,8 +42,8 @@ pub struct Home {
     pub serial: u64,
 }
 
-/// How much may wait for a Session. What is beyond goes, oldest first. Stands in the record that creates the Session,
-/// so that every replica drops the same messages.
+/// How much may wait for a Session. What is beyond goes: what has expired, then the oldest that was not sent. Stands in the
+/// record of its CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[bincode(crate = "convoy_storage::record")]
 pub struct QueueLimits {
@@ -51,6 +51,13 @@ pub struct QueueLimits {
     pub bytes: u64,
     /// Milliseconds a message may wait.
     pub age: Millis,
+}
+
+impl QueueLimits {
+    /// Whether so much may wait.
+    pub fn hold(&self, messages: u64, bytes: u64) -> bool {
+        messages <= u64::from(self.messages) && bytes <= self.bytes
+    }
 }
 
 /// A Will Message and its delay (MQTT 5.0, 3.1.3.2 and 3.1.3.3).

@@ -61,7 +61,8 @@ impl Edge {
         } else {
             let Some(outbound) = &mut connection.outbound else { return };
             if !outbound.has_room() || backlog > limits.output_bytes {
-                let dropped = outbound.queue(*delivery, encoded.whole(message), &limits.queue);
+                let whole = encoded.whole(message);
+                let dropped = outbound.queue(*delivery, whole, message.expires_at, &limits.queue, now.wall);
                 if dropped > 0 {
                     self.queue_dropped.increment(dropped);
                     self.tally.dropped += dropped;

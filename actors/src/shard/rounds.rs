@@ -235,6 +235,12 @@ impl Shard {
                     break;
                 }
             }
+            for session in std::mem::take(&mut slot.overfull) {
+                if let Err(error) = slot.relieve(session, &mut turn) {
+                    fail(slot, &error);
+                    break;
+                }
+            }
             slot.passivate();
             for session in std::mem::take(&mut slot.deferred) {
                 if let Err(error) = slot.pump(session, &mut turn) {

@@ -9,6 +9,7 @@ use convoy_storage::engine::{Error, Family};
 use convoy_storage::envelope;
 
 use super::op::Delivery;
+use super::overflow::Overflow;
 use super::state::State;
 use super::stored::Stored;
 use super::{rows, stored};
@@ -26,6 +27,14 @@ pub struct Active {
     pub link: Option<Box<Link>>,
     /// Messages before this one were sent on a connection that another took over from; of the leader alone.
     pub sent: Seq,
+    /// Set where more waited than may.
+    pub overflow: Option<Box<Overflow>>,
+}
+
+impl Active {
+    pub fn new(name: &[u8], row: SessionRow, queue: Option<Box<Queue>>) -> Self {
+        Self { name: name.into(), row, queue, link: None, sent: 0, overflow: None }
+    }
 }
 
 /// Delivery from a Session's queue to its connection.
@@ -72,7 +81,7 @@ pub fn activate(state: &mut State, name: &[u8], row: SessionRow) -> Result<Activ
         true => Some(Box::new(queue(state, row.number)?)),
         false => None,
     };
-    Ok(Active { name: name.into(), row, queue, link: None, sent: 0 })
+    Ok(Active::new(name, row, queue))
 }
 
 /// The name and the row of a Session; `None` if it has ended.

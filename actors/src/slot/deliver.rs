@@ -58,7 +58,7 @@ impl Slot {
     ) {
         let Some(active) = self.active.get_mut(&session) else { return };
         let (Some(link), Some(queue)) = (&mut active.link, &active.queue) else { return };
-        if link.cursor == seq && link.has_room() && queue.holds(seq) {
+        if link.cursor == seq && link.has_room() && link.inflight.reaches(seq) && queue.holds(seq) {
             let Ok(message) = Message::decode(bytes) else { return };
             link.send(seq, delivery, &message, bytes.len() as u32, turn);
         }
@@ -72,15 +72,24 @@ impl Slot {
             return Ok(());
         }
         let Some(active) = self.active.get_mut(&session) else { return Ok(()) };
-        let (Some(link), Some(queue)) = (&mut active.link, &active.queue) else { return Ok(()) };
+        let Active { link: Some(link), queue: Some(queue), overflow, row, .. } = &mut **active else {
+            return Ok(());
+        };
         if link.cursor >= queue.next() || !link.has_room() {
             return Ok(());
         }
+        let mut all_read = true;
         let (state, mut failure) = (&*turn.state, None);
-        let (outlet, now, limits) = (&mut *turn.outlet, turn.now, active.row.limits);
+        let (outlet, now, age) = (&mut *turn.outlet, turn.now, row.limits.age);
         read_queue(state, session, link.cursor, &mut |seq, row| {
-            if !link.has_room() {
+            if !link.has_room() || !link.inflight.reaches(seq) {
+                all_read = false;
                 return ControlFlow::Break(());
+            }
+            if overflow.as_ref().is_some_and(|overflow| overflow.is_going(seq)) {
+                link.inflight.skip_to(seq + 1);
+                link.cursor = seq + 1;
+                return ControlFlow::Continue(());
             }
             let message = match Message::decode(row.message) {
                 Ok(message) => message,
@@ -97,7 +106,7 @@ impl Slot {
             // under it for this one.
             let was_sent =
                 seq < link.sent_until || seq < link.dup_until && row.delivery.qos == QoS::ExactlyOnce;
-            let too_old = message.published_at.saturating_add(limits.age) < now.wall;
+            let too_old = message.published_at.saturating_add(age) < now.wall;
             if queue.received.contains(&seq) {
                 link.inflight.send(seq, Stage::Released, bytes);
                 link.cursor = seq + 1;
@@ -115,7 +124,7 @@ impl Slot {
             }
             ControlFlow::Continue(())
         })?;
-        if link.has_room() && failure.is_none() {
+        if all_read && failure.is_none() {
             // Everything was read; the numbers behind the last row are of messages that left.
             link.cursor = queue.next();
         }

@@ -21,32 +21,20 @@ impl Slot {
         let Some(active) = self.activate(target.session, turn)? else {
             return self.send_on_late(&target, message, context, turn);
         };
-        let limits = active.row.limits;
         let Some(queue) = &mut active.queue else { return Ok(()) };
         let (seq, came) = queue.push(message.len() as u32);
+        let fits = active.overflow.is_none() && active.row.limits.hold(queue.len(), queue.bytes());
         let inline = if body.is_some() { &[][..] } else { message };
         let row = stored::Stored { came, delivery: target.delivery, message: inline, body };
         turn.state.put_queued(target.session, seq, &row);
         if let Some(body) = body {
             turn.state.hold_body(target.session, seq, body)?;
         }
-        let mut dropped = 0;
-        while let Some(oldest) = queue.overflow(&limits) {
-            let bytes = turn.state.queued_bytes(target.session, oldest)?;
-            if queue.received.contains(&oldest) {
-                turn.state.delete(rows::received(target.session, oldest));
-            }
-            queue.remove(oldest, bytes);
-            turn.state.remove_queued(target.session, oldest, bytes)?;
-            turn.state.put(rows::head(target.session), queue.head());
-            if leading {
-                metrics::counter!(crate::metric::QUEUE_DROPPED).increment(1);
-                dropped += 1;
-            }
-        }
-        self.dropped += dropped;
         if leading {
             self.deliver_fresh(target.session, seq, target.delivery, message, turn);
+            if !fits {
+                self.watch_overflow(target.session, message);
+            }
         }
         Ok(())
     }
@@ -70,7 +58,8 @@ impl Slot {
             }
         }
         queue.note_sent(sent);
-        turn.state.put(rows::head(session), queue.head());
+        turn.state.put(rows::head(session), &queue.head());
+        self.relieved(session);
         Ok(())
     }
 

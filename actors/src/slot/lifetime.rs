@@ -132,7 +132,7 @@ impl Slot {
                 self.counts.sessions += 1;
                 turn.state.put_bytes(rows::name(number), name);
                 let queue = row.has_queue.then(Box::<Queue>::default);
-                entry.insert(Box::new(Active { name: name.into(), row, queue, link: None, sent: 0 }));
+                entry.insert(Box::new(Active::new(name, row, queue)));
                 self.names.insert(name.into(), number);
             }
         }
@@ -180,7 +180,7 @@ impl Slot {
         }
         if let Some(queue) = &mut active.queue {
             queue.note_sent(sent);
-            turn.state.put(rows::head(session), queue.head());
+            turn.state.put(rows::head(session), &queue.head());
         }
         turn.state.delete(rows::live(session));
         if !active.row.outlives_connection() {

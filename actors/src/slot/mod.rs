@@ -13,6 +13,7 @@ mod lifetime;
 mod observe;
 mod op;
 mod outbox;
+mod overflow;
 mod publish;
 mod recover;
 mod redispatch;
@@ -85,6 +86,8 @@ pub struct Slot {
     unsaved: Vec<SessionNumber>,
     /// Sessions whose queue is read on once the state is written.
     pub deferred: Vec<SessionNumber>,
+    /// Sessions for whom more waits than may, which is looked at once the state is written.
+    pub overfull: Vec<SessionNumber>,
     /// Sessions whose Clients left messages behind, which other members of Shared Subscriptions may get once the state
     /// is written.
     pub departed: Vec<SessionNumber>,

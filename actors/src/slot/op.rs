@@ -74,7 +74,8 @@ pub enum Op<'a> {
         message: &'a [u8],
         targets: &'a [u8],
     },
-    /// The Client has finished these messages, of so many bytes each. It was sent those before `sent`.
+    /// These messages, of so many bytes each, leave the queue: the Client has finished them, or they were not sent and have
+    /// expired, or had to make room. It was sent those before `sent`.
     Finished {
         session: SessionNumber,
         messages: Vec<(Seq, u32)>,

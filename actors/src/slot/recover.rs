@@ -72,6 +72,7 @@ impl Slot {
             underway: Underway::default(),
             unsaved: Vec::new(),
             deferred: Vec::new(),
+            overfull: Vec::new(),
             departed: Vec::new(),
             sweep: Sweep::default(),
             asked: Asked::default(),
@@ -158,6 +159,7 @@ impl Slot {
         self.unsaved.clear();
         for active in self.active.values_mut() {
             active.link = None;
+            active.overflow = None;
         }
     }
 
@@ -210,7 +212,13 @@ impl Slot {
     pub fn passivate(&mut self) {
         while self.idle.len() > IDLE_LIMIT {
             let Some(session) = self.idle.pop_front() else { break };
-            if self.active.get(&session).is_some_and(|active| active.row.home.is_none()) {
+            let Some(active) = self.active.get(&session) else { continue };
+            if active.overflow.as_ref().is_some_and(|overflow| !overflow.is_idle()) {
+                // What is to go from its queue is remembered until it has gone.
+                self.idle.push_back(session);
+                break;
+            }
+            if active.row.home.is_none() {
                 let active = self.active.remove(&session).expect("it is there");
                 self.names.remove(&active.name);
             }

@@ -90,7 +90,7 @@ impl Slot {
             let (delivery, message) = turn.state.queued_message(session, seq)?;
             queue.remove(seq, message.len() as u32);
             turn.state.remove_queued(session, seq, message.len() as u32)?;
-            turn.state.put(rows::head(session), queue.head());
+            turn.state.put(rows::head(session), &queue.head());
             self.send_on(session, &name, false, &delivery, &message, context, turn)?;
         }
         if self.leading && seqs.len() >= RUN {
@@ -108,8 +108,7 @@ impl Slot {
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         let Some(queue) = &active.queue else { return Ok(()) };
-        let left = (queue.floor()..queue.next()).filter(|seq| queue.holds(*seq));
-        for seq in left.take(END_LIMIT) {
+        for seq in queue.held_from(queue.floor()).take(END_LIMIT) {
             let (delivery, message) = turn.state.queued_message(session, seq)?;
             if delivery.group().is_some() && may_go(queue, seq, &delivery) {
                 self.send_on(session, &active.name, true, &delivery, &message, context, turn)?;

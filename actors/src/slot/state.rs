@@ -27,8 +27,8 @@ pub struct State {
     batch: Batch,
     /// Rows of the family `session` in the batch; `None` for a deleted one.
     unwritten: BTreeMap<Key, Option<Vec<u8>>>,
-    /// Sizes of the messages in the batch, and where their rows are there.
-    queued: FxHashMap<(SessionNumber, Seq), (u32, Mark)>,
+    /// Where in the batch the rows of its messages are.
+    queued: FxHashMap<(SessionNumber, Seq), Mark>,
     /// Retained Messages in the batch, by slot, partition and topic; `None` for a deleted one.
     retained: FxHashMap<(SlotId, u64, Box<str>), Option<Kept>>,
     /// Where values are encoded and read to.
@@ -92,14 +92,13 @@ impl State {
         stored::seal(stored, &mut self.value);
         let mark = self.batch.mark();
         self.batch.put(Family::Queue, &rows::queued(session, seq), &self.value);
-        self.queued.insert((session, seq), (stored.bytes(), mark));
+        self.queued.insert((session, seq), mark);
     }
 
     /// A queued message, and how it is to be delivered.
     pub fn queued_message(&mut self, session: SessionNumber, seq: Seq) -> Result<(Delivery, Vec<u8>), Error> {
         let key = rows::queued(session, seq);
-        let stored = match self.queued.get(&(session, seq)).and_then(|(_, mark)| self.batch.record_at(*mark))
-        {
+        let stored = match self.queued.get(&(session, seq)).and_then(|mark| self.batch.record_at(*mark)) {
             Some(Record::Put { value, .. }) => stored::open(&key, value)?,
             _ => {
                 self.read_queued(&key)?;
@@ -138,16 +137,6 @@ impl State {
             true => Ok(()),
             false => Err(missing(key)),
         }
-    }
-
-    /// Size of a queued message.
-    pub fn queued_bytes(&mut self, session: SessionNumber, seq: Seq) -> Result<u32, Error> {
-        if let Some(&(bytes, _)) = self.queued.get(&(session, seq)) {
-            return Ok(bytes);
-        }
-        let key = rows::queued(session, seq);
-        self.read_queued(&key)?;
-        Ok(stored::open(&key, &self.value)?.bytes())
     }
 
     /// Sets, with the time at which it expires, or deletes the Retained Message of a topic.

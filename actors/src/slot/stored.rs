@@ -31,13 +31,6 @@ pub struct Stored<'a> {
     pub body: Option<Body>,
 }
 
-impl Stored<'_> {
-    /// Size of the message.
-    pub fn bytes(&self) -> u32 {
-        self.body.map_or(self.message.len() as u32, |body| body.bytes)
-    }
-}
-
 /// Writes the value of a row over `into`.
 pub fn seal(stored: &Stored<'_>, into: &mut Vec<u8>) {
     into.clear();

@@ -92,10 +92,11 @@ pub struct LimitsOptions {
     /// How long a publisher may wait for its acknowledgement before its connection is closed. Raise it for slow
     /// disks; Clients then learn later that something is wrong.
     pub acknowledge_timeout: Duration,
-    /// Messages queued for one Session; beyond it the oldest goes. Raise it for Clients that are away for long;
-    /// it costs disk.
+    /// Messages that wait for one Session, beside those that its Client was sent and has not acknowledged. Beyond it
+    /// what has expired goes, then the oldest. Raise it for Clients that are away for long; it costs disk.
     pub queue_messages: u32,
-    /// Bytes of payloads queued for one Session; beyond it the oldest goes.
+    /// Bytes that wait for one Session; beyond it messages go in the same order. For a Session that ends with its
+    /// connection they are memory.
     pub queue_bytes: u64,
     /// Age at which a queued message goes, whatever its own Message Expiry Interval says.
     pub queue_age: Duration,

@@ -32,6 +32,8 @@ mod malformed;
 mod opening;
 #[path = "ordering.rs"]
 mod ordering;
+#[path = "overflowing.rs"]
+mod overflowing;
 #[path = "publishing.rs"]
 mod publishing;
 #[path = "querying.rs"]
