@@ -29,6 +29,6 @@ pub use metric::ALL as METRICS;
 pub use options::{Limits, Options, SecondConnection};
 pub use session::{Home, Place, QueueLimits, SessionNumber, Subscription};
 pub use shard::SysTopics;
-pub use shard::{Error, Identity, MESSAGE_BYTES, Mail, Observation, Shard};
+pub use shard::{Error, Heed, Identity, MESSAGE_BYTES, Mail, Observation, Shard};
 pub use tally::{Kind, Tally, Waits};
 pub use topic::{SharedOptions, Strategy};

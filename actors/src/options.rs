@@ -39,7 +39,7 @@ pub enum SecondConnection {
 /// Bounds of what one Client can ask for.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Milliseconds from the connection to its CONNECT.
+    /// Milliseconds from the connection to its CONNECT, and as many from there to its answer.
     pub connect_timeout: u64,
     /// Bytes of a CONNECT: all that an unknown Client can make us hold.
     pub connect_packet_bytes: u32,

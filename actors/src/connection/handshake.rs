@@ -79,7 +79,7 @@ pub fn accept(
             keep_alive = limits.keep_alive_maximum;
         }
     }
-    connection.keep_alive = u64::from(keep_alive) * 1500;
+    connection.keep_alive.set(keep_alive);
 
     connection.receive_maximum = match connect.properties.receive_maximum {
         Some(maximum) => maximum.get().min(limits.inflight_maximum),

@@ -40,6 +40,32 @@ pub enum Received {
     Resumed,
 }
 
+/// PUBRELs whose PUBCOMP waits for a record. They are answered in order.
+#[derive(Debug, Default)]
+pub struct Releases {
+    waiting: u32,
+    /// When the oldest of them came, or the one before it was answered.
+    since: u64,
+}
+
+impl Releases {
+    pub fn begin(&mut self, now: u64) {
+        if self.waiting == 0 {
+            self.since = now;
+        }
+        self.waiting += 1;
+    }
+
+    pub fn end(&mut self, now: u64) {
+        self.waiting = self.waiting.saturating_sub(1);
+        self.since = now;
+    }
+
+    pub fn waiting_since(&self) -> Option<u64> {
+        (self.waiting > 0).then_some(self.since)
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Inbound {
     waiting: VecDeque<Waiting>,

@@ -7,6 +7,7 @@ mod encoded;
 mod features;
 mod handshake;
 mod inbound;
+mod keep_alive;
 mod membership;
 mod outbound;
 mod output;
@@ -31,7 +32,8 @@ pub use barrier::{Ask, AskKind, Barrier, Step};
 pub use encoded::{Encoded, Receiver};
 pub use features::Features;
 pub use handshake::{Refusal, TENANT, accept};
-pub use inbound::{Inbound, Received, UNTOLD};
+pub use inbound::{Inbound, Received, Releases, UNTOLD};
+pub use keep_alive::KeepAlive;
 pub use membership::Membership;
 pub use outbound::{Outbound, Reaction};
 pub use output::{Output, SHARED_FROM};
@@ -82,11 +84,11 @@ pub struct Connection {
     pub farewell: Farewell,
     /// Session Expiry Interval of a DISCONNECT.
     pub farewell_expiry: Option<u32>,
-    /// Milliseconds; 0 for no Keep Alive. One and a half times what the Client was told [MQTT-3.1.2-22].
-    pub keep_alive: u64,
+    pub keep_alive: KeepAlive,
     /// Monotonic milliseconds of the last byte that came; until there was a CONNECT, of the beginning.
     pub last_seen: u64,
-    /// Monotonic milliseconds at which the connection is closed, whatever happens.
+    /// Monotonic milliseconds at which the connection does not go on as it is, whatever happens: how that ends is its
+    /// stage's.
     pub doomed_at: Option<u64>,
     /// Set where the rate at which the Client publishes is limited.
     pub rate: Option<Box<Rate>>,
@@ -98,6 +100,8 @@ pub struct Connection {
     /// Set for a Client that takes Topic Aliases.
     pub aliases: Option<Box<Aliases>>,
     pub inbound: Inbound,
+    /// PUBRELs on their way to the log.
+    pub releases: Releases,
     /// Of a Session that ends with the connection.
     pub outbound: Option<Box<Outbound>>,
     /// Bytes of a packet that is not whole yet.
@@ -157,7 +161,7 @@ impl Connection {
             owns_session: false,
             farewell: Farewell::WithWill,
             farewell_expiry: None,
-            keep_alive: 0,
+            keep_alive: KeepAlive::default(),
             last_seen: now,
             doomed_at: None,
             rate: None,
@@ -166,6 +170,7 @@ impl Connection {
             receive_maximum: u16::MAX,
             aliases: None,
             inbound: Inbound::default(),
+            releases: Releases::default(),
             outbound: None,
             input: Vec::new(),
             has_whole_input: false,
@@ -214,7 +219,7 @@ impl Connection {
             Some(Barrier::Ask(ask)) => Some(ask.since),
             _ => None,
         };
-        self.inbound.waiting_since().into_iter().chain(asked).min()
+        [self.inbound.waiting_since(), self.releases.waiting_since(), asked].into_iter().flatten().min()
     }
 
     /// Ends the connection, and tells the Client why where its version can: by CONNACK before it is connected, by
@@ -233,7 +238,15 @@ impl Connection {
             Stage::Open | Stage::Leaving | Stage::Closing => {}
             Stage::Gone => return,
         }
-        self.stage = Stage::Closing;
+        self.begin_to_close();
+    }
+
+    fn begin_to_close(&mut self) {
+        if self.stage != Stage::Closing {
+            self.stage = Stage::Closing;
+            // What was to end it otherwise.
+            self.doomed_at = None;
+        }
     }
 
     /// Who the rules take the Client for.
@@ -268,14 +281,14 @@ impl Connection {
             && fits
             && disconnect.encode(self.version, self.output.tail()).is_ok();
         if told {
-            self.stage = Stage::Closing;
+            self.begin_to_close();
         }
         told
     }
 
     /// Ends the connection without a word.
     pub fn drop_silently(&mut self) {
-        self.stage = Stage::Closing;
+        self.begin_to_close();
     }
 }
 

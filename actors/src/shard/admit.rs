@@ -19,6 +19,7 @@ impl Shard {
     pub(super) fn ask_for_proof(&mut self, key: u32, connect: &Connect<'_>) {
         let connection = &mut self.outlet.edge.connections[key as usize];
         connection.stage = Stage::Authenticating;
+        connection.doomed_at = Some(self.outlet.edge.now + self.options.limits.connect_timeout + 1);
         self.outlet.edge.unproven.push(Credentials {
             home: connection.home,
             user: connect.username.unwrap_or_default().to_owned(),

@@ -6,9 +6,7 @@ use convoy_wire::{
 
 use super::edge::Edge;
 use super::mail::{Answer, ReplyTo};
-use crate::connection::{
-    Ask, AskKind, Barrier, Connection, Greeting, Outbound, Stage, Step, UNTOLD, said,
-};
+use crate::connection::{Ask, AskKind, Barrier, Connection, Greeting, Outbound, Stage, Step, UNTOLD, said};
 use crate::metric;
 use crate::options::Limits;
 use crate::retained;
@@ -62,6 +60,7 @@ impl Edge {
             }
             token::RELEASE => {
                 let packet_id = PacketId::new(to.token as u16).expect("the token was made of an identifier");
+                connection.releases.end(now);
                 let reason = match answer {
                     Answer::Refused(reason) => reason,
                     _ => ReasonCode::Success,
@@ -109,11 +108,9 @@ impl Edge {
         }
     }
 
-    /// Packets are taken again. The Client was not silent meanwhile: nobody listened.
+    /// Packets are taken again.
     fn lift_barrier(&mut self, key: u32) -> Option<Barrier> {
-        let connection = &mut self.connections[key as usize];
-        connection.last_seen = self.now;
-        connection.barrier.take()
+        self.connections[key as usize].barrier.take()
     }
 
     fn on_heard(&mut self, to: ReplyTo) {
@@ -137,6 +134,7 @@ impl Edge {
             let token = token::RELEASE | u64::from(packet_id.get());
             let reply = ReplyTo { home: connection.home, token };
             let (session, epoch) = (connection.session, connection.epoch);
+            connection.releases.begin(self.now);
             self.calls.push_back(SessionCall::Release { session, epoch, packet_id, reply });
             return;
         }
@@ -175,6 +173,7 @@ impl Edge {
         let greeting = connection.greeting.take().unwrap_or_default();
         welcome(&greeting, limits, grant.present, connection.version, connection.output.tail());
         connection.stage = Stage::Open;
+        connection.doomed_at = None;
         connection.session = grant.session;
         connection.epoch = grant.epoch;
         connection.owns_session = true;

@@ -107,6 +107,7 @@ impl Shard {
             }
         }
         connection.stage = Stage::Connecting;
+        connection.doomed_at = Some(now.monotonic + self.options.limits.connect_timeout + 1);
         connection.connected_at = now.wall;
         connection.clean_start = connect.clean_start;
         connection.client = client_of(&accepted.name);

@@ -8,9 +8,10 @@ use metrics::{Counter, Gauge};
 use slab::Slab;
 
 use super::groups::Returned;
+use super::listening::Listening;
 use super::operators::Operators;
 use crate::access::Credentials;
-use crate::connection::{self, Connection, Encoded, Peer};
+use crate::connection::{Connection, Encoded, Peer, Stage};
 use crate::metric;
 use crate::options::{Limits, Options};
 use crate::query::Traffic;
@@ -39,6 +40,12 @@ pub struct Edge {
     pub(super) weighs_inflight: bool,
     /// Connections that are not read for a while because they published too fast.
     pub paused: Vec<Home>,
+    /// Where the visit to all connections goes on that is under way.
+    pub(super) visit_from: Option<usize>,
+    /// What time will do before the next visit: when, and to whom.
+    pub(super) soon: Vec<(u64, Home)>,
+    /// By which Clients are silent.
+    pub listening: Listening,
     /// Connections for which Retained Messages may be read on.
     pub hungry: Vec<Home>,
     pub(super) encoded: Encoded,
@@ -79,6 +86,9 @@ impl Edge {
             returned: VecDeque::new(),
             weighs_inflight: options.shared.weighs_inflight(),
             paused: Vec::new(),
+            visit_from: None,
+            soon: Vec::new(),
+            listening: Listening::default(),
             hungry: Vec::new(),
             encoded: Encoded::default(),
             start: u64::from(start) << SERIAL_BITS,
@@ -111,7 +121,10 @@ impl Edge {
         let entry = self.connections.vacant_entry();
         let key = entry.key() as u32;
         let home = Home { node: self.node, shard: self.shard, key, serial: self.start | self.serials };
-        entry.insert(Box::new(Connection::new(home, peer, self.now)));
+        let mut connection = Box::new(Connection::new(home, peer, self.now));
+        connection.keep_alive.heard(self.listening.at(self.now));
+        connection.doomed_at = Some(self.now + self.limits.connect_timeout + 1);
+        entry.insert(connection);
         self.open.increment(1.0);
         key
     }
@@ -143,7 +156,7 @@ impl Edge {
     /// Closes a connection with a Reason Code.
     pub fn close(&mut self, key: u32, reason: ReasonCode) {
         if let Some(connection) = self.connections.get_mut(key as usize) {
-            if matches!(connection.stage, connection::Stage::New | connection::Stage::Connecting) {
+            if matches!(connection.stage, Stage::New | Stage::Authenticating | Stage::Connecting) {
                 metric::refused(reason);
             }
             connection.close(reason);

@@ -10,6 +10,7 @@ mod deliver;
 mod edge;
 mod groups;
 mod inbound;
+mod listening;
 mod mail;
 mod mailroom;
 mod operators;
@@ -48,6 +49,7 @@ pub use mail::{Answer, Begun, Mail, Post, ReplyTo};
 pub use outlet::Outlet;
 use slots::Slots;
 pub use sys::{SysTopics, reserved};
+pub use time::Heed;
 
 /// The slots' surroundings, borrowed apart from the slots themselves.
 macro_rules! turn {
@@ -295,13 +297,25 @@ impl Shard {
         self.outlet.edge.connections.get(key as usize).is_some_and(|connection| connection.is_reading(limits))
     }
 
-    /// The same, asked by whoever would read and sees to the connection now: who marks it from here on is heard, also while
-    /// something is being written.
-    pub fn takes_input(&mut self, key: u32) -> bool {
-        if let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) {
-            connection.is_dirty = false;
-        }
-        self.is_reading(key)
+    /// The same, asked by whoever would read now and does what this says.
+    pub fn heed(&mut self, now: Now, key: u32) -> Heed {
+        self.outlet.edge.heed(now, key)
+    }
+
+    /// Where bytes are not read: the Client has ended its side of the Network Connection, and nothing is before that.
+    /// Whether the connection is to be closed for it.
+    pub fn ends(&mut self, now: Now, key: u32) -> bool {
+        self.outlet.edge.ends(now, key)
+    }
+
+    /// Whether anything is read from now on, from whomever: no Client is silent while nobody listens.
+    pub fn listens(&mut self, now: Now, listens: bool) {
+        self.outlet.edge.listening.set(listens, now.monotonic);
+    }
+
+    /// So many milliseconds have just passed in which the shard was not given the time to do anything.
+    pub fn was_away(&mut self, millis: u64) {
+        self.outlet.edge.listening.was_away(millis);
     }
 
     /// The Client does not take what is written to it; what it took before that, if anything, it took just now.

@@ -9,6 +9,7 @@ use convoy_wire::{
 use super::Shard;
 use super::answers::{release_unknown, token};
 use super::mail::ReplyTo;
+use super::time::LEAVING;
 use crate::clock::Now;
 use crate::connection::{self, Barrier, Received, Stage};
 use crate::metric;
@@ -94,6 +95,7 @@ impl Shard {
         connection.has_whole_input = paused;
         if is_heard {
             connection.last_seen = now.monotonic;
+            connection.keep_alive.heard(self.outlet.edge.listening.at(now.monotonic));
         }
         if matches!(connection.stage, Stage::Leaving | Stage::Closing | Stage::Gone) {
             return;
@@ -243,6 +245,7 @@ impl Shard {
         };
         connection.owns_session = false;
         connection.stage = Stage::Leaving;
+        connection.doomed_at = Some(self.outlet.edge.now + LEAVING + 1);
         self.outlet.edge.leave_groups(key);
         self.outlet.edge.calls.push_back(farewell);
         Ok(())

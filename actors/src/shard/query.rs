@@ -300,7 +300,7 @@ impl Connection {
         ConnectionEntry {
             peer: self.peer.clone(),
             version: self.version,
-            keep_alive_seconds: self.keep_alive / 1500,
+            keep_alive_seconds: self.keep_alive.seconds(),
             clean_start: self.clean_start,
             connected_at: self.connected_at,
             last_packet_at: now.wall.saturating_sub(silent),

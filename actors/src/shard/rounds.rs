@@ -265,6 +265,7 @@ impl Shard {
     pub fn tick(&mut self, now: Now) {
         self.outlet.edge.now = now.monotonic;
         self.outlet.edge.unpause(now.monotonic);
+        self.outlet.edge.tick(now);
         self.driver.tick();
         self.look_for_room(now);
         if self.stalled {
@@ -293,7 +294,7 @@ impl Shard {
 
     /// What time alone does to connections: to be called every second or so.
     pub fn tick_connections(&mut self, now: Now) {
-        self.outlet.edge.tick(now);
+        self.outlet.edge.visit_all(now);
         self.outlet.edge.take_stock();
         self.presence.forget_gone();
         let mut failures = Vec::new();

@@ -1,17 +1,91 @@
-//! What time alone does to connections, and the end of all of them.
+//! What time alone does to connections, and the end of all of them. Every connection is visited about once a second, a
+//! share of a large table at a time; what will be due before it is visited again is remembered, and done by the tick at
+//! which it is due.
 
 use convoy_wire::ReasonCode;
 
 use super::edge::Edge;
+use super::listening::Listening;
 use crate::clock::Now;
-use crate::connection::Stage;
+use crate::connection::{Connection, Stage};
 use crate::metric;
+use crate::options::Limits;
 
 /// Milliseconds that a Client which said DISCONNECT waits for its record at most.
-const LEAVING: u64 = 5_000;
+pub(super) const LEAVING: u64 = 5_000;
 
 /// Milliseconds that a Client has to take what is said to it at the end, from when that is first noticed.
 const CLOSING: u64 = 2_000;
+
+/// Milliseconds that a Client which sends nothing more may wait for its CONNACK: it has gone, or reads on.
+const HALF_CLOSED: u64 = 1_000;
+
+/// Milliseconds until a connection has been visited again, at the latest.
+const NEXT_VISIT: u64 = 2_000;
+
+/// Connections that are visited in one turn at least, and the share of a larger table that is.
+const VISITS: usize = 4096;
+const SHARES: usize = 8;
+
+/// Milliseconds for which a connection is not read from before its end is looked for.
+const LONG_DEAF: u64 = 500;
+
+/// What time does to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// No CONNECT has come.
+    Connect,
+    /// CONNECT was not answered.
+    Answer,
+    /// The Client is silent.
+    KeepAlive,
+    /// It waits for an acknowledgement that was refused, which cannot be said to it.
+    Refused,
+    /// What it sent is not acknowledged.
+    Acknowledge,
+    /// It takes nothing of what is written to it.
+    Unread,
+    /// Its DISCONNECT is not on record.
+    Leave,
+    /// It does not take what is said to it at the end.
+    Close,
+}
+
+/// What is done with the bytes of a Client now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heed {
+    /// They are read.
+    Reads,
+    /// They stay in its socket.
+    Waits,
+    /// The same, and it is to be noticed if nothing is there but the end of them.
+    Watches,
+}
+
+impl Connection {
+    /// What time does to it next, and at which monotonic millisecond.
+    fn due(&self, limits: &Limits, listening: &Listening, now: u64) -> Option<(u64, Due)> {
+        let doomed = |due| self.doomed_at.map(|at| (at, due));
+        let after = |since: Option<u64>, limit: u64, due| since.map(|since| (since + limit + 1, due));
+        match self.stage {
+            Stage::New => doomed(Due::Connect),
+            Stage::Authenticating | Stage::Connecting => doomed(Due::Answer),
+            Stage::Open => {
+                let silent = self.keep_alive.due().filter(|_| !listening.is_deaf());
+                let dues = [
+                    silent.map(|due| (now + due.saturating_sub(listening.at(now)), Due::KeepAlive)),
+                    doomed(Due::Refused),
+                    after(self.waiting_since(), limits.acknowledge_timeout, Due::Acknowledge),
+                    after(self.unread_since, limits.unread_timeout, Due::Unread),
+                ];
+                dues.into_iter().flatten().min_by_key(|(at, _)| *at)
+            }
+            Stage::Leaving => doomed(Due::Leave),
+            Stage::Closing => doomed(Due::Close),
+            Stage::Gone => None,
+        }
+    }
+}
 
 impl Edge {
     /// Nothing more is read from a Client until then.
@@ -34,62 +108,110 @@ impl Edge {
         }
     }
 
-    /// What time alone does to connections: looked at about once a second.
+    /// Whether a Client is read from now. Who asks sees to the connection: who marks it from here on is heard, also while
+    /// something is being written to it.
+    pub fn heed(&mut self, now: Now, key: u32) -> Heed {
+        let Some(connection) = self.connections.get_mut(key as usize) else { return Heed::Waits };
+        connection.is_dirty = false;
+        let reads = connection.is_reading(&self.limits);
+        let at = self.listening.at(now.monotonic);
+        connection.keep_alive.reads(reads, at);
+        let is_long_deaf = connection.keep_alive.deaf_for(at).is_some_and(|millis| millis >= LONG_DEAF);
+        match connection.stage {
+            _ if reads => Heed::Reads,
+            Stage::Authenticating | Stage::Connecting => Heed::Watches,
+            Stage::Open if is_long_deaf => Heed::Watches,
+            _ => Heed::Waits,
+        }
+    }
+
+    /// The Client has ended its side of a Network Connection whose bytes are not read. Whether that is its end: who waits
+    /// for CONNACK may have closed one direction only, and is given a little time.
+    pub fn ends(&mut self, now: Now, key: u32) -> bool {
+        let Some(connection) = self.connections.get_mut(key as usize) else { return true };
+        let is_asking = matches!(connection.stage, Stage::Authenticating | Stage::Connecting);
+        if is_asking {
+            let soon = now.monotonic + HALF_CLOSED;
+            connection.doomed_at = Some(connection.doomed_at.map_or(soon, |at| at.min(soon)));
+        }
+        !is_asking
+    }
+
+    /// Begins to visit all connections, unless that is under way: to be called about once a second.
+    pub fn visit_all(&mut self, now: Now) {
+        self.visit_from.get_or_insert(0);
+        self.visit(now);
+    }
+
+    /// Does what is due now, and visits on: to be called every 100 ms or so.
     pub fn tick(&mut self, now: Now) {
         self.now = now.monotonic;
-        let limits = &self.limits;
-        let mut ended = Vec::new();
-        for (key, connection) in &mut self.connections {
-            if connection.stage == Stage::Closing {
-                // One tick to be told, and then no more.
-                if connection.doomed_at.is_some_and(|at| at <= now.monotonic) {
-                    connection.stage = Stage::Gone;
-                    ended.push(key as u32);
-                }
-                connection.doomed_at = Some(connection.doomed_at.unwrap_or(now.monotonic + CLOSING));
-                continue;
+        for (at, home) in std::mem::take(&mut self.soon) {
+            if at > now.monotonic {
+                self.soon.push((at, home));
+            } else if self.find(&home).is_some() {
+                self.look(home.key);
             }
-            let unread_since = connection.unread_since.unwrap_or(now.monotonic);
-            if connection.stage == Stage::Open && now.monotonic > unread_since + limits.unread_timeout {
+        }
+        self.visit(now);
+    }
+
+    fn visit(&mut self, now: Now) {
+        self.now = now.monotonic;
+        let Some(from) = self.visit_from else { return };
+        let all = self.connections.capacity();
+        let to = all.min(from + (all / SHARES).max(VISITS));
+        for key in from..to {
+            self.look(key as u32);
+        }
+        self.visit_from = (to < all).then_some(to);
+    }
+
+    /// Looks at one connection: what is due is done, what soon will be is remembered.
+    fn look(&mut self, key: u32) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(key as usize) else { return };
+        if connection.stage == Stage::Closing {
+            connection.doomed_at.get_or_insert(now + CLOSING);
+        }
+        match connection.due(&self.limits, &self.listening, now) {
+            Some((at, due)) if at <= now => self.end(key, due),
+            Some((at, _)) if at < now + NEXT_VISIT => {
+                let home = connection.home;
+                self.soon.push((at, home));
+            }
+            _ => {}
+        }
+        let at = self.listening.at(now);
+        let deaf_for = self.connections[key as usize].keep_alive.deaf_for(at);
+        if deaf_for.is_some_and(|millis| millis >= LONG_DEAF) {
+            // Its task sees whether the Client is still there.
+            self.mark(key);
+        }
+    }
+
+    fn end(&mut self, key: u32, due: Due) {
+        let connection = &mut self.connections[key as usize];
+        match due {
+            Due::Connect | Due::Leave => connection.drop_silently(),
+            Due::Answer => {
+                metric::met("connect_timeout");
+                return self.close(key, ReasonCode::ServerBusy);
+            }
+            Due::KeepAlive => connection.close(ReasonCode::KeepAliveTimeout),
+            Due::Refused => connection.close(ReasonCode::QuotaExceeded),
+            Due::Acknowledge => {
+                metric::met("acknowledge_timeout");
+                connection.close(ReasonCode::ServerBusy);
+            }
+            Due::Unread => {
                 // There is no way to tell it.
                 metric::met("unread_timeout");
                 connection.stage = Stage::Gone;
-                ended.push(key as u32);
-                continue;
             }
-            let silent = now.monotonic.saturating_sub(connection.last_seen);
-            let reason = match connection.stage {
-                Stage::New | Stage::Authenticating if silent > limits.connect_timeout => None,
-                Stage::Leaving if silent > LEAVING => None,
-                // Nobody listens at a barrier, so nobody is silent there.
-                Stage::Open
-                    if connection.keep_alive > 0
-                        && silent > connection.keep_alive
-                        && connection.barrier.is_none() =>
-                {
-                    Some(ReasonCode::KeepAliveTimeout)
-                }
-                Stage::Open if connection.doomed_at.is_some_and(|at| at <= now.monotonic) => {
-                    Some(ReasonCode::QuotaExceeded)
-                }
-                Stage::Open
-                    if connection
-                        .waiting_since()
-                        .is_some_and(|since| now.monotonic > since + limits.acknowledge_timeout) =>
-                {
-                    Some(ReasonCode::ServerBusy)
-                }
-                _ => continue,
-            };
-            match reason {
-                Some(reason) => connection.close(reason),
-                None => connection.drop_silently(),
-            }
-            ended.push(key as u32);
+            Due::Close => connection.stage = Stage::Gone,
         }
-        for key in ended {
-            self.mark(key);
-        }
+        self.mark(key);
     }
 
     /// Ends every connection because the Server goes [MQTT-4.13.1-1]; 5.0 Clients hear where to go instead, if that is

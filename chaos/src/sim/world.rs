@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use convoy_actors::{Identity, Limits, Listener, Mail, Options, Output, Peer, Secret, Shard, Transport};
+use convoy_actors::{
+    Heed, Identity, Limits, Listener, Mail, Options, Output, Peer, Secret, Shard, Transport,
+};
 use convoy_ids::NodeId;
 use convoy_membership::Partitioning;
 use convoy_storage::replica::Round;
@@ -432,7 +434,7 @@ impl World {
                 shard.closed(now, key);
                 break;
             }
-            if !(shard.is_reading(key) && shard.has_whole_input(key)) {
+            if shard.heed(now, key) != Heed::Reads || !shard.has_whole_input(key) {
                 break;
             }
             shard.receive(now, key, &[]);
@@ -471,7 +473,7 @@ impl World {
         let (key, number) = (connection.key, connection.shard);
         let shard = &mut self.shards[usize::from(number)];
         if !connection.to_node.is_empty() {
-            if !shard.is_reading(key) {
+            if shard.heed(now, key) != Heed::Reads {
                 // It stays in the socket; the shard gives notice.
                 return;
             }

@@ -62,8 +62,8 @@ pub struct LimitsOptions {
     pub connect_packet_bytes: u32,
     /// Bytes of a Client Identifier; a longer one is refused. The protocol allows 65,535.
     pub client_id_bytes: u16,
-    /// Time from accept to a whole CONNECT. Raise it for very slow links; idle strangers hold a descriptor that
-    /// long.
+    /// Time from accept to a whole CONNECT, and as long again from there to its answer, which is then Server Busy. Raise
+    /// it for very slow links or disks; idle strangers hold a descriptor that long.
     pub connect_timeout: Duration,
     /// Longest Keep Alive granted; a longer one, or none, is answered with this as Server Keep Alive (5.0). Zero
     /// leaves it to the Client, also to have none. Lower it to notice dead connections sooner; each Client then

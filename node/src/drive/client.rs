@@ -1,7 +1,7 @@
 //! One task drives one Network Connection: it writes what is pending, then reads until the socket is empty. There is no
 //! second task and no lock: whoever has something for this Client puts it in its output and wakes the task once.
 
-use convoy_actors::{Output, Peer};
+use convoy_actors::{Heed, Output, Peer};
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::net;
@@ -178,8 +178,10 @@ impl<S: Stream> Client<S> {
                 // for us.
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
-            if self.driver.is_congested() || !self.driver.shard.borrow_mut().takes_input(self.key) {
-                return Poll::Pending;
+            match self.heed() {
+                Heed::Reads => {}
+                Heed::Waits => return Poll::Pending,
+                Heed::Watches => return self.poll_end(context),
             }
             if reads == READS {
                 context.waker().wake_by_ref();
@@ -193,6 +195,24 @@ impl<S: Stream> Client<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
                 Poll::Pending => return Poll::Pending,
             }
+        }
+    }
+
+    /// Whether the Client is read from now.
+    fn heed(&self) -> Heed {
+        let heed = self.driver.shard.borrow_mut().heed(self.driver.clock.now(), self.key);
+        match heed {
+            Heed::Reads if self.driver.is_congested() => Heed::Watches,
+            heed => heed,
+        }
+    }
+
+    /// Ready when a Client is gone that is not read from. What it has sent before that keeps its end from being seen.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        ready!(self.stream.poll_end(context));
+        match self.driver.shard.borrow_mut().ends(self.driver.clock.now(), self.key) {
+            true => Poll::Ready(End::Closed),
+            false => Poll::Pending,
         }
     }
 

@@ -159,6 +159,7 @@ impl Driver {
     fn feel(&self) {
         let mail_waits = self.held.borrow().iter().any(|held| !held.is_empty());
         let congested = mail_waits || self.shard.borrow().is_congested();
+        self.shard.borrow_mut().listens(self.clock.now(), !congested);
         if self.congested.replace(congested) && !congested {
             for wake in self.wakes.borrow().iter().flatten() {
                 wake.wake();
@@ -253,7 +254,7 @@ async fn run(driver: Rc<Driver>, mut mailbox: Mailbox) {
 
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut ticked = 0;
+    let (mut ticked, mut ticked_at) = (0, Instant::now());
     let mut events = Vec::new();
     let mut shutting_down = None;
     loop {
@@ -272,6 +273,11 @@ async fn run(driver: Rc<Driver>, mut mailbox: Mailbox) {
             _ = ticks.tick() => {
                 let now = driver.clock.now();
                 let mut shard = driver.shard.borrow_mut();
+                // Nobody was listened to while this thread was stopped, or starved, or busy with one thing.
+                let away = std::mem::replace(&mut ticked_at, Instant::now()).elapsed().saturating_sub(TICK);
+                if away > TICK {
+                    shard.was_away(away.as_millis() as u64);
+                }
                 shard.tick(now);
                 ticked += 1;
                 if ticked % TICKS_A_SECOND == 0 {

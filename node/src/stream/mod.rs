@@ -47,6 +47,10 @@ pub trait Stream: Unpin + 'static {
         take: &mut impl FnMut(&[u8]),
     ) -> Poll<io::Result<bool>>;
 
+    /// Ready when the other side has ended, or the connection is broken, and nothing is to be read before that. Takes
+    /// nothing off the socket.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()>;
+
     /// Tells the other side that this is the end. Nothing is written after it.
     fn poll_goodbye(&mut self, context: &mut Context<'_>, goodbye: Goodbye) -> Poll<io::Result<()>>;
 }

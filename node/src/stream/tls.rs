@@ -365,6 +365,15 @@ impl Stream for Tls {
         Poll::Ready(Ok(true))
     }
 
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match &self.state.early[..] {
+            [] if self.state.ended => Poll::Ready(()),
+            // What has come is still to be taken.
+            [_, ..] => Poll::Pending,
+            [] => self.socket.poll_end(context),
+        }
+    }
+
     fn poll_goodbye(&mut self, context: &mut Context<'_>, _: Goodbye) -> Poll<io::Result<()>> {
         if !std::mem::replace(&mut self.state.said_goodbye, true) {
             // If the session has failed, its alert is all that is said.

@@ -202,6 +202,15 @@ impl<S: Stream> Stream for WebSocket<S> {
         }
     }
 
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match &self.state.early[..] {
+            [] if self.state.ended => Poll::Ready(()),
+            // What has come is still to be taken.
+            [_, ..] => Poll::Pending,
+            [] => self.inner.poll_end(context),
+        }
+    }
+
     fn poll_goodbye(&mut self, context: &mut Context<'_>, goodbye: Goodbye) -> Poll<io::Result<()>> {
         // In the middle of a frame a Close would be taken for a part of it.
         if self.state.is_between_frames() {

@@ -44,6 +44,10 @@ impl Stream for Narrow {
         }
     }
 
+    fn poll_end(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
     fn poll_goodbye(&mut self, _: &mut Context<'_>, _: Goodbye) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

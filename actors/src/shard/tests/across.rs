@@ -46,6 +46,8 @@ mod retaining;
 mod sessions;
 #[path = "sharing.rs"]
 mod sharing;
+#[path = "silent.rs"]
+mod silent;
 #[path = "starving.rs"]
 mod starving;
 #[path = "subscribing.rs"]

@@ -121,7 +121,7 @@ fn a_verdict_that_does_not_come_is_waited_for_no_longer_than_a_connect() {
     let mut world = world();
     let client = world.join(as_user("ann", lasting("a")));
     world.pass(world.options.limits.connect_timeout + 1_000);
-    assert_eq!(world.got(client), [Got::Closed]);
+    assert_eq!(world.got(client), [Got::Connack(ReasonCode::ServerBusy, false), Got::Closed]);
 }
 
 #[test]

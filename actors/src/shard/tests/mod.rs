@@ -295,7 +295,7 @@ impl<const SHARDS: usize> World<SHARDS> {
             } else if !std::mem::replace(&mut line.is_stalled, true) {
                 shard.write_stalls(self.now, key);
             }
-            shard.takes_input(key);
+            shard.heed(self.now, key);
             return;
         }
         if std::mem::take(&mut line.is_stalled) {
@@ -324,7 +324,10 @@ impl<const SHARDS: usize> World<SHARDS> {
             line.key = None;
             shard.closed(self.now, key);
         } else {
-            shard.receive(self.now, key, &[]);
+            if shard.heed(self.now, key) == Heed::Reads {
+                shard.receive(self.now, key, &[]);
+            }
+            shard.heed(self.now, key);
         }
     }
 
@@ -386,7 +389,9 @@ impl<const SHARDS: usize> World<SHARDS> {
 
     fn send_bytes(&mut self, client: Client, bytes: &[u8]) {
         let Line { shard, key, .. } = self.lines[client.0];
-        self.shards[shard].receive(self.now, key.expect("the Client is connected"), bytes);
+        let key = key.expect("the Client is connected");
+        self.shards[shard].receive(self.now, key, bytes);
+        self.shards[shard].heed(self.now, key);
         self.flow();
     }
 
