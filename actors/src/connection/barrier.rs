@@ -7,6 +7,7 @@
 use convoy_wire::{PacketId, ReasonCode, RetainHandling};
 
 use super::inbound::{Inbound, Received};
+use crate::retained;
 use crate::slot::{SessionCall, Wanted};
 
 /// What has to be answered before another packet is taken.
@@ -32,6 +33,10 @@ pub struct Ask {
     pub wanted: Vec<(Wanted, RetainHandling)>,
     /// Places in `reasons` of what was asked of the slot.
     pub asked: Vec<usize>,
+    /// Of an UNSUBSCRIBE: its Topic Filters.
+    pub filters: Vec<String>,
+    /// Of a SUBSCRIBE: where each of `wanted`, by its number, was registered.
+    pub registered: Vec<(usize, retained::Place)>,
     /// Shards that have yet to say that they took what the connection sent them before.
     pub unheard: u32,
     /// What the slot will be asked, until it is.

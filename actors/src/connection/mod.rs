@@ -14,8 +14,6 @@ mod output;
 mod peer;
 mod rate;
 
-use std::collections::VecDeque;
-
 use convoy_wire::{Connack, Disconnect, ProtocolVersion, ReasonCode};
 
 use crate::access::{Permits, Principal, Who};
@@ -23,6 +21,7 @@ use crate::clock::Millis;
 use crate::metric;
 use crate::options::Limits;
 use crate::query::Traffic;
+use crate::retained::Readings;
 use crate::session::{Epoch, Home, SessionNumber};
 use crate::slot::Farewell;
 use crate::tally::Waits;
@@ -115,8 +114,8 @@ pub struct Connection {
     pub unread_since: Option<u64>,
     /// What has to be answered before another packet is taken.
     pub barrier: Option<Barrier>,
-    /// Retained Messages that are still to be read for this connection.
-    pub retained: VecDeque<crate::retained::Request>,
+    /// Retained Messages that are still to be read or sent.
+    pub readings: Option<Box<Readings>>,
     /// Of those, messages that are in the Session's queue and not acknowledged.
     pub retained_unacknowledged: u32,
     pub greeting: Option<Box<Greeting>>,
@@ -178,7 +177,7 @@ impl Connection {
             unwritten_answers: 0,
             unread_since: None,
             barrier: None,
-            retained: VecDeque::new(),
+            readings: None,
             retained_unacknowledged: 0,
             greeting: None,
             connected_at: 0,
@@ -256,6 +255,15 @@ impl Connection {
             user: self.principal.user.as_deref(),
             address: self.peer.address.ip(),
             listener: &self.peer.listener.name,
+        }
+    }
+
+    /// A message that is retained is on its way to the Client: what is held of an older one of its topic is not sent behind
+    /// it.
+    #[cold]
+    pub fn note_newer(&mut self, topic: &str) {
+        if let Some(readings) = &mut self.readings {
+            readings.supersede(topic);
         }
     }
 

@@ -42,11 +42,12 @@ pub fn browse(
             None => Cursor::default(),
         };
         let mut visited = 0;
-        let progress = read(engine, slot, partition, filter, &mut cursor, &left, &mut |topic, value| {
-            visited += 1;
-            visit(topic, value);
-            ControlFlow::Continue(())
-        })?;
+        let progress =
+            read(engine, slot, partition, filter, u64::MAX, &mut cursor, &left, &mut |topic, value| {
+                visited += 1;
+                visit(topic, value);
+                ControlFlow::Continue(())
+            })?;
         if progress == Progress::More {
             return Ok(cursor.into_key());
         }
@@ -72,10 +73,10 @@ mod tests {
         let (engine, mut batch) = (Model::new(), Batch::new());
         for (partition, topics) in partitions {
             for topic in *topics {
-                super::super::put(&mut batch, SLOT, *partition, topic, &[b"value"]);
+                super::super::put(&mut batch, SLOT, *partition, topic, 0, b"value");
             }
         }
-        super::super::put(&mut batch, SlotId(4), 1, "of/another/slot", &[b"value"]);
+        super::super::put(&mut batch, SlotId(4), 1, "of/another/slot", 0, b"value");
         engine.write(&batch).unwrap();
         engine
     }

@@ -1,30 +1,34 @@
 //! The Retained Messages of a partition, on disk: one value for each Topic Name (MQTT 5.0, 3.3.1.3).
 //!
 //! - [`put`] and [`remove`] add to the batch that applies a record;
-//! - [`requests`] and [`serve`] read what a new Subscription gets, chunk by chunk;
+//! - [`Readings`] keeps what a connection has still to read for its new Subscriptions, and [`serve`] reads it, chunk by
+//!   chunk;
 //! - [`Sweep`] finds what has expired;
 //! - [`browse`] reads what an operator looks for.
 
 mod browse;
 mod key;
 mod read;
+mod readings;
 mod seek;
 mod serve;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use convoy_ids::SlotId;
 use convoy_storage::engine::{Batch, Engine, Error, Family};
 
 pub use browse::browse;
 pub use read::{Cursor, Limits, Progress, read};
-pub use serve::{Chunk, Request, requests, serve};
+pub use readings::{Place, Reader, Readings, root_place};
+pub use serve::{Chunk, Request, Served, serve};
 pub use sweep::Sweep;
 
-/// Sets the Retained Message of `topic`, gathered from `value`.
-pub fn put(batch: &mut Batch, slot: SlotId, partition: u64, topic: &str, value: &[&[u8]]) {
-    batch.put_parts(Family::Retained, &key::of(slot, partition, topic), value);
+/// Sets the Retained Message of `topic`, which was decided under `number`.
+pub fn put(batch: &mut Batch, slot: SlotId, partition: u64, topic: &str, number: u64, message: &[u8]) {
+    batch.put_parts(Family::Retained, &key::of(slot, partition, topic), &[&value::head(number), message]);
 }
 
 /// Removes the Retained Message of `topic`, if there is one.
@@ -40,5 +44,9 @@ pub fn get(
     topic: &str,
     into: &mut Vec<u8>,
 ) -> Result<bool, Error> {
-    engine.get(Family::Retained, &key::of(slot, partition, topic), into)
+    let from = into.len();
+    let found = engine.get(Family::Retained, &key::of(slot, partition, topic), into)?;
+    let head = into.len() - from - value::split(&into[from..])?.1.len();
+    into.drain(from..from + head);
+    Ok(found)
 }

@@ -8,6 +8,7 @@ use convoy_storage::engine::{Engine, Error, Family};
 
 use super::key::{self, BELOW_END, FRONT};
 use super::seek::{Verdict, judge, literal_front};
+use super::value;
 
 /// So many keys are stepped over before a seek: each costs about as much as an eighth of one.
 const STEPS_BEFORE_SEEK: usize = 8;
@@ -68,15 +69,17 @@ pub enum Progress {
 
 /// Visits the Retained Messages of a partition whose Topic Names match `filter`, in the order of their keys, from
 /// `cursor` on, which goes on with them. Topic Names that begin with `$` are hidden from filters that begin with a
-/// wildcard [MQTT-4.7.2-1]. Once `visit` breaks the chunk ends; its message counts as visited.
+/// wildcard [MQTT-4.7.2-1]. What was decided under a number above `until` is passed over. Once `visit` breaks the chunk ends; its message counts as visited.
 ///
 /// A message that is there throughout is visited once; one that comes, goes or changes between two chunks may be visited
 /// as it was or as it is. After an error the cursor is where it was before the call.
+#[expect(clippy::too_many_arguments, reason = "where is read, what, from where to where, and how much")]
 pub fn read(
     engine: &dyn Engine,
     slot: SlotId,
     partition: u64,
     filter: &str,
+    until: u64,
     cursor: &mut Cursor,
     limits: &Limits,
     visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
@@ -86,16 +89,19 @@ pub fn read(
     }
     if !filter.contains(['+', '#']) {
         let mut value = Vec::new();
-        if super::get(engine, slot, partition, filter, &mut value)? {
-            // Nothing follows, so it does not matter whether the visitor has had enough.
-            let _ = visit(filter, &value);
+        if engine.get(Family::Retained, &key::of(slot, partition, filter), &mut value)? {
+            let (number, message) = value::split(&value)?;
+            if number <= until {
+                // Nothing follows, so it does not matter whether the visitor has had enough.
+                let _ = visit(filter, message);
+            }
         }
         cursor.0 = Place::End;
         return Ok(Progress::Done);
     }
 
     let (start, end) = range(slot, partition, filter);
-    let mut chunk = Chunk { filter, limits: *limits, visit, next: Vec::new(), topic: Vec::new() };
+    let mut chunk = Chunk { filter, until, limits: *limits, visit, next: Vec::new(), topic: Vec::new() };
     let mut from = match &cursor.0 {
         Place::At(key) => key.clone(),
         _ => start,
@@ -138,6 +144,7 @@ enum Stop {
 
 struct Chunk<'a> {
     filter: &'a str,
+    until: u64,
     /// What is left of them.
     limits: Limits,
     visit: &'a mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
@@ -196,7 +203,14 @@ impl Chunk<'_> {
                     let place = format!("family {}, key {}", Family::Retained.name(), key.escape_ascii());
                     return Some(Err(Error::Damaged { place, reason: "its topic is not UTF-8".into() }));
                 };
-                let flow = (self.visit)(topic, value);
+                let (number, message) = match value::split(value) {
+                    Ok(parts) => parts,
+                    Err(error) => return Some(Err(error)),
+                };
+                if number > self.until {
+                    return None;
+                }
+                let flow = (self.visit)(topic, message);
                 self.limits.messages = self.limits.messages.saturating_sub(1);
                 self.limits.bytes = self.limits.bytes.saturating_sub(topic.len() + value.len());
                 let full = flow.is_break() || self.limits.messages == 0 || self.limits.bytes == 0;

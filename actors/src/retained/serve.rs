@@ -1,35 +1,41 @@
 //! Retained Messages for a new Subscription, chunk by chunk: the connection asks for the next one when it has room for
 //! it, so that a filter over a million topics costs neither memory nor a long turn.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use convoy_ids::SlotId;
 use convoy_storage::engine::{Engine, Error, Family};
-use convoy_wire::{QoS, SharedFilter};
+use convoy_wire::QoS;
 
-use super::{Cursor, Limits, Progress, key, read};
+use super::{Cursor, Limits, Progress, Reader, key, read};
 use crate::clock::Millis;
 use crate::message::Message;
-use crate::session::{Home, Place, SessionNumber, Subscription};
-use crate::slot::{Delivery, Wanted};
+use crate::session::{Home, Place, Subscription};
+use crate::slot::Delivery;
 
 /// One chunk: enough to keep a connection busy, little enough to be held for it.
 const CHUNK: Limits = Limits { messages: 256, bytes: 64 << 10, steps: 4096 };
 
+/// One chunk of messages that go into the queue of a Session: they must not push each other out, and are sent though the
+/// Client has unsubscribed meanwhile.
+const KEPT: Limits = Limits { messages: 16, ..CHUNK };
+
 /// Where a connection goes on reading Retained Messages.
 #[derive(Clone, Debug)]
 pub struct Request {
-    home: Home,
-    session: SessionNumber,
-    filter: String,
+    reader: Reader,
+    serial: u64,
+    filter: Arc<str>,
     subscription: Subscription,
+    /// What was decided under a number above this reaches the Subscription live.
+    until: u64,
     scope: Scope,
     cursor: Cursor,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Scope {
+pub(super) enum Scope {
     Partition(Place),
     /// Every partition of a slot, from this one on: the filter's first level is a wildcard.
     Slot {
@@ -42,14 +48,36 @@ enum Scope {
 #[derive(Debug)]
 pub struct Chunk {
     pub home: Home,
+    /// Of the Topic Filter, see [`super::Readings`].
+    pub serial: u64,
     pub messages: Vec<(Delivery, Vec<u8>)>,
+    /// Of the places that [`Request::reserved`] has taken in the queue of the Session, so many are left.
+    pub unused: u32,
     /// Where to go on.
     pub next: Option<Request>,
 }
 
+/// A chunk, and what goes to the queue of the Session instead.
+#[derive(Debug)]
+pub struct Served {
+    pub chunk: Chunk,
+    pub kept: Vec<(Delivery, Vec<u8>)>,
+}
+
 impl Request {
-    pub fn home(&self) -> Home {
-        self.home
+    pub(super) fn new(
+        reader: Reader,
+        serial: u64,
+        filter: Arc<str>,
+        subscription: Subscription,
+        until: u64,
+        scope: Scope,
+    ) -> Self {
+        Self { reader, serial, filter, subscription, until, scope, cursor: Cursor::default() }
+    }
+
+    pub fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     pub fn filter(&self) -> &str {
@@ -58,11 +86,6 @@ impl Request {
 
     pub fn subscription(&self) -> Subscription {
         self.subscription
-    }
-
-    /// Whether a Session that lasts keeps what it gets until its Client has acknowledged it.
-    pub fn is_kept(&self) -> bool {
-        self.subscription.qos > 0
     }
 
     /// The partition it is about, if it is one.
@@ -79,57 +102,45 @@ impl Request {
             Scope::Slot { slot, .. } => SlotId(slot),
         }
     }
-}
 
-/// What is to be read for a Subscription of this Session in a fleet of so many slots.
-pub fn requests(
-    wanted: &Wanted,
-    home: Home,
-    session: SessionNumber,
-    slots: u16,
-    into: &mut VecDeque<Request>,
-) {
-    if !matches!(SharedFilter::parse(&wanted.filter), Ok(None)) {
-        return;
+    /// How many messages of a chunk may go to the queue of the Session.
+    pub fn reserved(&self) -> u32 {
+        if self.reader.lasting && self.subscription.qos > 0 { KEPT.messages as u32 } else { 0 }
     }
-    let request = |scope| Request {
-        home,
-        session,
-        filter: wanted.filter.clone(),
-        subscription: wanted.subscription,
-        scope,
-        cursor: Cursor::default(),
-    };
-    for place in &wanted.places {
-        if SlotId(place.slot).is_meta() {
-            into.extend((0..slots).map(|slot| request(Scope::Slot { slot, from: 0 })));
-        } else {
-            into.push_back(request(Scope::Partition(*place)));
-        }
+
+    /// Everything that there is for it.
+    pub fn answered(&self, messages: Vec<(Delivery, Vec<u8>)>) -> Chunk {
+        Chunk { home: self.reader.home, serial: self.serial, messages, unused: self.reserved(), next: None }
     }
 }
 
 /// Reads the next chunk.
-pub fn serve(mut request: Request, engine: &dyn Engine, now: Millis) -> Result<Chunk, Error> {
-    let home = request.home;
+pub fn serve(mut request: Request, engine: &dyn Engine, now: Millis) -> Result<Served, Error> {
     let slot = request.slot();
+    let mut chunk = request.answered(Vec::new());
+    let mut kept = Vec::new();
     let partition = match request.scope {
         Scope::Partition(place) => Some(place.partition),
         Scope::Slot { from, .. } => next_partition(engine, slot, from)?,
     };
-    let mut messages = Vec::new();
-    let Some(partition) = partition else { return Ok(Chunk { home, messages, next: None }) };
-    let (subscription, session, mut damaged) = (request.subscription, request.session, None);
-    let Request { filter, cursor, .. } = &mut request;
-    let progress = read(engine, slot, partition, filter, cursor, &CHUNK, &mut |topic, value| {
+    let Some(partition) = partition else { return Ok(Served { chunk, kept }) };
+    let (subscription, reader, mut damaged) = (request.subscription, request.reader, None);
+    let has_queue = request.reserved() > 0;
+    let limits = if has_queue { KEPT } else { CHUNK };
+    let Request { filter, until, cursor, .. } = &mut request;
+    let progress = read(engine, slot, partition, filter, *until, cursor, &limits, &mut |topic, value| {
         match Message::decode(value) {
             // [MQTT-3.8.3-3]: what the Client published itself stays away here too.
-            Ok(message) if subscription.no_local && message.publisher == session => ControlFlow::Continue(()),
+            Ok(message) if subscription.no_local && message.publisher == reader.session => {
+                ControlFlow::Continue(())
+            }
             // [MQTT-3.3.2-6]
             Ok(message) if message.remaining(now).is_some() => {
                 let qos = QoS::from_u8(subscription.qos).unwrap_or_default().min(message.qos);
                 // [MQTT-3.3.1-8]: RETAIN is 1 on what was retained when the Subscription was made.
-                messages.push((Delivery::new(qos, true, subscription.identifier), value.to_vec()));
+                let delivery = Delivery::new(qos, true, subscription.identifier);
+                let to = if has_queue && qos > QoS::AtMostOnce { &mut kept } else { &mut chunk.messages };
+                to.push((delivery, value.to_vec()));
                 ControlFlow::Continue(())
             }
             Ok(_) => ControlFlow::Continue(()),
@@ -154,13 +165,14 @@ pub fn serve(mut request: Request, engine: &dyn Engine, now: Millis) -> Result<C
         (Progress::Done, _) => None,
     };
     // A chunk may stop in the middle of a partition: the scope has to name it.
-    let next = next.map(|request| match request.scope {
+    chunk.next = next.map(|request| match request.scope {
         Scope::Slot { slot, from } if from < partition => {
             Request { scope: Scope::Slot { slot, from: partition }, ..request }
         }
         _ => request,
     });
-    Ok(Chunk { home, messages, next })
+    chunk.unused -= kept.len() as u32;
+    Ok(Served { chunk, kept })
 }
 
 /// The first partition from `from` on that keeps anything.
@@ -180,6 +192,9 @@ mod tests {
     use convoy_storage::engine::{Batch, Model};
 
     use super::*;
+    use crate::retained::Readings;
+    use crate::session::{Epoch, SessionNumber};
+    use crate::slot::Wanted;
 
     const SESSION: SessionNumber = SessionNumber(5);
     const HOME: Home = Home { node: 1, shard: 2, key: 3, serial: 4 };
@@ -206,7 +221,7 @@ mod tests {
     fn keep(engine: &Model, place: Place, message: &Message<'_>) {
         let (mut batch, mut bytes) = (Batch::new(), Vec::new());
         message.encode_into(&mut bytes);
-        super::super::put(&mut batch, SlotId(place.slot), place.partition, message.topic, &[&bytes]);
+        super::super::put(&mut batch, SlotId(place.slot), place.partition, message.topic, 0, &bytes);
         engine.write(&batch).unwrap();
     }
 
@@ -220,23 +235,36 @@ mod tests {
         wanted(filter, &[place(SlotId::META.0, 0)])
     }
 
-    fn asked(wanted: &Wanted) -> VecDeque<Request> {
-        let mut asked = VecDeque::new();
-        requests(wanted, HOME, SESSION, SLOTS, &mut asked);
-        asked
+    fn reader(lasting: bool) -> Reader {
+        Reader { home: HOME, session: SESSION, epoch: Epoch(1), lasting }
+    }
+
+    fn readings(wanted: &Wanted) -> Readings {
+        let mut readings = Readings::default();
+        readings.begin(wanted, &[], 1);
+        readings
+    }
+
+    /// The first request.
+    fn asked(wanted: &Wanted) -> Option<Request> {
+        readings(wanted).ask(&reader(false), SLOTS)
+    }
+
+    fn topics_of(chunk: &Chunk) -> Vec<String> {
+        chunk.messages.iter().map(|(_, bytes)| Message::decode(bytes).unwrap().topic.to_string()).collect()
     }
 
     /// The topics of all chunks, and how many these were.
     fn all(engine: &Model, wanted: &Wanted) -> (Vec<String>, usize) {
-        let (mut requests, mut topics, mut chunks) = (asked(wanted), Vec::new(), 0);
-        while let Some(request) = requests.pop_front() {
-            let chunk = serve(request, engine, NOW).unwrap();
-            let names =
-                chunk.messages.iter().map(|(_, bytes)| Message::decode(bytes).unwrap().topic.to_string());
-            topics.extend(names);
-            requests.extend(chunk.next);
+        let (mut readings, mut topics, mut chunks) = (readings(wanted), Vec::new(), 0);
+        while let Some(request) = readings.ask(&reader(false), SLOTS) {
+            let chunk = serve(request, engine, NOW).unwrap().chunk;
+            topics.extend(topics_of(&chunk));
+            assert!(readings.take(chunk));
+            while readings.pop().is_some() {}
             chunks += 1;
         }
+        assert!(readings.is_empty());
         (topics, chunks)
     }
 
@@ -245,15 +273,13 @@ mod tests {
         let engine = Model::new();
         let topics: Vec<_> = (0..1000).map(|at| format!("a/{at:04}")).collect();
         topics.iter().for_each(|topic| keep(&engine, place(1, 7), &message(topic)));
-        let mut request = asked(&wanted("a/+", &[place(1, 7)])).pop_front();
+        let mut request = asked(&wanted("a/+", &[place(1, 7)]));
         let mut found = Vec::new();
         while let Some(next) = request {
-            assert_eq!((next.home(), next.slot()), (HOME, SlotId(1)));
-            let chunk = serve(next, &engine, NOW).unwrap();
+            assert_eq!((next.reader().home, next.slot()), (HOME, SlotId(1)));
+            let chunk = serve(next, &engine, NOW).unwrap().chunk;
             assert!(chunk.messages.len() <= CHUNK.messages);
-            let names =
-                chunk.messages.iter().map(|(_, bytes)| Message::decode(bytes).unwrap().topic.to_string());
-            found.extend(names);
+            found.extend(topics_of(&chunk));
             request = chunk.next;
         }
         assert_eq!(found, topics);
@@ -266,8 +292,8 @@ mod tests {
         for topic in ["a/1", "a/2", "a/3"] {
             keep(&engine, place(1, 7), &Message { payload: &payload, ..message(topic) });
         }
-        let request = asked(&wanted("a/#", &[place(1, 7)])).pop_front().unwrap();
-        assert_eq!(serve(request, &engine, NOW).unwrap().messages.len(), 2);
+        let request = asked(&wanted("a/#", &[place(1, 7)])).unwrap();
+        assert_eq!(serve(request, &engine, NOW).unwrap().chunk.messages.len(), 2);
     }
 
     #[test]
@@ -312,14 +338,14 @@ mod tests {
             keep(&engine, place(0, 1), &message(&format!("a/{at:03}")));
             keep(&engine, place(0, 2), &message(&format!("a/{at:03}")));
         }
-        let request = asked(&root("+/#")).pop_front().unwrap();
-        let chunk = serve(request, &engine, NOW).unwrap();
+        let request = asked(&root("+/#")).unwrap();
+        let chunk = serve(request, &engine, NOW).unwrap().chunk;
         let mut batch = Batch::new();
         (0..300).for_each(|at| super::super::remove(&mut batch, SlotId(0), 1, &format!("a/{at:03}")));
         engine.write(&batch).unwrap();
         let (mut next, mut found) = (chunk.next, 0);
         while let Some(request) = next {
-            let chunk = serve(request, &engine, NOW).unwrap();
+            let chunk = serve(request, &engine, NOW).unwrap().chunk;
             found += chunk.messages.len();
             next = chunk.next;
         }
@@ -329,7 +355,7 @@ mod tests {
     #[test]
     fn shared_subscriptions_ask_for_nothing() {
         // MQTT 5.0, 4.8.2
-        assert!(asked(&wanted("$share/g/a", &[place(1, 7)])).is_empty());
+        assert!(asked(&wanted("$share/g/a", &[place(1, 7)])).is_none());
     }
 
     #[test]
@@ -340,7 +366,7 @@ mod tests {
         for (subscribed, expected) in [(0, QoS::AtMostOnce), (1, QoS::AtLeastOnce), (2, QoS::AtLeastOnce)] {
             let mut wanted = wanted("a", &[place(1, 7)]);
             wanted.subscription.qos = subscribed;
-            let chunk = serve(asked(&wanted).pop_front().unwrap(), &engine, NOW).unwrap();
+            let chunk = serve(asked(&wanted).unwrap(), &engine, NOW).unwrap().chunk;
             assert_eq!(chunk.messages[0].0, Delivery::new(expected, true, 9));
         }
     }
@@ -373,9 +399,9 @@ mod tests {
         let engine = Model::new();
         keep(&engine, place(1, 7), &message("a/whole"));
         let mut batch = Batch::new();
-        super::super::put(&mut batch, SlotId(1), 7, "a/torn", &[b"no message"]);
+        super::super::put(&mut batch, SlotId(1), 7, "a/torn", 0, b"no message");
         engine.write(&batch).unwrap();
-        let request = asked(&wanted("a/+", &[place(1, 7)])).pop_front().unwrap();
+        let request = asked(&wanted("a/+", &[place(1, 7)])).unwrap();
         match serve(request, &engine, NOW) {
             Err(Error::Damaged { place, .. }) => assert_eq!(place, "Retained Message of a/torn"),
             other => panic!("{other:?}"),

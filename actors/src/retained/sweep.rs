@@ -7,6 +7,7 @@ use convoy_ids::SlotId;
 use convoy_storage::engine::{Engine, Error, Family};
 
 use super::key::{self, FRONT};
+use super::value;
 use crate::clock::Millis;
 use crate::message::Message;
 
@@ -36,7 +37,8 @@ impl Sweep {
                 return ControlFlow::Break(());
             }
             seen += 1;
-            let is_over = Message::decode(value).is_ok_and(|message| message.remaining(now).is_none());
+            let message = value::split(value).ok().and_then(|(_, message)| Message::decode(message).ok());
+            let is_over = message.is_some_and(|message| message.remaining(now).is_none());
             if is_over
                 && let Some(partition) = key.get(2..FRONT).and_then(|bytes| bytes.try_into().ok())
                 && let Some(topic) = key::topic(key, &mut topic)

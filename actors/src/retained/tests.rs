@@ -67,10 +67,10 @@ fn engine(topics: impl IntoIterator<Item = impl AsRef<str>>) -> Counted {
     let mut batch = Batch::new();
     for topic in topics {
         let topic = topic.as_ref();
-        put(&mut batch, SLOT, PARTITION, topic, &[b"value of ", topic.as_bytes()]);
+        put(&mut batch, SLOT, PARTITION, topic, 0, &[b"value of ", topic.as_bytes()].concat());
     }
     for (slot, partition) in [(2, PARTITION), (3, PARTITION - 1), (3, PARTITION + 1), (4, PARTITION)] {
-        put(&mut batch, SlotId(slot), partition, "a/b", &[b"a neighbour's"]);
+        put(&mut batch, SlotId(slot), partition, "a/b", 0, b"a neighbour's");
     }
     engine.write(&batch).unwrap();
     engine
@@ -80,7 +80,7 @@ const WHOLE: Limits = Limits { messages: usize::MAX, bytes: usize::MAX, steps: u
 
 fn chunk(engine: &dyn Engine, filter: &str, cursor: &mut Cursor, limits: &Limits) -> (Vec<String>, Progress) {
     let mut topics = Vec::new();
-    let progress = read(engine, SLOT, PARTITION, filter, cursor, limits, &mut |topic, value| {
+    let progress = read(engine, SLOT, PARTITION, filter, u64::MAX, cursor, limits, &mut |topic, value| {
         assert_eq!(value, [b"value of ", topic.as_bytes()].concat());
         topics.push(topic.to_string());
         ControlFlow::Continue(())
@@ -98,7 +98,7 @@ fn all(engine: &dyn Engine, filter: &str) -> Vec<String> {
 fn a_topic_has_one_message() {
     let engine = engine(["a/b"]);
     let mut batch = Batch::new();
-    put(&mut batch, SLOT, PARTITION, "a/b", &[b"ne", b"", b"w"]);
+    put(&mut batch, SLOT, PARTITION, "a/b", 0, b"new");
     engine.write(&batch).unwrap();
     let mut value = b"before ".to_vec();
     assert!(get(&engine, SLOT, PARTITION, "a/b", &mut value).unwrap());
@@ -212,7 +212,7 @@ fn a_visitor_that_has_enough_ends_the_chunk() {
     let mut cursor = Cursor::default();
     let mut visited = Vec::new();
     for _ in 0..2 {
-        let progress = read(&engine, SLOT, PARTITION, "#", &mut cursor, &WHOLE, &mut |topic, _| {
+        let progress = read(&engine, SLOT, PARTITION, "#", u64::MAX, &mut cursor, &WHOLE, &mut |topic, _| {
             visited.push(topic.to_string());
             ControlFlow::Break(())
         });
@@ -229,8 +229,9 @@ fn an_error_leaves_the_cursor_where_it_was() {
     chunk(&engine, "#", &mut cursor, &Limits { messages: 1, ..WHOLE });
     let before = cursor.clone();
     engine.model.damage(Family::Retained, &key::of(SLOT, PARTITION, "c"));
-    let read =
-        read(&engine, SLOT, PARTITION, "#", &mut cursor, &WHOLE, &mut |_, _| ControlFlow::Continue(()));
+    let read = read(&engine, SLOT, PARTITION, "#", u64::MAX, &mut cursor, &WHOLE, &mut |_, _| {
+        ControlFlow::Continue(())
+    });
     assert!(matches!(read, Err(Error::Damaged { .. })));
     assert_eq!(cursor, before);
 }
@@ -242,10 +243,11 @@ fn a_key_that_is_no_topic_is_damage_and_is_not_visited() {
     batch.put(Family::Retained, &[&key::of(SLOT, PARTITION, "a")[..], b"\0\xc3"].concat(), b"value");
     engine.write(&batch).unwrap();
     let mut visited = 0;
-    let error = read(&engine, SLOT, PARTITION, "a/#", &mut Cursor::default(), &WHOLE, &mut |_, _| {
-        visited += 1;
-        ControlFlow::Continue(())
-    });
+    let error =
+        read(&engine, SLOT, PARTITION, "a/#", u64::MAX, &mut Cursor::default(), &WHOLE, &mut |_, _| {
+            visited += 1;
+            ControlFlow::Continue(())
+        });
     let message = error.unwrap_err().to_string();
     assert!(message.ends_with(r"a\x00\xc3: its topic is not UTF-8"), "{message}");
     assert_eq!(visited, 1);

@@ -9,7 +9,6 @@ use super::mail::{Answer, ReplyTo};
 use crate::connection::{Ask, AskKind, Barrier, Connection, Greeting, Outbound, Stage, Step, UNTOLD, said};
 use crate::metric;
 use crate::options::Limits;
-use crate::retained;
 use crate::session::Grant;
 use crate::slot::{SHARED, SessionCall};
 use crate::topic::group_of;
@@ -18,7 +17,10 @@ use crate::topic::group_of;
 pub mod token {
     pub const KIND: u64 = 0xFF << 56;
     pub const CONNECT: u64 = 1 << 56;
+    /// Between it and [`ENTRY`] is the number of the packet.
     pub const ASK: u64 = 2 << 56;
+    /// Of an [`ASK`], which of its Topic Filters.
+    pub const ENTRY: u64 = (1 << 24) - 1;
     pub const LEAVE: u64 = 4 << 56;
     /// The rest is the Packet Identifier.
     pub const RELEASE: u64 = 3 << 56;
@@ -83,7 +85,7 @@ impl Edge {
                         metrics::counter!(metric::REFUSED).increment(1);
                         connection.inbound.refuse(to.token, reason);
                     }
-                    Answer::Subscribed { .. } | Answer::Granted(_) => {}
+                    Answer::Subscribed { .. } | Answer::Registered(_) | Answer::Granted(_) => {}
                 }
                 acknowledge(connection, now);
                 if connection.barrier.is_some() {
@@ -165,7 +167,7 @@ impl Edge {
                 connection.close(reason);
                 return self.mark(key);
             }
-            Answer::Begun(_) | Answer::Done | Answer::Subscribed { .. } => return,
+            Answer::Begun(_) | Answer::Done | Answer::Subscribed { .. } | Answer::Registered(_) => return,
         };
         if connection.stage != Stage::Connecting {
             return self.give_back(&grant);
@@ -200,12 +202,16 @@ impl Edge {
             return;
         }
         let Some(Barrier::Ask(ask)) = &mut connection.barrier else { return };
-        if ask.token != to.token {
+        if ask.token != to.token & !token::ENTRY {
             return;
         }
         match answer {
             Answer::Begun(begun) => ask.parts += begun.parts as i32 - UNTOLD,
             Answer::Done => ask.parts -= 1,
+            Answer::Registered(place) => {
+                ask.parts -= 1;
+                ask.registered.push(((to.token & token::ENTRY) as usize, place));
+            }
             Answer::Subscribed { more, existed } => {
                 ask.parts += more as i32 - UNTOLD;
                 for ((place, existed), wanted) in ask.asked.iter().zip(&existed).zip(0..) {
@@ -235,16 +241,11 @@ impl Edge {
         if ask.parts > 0 {
             return;
         }
-        let Some(Barrier::Ask(ask)) = self.lift_barrier(to.home.key) else { return };
+        let Some(Barrier::Ask(mut ask)) = self.lift_barrier(to.home.key) else { return };
         let connection = &mut self.connections[to.home.key as usize];
         acknowledge_ask(connection, &ask);
-        let (home, session) = (connection.home, connection.session);
-        for (wanted, handling) in &ask.wanted {
-            if *handling != RetainHandling::Never {
-                retained::requests(wanted, home, session, self.slots, &mut connection.retained);
-            }
-        }
-        if !connection.retained.is_empty() {
+        read_for(connection, &mut ask, self.shards);
+        if connection.readings.as_ref().is_some_and(|readings| readings.is_hungry()) {
             self.hungry.push(connection.home);
         }
         let shared = ask.wanted.iter().filter(|(wanted, _)| wanted.filter.starts_with(SHARED));
@@ -252,6 +253,24 @@ impl Edge {
         self.join_groups(to.home.key, groups);
         self.mark(to.home.key);
     }
+}
+
+/// What is to be read for what was subscribed, and what is not any more for what was unsubscribed.
+fn read_for(connection: &mut Connection, ask: &mut Ask, shards: u16) {
+    let mut readings = connection.readings.take().unwrap_or_default();
+    if ask.kind == AskKind::Unsubscribe && !ask.reasons.iter().any(|reason| reason.is_error()) {
+        ask.filters.iter().for_each(|filter| readings.end(filter));
+    }
+    ask.registered.sort_by_key(|(entry, _)| *entry);
+    for (at, (wanted, handling)) in ask.wanted.iter().enumerate() {
+        if *handling != RetainHandling::Never {
+            let from = ask.registered.partition_point(|(entry, _)| *entry < at);
+            let of_this = ask.registered[from..].iter().take_while(|(entry, _)| *entry == at);
+            let places: Vec<_> = of_this.map(|(_, place)| *place).collect();
+            readings.begin(wanted, &places, shards);
+        }
+    }
+    connection.readings = Some(readings).filter(|readings| !readings.is_empty());
 }
 
 /// Writes the PUBREL that answers a PUBREC of nothing (MQTT 5.0, 3.6.2.1).

@@ -5,6 +5,7 @@ use convoy_storage::record;
 use convoy_wire::{PacketId, ReasonCode};
 
 use super::groups::Returned;
+use super::in_line::Decision;
 use super::mail::{Answer, Letter, ReplyTo};
 use super::outlet::Local;
 use super::slots::fail;
@@ -13,10 +14,9 @@ use crate::clock::Now;
 use crate::connection::SHARED_FROM;
 use crate::message::Message;
 use crate::metric;
-use crate::retained;
-use crate::session::{Epoch, Home, Place, SessionNumber};
-use crate::slot::{Ack, Again, Emitted, Op, RootChange, SessionCall, Target, Turn};
-use crate::topic::{Announcement, Chooser, Pick, Routes};
+use crate::session::{Epoch, Place, SessionNumber};
+use crate::slot::{Ack, Again, Emitted, Op, SessionCall, Turn};
+use crate::topic::Announcement;
 
 impl Shard {
     /// An acknowledgement for a message out of a Session's queue.
@@ -160,23 +160,6 @@ impl Shard {
         }
     }
 
-    /// A root route begins or ends: here, and in every other shard, each of which answers for itself.
-    pub(super) fn change_root(&mut self, change: RootChange) {
-        let RootChange { filter, subscriber, route, reply } = change;
-        let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
-        for shard in (0..shards).filter(|shard| *shard != here) {
-            let filter = filter.clone();
-            self.outlet.post.send(shard, Letter::RootRoute { filter, subscriber, route, reply });
-        }
-        match route {
-            Some(route) => self.root.insert(&filter, subscriber, route),
-            None => self.root.remove(&filter, subscriber),
-        }
-        if let Some(reply) = reply {
-            self.outlet.answer(reply, Answer::Done);
-        }
-    }
-
     /// All root routes are known: slots that were elected meanwhile are led.
     pub(super) fn know_root(&mut self, now: Now) {
         self.root_is_known = true;
@@ -221,9 +204,7 @@ impl Shard {
         }
     }
 
-    /// A message that comes by the log, with what the leader decides about it: what the root routes match, for they are
-    /// another log's and other replicas of this slot may know them differently; and who gets it of Shared
-    /// Subscriptions, for only the leader knows who is connected.
+    /// A message that comes by the log, with what the leader decides about it.
     fn decide(&mut self, to: SlotId, op: &[u8]) -> Option<Vec<u8>> {
         match record::decode(op) {
             Ok(Op::Publish { partition, message, client, again, .. }) => {
@@ -255,40 +236,19 @@ impl Shard {
         client: u64,
         again: Option<Again>,
     ) -> Option<Vec<u8>> {
-        let routes = self.slots.get(to)?.routes(partition);
-        if self.root.is_empty() && !routes.is_some_and(Routes::has_shared) {
+        let message = Message::decode(bytes).ok()?;
+        let in_line = message.retain && again.is_none();
+        if !in_line && !self.has_to_decide(to, partition) {
             return None;
         }
-        let message = Message::decode(bytes).ok()?;
-        self.published_so_far = self.published_so_far.wrapping_add(1);
-        if let Some(again) = again.filter(|again| again.ended) {
-            self.presence.has_gone(again.not);
-        }
-        let Self { slots, fan_out, root, presence, options, .. } = self;
-        let random = self.published_so_far ^ self.draws;
-        let pick = Pick::Leader(Chooser { options: &options.shared, presence, client, random, again });
-        let mut chosen = Vec::new();
-        fan_out.clear();
-        if let Some(routes) = slots.get(to)?.routes(partition).filter(|routes| routes.has_shared()) {
-            routes.find(&message, pick, fan_out);
-            let shared = fan_out.found().iter().filter(|found| found.delivery.group().is_some());
-            chosen.extend(shared.map(|found| found.session));
-            fan_out.clear();
-        }
-        root.find(&message, pick, fan_out);
-        let mut root_targets = Vec::new();
-        for found in fan_out.found() {
-            if found.delivery.group().is_some() {
-                chosen.push(found.session);
-            }
-            if found.home.is_none() {
-                let target = Target { session: found.session, delivery: found.delivery };
-                target.push(&mut root_targets);
-            }
-        }
-        let publish =
-            Op::Publish { partition, message: bytes, client, again, root_targets: &root_targets, chosen };
-        Some(encoded(&publish))
+        let Decision { root_targets, chosen, found } = self.decision(to, partition, &message, client, again);
+        let root_targets = &root_targets[..];
+        Some(if in_line {
+            let number = self.enter(to, message.topic, found);
+            encoded(&Op::InLine { number, partition, message: bytes, root_targets, chosen })
+        } else {
+            encoded(&Op::Publish { partition, message: bytes, client, again, root_targets, chosen })
+        })
     }
 
     /// Tells all shards what connections here have to say of Shared Subscriptions.
@@ -298,48 +258,6 @@ impl Shard {
             self.outlet.post.send(shard, Letter::Presence(announcement.clone()));
         }
         self.presence.take(&announcement);
-    }
-
-    /// Reads Retained Messages on for a connection.
-    pub(super) fn feed(&mut self, now: Now, home: Home) {
-        let Some(connection) = self.outlet.edge.connections.get_mut(home.key as usize) else { return };
-        if connection.home.serial != home.serial {
-            return;
-        }
-        // What is kept until it is acknowledged waits until there is room for it.
-        if self.low_space
-            && connection.lasting
-            && connection.retained.front().is_some_and(retained::Request::is_kept)
-        {
-            return;
-        }
-        let Some(request) = connection.retained.pop_front() else { return };
-        let shard = self.outlet.post.shard_of(request.slot());
-        if shard == self.outlet.post.here() {
-            self.read_retained(now, request);
-        } else {
-            self.outlet.post.send(shard, Letter::Retained(Box::new(request)));
-        }
-    }
-
-    pub(super) fn read_retained(&mut self, now: Now, request: retained::Request) {
-        let slot = request.slot();
-        let home = request.home();
-        if let Some(chunk) = self.sys_chunk(now, &request) {
-            return match home.shard == self.outlet.post.here() {
-                true => self.outlet.edge.on_retained(chunk, now),
-                false => self.outlet.post.send(home.shard, Letter::RetainedChunk(Box::new(chunk))),
-            };
-        }
-        match retained::serve(request, &**self.state.engine(), now.wall) {
-            Ok(chunk) if home.shard == self.outlet.post.here() => self.outlet.edge.on_retained(chunk, now),
-            Ok(chunk) => self.outlet.post.send(home.shard, Letter::RetainedChunk(Box::new(chunk))),
-            Err(error) => {
-                if let Some(slot) = self.slots.get(slot) {
-                    fail(slot, &error);
-                }
-            }
-        }
     }
 }
 

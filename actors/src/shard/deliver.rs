@@ -7,13 +7,8 @@ use super::edge::Edge;
 use crate::clock::Now;
 use crate::connection::{Connection, Encoded, Receiver, Stage};
 use crate::message::Message;
-use crate::retained;
 use crate::session::{Home, SessionNumber};
 use crate::slot::{Delivery, SessionCall};
-
-/// Retained Messages that were put into the queue of a Session, above which the next ones wait for acknowledgements:
-/// they must not push each other out.
-const RETAINED_UNACKNOWLEDGED: u32 = 16;
 
 impl Edge {
     /// Another message is going to be delivered.
@@ -49,6 +44,9 @@ impl Edge {
         };
         if !connection.may_receive(message.topic) {
             return;
+        }
+        if message.retain {
+            connection.note_newer(message.topic);
         }
         let backlog = connection.output.len();
         if delivery.qos == QoS::AtMostOnce {
@@ -102,6 +100,9 @@ impl Edge {
             self.dropped.increment(1);
             self.tally.dropped += 1;
             return;
+        }
+        if message.retain {
+            connection.note_newer(message.topic);
         }
         let may_receive = connection.may_receive(message.topic);
         if !may_receive && packet_id.is_none() {
@@ -161,46 +162,21 @@ impl Edge {
             sent += 1;
         }
         let satisfied = connection.outbound.as_ref().is_none_or(|outbound| !outbound.waits());
-        if satisfied
-            && !connection.retained.is_empty()
-            && connection.retained_unacknowledged <= RETAINED_UNACKNOWLEDGED
-            && connection.output.len() <= limits.output_bytes / 2
-        {
-            self.hungry.push(connection.home);
-        }
+        let reads = satisfied && connection.readings.is_some();
         if sent > 0 {
             self.delivered.increment(sent);
             self.mark(key);
+        }
+        if reads {
+            self.read_on(key, now);
         }
         self.weigh(key);
     }
 
     /// There is room again for Retained Messages that wait to be read.
     pub fn read_retained_on(&mut self) {
-        let waiting = self.connections.iter().filter(|(_, connection)| !connection.retained.is_empty());
+        let waiting = self.connections.iter().filter(|(_, connection)| connection.readings.is_some());
         self.hungry.extend(waiting.map(|(_, connection)| connection.home));
-    }
-
-    /// Retained Messages for a new Subscription, and where the rest of them is to be read.
-    pub fn on_retained(&mut self, chunk: retained::Chunk, now: Now) {
-        let retained::Chunk { home, messages, next } = chunk;
-        let Some(connection) = self.find(&home).filter(|found| found.stage == Stage::Open) else { return };
-        if let Some(next) = next {
-            connection.retained.push_front(next);
-        }
-        let (lasting, session, epoch) = (connection.lasting, connection.session, connection.epoch);
-        for (delivery, message) in messages {
-            if lasting && delivery.qos > QoS::AtMostOnce {
-                self.connections[home.key as usize].retained_unacknowledged += 1;
-                self.calls.push_back(SessionCall::Keep { session, epoch, delivery, message });
-                continue;
-            }
-            let whole = Bytes::from(message);
-            let Ok(message) = Message::decode(&whole) else { continue };
-            self.encoded.begin_with(&whole);
-            self.deliver(&home, session, &delivery, &message, now);
-        }
-        self.refill(home.key, now);
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Edge {
     pub limits: Limits,
     /// Slots of the fleet.
     pub(super) slots: u16,
+    /// Shards of the node.
+    pub(super) shards: u16,
     /// Connections with output, or to be closed.
     pub dirty: Vec<u32>,
     /// Clients that wait to be told whether they are who they say.
@@ -74,11 +76,12 @@ const SERIAL_BITS: u32 = 40;
 
 impl Edge {
     /// `start` counts the starts of the node.
-    pub fn new(node: u64, shard: u16, start: u32, options: &Options) -> Self {
+    pub fn new(node: u64, shard: u16, shards: u16, start: u32, options: &Options) -> Self {
         Self {
             connections: Slab::new(),
             limits: options.limits.clone(),
             slots: options.slots,
+            shards,
             dirty: Vec::new(),
             unproven: Vec::new(),
             calls: VecDeque::new(),

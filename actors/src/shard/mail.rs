@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use convoy_ids::SlotId;
 
+use super::answers::token;
 use crate::connection::{Encoded, SHARED_FROM};
 use crate::message::Message;
 use crate::session::{Grant, Home, SessionNumber};
@@ -17,6 +18,13 @@ pub struct ReplyTo {
     pub home: Home,
     /// The connection's own number for what it asked.
     pub token: u64,
+}
+
+impl ReplyTo {
+    /// The same, of one Topic Filter among those of a SUBSCRIBE.
+    pub fn of_entry(self, at: u64) -> Self {
+        Self { token: self.token | at.min(token::ENTRY), ..self }
+    }
 }
 
 /// What became of a message at once.
@@ -40,6 +48,8 @@ pub enum Answer {
         more: u32,
         existed: Vec<bool>,
     },
+    /// As `Done`, for one place of a SUBSCRIBE's Topic Filter.
+    Registered(crate::retained::Place),
     /// Nothing was changed.
     Refused(ReasonCode),
     Granted(Grant),

@@ -8,7 +8,7 @@ use super::mail::{Answer, Letter, Mail, Part};
 use super::outlet::Local;
 use crate::clock::Now;
 use crate::message::Message;
-use crate::slot::Op;
+use crate::slot::{Op, RootChange};
 
 impl Shard {
     /// Mail from another shard.
@@ -26,15 +26,15 @@ impl Shard {
                     }
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
                     let answer = match self.publish(now, place, &message, origin, reply) {
-                        Ok(begun) => Answer::Begun(begun.unwrap_or_default()),
+                        Ok(begun) => begun.map(Answer::Begun),
                         Err(reason) => {
                             if origin.again.is_some() {
                                 self.outlet.edge.drop_shared();
                             }
-                            Answer::Refused(reason)
+                            Some(Answer::Refused(reason))
                         }
                     };
-                    if let Some(reply) = reply {
+                    if let Some((reply, answer)) = reply.zip(answer) {
                         self.outlet.answer(reply, answer);
                     }
                 }
@@ -65,13 +65,7 @@ impl Shard {
                     self.take_local(now, Local::OutboxApplied { from, to, number });
                 }
                 Letter::RootRoute { filter, subscriber, route, reply } => {
-                    match route {
-                        Some(route) => self.root.insert(&filter, subscriber, route),
-                        None => self.root.remove(&filter, subscriber),
-                    }
-                    if let Some(reply) = reply {
-                        self.outlet.answer(reply, Answer::Done);
-                    }
+                    self.root_changed(RootChange { filter, subscriber, route, reply });
                 }
                 Letter::Presence(announcement) => self.presence.take(&announcement),
                 Letter::Hear { reply, passes_on } => self.hear(reply, passes_on),

@@ -9,6 +9,7 @@ mod connect;
 mod deliver;
 mod edge;
 mod groups;
+mod in_line;
 mod inbound;
 mod listening;
 mod mail;
@@ -18,6 +19,7 @@ mod outlet;
 mod packets;
 mod publish;
 mod query;
+mod reading;
 mod rounds;
 mod slots;
 mod subscribe;
@@ -40,6 +42,7 @@ use crate::clock::Now;
 use crate::connection::{Output, Peer, Stage};
 use crate::metric;
 use crate::options::Options;
+use crate::retained;
 use crate::slot::{Emitted, RootChange, State};
 use crate::tally::Tally;
 use crate::topic::{FanOut, Presence, Routes};
@@ -110,6 +113,11 @@ pub struct Shard {
     root: Routes,
     /// Who is there of Shared Subscriptions.
     presence: Presence,
+    /// Last number that was given to a message which goes by its partition's log.
+    numbers: u64,
+    rooted: in_line::Rooted,
+    /// Retained Messages that are read once the state is written.
+    unread: Vec<retained::Request>,
     chance: Chance,
     /// Mixed with the count of messages that were matched here: chance for Shared Subscriptions, at the price of nothing.
     draws: u64,
@@ -202,7 +210,7 @@ impl Shard {
     pub fn new(identity: Identity, engine: Arc<dyn Engine>, options: Options) -> Result<Self, Error> {
         let Identity { node, start, shard, shards } = identity;
         let post = Post::new(shard, shards);
-        let edge = Edge::new(node.get(), shard, start, &options);
+        let edge = Edge::new(node.get(), shard, shards, start, &options);
         // There are no followers yet to whom applied entries could go from memory.
         let replication = replica::Options { cached_log_bytes: 0, ..replica::Options::default() };
         let mut chance = Chance::of(&options.secret, &identity);
@@ -216,6 +224,9 @@ impl Shard {
             state: State::new(engine),
             root,
             presence: Presence::default(),
+            numbers: 0,
+            rooted: in_line::Rooted::default(),
+            unread: Vec::new(),
             draws: chance.number(),
             chance,
             published_so_far: 0,

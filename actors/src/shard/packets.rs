@@ -197,7 +197,7 @@ impl Shard {
                 }
                 let connection = &mut self.outlet.edge.connections[key as usize];
                 let Some(outbound) = &mut connection.outbound else { return Ok(()) };
-                if outbound.waits() || !connection.retained.is_empty() {
+                if outbound.waits() || connection.readings.is_some() {
                     self.outlet.edge.refill(key, now);
                 }
             }

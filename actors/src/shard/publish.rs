@@ -17,7 +17,7 @@ use crate::topic::{Chooser, Pick};
 impl Shard {
     /// Passes a message of QoS 0 or 1, or one whose publisher's Session ends with its connection, to everybody who
     /// subscribed. Tells how many parts have yet to become safe, each of which answers to `reply`; `None` if the
-    /// partition is another shard's, which will tell.
+    /// partition is another shard's, or the message goes by the partition's log: then these will tell.
     pub(super) fn publish(
         &mut self,
         now: Now,
@@ -39,14 +39,17 @@ impl Shard {
             self.presence.has_gone(again.not);
         }
         let (takes_records, low_space) = (!self.stalled && self.failure.is_none(), self.low_space);
-        self.published_so_far = self.published_so_far.wrapping_add(1);
-        let Self { slots, fan_out, root, presence, options, .. } = self;
+        let Self { slots, fan_out, root, presence, options, published_so_far, draws, .. } = self;
         let Some(slot) = slots.get(slot).filter(|slot| slot.is_serving()) else {
             return Err(ReasonCode::ServerBusy);
         };
-        fan_out.clear();
         let Origin { client, again } = origin;
-        let random = self.published_so_far ^ self.draws;
+        if again.is_none() && (message.retain || slot.line.holds(message.topic)) {
+            return self.publish_in_line(now, place, message, client, reply).map(|()| None);
+        }
+        *published_so_far = published_so_far.wrapping_add(1);
+        fan_out.clear();
+        let random = *published_so_far ^ *draws;
         let pick = Pick::Leader(Chooser { options: &options.shared, presence, client, random, again });
         if let Some(routes) = slot.routes(place.partition) {
             routes.find(message, pick, fan_out);
@@ -61,14 +64,9 @@ impl Shard {
         self.outlet.edge.work += fan_out.found().len() as u64;
         let needs_record =
             |found: &crate::topic::Found| found.home.is_none() && found.delivery.qos > QoS::AtMostOnce;
-        let retain = message.retain && again.is_none();
-        let adds = retain && !message.payload.is_empty();
         let needed = fan_out.found().iter().any(needs_record);
-        if (!takes_records && (retain || needed)) || (low_space && (adds || needed)) {
+        if needed && (!takes_records || low_space) {
             return Err(ReasonCode::QuotaExceeded);
-        }
-        if adds {
-            self.room_for_retained(place, message.topic)?;
         }
         let Self { slots, fan_out, outlet, .. } = self;
         let queues = fan_out.found().iter().filter(|found| needs_record(found));
@@ -116,13 +114,6 @@ impl Shard {
             let message = outlet.lay(shard, message);
             let targets = outlet.post.to(shard).lay(|bytes| bytes.extend_from_slice(targets));
             outlet.post.send(shard, Letter::Enqueue { slot: *slot, message, targets, reply });
-        }
-        if retain {
-            parts += 1;
-            self.message.clear();
-            message.encode_into(&mut self.message);
-            let op = Op::Retain { partition: place.partition, message: &self.message };
-            slots.get(SlotId(place.slot)).expect("it was found above").pending.push(now.wall, &op, reply);
         }
         Ok(Some(Begun { parts, matched: !self.fan_out.found().is_empty() }))
     }

@@ -51,7 +51,7 @@ impl Shard {
                         slot.pending.restore(record);
                         if matches!(error, ProposeError::TooLarge { .. }) {
                             // It will never fit: whoever asked for it is told, and nobody else waits behind it.
-                            let refused = slot.pending.refuse(|op| op.adds());
+                            let refused = slot.refuse(|_, op| op.adds());
                             if refused.is_empty() {
                                 fail(slot, &error);
                             }
@@ -74,6 +74,9 @@ impl Shard {
         if self.driver.is_dirty() {
             self.round(now);
         }
+        // What was refused is not waited for.
+        self.tell_rooted();
+        self.settle(now);
     }
 
     /// Before records are made, and at every tick: if little room is left, what waits for its record and adds to the disk
@@ -167,6 +170,7 @@ impl Shard {
         self.effects.messages.clear();
         self.effects.reads.clear();
         self.effects.snapshots.clear();
+        self.tell_rooted();
         self.settle(now);
     }
 
@@ -199,9 +203,10 @@ impl Shard {
         } else if !self.root_is_known {
             return self.elected.push(id);
         }
-        let Self { slots, state, outlet, emitted, .. } = self;
+        let Self { slots, state, outlet, emitted, numbers, .. } = self;
         let edge = &outlet.edge;
         let Some(slot) = slots.get(id).filter(|slot| slot.elected.is_some()) else { return };
+        *numbers = slot.numbered.max(*numbers);
         if let Err(error) = slot.lead(now, state, |home| !edge.is_of_this_start(home), emitted) {
             fail(slot, &error);
         }
@@ -249,6 +254,7 @@ impl Shard {
                 }
             }
         }
+        self.read_unread(now);
     }
 
     /// What an earlier leader promised is applied before this one serves: see [`Slot::elected`].

@@ -50,7 +50,8 @@ impl Slots {
     /// Bytes that wait for the log.
     pub fn pending_bytes(&self) -> usize {
         // What a stopped slot has is on its way nowhere.
-        self.table.iter().filter(|slot| slot.failure.is_none()).map(|slot| slot.pending.len_bytes()).sum()
+        let running = self.table.iter().filter(|slot| slot.failure.is_none());
+        running.map(|slot| slot.pending.len_bytes() + slot.line.len_bytes()).sum()
     }
 
     fn place(&self, id: SlotId) -> usize {
@@ -72,4 +73,5 @@ pub fn fail(slot: &mut Slot, error: &dyn std::fmt::Display) {
     tracing::error!(slot = %slot.id, %error, "slot stopped");
     slot.failure = Some(format!("slot {}: {error}", slot.id));
     slot.pending = Pending::default();
+    slot.line.clear();
 }

@@ -80,7 +80,7 @@ impl Shard {
         asked: Vec<usize>,
         filters: Vec<String>,
     ) {
-        let number = self.asks & !token::KIND;
+        let number = self.asks << token::ENTRY.count_ones() & !token::KIND;
         self.asks += 1;
         let (token, since) = (token::ASK | number, self.outlet.edge.now);
         let mut ask = Ask {
@@ -92,6 +92,8 @@ impl Shard {
             reasons,
             wanted,
             asked,
+            filters: Vec::new(),
+            registered: Vec::new(),
             unheard: 0,
             call: None,
         };
@@ -107,7 +109,10 @@ impl Shard {
         let wanted = ask.wanted.iter().map(|(wanted, _)| wanted.clone()).collect();
         ask.call = Some(match kind {
             AskKind::Subscribe => SessionCall::Subscribe { session, epoch, wanted, reply },
-            AskKind::Unsubscribe => SessionCall::Unsubscribe { session, epoch, filters, reply },
+            AskKind::Unsubscribe => {
+                ask.filters.clone_from(&filters);
+                SessionCall::Unsubscribe { session, epoch, filters, reply }
+            }
         });
         connection.barrier = Some(Barrier::Ask(Box::new(ask)));
         self.outlet.edge.step(key);

@@ -77,7 +77,7 @@ impl Shard {
             message(topic, value, now).encode_into(&mut bytes);
             (Delivery::new(QoS::AtMostOnce, true, subscription.identifier), bytes)
         });
-        Some(Chunk { home: request.home(), messages: messages.collect(), next: None })
+        Some(request.answered(messages.collect()))
     }
 
     /// Takes a message that a Client may not publish, as its version lets that be said: 5.0 is told, and 3.x gets the

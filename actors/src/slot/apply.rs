@@ -15,7 +15,7 @@ use super::{Emitted, Slot, Turn, rows};
 use crate::clock::Millis;
 use crate::metric;
 use crate::session::SessionNumber;
-use crate::shard::{Answer, ReplyTo};
+use crate::shard::{Answer, Begun, ReplyTo};
 use crate::topic::Choice;
 
 /// Why a slot cannot go on. Nothing after this record is applied until the reason is gone.
@@ -35,6 +35,8 @@ pub(super) struct Context {
     /// outbox its number there, of any other operation the place of its record.
     pub(super) agreed: u64,
     pub(super) reply: Option<ReplyTo>,
+    /// It came out of an outbox.
+    pub(super) is_forwarded: bool,
 }
 
 impl Context {
@@ -63,7 +65,7 @@ impl Slot {
                 Some((of, _)) if *of as usize == number => replies.pop_front().map(|(_, reply)| reply),
                 _ => None,
             };
-            self.apply_op(op, Context { at, agreed: index.0, reply }, turn)?;
+            self.apply_op(op, Context { at, agreed: index.0, reply, is_forwarded: false }, turn)?;
         }
         if self.grants != grants {
             turn.state.put(rows::grants(self.id), &self.grants);
@@ -163,10 +165,20 @@ impl Slot {
             }
             Op::Publish { partition, message, again, root_targets, chosen, .. } => {
                 let choice = Choice { number: context.agreed, chosen: &chosen, again };
-                self.publish(partition, message, root_targets, choice, context, turn)?;
+                self.publish(partition, message, None, root_targets, choice, context, turn)?;
+            }
+            Op::InLine { number, partition, message, root_targets, chosen } => {
+                let choice = Choice { number: context.agreed, chosen: &chosen, again: None };
+                let (line, of) = (Some(number), root_targets);
+                let matched = self.publish(partition, message, line, of, choice, context, turn)?;
+                if !context.is_forwarded {
+                    // Nobody knew before whether there would be a subscriber.
+                    self.answer(context, Answer::Begun(Begun { parts: 0, matched }), turn);
+                    return Ok(());
+                }
             }
             Op::Redispatch { session, seqs } => self.redispatch(session, &seqs, context, turn)?,
-            Op::Retain { partition, message } => self.retain(partition, message, turn)?,
+            Op::Retain { partition, message } => self.retain(partition, message, 0, turn)?,
             Op::Expire { topics } => {
                 self.asked.expiry = false;
                 for (partition, topic) in topics {
@@ -182,7 +194,7 @@ impl Slot {
             }
             Op::Will { partition, message, .. } => {
                 let choice = Choice { number: context.agreed, chosen: &[], again: None };
-                self.publish(partition, message, &[], choice, context, turn)?;
+                self.publish(partition, message, None, &[], choice, context, turn)?;
             }
             Op::End { session } => self.end_by_order(session, context, turn)?,
         }
@@ -243,11 +255,17 @@ impl Slot {
                 place: format!("operation {number} of slot {from} for slot {}", self.id),
                 reason: error.to_string(),
             })?;
-            self.apply_op(op, Context { agreed: number, ..context }, turn)?;
+            self.apply_op(op, Context { agreed: number, is_forwarded: true, ..context }, turn)?;
             self.inboxes.insert(from, number);
             turn.state.put(rows::inbox(self.id, from), &number);
-        } else if number <= last {
-            self.answer(context, Answer::Done, turn);
+        } else {
+            // It was sent again, or is not its turn: the leader has decided on it for nothing.
+            if let Ok(Op::InLine { number, .. }) = record::decode(op) {
+                self.line.take(number);
+            }
+            if number <= last {
+                self.answer(context, Answer::Done, turn);
+            }
         }
         if number <= last + 1 && self.leading {
             turn.outlet.outbox_applied(from, self.id, number);

@@ -165,8 +165,11 @@ mod tests {
         let retain = Op::Retain { partition: 1, message: b"m" };
         pending.push(77, &Op::Trim { to: 1, number: 2 }, None);
         pending.push(77, &retain, Some(reply(5)));
+        let (root_targets, chosen) = (&[][..], Vec::new());
+        let in_line = Op::InLine { number: 8, partition: 1, message: b"m", root_targets, chosen };
+        pending.push(77, &in_line, Some(reply(6)));
         pending.push(77, &Op::Trim { to: 3, number: 4 }, Some(reply(9)));
-        assert_eq!(pending.refuse(|op| op.adds()), [reply(5)]);
+        assert_eq!(pending.refuse(|op| op.adds()), [reply(5), reply(6)]);
         let record = pending.take().unwrap();
         assert_eq!(op::iter(op::open(&record.bytes).unwrap().1).count(), 2);
         assert_eq!(record.replies, [(1, reply(9))]);

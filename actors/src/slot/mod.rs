@@ -8,6 +8,7 @@ mod call;
 mod deliver;
 mod enqueue;
 mod handle;
+mod in_line;
 mod leader;
 mod lifetime;
 mod observe;
@@ -41,6 +42,7 @@ use crate::topic::{FanOut, Routes};
 pub use active::Active;
 
 pub use call::{Ack, SessionCall, Wanted};
+pub use in_line::InLine;
 pub use leader::{Pending, Underway};
 pub use op::{Again, Delivery, Farewell, Op, RouteRow, Target};
 pub use publish::publish;
@@ -72,6 +74,10 @@ pub struct Slot {
     /// Each by itself: the table grows by doubling, and half of it may be empty.
     active: FxHashMap<SessionNumber, Box<Active>>,
     retained: RetainedSize,
+    /// Number of the last Retained Message that was decided on and is applied.
+    pub numbered: u64,
+    /// Of the leader alone.
+    pub line: InLine,
     /// Active Sessions by tenant and Client Identifier.
     names: FxHashMap<Box<[u8]>, SessionNumber>,
     /// Sessions that may be passivated, in the order they fell idle.
@@ -158,7 +164,7 @@ pub struct Emitted {
 }
 
 /// A Subscription whose first level is a wildcard begins (with a route) or ends.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RootChange {
     pub filter: String,
     pub subscriber: SessionNumber,

@@ -166,6 +166,15 @@ pub enum Op<'a> {
         client: u64,
         author: Author,
     },
+    /// As [`Op::Publish`], for a Retained Message and for what comes behind one of its topic. The numbers of a slot
+    /// ascend.
+    InLine {
+        number: u64,
+        partition: u64,
+        message: &'a [u8],
+        root_targets: &'a [u8],
+        chosen: Vec<SessionNumber>,
+    },
 }
 
 /// A message of a Shared Subscription that a member has left, on its way to another one.
@@ -186,7 +195,11 @@ impl Op<'_> {
     pub fn adds(&self) -> bool {
         matches!(
             self,
-            Self::Enqueue { .. } | Self::Accept { .. } | Self::Retain { .. } | Self::Subscribe { .. }
+            Self::Enqueue { .. }
+                | Self::Accept { .. }
+                | Self::Retain { .. }
+                | Self::InLine { .. }
+                | Self::Subscribe { .. }
         )
     }
 }

@@ -44,22 +44,25 @@ impl Slot {
         Ok(Some(Answer::Done))
     }
 
-    /// A message that came by the log: matched here, where the routes are, and passed on by the log.
+    /// A message that came by the log: matched here, where the routes are, and passed on by the log. `number`: see
+    /// [`Op::InLine`]. Tells whether anybody had subscribed.
+    #[expect(clippy::too_many_arguments, reason = "what stands in the record")]
     pub(super) fn publish(
         &mut self,
         partition: u64,
         bytes: &[u8],
+        number: Option<u64>,
         root_targets: &[u8],
         choice: Choice<'_>,
         context: Context,
         turn: &mut Turn<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let message = Message::decode(bytes).map_err(|error| Error::Damaged {
             place: format!("slot {}", self.id),
             reason: error.to_string(),
         })?;
         if message.retain && choice.again.is_none() {
-            self.retain(partition, bytes, turn)?;
+            self.retain(partition, bytes, number.unwrap_or(0), turn)?;
         }
         let mut fan_out = std::mem::take(turn.fan_out);
         fan_out.clear();
@@ -69,10 +72,14 @@ impl Slot {
         }
         // Root routes belong to another log: what the leader found there stands in the record. Those that live with
         // their connection are the leader's alone.
-        if self.leading {
-            let from = fan_out.found().len();
-            turn.root.find(&message, pick, &mut fan_out);
-            fan_out.retain_from(from, |found| found.home.is_some());
+        match number.and_then(|number| self.line.take(number)) {
+            Some(decided) => fan_out.add_found(&decided),
+            None if self.leading => {
+                let from = fan_out.found().len();
+                turn.root.find(&message, pick, &mut fan_out);
+                fan_out.retain_from(from, |found| found.home.is_some());
+            }
+            None => {}
         }
         for target in Target::all(root_targets) {
             fan_out.add_target(target);
@@ -100,12 +107,14 @@ impl Slot {
                     .push(by_slot.entry(found.session.slot()).or_default()),
             }
         }
+        turn.outlet.edge.work += fan_out.found().len() as u64;
+        let matched = !fan_out.found().is_empty();
         *turn.fan_out = fan_out;
         for (slot, targets) in by_slot {
             let op = Op::Enqueue { message: bytes, targets: &targets };
             self.emit(slot, &op, context.unanswered(), turn);
         }
-        Ok(())
+        Ok(matched)
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use super::op::{Farewell, Op, RouteRow};
 use super::outbox::{Outbox, Outboxes};
 use super::state::decode;
-use super::{Asked, Counts, Emitted, Pending, RetainedSize, Slot, State, Underway, active, rows};
+use super::{Asked, Counts, Emitted, InLine, Pending, RetainedSize, Slot, State, Underway, active, rows};
 use crate::clock::{Millis, Now};
 use crate::options::Options;
 use crate::retained::Sweep;
@@ -51,6 +51,11 @@ impl Slot {
             true => decode(&rows::bodies(id), &bodies)?,
             false => 0,
         };
+        let mut numbered = Vec::new();
+        let numbered = match engine.get(Family::Session, &rows::numbered(id), &mut numbered)? {
+            true => decode(&rows::numbered(id), &numbered)?,
+            false => 0,
+        };
         let mut slot = Self {
             id,
             bodies,
@@ -62,6 +67,8 @@ impl Slot {
             grants,
             counts,
             retained,
+            numbered,
+            line: InLine::default(),
             active: FxHashMap::default(),
             names: FxHashMap::default(),
             idle: Default::default(),
@@ -156,6 +163,7 @@ impl Slot {
         self.pending = Pending::default();
         self.asked = Asked::default();
         self.outboxes.values_mut().for_each(Outbox::forget_asked);
+        self.line.clear();
         self.unsaved.clear();
         for active in self.active.values_mut() {
             active.link = None;

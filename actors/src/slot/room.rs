@@ -4,6 +4,8 @@
 //! lasts, or bring a Will that takes more room than the one that its Session has: both stay when their Client has gone.
 //! A SUBSCRIBE may change the Subscriptions that there are, and a PUBLISH may delete a Retained Message.
 
+use std::collections::BTreeSet;
+
 use convoy_storage::engine::Error;
 
 use super::call::SessionCall;
@@ -37,10 +39,27 @@ impl Slot {
 
     /// Takes out what adds to the disk and has no record yet; returns whom to tell.
     pub fn refuse_additions(&mut self, at: Millis, state: &mut State) -> Vec<ReplyTo> {
-        let mut pending = std::mem::take(&mut self.pending);
         // A row that cannot be read stops the slot when the record is applied.
-        let refused = pending.refuse(|op| self.op_adds(op, at, state).unwrap_or(false));
+        self.refuse(|slot, op| slot.op_adds(op, at, state).unwrap_or(false))
+    }
+
+    /// Takes out the operations that are unwanted, have no record yet and whose Client can be told so; returns whom to
+    /// tell.
+    pub fn refuse(&mut self, mut is_unwanted: impl FnMut(&Self, &Op<'_>) -> bool) -> Vec<ReplyTo> {
+        let (mut pending, mut numbers) = (std::mem::take(&mut self.pending), BTreeSet::new());
+        let refused = pending.refuse(|op| {
+            let is_unwanted = is_unwanted(self, op);
+            if let Op::InLine { number, .. } = op
+                && is_unwanted
+            {
+                numbers.insert(*number);
+            }
+            is_unwanted
+        });
         self.pending = pending;
+        if !numbers.is_empty() {
+            self.line.refuse(&numbers);
+        }
         refused
     }
 
@@ -52,8 +71,9 @@ impl Slot {
             Op::Subscribe { session, entries, .. } => {
                 subscribe_adds(*session, entries.iter().map(|entry| entry.filter), state)
             }
-            Op::Retain { message, .. } => {
-                Ok(!Message::decode(message).is_ok_and(|message| message.payload.is_empty()))
+            Op::Retain { message, .. } | Op::InLine { message, .. } => {
+                let deletes = |message: Message<'_>| message.retain && message.payload.is_empty();
+                Ok(!Message::decode(message).is_ok_and(deletes))
             }
             op => Ok(op.adds()),
         }

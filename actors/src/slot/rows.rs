@@ -14,6 +14,8 @@ mod kind {
     pub const COUNTS: u8 = b'm';
     /// How many Retained Messages there are, and their bytes.
     pub const RETAINED: u8 = b'k';
+    /// Number of the last Retained Message that was decided on.
+    pub const NUMBERED: u8 = b'w';
     /// tenant, 0, Client Identifier -> `SessionRow`.
     pub const CLIENT: u8 = b'c';
     /// Session -> tenant, 0, Client Identifier.
@@ -84,6 +86,10 @@ pub fn counts(slot: SlotId) -> Key {
 
 pub fn retained(slot: SlotId) -> Key {
     key(slot, kind::RETAINED, &[])
+}
+
+pub fn numbered(slot: SlotId) -> Key {
+    key(slot, kind::NUMBERED, &[])
 }
 
 /// The name of a Session within its slot: tenant and Client Identifier.

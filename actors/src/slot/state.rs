@@ -139,16 +139,17 @@ impl State {
         }
     }
 
-    /// Sets, with the time at which it expires, or deletes the Retained Message of a topic.
+    /// Sets, with its number and the time at which it expires, or deletes the Retained Message of a topic.
     pub fn put_retained(
         &mut self,
         slot: SlotId,
         partition: u64,
         topic: &str,
+        number: u64,
         message: Option<(&[u8], Option<Millis>)>,
     ) {
         match message {
-            Some((message, _)) => retained::put(&mut self.batch, slot, partition, topic, &[message]),
+            Some((message, _)) => retained::put(&mut self.batch, slot, partition, topic, number, message),
             None => retained::remove(&mut self.batch, slot, partition, topic),
         }
         let kept = message.map(|(message, expires_at)| Kept { bytes: message.len() as u32, expires_at });

@@ -7,6 +7,7 @@ use convoy_wire::ReasonCode;
 use super::apply::Context;
 use super::op::{Entry, Op, RouteRow};
 use super::{RootChange, Slot, Turn, rows};
+use crate::retained;
 use crate::session::{Epoch, Place, SessionNumber, SubscriptionRow};
 use crate::shard::Answer;
 use crate::topic::Routes;
@@ -25,7 +26,9 @@ impl Slot {
         };
         let home = active.row.home.filter(|_| !active.row.has_queue);
         let (mut more, mut existed) = (0, Vec::with_capacity(entries.len()));
-        for entry in entries {
+        for (at, entry) in (0..).zip(entries) {
+            // Each says of itself where it was registered.
+            let reply = context.reply.map(|reply| reply.of_entry(at));
             let key = rows::subscription(session, entry.filter);
             existed.push(turn.state.contains(&key)?);
             if existed.last() == Some(&false) {
@@ -39,7 +42,7 @@ impl Slot {
                     filter: entry.filter,
                     route: RouteRow { subscription: entry.row.subscription, home },
                 };
-                self.emit(SlotId(place.slot), &op, context, turn);
+                self.emit(SlotId(place.slot), &op, Context { reply, ..context }, turn);
                 more += answers(*place, turn);
             }
         }
@@ -120,6 +123,11 @@ impl Slot {
             turn.root_changes.push(RootChange { filter, subscriber, route, reply });
             return;
         }
+        let place = Place { slot: self.id.0, partition };
+        let answer = match &route {
+            Some(_) => Answer::Registered(retained::Place { place, until: self.numbered }),
+            None => Answer::Done,
+        };
         let seed = self.route_seed;
         let routes = self.partitions.entry(partition).or_insert_with(|| Routes::new(seed));
         match route {
@@ -131,7 +139,7 @@ impl Slot {
                 }
             }
         }
-        self.answer(context, Answer::Done, turn);
+        self.answer(context, answer, turn);
     }
 }
 

@@ -46,6 +46,12 @@ impl FanOut {
         self.found.push(Found { session: target.session, home: None, delivery: target.delivery });
     }
 
+    /// The same, with where it is.
+    pub fn add_found(&mut self, found: &[Found]) {
+        self.several_filters |= !found.is_empty();
+        self.found.extend_from_slice(found);
+    }
+
     pub fn found(&self) -> &[Found] {
         &self.found
     }

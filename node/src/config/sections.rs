@@ -105,7 +105,8 @@ pub struct LimitsOptions {
     /// Longest Session Expiry Interval granted. Lower it where vehicles are scrapped without a word: state and
     /// queue of a Session stay on disk until it expires.
     pub session_expiry_maximum: Duration,
-    /// Subscriptions of one Session; SUBACK refuses more. Profiles of cloud products set far lower ones.
+    /// Subscriptions of one Session; SUBACK refuses more. As many Topic Filters may wait for their Retained Messages.
+    /// Profiles of cloud products set far lower ones.
     pub subscriptions_per_session: u32,
     /// Levels of a Topic Name or Topic Filter. Matching walks them one by one.
     pub topic_levels: u16,

@@ -253,3 +253,91 @@ fn retain_is_1_for_a_new_subscription_and_0_for_an_old_one_before_5_0() {
         assert_eq!(world.got(late), []);
     }
 }
+
+/// Acknowledges until nothing more comes: how many messages came.
+fn drain(world: &mut World, client: Client) -> usize {
+    let mut count = 0;
+    loop {
+        let got = world.got(client);
+        let ids: Vec<_> = got
+            .iter()
+            .filter_map(|got| match got {
+                Got::Publish(received) => Some(received.packet_id),
+                _ => None,
+            })
+            .collect();
+        if ids.is_empty() {
+            return count;
+        }
+        count += ids.len();
+        for packet_id in ids.into_iter().filter(|id| *id > 0) {
+            world.send(client, puback(packet_id));
+        }
+        world.settle();
+    }
+}
+
+#[test]
+fn an_unsubscribe_stops_the_retained_messages_of_its_filter() {
+    // [MQTT-3.10.4-2]
+    for connect in [passing("s"), lasting("s")] {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+            let (mut world, publisher) = world();
+            for number in 0..1500 {
+                let topic = format!("x/y/{number:04}");
+                let payload = "p".repeat(4000);
+                world.send(publisher, Packet::Publish(retain(&topic, &payload, 0)));
+            }
+            world.send(publisher, Packet::Publish(retain("z/y", "1", 0)));
+            world.settle();
+            let mut connect = connect;
+            connect.properties.receive_maximum = std::num::NonZeroU16::new(4);
+            let client = world.connect(connect);
+            world.lines[client.0].stuck = true;
+            let both = ["x/#", "z/#"].map(|filter| Subscription {
+                filter: TopicFilter::new(filter).unwrap(),
+                options: SubscriptionOptions::new(qos),
+            });
+            let subscribe = Subscribe {
+                packet_id: id(7),
+                properties: SubscribeProperties::default(),
+                subscriptions: List::new(&both),
+            };
+            world.send_and_settle(client, Packet::Subscribe(subscribe));
+            world.unsubscribe(client, &["x/#"]);
+            world.unstick(client);
+            let got = world.got(client);
+            let at = got.iter().position(|got| matches!(got, Got::Unsuback(..))).unwrap();
+            let before = at - 1;
+            world.lines[client.0].got = got[at..].to_vec();
+            let behind = drain(&mut world, client);
+            // What had begun to be sent is completed; and the other filter's message comes.
+            assert!(
+                before < 1500 && behind <= 24,
+                "QoS {qos:?}: {behind} behind UNSUBACK, {before} before it"
+            );
+            assert!(behind > 0 || before > 0, "nothing came");
+        }
+    }
+}
+
+#[test]
+fn subscribing_again_and_again_to_everything_is_kept_once() {
+    let (mut world, publisher) = world();
+    for number in 0..300 {
+        let topic = format!("x/{number}");
+        world.send(publisher, Packet::Publish(retain(&topic, &"p".repeat(4000), 0)));
+    }
+    world.settle();
+    for connect in [passing("s"), lasting("s")] {
+        let client = world.connect(connect);
+        world.lines[client.0].stuck = true;
+        for _ in 0..100 {
+            world.subscribe_by(client, "#", SubscriptionOptions::new(QoS::AtMostOnce), None);
+            world.subscribe_by(client, "x/#", SubscriptionOptions::new(QoS::AtMostOnce), None);
+        }
+        let Line { shard, key, .. } = world.lines[client.0];
+        let connection = &world.shards[shard].outlet.edge.connections[key.unwrap() as usize];
+        assert_eq!(connection.readings.as_ref().map(|readings| readings.len()), Some(2));
+    }
+}

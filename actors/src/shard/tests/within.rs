@@ -36,6 +36,8 @@ mod overflowing;
 mod publishing;
 #[path = "querying.rs"]
 mod querying;
+#[path = "racing.rs"]
+mod racing;
 #[path = "restarting.rs"]
 mod restarting;
 #[path = "retaining.rs"]

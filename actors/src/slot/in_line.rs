@@ -1,0 +1,129 @@
+//! Matching a Retained Message and storing it is one point in the order of its partition's slot: where its record is
+//! applied. So whoever subscribes gets it live or as it is kept, and what is kept is what came last. Other messages of a
+//! topic go by the log too while such a message is on its way, for they must not overtake it; all others are matched as
+//! they come, and wait for nothing.
+//!
+//! What belongs to other logs cannot be matched at that point: root routes, and who is there of Shared Subscriptions. That
+//! the leader decides when the message comes, under a number. A root route is answered for when everything that was
+//! decided before it is applied, and its Retained Messages are read up to the last of those numbers.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::hash::Hasher;
+
+use rustc_hash::{FxHashMap, FxHasher};
+
+use crate::topic::Found;
+
+/// What the leader has decided and not applied yet.
+#[derive(Debug, Default)]
+pub struct InLine {
+    decided: VecDeque<Decided>,
+    /// How many of them there are of a topic.
+    topics: FxHashMap<u64, u32>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Decided {
+    number: u64,
+    topic: u64,
+    /// Sessions that end with their connection and have a root route.
+    found: Box<[Found]>,
+}
+
+impl InLine {
+    /// Whether a message of this topic has to go by the log as well. Two topics may be taken for one, which only costs
+    /// time.
+    #[inline]
+    pub fn holds(&self, topic: &str) -> bool {
+        !self.decided.is_empty() && self.topics.contains_key(&hash(topic))
+    }
+
+    /// Bytes that are kept here.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The number of the oldest.
+    pub fn first(&self) -> Option<u64> {
+        self.decided.front().map(|decided| decided.number)
+    }
+
+    /// Numbers ascend.
+    pub fn push(&mut self, number: u64, topic: &str, found: Vec<Found>) {
+        let decided = Decided { number, topic: hash(topic), found: found.into() };
+        *self.topics.entry(decided.topic).or_default() += 1;
+        self.bytes += decided.len_bytes();
+        self.decided.push_back(decided);
+    }
+
+    /// What was decided under this number is applied; `None` if another leader has decided it.
+    pub fn take(&mut self, number: u64) -> Option<Box<[Found]>> {
+        while self.first().is_some_and(|first| first <= number) {
+            let decided = self.decided.pop_front().expect("there is a first");
+            self.forget(&decided);
+            if decided.number == number {
+                return Some(decided.found);
+            }
+        }
+        None
+    }
+
+    /// These are not going to be applied.
+    pub fn refuse(&mut self, numbers: &BTreeSet<u64>) {
+        for decided in std::mem::take(&mut self.decided) {
+            match numbers.contains(&decided.number) {
+                true => self.forget(&decided),
+                false => self.decided.push_back(decided),
+            }
+        }
+    }
+
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn forget(&mut self, decided: &Decided) {
+        self.bytes -= decided.len_bytes();
+        if let Some(count) = self.topics.get_mut(&decided.topic) {
+            *count -= 1;
+            if *count == 0 {
+                self.topics.remove(&decided.topic);
+            }
+        }
+    }
+}
+
+impl Decided {
+    fn len_bytes(&self) -> usize {
+        size_of::<Self>() + self.found.len() * size_of::<Found>()
+    }
+}
+
+fn hash(topic: &str) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(topic.as_bytes());
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_in_line_until_the_last_of_its_messages_is_applied() {
+        let mut line = InLine::default();
+        assert!(!line.holds("a"));
+        line.push(1, "a", Vec::new());
+        line.push(4, "b", Vec::new());
+        line.push(5, "a", Vec::new());
+        assert!(line.holds("a") && line.holds("b") && !line.holds("c"));
+        assert!(line.take(1).is_some() && line.take(2).is_none());
+        assert!(line.holds("a"));
+        line.refuse(&BTreeSet::from([5]));
+        assert!(!line.holds("a"));
+        assert_eq!(line.first(), Some(4));
+        assert!(line.take(4).is_some());
+        assert_eq!((line.first(), line.len_bytes()), (None, 0));
+    }
+}
