@@ -49,6 +49,21 @@ pub enum AskKind {
     Unsubscribe,
 }
 
+impl Ask {
+    /// There is room for these of the Topic Filters alone.
+    pub fn keep(&mut self, granted: &[bool]) {
+        for (place, granted) in self.asked.iter().zip(granted) {
+            if !granted {
+                self.reasons[*place] = ReasonCode::QuotaExceeded;
+            }
+        }
+        let mut kept = granted.iter();
+        self.asked.retain(|_| kept.next() == Some(&true));
+        let mut kept = granted.iter();
+        self.wanted.retain(|_| kept.next() == Some(&true));
+    }
+}
+
 /// What is to be done now for what waits at a barrier.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {

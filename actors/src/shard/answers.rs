@@ -85,7 +85,10 @@ impl Edge {
                         metrics::counter!(metric::REFUSED).increment(1);
                         connection.inbound.refuse(to.token, reason);
                     }
-                    Answer::Subscribed { .. } | Answer::Registered(_) | Answer::Granted(_) => {}
+                    Answer::Subscribed { .. }
+                    | Answer::Granting(_)
+                    | Answer::Registered(_)
+                    | Answer::Granted(_) => {}
                 }
                 acknowledge(connection, now);
                 if connection.barrier.is_some() {
@@ -167,7 +170,11 @@ impl Edge {
                 connection.close(reason);
                 return self.mark(key);
             }
-            Answer::Begun(_) | Answer::Done | Answer::Subscribed { .. } | Answer::Registered(_) => return,
+            Answer::Begun(_)
+            | Answer::Done
+            | Answer::Subscribed { .. }
+            | Answer::Granting(_)
+            | Answer::Registered(_) => return,
         };
         if connection.stage != Stage::Connecting {
             return self.give_back(&grant);
@@ -208,6 +215,7 @@ impl Edge {
         match answer {
             Answer::Begun(begun) => ask.parts += begun.parts as i32 - UNTOLD,
             Answer::Done => ask.parts -= 1,
+            Answer::Granting(granted) => ask.keep(&granted),
             Answer::Registered(place) => {
                 ask.parts -= 1;
                 ask.registered.push(((to.token & token::ENTRY) as usize, place));

@@ -48,6 +48,8 @@ pub enum Answer {
         more: u32,
         existed: Vec<bool>,
     },
+    /// Which Topic Filters of a SUBSCRIBE there is room for: comes before `Subscribed`, which tells of those alone.
+    Granting(Vec<bool>),
     /// As `Done`, for one place of a SUBSCRIBE's Topic Filter.
     Registered(crate::retained::Place),
     /// Nothing was changed.

@@ -47,7 +47,10 @@ impl Operators {
             mail::Answer::Begun(begun) => self.parts_begun(number, begun.parts),
             mail::Answer::Done => self.count(number, -1),
             mail::Answer::Refused(reason) => self.answer(number, Answer::Failed(Problem::Refused(*reason))),
-            mail::Answer::Subscribed { .. } | mail::Answer::Registered(_) | mail::Answer::Granted(_) => {}
+            mail::Answer::Subscribed { .. }
+            | mail::Answer::Granting(_)
+            | mail::Answer::Registered(_)
+            | mail::Answer::Granted(_) => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 use convoy_storage::engine::Error;
 use convoy_wire::ReasonCode;
+use rustc_hash::FxHashSet;
 
 use super::call::{SessionCall, Wanted};
 use super::op::{Entry, Op, Target};
@@ -63,18 +64,20 @@ impl Slot {
                 let op = Op::Disconnect { session, epoch, farewell, expiry_seconds, sent };
                 self.pending.push(at, &op, reply);
             }
-            SessionCall::Subscribe { session, epoch, wanted, reply } => {
-                let refused = if self.epoch(session) != Some(epoch) {
-                    Some(ReasonCode::SessionTakenOver)
-                } else if self.exceeds(subscriptions_limit, session, &wanted, turn)? {
-                    metric::met("subscriptions_per_session");
-                    Some(ReasonCode::QuotaExceeded)
-                } else {
-                    None
-                };
-                if let Some(reason) = refused {
-                    turn.outlet.answer(reply, Answer::Refused(reason));
+            SessionCall::Subscribe { session, epoch, mut wanted, reply } => {
+                if self.epoch(session) != Some(epoch) {
+                    turn.outlet.answer(reply, Answer::Refused(ReasonCode::SessionTakenOver));
                     return Ok(());
+                }
+                if let Some(granted) = self.granted(subscriptions_limit, session, &wanted, turn)? {
+                    metric::met("subscriptions_per_session");
+                    if !granted.contains(&true) {
+                        turn.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
+                        return Ok(());
+                    }
+                    let mut kept = granted.iter();
+                    wanted.retain(|_| kept.next() == Some(&true));
+                    turn.outlet.answer(reply, Answer::Granting(granted));
                 }
                 let entries = wanted.iter().map(|wanted| Entry {
                     filter: &wanted.filter,
@@ -110,21 +113,30 @@ impl Slot {
         Ok(())
     }
 
-    /// Whether the Session would have more Subscriptions than `limit`. Those that are made again do not count.
-    fn exceeds(
+    /// Which Topic Filters the Session may have where `limit` does not allow all of them: the first ones, and those that it
+    /// has already.
+    fn granted(
         &self,
         limit: u32,
         session: SessionNumber,
         wanted: &[Wanted],
         turn: &mut Turn<'_>,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Vec<bool>>, Error> {
         let mut count = self.active.get(&session).map_or(0, |active| active.row.subscriptions as usize);
         if count + wanted.len() <= limit as usize {
-            return Ok(false);
+            return Ok(None);
         }
+        let (mut granted, mut new) = (Vec::with_capacity(wanted.len()), FxHashSet::default());
         for wanted in wanted {
-            count += usize::from(!turn.state.contains(&rows::subscription(session, &wanted.filter))?);
+            let filter = wanted.filter.as_str();
+            let exists = new.contains(filter) || turn.state.contains(&rows::subscription(session, filter))?;
+            let fits = exists || count < limit as usize;
+            if fits && !exists {
+                new.insert(filter);
+                count += 1;
+            }
+            granted.push(fits);
         }
-        Ok(count > limit as usize)
+        Ok(Some(granted).filter(|granted| granted.contains(&false)))
     }
 }

@@ -293,3 +293,34 @@ fn filters_are_compared_to_the_letter() {
     }
     assert_eq!(world.payloads(client), ["x/y", "X/y", "x/y/"]);
 }
+
+#[test]
+fn at_the_limit_each_topic_filter_has_its_own_answer() {
+    // [MQTT-3.8.4-5]
+    for connect in [passing("a"), lasting("a")] {
+        let mut world = World::with(Limits { subscriptions_per_session: 10, ..Limits::default() });
+        let client = world.connect(connect);
+        let filters: Vec<_> = (0..18).map(|number| format!("x/{number}")).collect();
+        let of = |range: std::ops::Range<usize>| -> Vec<Subscription<'_>> {
+            let filters = filters[range].iter().map(|filter| TopicFilter::new(filter).unwrap());
+            filters.map(|filter| Subscription { filter, options: PLAIN }).collect()
+        };
+        world.send_and_settle(client, subscribe(&of(0..5)));
+        world.got(client);
+        // Two that are there already take no place.
+        world.send_and_settle(client, subscribe(&of(3..15)));
+        let (granted, refused) = (ReasonCode::GrantedQoS1, ReasonCode::QuotaExceeded);
+        let reasons = [vec![granted; 7], vec![refused; 5]].concat();
+        assert_eq!(world.got(client), [Got::Suback(77, reasons)]);
+        let subscriptions: u64 = world.shards.iter().map(|shard| shard.observe().subscriptions).sum();
+        assert_eq!(subscriptions, 10);
+        // What was granted is there, and what was refused is not.
+        let publisher = world.connect(passing("p"));
+        for filter in &filters[..15] {
+            world.publish(publisher, publish(filter, "1", 0));
+        }
+        assert_eq!(world.got(client).len(), 10);
+        world.send_and_settle(client, subscribe(&of(15..18)));
+        assert_eq!(world.got(client), [Got::Suback(77, vec![refused; 3])]);
+    }
+}
