@@ -29,6 +29,9 @@ metrics! {
     /// What Clients were denied by rules, by the label `action`: connect, publish, subscribe, receive, will; by bans, by `ban`; and the
     /// Sessions of others that they asked for: session.
     DENIED = "convoy_access_denied_total",
+    /// CONNECT packets that were answered before the Will of the connection before them was published: it took more than
+    /// 2 seconds.
+    WILLS_OVERTAKEN = "convoy_wills_overtaken_total",
     /// Connections that were closed because their user is not known any more.
     REVOKED = "convoy_connections_revoked_total",
     /// CONNECT packets that were refused, by the label `reason`, a Reason Code.

@@ -15,7 +15,7 @@ use crate::connection::SHARED_FROM;
 use crate::message::Message;
 use crate::metric;
 use crate::session::{Epoch, Place, SessionNumber};
-use crate::slot::{Ack, Again, Emitted, Op, SessionCall, Turn};
+use crate::slot::{Ack, Again, Emitted, Held, Op, SessionCall, Turn};
 use crate::topic::Announcement;
 
 impl Shard {
@@ -142,11 +142,20 @@ impl Shard {
         }
     }
 
+    /// The CONNECTs that have waited for a Will are answered.
+    pub(super) fn grant_held(&mut self, held: Vec<Held>) {
+        for Held { old, reply, answer, .. } in held {
+            self.outlet.take_over(old, reply, answer);
+        }
+    }
+
     pub(super) fn take_local(&mut self, now: Now, local: Local) {
         match local {
             Local::OutboxApplied { from, to, number } => {
                 if let Some(slot) = self.slots.get(from) {
                     slot.outbox_applied(to, number);
+                    let held = slot.wills.applied(to, number);
+                    self.grant_held(held);
                 }
             }
             Local::Pass { session, delivery, message } => {

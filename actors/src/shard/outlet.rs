@@ -60,6 +60,18 @@ impl Outlet {
         }
     }
 
+    /// A connection whose Session another one gets is closed, before that one is told.
+    pub fn close_old(&mut self, old: Home) {
+        if !self.edge.is_of_this_start(&old) {
+            return;
+        }
+        if old.shard == self.post.here() {
+            self.edge.taken_over(&old);
+        } else {
+            self.post.send(old.shard, Letter::TakenOver { home: old, then: None });
+        }
+    }
+
     /// An operator closes a connection, perhaps with the Session that it had.
     pub fn evict(&mut self, home: Home, session_ended: bool) {
         if home.shard == self.post.here() {

@@ -10,6 +10,7 @@ use super::mail::Answer;
 use super::slots::fail;
 use super::{Shard, turn};
 use crate::clock::Now;
+use crate::metric;
 use crate::slot::Turn;
 
 /// Milliseconds that acknowledgements of Clients may wait for company before they get a record of their own.
@@ -284,6 +285,12 @@ impl Shard {
             if !self.stalled {
                 tracing::info!("there is room on the disk again");
             }
+        }
+        let wills = self.slots.table.iter_mut().map(|slot| &mut slot.wills);
+        let overdue: Vec<_> = wills.flat_map(|wills| wills.overdue(now.monotonic)).collect();
+        if !overdue.is_empty() {
+            metrics::counter!(metric::WILLS_OVERTAKEN).increment(overdue.len() as u64);
+            self.grant_held(overdue);
         }
         let mut failures = Vec::new();
         for slot in self.slots.table.iter_mut().filter(|slot| slot.failure.is_none()) {

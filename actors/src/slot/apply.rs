@@ -228,8 +228,8 @@ impl Slot {
         }
     }
 
-    /// Enters an operation for another slot (or this one) in the outbox.
-    pub(super) fn emit(&mut self, to: SlotId, op: &Op<'_>, context: Context, turn: &mut Turn<'_>) {
+    /// Enters an operation for another slot (or this one) in the outbox: its number there.
+    pub(super) fn emit(&mut self, to: SlotId, op: &Op<'_>, context: Context, turn: &mut Turn<'_>) -> u64 {
         let number = self.outboxes.entry(to).or_default().push();
         let mut bytes = Vec::new();
         record::encode_into(op, &mut bytes);
@@ -239,6 +239,7 @@ impl Slot {
             let reply = context.reply;
             turn.emitted.push(Emitted { from: self.id, to, number, op: bytes, reply });
         }
+        number
     }
 
     fn inbox(

@@ -147,8 +147,17 @@ impl Slot {
         }
         let answer =
             Answer::Granted(Grant { session: number, epoch, present, has_queue, unreleased, groups });
-        // The old connection acknowledges nothing any more before the new one hears of its grant.
-        turn.outlet.take_over(old_home, reply, answer);
+        // The old connection acknowledges nothing any more before the new one hears of its grant, nor before its Will is
+        // matched.
+        if self.wills.is_underway(name)
+            && let Some(old) = old_home
+        {
+            turn.outlet.close_old(old);
+        }
+        let now = turn.now.monotonic;
+        if let Some(answer) = self.wills.hold(name, now, old_home, reply, answer) {
+            turn.outlet.take_over(old_home, reply, answer);
+        }
         Ok(())
     }
 
@@ -278,7 +287,12 @@ impl Slot {
                 let context = context.unanswered();
                 let op =
                     Op::Will { partition: place.partition, message: &bytes, client, author: will.author };
-                self.emit(SlotId(place.slot), &op, context, turn);
+                let name = active.name.clone();
+                let to = SlotId(place.slot);
+                let number = self.emit(to, &op, context, turn);
+                if self.leading {
+                    self.wills.sent(&name, to, number);
+                }
                 Ok(())
             }
             Err(error) => Err(Error::Damaged {

@@ -24,6 +24,7 @@ mod rows;
 mod state;
 mod stored;
 mod subscribe;
+mod wills;
 
 use std::collections::BTreeMap;
 
@@ -51,6 +52,7 @@ pub use redispatch::SHARED;
 pub use rows::client_key;
 pub use rows::{name_of, split_name};
 pub use state::State;
+pub use wills::{Held, Wills};
 
 /// One slot of this shard.
 pub struct Slot {
@@ -78,6 +80,8 @@ pub struct Slot {
     pub numbered: u64,
     /// Of the leader alone.
     pub line: InLine,
+    /// Of the leader alone.
+    pub wills: Wills,
     /// Active Sessions by tenant and Client Identifier.
     names: FxHashMap<Box<[u8]>, SessionNumber>,
     /// Sessions that may be passivated, in the order they fell idle.

@@ -8,7 +8,9 @@ use std::ops::ControlFlow;
 use super::op::{Farewell, Op, RouteRow};
 use super::outbox::{Outbox, Outboxes};
 use super::state::decode;
-use super::{Asked, Counts, Emitted, InLine, Pending, RetainedSize, Slot, State, Underway, active, rows};
+use super::{
+    Asked, Counts, Emitted, InLine, Pending, RetainedSize, Slot, State, Underway, Wills, active, rows,
+};
 use crate::clock::{Millis, Now};
 use crate::options::Options;
 use crate::retained::Sweep;
@@ -69,6 +71,7 @@ impl Slot {
             retained,
             numbered,
             line: InLine::default(),
+            wills: Wills::default(),
             active: FxHashMap::default(),
             names: FxHashMap::default(),
             idle: Default::default(),
@@ -164,6 +167,7 @@ impl Slot {
         self.asked = Asked::default();
         self.outboxes.values_mut().for_each(Outbox::forget_asked);
         self.line.clear();
+        self.wills = Wills::default();
         self.unsaved.clear();
         for active in self.active.values_mut() {
             active.link = None;

@@ -16,6 +16,10 @@ fn with_will<'a>(connect: Connect<'a>, delay: u32) -> Connect<'a> {
     Connect { will: Some(will), ..connect }
 }
 
+fn slot_of(client_id: &str, slots: u16) -> SlotId {
+    convoy_membership::slot_of(&convoy_ids::ActorId::Session { tenant: "", client_id }, slots)
+}
+
 /// A watcher of the Will.
 fn world() -> (World, Client) {
     let mut world = World::new();
@@ -224,5 +228,86 @@ fn a_will_is_its_clients_own_for_no_local() {
     world.subscribe(client, "will/#", options);
     world.cut_and_settle(client);
     let client = world.join(lasting("a"));
+    assert_eq!(world.got(client), [Got::Connack(ReasonCode::Success, true)]);
+}
+
+/// A Client with a Will comes again while it is there, and says that it is. What its watcher saw.
+fn back_again(connect: Connect<'_>, qos: u8, waits: bool, watcher: Connect<'_>) -> Vec<String> {
+    let mut world = World::new();
+    let watcher = world.subscriber(watcher, &["will/#"]);
+    world.join(with_will(connect, 0));
+    let client = world.accept(connect.version);
+    let packet_id = if qos == 0 { 0 } else { 9 };
+    let online = Publish { qos: QoS::from_u8(qos).unwrap(), ..publish("will/a", "online", packet_id) };
+    let mut bytes = Vec::new();
+    Packet::Connect(connect).encode(connect.version, &mut bytes).unwrap();
+    if waits {
+        world.send_bytes(client, &bytes);
+        while world.got(client).is_empty() {
+            world.sync();
+        }
+        bytes.clear();
+    }
+    Packet::Publish(online).encode(connect.version, &mut bytes).unwrap();
+    world.send_bytes(client, &bytes);
+    world.settle();
+    world.payloads(watcher)
+}
+
+#[test]
+fn the_will_of_a_connection_that_is_taken_over_comes_before_what_the_new_one_says() {
+    // MQTT 5.0, 3.1.4 and 4.6
+    let (mut tries, mut wrong) = (0, 0);
+    let clean = Connect { clean_start: true, ..lasting("a") };
+    for connect in [passing("a"), lasting("a"), clean, Connect::new(V311, "a"), Connect::new(V31, "a")] {
+        for watcher in [passing("watcher"), lasting("watcher")] {
+            // What is of QoS 0 may pass what waits in the queue of a Session that lasts.
+            let lowest = if watcher.properties.session_expiry_interval.is_some() { 1 } else { 0 };
+            for qos in lowest..=2 {
+                for waits in [false, true] {
+                    tries += 1;
+                    wrong += usize::from(back_again(connect, qos, waits, watcher) != ["gone", "online"]);
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, 0, "of {tries}");
+}
+
+#[test]
+fn the_will_of_a_connection_that_broke_comes_before_what_the_next_one_says() {
+    let mut world = World::new();
+    let watcher = world.subscriber(passing("watcher"), &["will/#"]);
+    let old = world.join(with_will(lasting("a"), 0));
+    world.cut(old);
+    let client = world.ask(lasting("a"));
+    while world.got(client).is_empty() {
+        world.sync();
+    }
+    world.send_and_settle(client, Packet::Publish(publish("will/a", "online", 0)));
+    assert_eq!(world.payloads(watcher), ["gone", "online"]);
+}
+
+#[test]
+fn a_connect_does_not_wait_for_ever_for_a_will_that_nobody_takes() {
+    let (mut world, _watcher) = world();
+    let (_, slot) = world.options.partitioning.locate("", "will/a", world.options.slots);
+    for shard in &mut world.shards {
+        if let Some(slot) = shard.slots.get(slot) {
+            slot.failure = Some("stopped".into());
+        }
+    }
+    // A Client whose Session is in another slot.
+    let mut others = ["b", "c", "d", "e"].into_iter();
+    let other = others.find(|name| slot_of(name, world.options.slots) != slot).unwrap();
+    let client = world.join(with_will(lasting(other), 0));
+    assert_eq!(world.got(client).len(), 1);
+    let again = lasting(other);
+    let client = world.ask(again);
+    world.settle();
+    assert_eq!(world.got(client), []);
+    world.pass(1_900);
+    assert_eq!(world.got(client), []);
+    world.pass(200);
     assert_eq!(world.got(client), [Got::Connack(ReasonCode::Success, true)]);
 }
