@@ -329,6 +329,11 @@ pub fn welcome(
 /// nothing but that, and is closed [MQTT-3.1.2-24].
 pub fn acknowledge_ask(connection: &mut Connection, ask: &Ask) {
     let (version, limit) = (connection.version, connection.packet_bytes_limit as usize);
+    let refused = ask.reasons.iter().find(|reason| reason.is_error());
+    if let Some(reason) = refused.filter(|_| ask.kind == AskKind::Unsubscribe && !version.has_properties()) {
+        // UNSUBACK of 3.x would say that it was done.
+        return connection.close(*reason);
+    }
     let output = connection.output.tail();
     let start = output.len();
     let (packet_id, properties) = (ask.packet_id, Default::default());

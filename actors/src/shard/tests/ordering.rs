@@ -176,3 +176,26 @@ fn pipelined_subscribes_keep_within_the_limit_of_a_session() {
     let subscriptions: u64 = world.shards.iter().map(|shard| shard.observe().subscriptions).sum();
     assert_eq!(subscriptions, 10);
 }
+
+#[test]
+fn an_unsubscribe_that_cannot_be_done_is_not_acknowledged() {
+    for connect in [passing("a"), Connect::new(V311, "a")] {
+        let mut world = World::new();
+        let client = world.subscriber(connect, &["x/y"]);
+        for shard in &mut world.shards {
+            shard.stalled = true;
+        }
+        let filters = [TopicFilter::new("x/y").unwrap()];
+        let bytes = together(connect.version, &[unsubscribe(8, &filters)]);
+        let Line { shard, key, .. } = world.lines[client.0];
+        world.shards[shard].receive(world.now, key.unwrap(), &bytes);
+        world.flow();
+        let got = world.got(client);
+        match connect.version {
+            V5 => {
+                assert!(matches!(&got[..], [Got::Unsuback(8, reasons)] if reasons[0].is_error()), "{got:?}")
+            }
+            _ => assert_eq!(got, [Got::Closed]),
+        }
+    }
+}
