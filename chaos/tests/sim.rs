@@ -5,7 +5,9 @@
 #[path = "sim/fleet.rs"]
 mod fleet;
 
-use convoy_chaos::oracle::{Fault, What};
+use convoy_chaos::invariant::racing;
+use convoy_chaos::oracle::{Event, Fault, Qos, What};
+use convoy_chaos::sim::client::Character;
 use convoy_chaos::sim::clock::{MILLISECOND, SECOND};
 use convoy_chaos::sim::disk::{CutAt, Moment};
 use convoy_chaos::sim::seed::Seed;
@@ -89,6 +91,58 @@ fn promises_hold_through_crashes_cuts_and_takeovers() {
         }
     }
     assert!(failed.is_empty(), "{} runs failed\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn whoever_meets_a_retained_message_has_it_once() {
+    let mut races = 0;
+    for seed in seeds(40) {
+        for shards in [1, 3] {
+            let characters = fleet::curious();
+            let (verdict, _) = judge(Setup { characters, work: 12 * SECOND, ..setup(seed, shards) })
+                .unwrap_or_else(|said| panic!("{said}"));
+            races += racing::races(&verdict.ledger);
+        }
+    }
+    assert!(races > 0 && (races > 20 || seeds(40).len() < 40), "{races} races");
+}
+
+/// What the judge says of a day whose deliveries were changed afterwards.
+fn judge_changed(characters: Vec<Character>, change: impl Fn(&mut Vec<Event>)) -> Vec<String> {
+    let mut outcome = run(Setup { characters, work: 12 * SECOND, ..setup(3, 3) });
+    change(&mut outcome.log.events);
+    outcome.judge(None).wrong
+}
+
+#[test]
+fn a_broken_order_is_not_let_pass() {
+    let delivered = |event: &Event, to: &str, front: &str| match &event.what {
+        What::Delivered { link, message, .. } => *link.client == *to && message.topic.starts_with(front),
+        _ => false,
+    };
+    let says = |wrong: &[String], what: &str| wrong.iter().any(|said| said.contains(what));
+    // Own messages behind a SUBSCRIBE that do not come back.
+    let echo = |name: &str| fleet::calm().into_iter().filter(|it| it.name == name).collect::<Vec<_>>();
+    let wrong = judge_changed(echo("echo"), |events| events.retain(|it| !delivered(it, "echo", "own/")));
+    assert!(says(&wrong, "did not come back"), "{wrong:#?}");
+    // Values that neither come nor are kept for whoever subscribes.
+    let wrong =
+        judge_changed(fleet::curious(), |events| events.retain(|it| !delivered(it, "curious", "deed/")));
+    assert!(says(&wrong, "neither as it came"), "{wrong:#?}");
+    // Wills behind what the next connection says.
+    let mut mourning = fleet::everybody();
+    mourning.retain(|it| ["coroner", "widower"].contains(&it.name.as_str()));
+    let wrong = judge_changed(mourning, |events| {
+        let is_will = |event: &Event| match &event.what {
+            What::Delivered { message, .. } => message.qos == Qos::ExactlyOnce,
+            _ => false,
+        };
+        let wills: Vec<Event> = events.iter().filter(|event| is_will(event)).cloned().collect();
+        events.retain(|event| !is_will(event));
+        let end = events.last().expect("a day has events").at;
+        events.extend(wills.into_iter().map(|will| Event { at: end, ..will }));
+    });
+    assert!(says(&wrong, "before the Will"), "{wrong:#?}");
 }
 
 #[test]

@@ -5,12 +5,14 @@
 
 pub mod bounds;
 pub mod exactly_once;
+pub mod in_order;
 pub mod liveness;
 pub mod message_expiry;
 pub mod no_acknowledged_loss;
 pub mod no_return;
 pub mod order;
 pub mod power_loss;
+pub mod racing;
 pub mod retained;
 pub mod session_present;
 pub mod shared;
@@ -42,9 +44,11 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
         no_acknowledged_loss::check,
         exactly_once::check,
         order::check,
+        in_order::check,
         takeover::check,
         session_present::check,
         retained::check,
+        racing::check,
         will::check,
         shared::check,
         message_expiry::check,

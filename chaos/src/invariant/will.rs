@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Violation;
-use crate::oracle::{Closer, Connection, Ledger, Message, Qos, Will};
+use crate::oracle::{Closer, Connection, Ledger, Life, Message, Qos, Will};
 
 const NAME: &str = "7 Will";
 /// How much later than due a Will may leave.
@@ -38,6 +38,10 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
         for (life, count) in ledger.lives.iter().zip(&counts).filter(|(life, _)| life.ends.is_none()) {
             let spans: Vec<_> = life.spans_for(&will.message.topic).collect();
             let [span] = spans[..] else { continue };
+            if let Some(said) = overtaken(ledger, place, connection, will, life) {
+                let at = connection.connect;
+                violations.push(Violation { invariant: NAME, at, said });
+            }
             let count = count.get(&will.message).copied().unwrap_or(0);
             let watched = span.promises_at_least_once().is_some_and(|since| since < connection.connect);
             let once = will.message.qos == Qos::ExactlyOnce && span.granted == Some(Qos::ExactlyOnce);
@@ -60,6 +64,34 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// Whether what the next connection of the Client said on the topic of its Will came before the Will of this one. Behind a
+/// crash nobody waits for the Will.
+fn overtaken(
+    ledger: &Ledger,
+    place: usize,
+    connection: &Connection,
+    will: &Will,
+    life: &Life,
+) -> Option<String> {
+    let first = |message: &Message| {
+        life.deliveries.iter().find(|delivery| delivery.message == *message).map(|delivery| delivery.index)
+    };
+    let came = first(&will.message)?;
+    let next = ledger.connections[place + 1..]
+        .iter()
+        .find(|next| next.link.client == connection.link.client && next.connack.is_some())?;
+    let said = ledger.sent_to(&will.message.topic).find(|sent| {
+        ledger.events[sent.first].what.link() == Some(&next.link)
+            && first(&sent.message).is_some_and(|index| index < came)
+    })?;
+    (!ledger.crashed_between(connection.connect, came)).then(|| {
+        format!(
+            "{} of {} reached {} before the Will {}",
+            said.message, next.link.client, life.client, will.message
+        )
+    })
 }
 
 fn verdict(ledger: &Ledger, place: usize, connection: &Connection, will: &Will) -> Verdict {
@@ -184,6 +216,22 @@ mod tests {
             tale.wait(9);
             tale.connect("van", Terms::lasting(), true);
             assert_eq!(violations(tale, &watcher, &will, times), expected);
+        }
+    }
+
+    #[test]
+    fn old_will_behind_what_the_new_connection_says_is_caught() {
+        for (will_first, expected) in [(true, 0), (false, 1)] {
+            let (mut tale, watcher, old, will) = scene(0);
+            let new = tale.connect("van", Terms::lasting(), true);
+            tale.close(&old, Closer::Server);
+            let online = message("van", "will/van", 1, 1);
+            tale.publish(&new, &online);
+            let order = if will_first { [&will, &online] } else { [&online, &will] };
+            for message in order {
+                tale.deliver(&watcher, message);
+            }
+            assert_eq!(violations(tale, &watcher, &will, 0), expected);
         }
     }
 

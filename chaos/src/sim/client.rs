@@ -22,6 +22,9 @@ const WINDOW: usize = 8;
 /// How long a reader waits for a Retained Message before it takes the silence for an answer.
 const SILENCE: Duration = Duration::from_millis(1_500);
 
+/// How often Clients unsubscribe: one in so many of their acts.
+const WAVERS: u64 = 40;
+
 /// How long the Session of a Client is to last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stay {
@@ -53,6 +56,12 @@ pub struct Character {
     pub hasty: bool,
     /// Member of a Shared Subscription: judged by what the group gets.
     pub shared: bool,
+    /// Publishes in one write with its SUBSCRIBEs and UNSUBSCRIBEs.
+    pub hurried: bool,
+    /// Says on the topic of its Will that it is there, first of all.
+    pub greets: bool,
+    /// One in so many of its acts unsubscribes something, if it is restless or this is not the standard.
+    pub wavers: u64,
     /// One in so many of its acts ends its connection one way or another; 0 for none.
     pub restless: u64,
     /// Between two of its acts.
@@ -75,6 +84,9 @@ impl Character {
             will: None,
             hasty: false,
             shared: false,
+            hurried: false,
+            greets: false,
+            wavers: WAVERS,
             restless: 0,
             pause: (MILLISECOND, 40 * MILLISECOND),
             away: (MILLISECOND, 300 * MILLISECOND),
@@ -281,13 +293,19 @@ impl Client {
             let next = self.character.filters.iter().find(|(filter, _)| !self.subscribed.contains(filter));
             if let Some((filter, qos)) = next.cloned() {
                 self.subscribe(&link, &filter, qos, log);
-                return Act::Nothing;
+                if !self.character.hurried {
+                    return Act::Nothing;
+                }
             }
-            let wavers = self.character.restless > 0 && !self.character.shared;
-            if !self.resting && wavers && !self.subscribed.is_empty() && chance.one_in(40) {
+            let wavers =
+                (self.character.restless > 0 || self.character.wavers != WAVERS) && !self.character.shared;
+            let may_waver = !self.resting && wavers && self.request.is_none() && !self.subscribed.is_empty();
+            if may_waver && chance.one_in(self.character.wavers) {
                 let filter = self.subscribed.pop_first().expect("it is not empty");
                 self.unsubscribe(&link, &filter, log);
-                return Act::Nothing;
+                if !self.character.hurried {
+                    return Act::Nothing;
+                }
             }
         }
         if self.resting {
@@ -561,7 +579,8 @@ impl Client {
         let link = match (&self.phase, packet) {
             (Phase::Connecting(link, terms), Packet::Connack(connack)) => {
                 let (link, terms) = (link.clone(), terms.clone());
-                return self.on_connack(link, &terms, connack.session_present, connack.reason, log);
+                self.on_connack(link.clone(), &terms, connack.session_present, connack.reason, log);
+                return self.greet(&link, chance, log);
             }
             (Phase::Open(link), _) => link.clone(),
             // What still comes after DISCONNECT is not looked at.
@@ -603,7 +622,10 @@ impl Client {
                 let reason = suback.reasons.iter().next().map_or(0x80, |reason| reason.as_u8());
                 self.on_asked(&link, suback.packet_id, true, reason, log);
             }
-            Packet::Unsuback(unsuback) => self.on_asked(&link, unsuback.packet_id, false, 0, log),
+            Packet::Unsuback(unsuback) => {
+                let reason = unsuback.reasons.iter().next().map_or(0, |reason| reason.as_u8());
+                self.on_asked(&link, unsuback.packet_id, false, reason, log);
+            }
             Packet::Pingresp => {}
             // The connection ends next.
             Packet::Disconnect(_) => {}
@@ -647,6 +669,15 @@ impl Client {
         }
     }
 
+    /// Says that it is there, if it is one of those who do.
+    fn greet(&mut self, link: &Link, chance: &mut Stream, log: &mut Log) {
+        if self.character.greets && !self.resting && matches!(self.phase, Phase::Open(_)) {
+            let topic = format!("will/{}", self.name).as_str().into();
+            // Its Will has QoS 2, and a sequence of its own; QoS 0 may pass what waits in a queue.
+            self.publish(link, topic, Qos::AtLeastOnce, Retain::No, chance, log);
+        }
+    }
+
     fn answered(&mut self, link: &Link, message: Message, reason: ReasonCode, log: &mut Log) {
         if self.unanswered.get(&message.topic) == Some(&message) {
             self.unanswered.remove(&message.topic);
@@ -665,7 +696,10 @@ impl Client {
         };
         let (link, filter) = (link.clone(), request.filter);
         if !subscribe {
-            if !self.character.shared {
+            if reason >= 0x80 {
+                // It is refused, and the Subscription stays.
+                self.subscribed.insert(filter.to_string());
+            } else if !self.character.shared {
                 log.record(What::Unsuback { link, filter });
             }
             return;
@@ -715,7 +749,7 @@ impl Client {
                         message: message.clone(),
                         retained: publish.retain,
                     });
-                    self.on_read(link, message, publish.retain, log);
+                    self.on_read(link, message, log);
                 }
                 // A delete of a Retained Message says nothing and is nobody's.
                 None if publish.payload.is_empty() => {}
@@ -732,11 +766,8 @@ impl Client {
         }
     }
 
-    /// A reader has learnt what it came for.
-    fn on_read(&mut self, link: &Link, message: Message, retained: bool, log: &mut Log) {
-        if !retained {
-            return;
-        }
+    /// A reader has learnt what it came for, as it was kept or as it came.
+    fn on_read(&mut self, link: &Link, message: Message, log: &mut Log) {
         let Some(reading) = self.reading.take_if(|reading| reading.topic == message.topic) else { return };
         let (topic, since) = (reading.topic, reading.since);
         log.record(What::Read { link: link.clone(), topic, since, value: Some(message) });

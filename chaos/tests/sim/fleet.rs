@@ -18,6 +18,7 @@ pub fn everybody() -> Vec<Character> {
             // It sees all Wills only if it keeps its Subscription.
             "coroner" => 0,
             "mourner" | "widower" => 6,
+            "notary" => 0,
             _ => 25,
         };
     }
@@ -52,6 +53,15 @@ pub fn calm() -> Vec<Character> {
         Character::new("reader", V5, Stay::Clean),
         Character::new("reader-3", V311, Stay::Clean),
     ];
+    let own = |name: &str, version, stay, filter: &str, topic: &str| {
+        let mut character =
+            Character::new(name, version, stay).filters(&[(filter, ExactlyOnce)]).topics(&[topic]);
+        (character.hurried, character.wavers) = (true, 6);
+        character
+    };
+    all.push(own("echo", V5, Stay::Lasting, "own/echo/#", "own/echo/1"));
+    all.push(own("echo-3", V311, Stay::Clean, "+/echo-3", "own/echo-3"));
+    all.extend(curious());
     for member in ["ant", "bee", "cow"] {
         let version = if member == "cow" { V311 } else { V5 };
         let mut character =
@@ -74,6 +84,7 @@ pub fn calm() -> Vec<Character> {
             }
             "widower" => {
                 character.will = Some(0);
+                character.greets = true;
                 character.pause = (20 * MILLISECOND, 200 * MILLISECOND);
             }
             "clock" => character.hasty = true,
@@ -83,6 +94,26 @@ pub fn calm() -> Vec<Character> {
             "odd" => character.receive_maximum = Some(1),
             _ => {}
         }
+    }
+    all
+}
+
+/// Somebody whose Retained Messages stand for a while, and those who come and go to see them.
+pub fn curious() -> Vec<Character> {
+    let mut notary = Character::new("notary", V5, Stay::Lasting);
+    notary.retains = vec!["deed/1".into()];
+    notary.pause = (100 * MILLISECOND, 400 * MILLISECOND);
+    let mut all = vec![notary];
+    for (name, version, stay, filter, qos) in [
+        ("curious", V5, Stay::Clean, "deed/1", ExactlyOnce),
+        ("curious-3", V311, Stay::Lasting, "deed/#", AtLeastOnce),
+        ("nosy", V5, Stay::Lasting, "+/1", AtLeastOnce),
+        ("nosy-3", V311, Stay::Clean, "deed/+", AtLeastOnce),
+    ] {
+        let mut character = Character::new(name, version, stay).filters(&[(filter, qos)]);
+        character.wavers = 4;
+        character.pause = (50 * MILLISECOND, 600 * MILLISECOND);
+        all.push(character);
     }
     all
 }
