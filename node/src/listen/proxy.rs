@@ -75,16 +75,37 @@ fn version_1(line: &[u8]) -> Result<Option<SocketAddr>, Failure> {
         return Ok(None);
     }
     let mut next = || words.next().ok_or_else(malformed);
-    let (source, _destination, port, _destination_port) = (next()?, next()?, next()?, next()?);
-    let ip: IpAddr = match family {
-        Some("TCP4") => IpAddr::V4(source.parse().map_err(|_| malformed())?),
-        Some("TCP6") => IpAddr::V6(source.parse().map_err(|_| malformed())?),
-        _ => return Err(malformed()),
+    let (source, destination, port, destination_port) = (next()?, next()?, next()?, next()?);
+    let address = |text: &str| -> Result<IpAddr, Failure> {
+        match family {
+            Some("TCP4") => text.parse().map(IpAddr::V4).map_err(|_| malformed()),
+            Some("TCP6") => text.parse().map(IpAddr::V6).map_err(|_| malformed()),
+            _ => Err(malformed()),
+        }
     };
-    let port = port.parse().map_err(|_| malformed())?;
+    // A proxy that writes nonsense into what we do not need is not believed in the rest.
+    address(destination)?;
+    port_of(destination_port).ok_or_else(malformed)?;
+    let (ip, port) = (address(source)?, port_of(port).ok_or_else(malformed)?);
     match words.next() {
         None => Ok(Some(SocketAddr::new(ip, port))),
         Some(_) => Err(malformed()),
+    }
+}
+
+/// A port as version 1 writes it: digits alone, up to 65535.
+fn port_of(text: &str) -> Option<u16> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// Bytes of the addresses of a family.
+fn address_bytes(family: u8) -> Option<usize> {
+    match family {
+        0x00 => Some(0),
+        0x11 | 0x12 => Some(12),
+        0x21 | 0x22 => Some(36),
+        0x31 | 0x32 => Some(216),
+        _ => None,
     }
 }
 
@@ -95,7 +116,11 @@ fn version_2(command: u8, family: u8, rest: &[u8]) -> Result<Option<SocketAddr>,
         0x21 => {}
         _ => return Err(Failure::Malformed("its version or command is not known")),
     }
+    let expected = address_bytes(family).ok_or(Failure::Malformed("its family is not known"))?;
     let short = || Failure::Malformed("its addresses are cut off");
+    if rest.len() < expected {
+        return Err(short());
+    }
     let port = |at: usize| u16::from_be_bytes([rest[at], rest[at + 1]]);
     match family {
         0x11 => {
@@ -109,8 +134,7 @@ fn version_2(command: u8, family: u8, rest: &[u8]) -> Result<Option<SocketAddr>,
             Ok(Some(SocketAddr::new(Ipv6Addr::from(*ip).into(), port(32))))
         }
         // Unspecified, datagrams, UNIX sockets: there is no address that would say something here.
-        0x00 | 0x12 | 0x22 | 0x31 | 0x32 => Ok(None),
-        _ => Err(Failure::Malformed("its family is not known")),
+        _ => Ok(None),
     }
 }
 
@@ -163,6 +187,7 @@ mod tests {
         let cases = [
             (b"PROXY TCP4 203.0.113.7 10.0.0.1 49153 1883\r\n".to_vec(), Some("203.0.113.7:49153")),
             (b"PROXY TCP6 2001:db8::7 ::1 4096 1883\r\n".to_vec(), Some("[2001:db8::7]:4096")),
+            (b"PROXY TCP4 203.0.113.7 10.0.0.1 65535 65535\r\n".to_vec(), Some("203.0.113.7:65535")),
             (b"PROXY UNKNOWN\r\n".to_vec(), None),
             (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n".to_vec(), None),
             (v2(0x21, 0x11, &v4), Some("203.0.113.7:49153")),
@@ -189,6 +214,14 @@ mod tests {
             &b"\x10\x1F\0\x04MQTT\x04\x02\0\x3C\0\x13convoy-1234567890ab"[..],
             b"PROXY TCP4 203.0.113.7 10.0.0.1 49153\r\n",
             b"PROXY TCP4 203.0.113.7 10.0.0.1 99999 1883\r\n",
+            b"PROXY TCP4 203.0.113.7 10.0.0.1 65536 1883\r\n",
+            b"PROXY TCP4 203.0.113.7 10.0.0.1 49153 65536\r\n",
+            b"PROXY TCP4 203.0.113.7 10.0.0.1 +4915 1883\r\n",
+            b"PROXY TCP4 203.0.113.7 nowhere 49153 1883\r\n",
+            b"PROXY TCP4 203.0.113.7 ::1 49153 1883\r\n",
+            &v2(0x21, 0x31, &[0; 12]),
+            &v2(0x21, 0x12, &[0; 11]),
+            &v2(0x21, 0x22, &[0; 35]),
             b"PROXY TCP4 2001:db8::7 ::1 4096 1883\r\n",
             b"PROXY TCP4 203.0.113.7 10.0.0.1 49153 1883 more\r\n",
             b"PROXY TCP4 203.0.113.7 10.0.0.1 49153 1883\n",
