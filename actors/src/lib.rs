@@ -24,7 +24,9 @@ pub use access::{
 };
 pub use chance::Secret;
 pub use clock::{Millis, Now};
-pub use connection::{Certificate, Excess, Features, Listener, Output, Peer, RateLimits, Transport};
+pub use connection::{
+    Certificate, CertificateId, Excess, Features, Listener, Output, Peer, RateLimits, Transport,
+};
 pub use metric::ALL as METRICS;
 pub use options::{Limits, Options, SecondConnection};
 pub use session::{Home, Place, QueueLimits, SessionNumber, Subscription};

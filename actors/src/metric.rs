@@ -32,10 +32,12 @@ metrics! {
     /// CONNECT packets that were answered before the Will of the connection before them was published: it took more than
     /// 2 seconds.
     WILLS_OVERTAKEN = "convoy_wills_overtaken_total",
-    /// Connections that were closed because their user is not known any more.
+    /// Connections that were closed because their user is not known any more, or their certificate was revoked.
     REVOKED = "convoy_connections_revoked_total",
     /// CONNECT packets that were refused, by the label `reason`, a Reason Code.
     CONNECTS_REFUSED = "convoy_connects_refused_total",
+    /// Bytes of packets that have not come whole, or whose CONNECT is not judged yet.
+    UNFINISHED_BYTES = "convoy_unfinished_bytes",
     /// Connections that are open.
     CONNECTIONS = "convoy_connections",
     /// Records committed by slots led here.

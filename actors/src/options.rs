@@ -71,6 +71,8 @@ pub struct Limits {
     pub answer_bytes: usize,
     /// Milliseconds in which a Client may take nothing of what waits for it before its connection is closed.
     pub unread_timeout: u64,
+    /// Bytes of packets that are not whole or not judged yet, of all connections of the shard together.
+    pub unfinished_bytes: usize,
     /// Subscriptions of one Session; more are refused.
     pub subscriptions_per_session: u32,
     /// Retained Messages of the node; each of its shards may keep its share.
@@ -110,6 +112,7 @@ impl Default for Limits {
             output_bytes: 1 << 20,
             answer_bytes: 64 << 10,
             unread_timeout: 60_000,
+            unfinished_bytes: 64 << 20,
             subscriptions_per_session: 1_000,
             retained_messages: 1_000_000,
             retained_bytes: 4 << 30,

@@ -48,7 +48,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Say whether `serve` would start with it, and if not, everything that is wrong
+    /// Say whether `serve` would start with it and serve every listener, and if not, everything that is wrong
     Check(Sources),
     /// Print every value with the source it comes from, as TOML
     Show(Sources),
@@ -110,7 +110,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(sources) => {
             let loaded = sources.clone().load()?;
-            loaded.check_files()?;
+            loaded.check_files(false)?;
             observe::logs::start(&loaded.config.log)?;
             loaded.config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
             let file = sources.config.clone();
@@ -119,7 +119,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Config(ConfigCommand::Check(sources)) => {
             let loaded = sources.load()?;
-            loaded.check_files()?;
+            loaded.check_files(true)?;
             for warning in loaded.config.warnings() {
                 writeln!(io::stdout(), "warning: {warning}")?;
             }

@@ -36,7 +36,7 @@ pub use keep_alive::KeepAlive;
 pub use membership::Membership;
 pub use outbound::{Outbound, Reaction};
 pub use output::{Output, SHARED_FROM};
-pub use peer::{Certificate, Listener, Peer, Transport};
+pub use peer::{Certificate, CertificateId, Listener, Peer, Transport};
 pub use rate::{Excess, Limits as RateLimits, Rate, Verdict};
 
 /// How far a connection has come.
@@ -56,6 +56,13 @@ pub enum Stage {
     Closing,
     /// The Client did not take what was left to be said to it: the Network Connection is closed at once.
     Gone,
+}
+
+impl Stage {
+    /// Whether CONNACK has not been formed.
+    pub fn is_half_open(self) -> bool {
+        matches!(self, Self::New | Self::Authenticating | Self::Connecting)
+    }
 }
 
 pub struct Connection {
@@ -105,6 +112,9 @@ pub struct Connection {
     pub outbound: Option<Box<Outbound>>,
     /// Bytes of a packet that is not whole yet.
     pub input: Vec<u8>,
+    /// Bytes that were counted for what is not whole or not judged yet, and whether as those of a Client that is not
+    /// connected.
+    pub unfinished: Unfinished,
     /// `input` begins with a packet that was not taken because none was.
     pub has_whole_input: bool,
     pub output: Output,
@@ -130,6 +140,14 @@ pub struct Connection {
     pub client: u64,
     /// Set for members of Shared Subscriptions.
     pub membership: Option<Box<Membership>>,
+}
+
+/// What a connection makes us hold of packets that cannot be carried out yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    pub bytes: usize,
+    /// Its Client is not connected.
+    pub is_half_open: bool,
 }
 
 /// What CONNACK will say, kept while the slot is asked.
@@ -172,6 +190,7 @@ impl Connection {
             releases: Releases::default(),
             outbound: None,
             input: Vec::new(),
+            unfinished: Unfinished::default(),
             has_whole_input: false,
             output: Output::default(),
             unwritten_answers: 0,
@@ -219,6 +238,12 @@ impl Connection {
             _ => None,
         };
         [self.inbound.waiting_since(), self.releases.waiting_since(), asked].into_iter().flatten().min()
+    }
+
+    /// What is held of it now.
+    pub fn weigh_unfinished(&self) -> Unfinished {
+        let unproven = self.unproven.as_ref().map_or(0, |body| body.len());
+        Unfinished { bytes: self.input.capacity() + unproven, is_half_open: self.stage.is_half_open() }
     }
 
     /// Ends the connection, and tells the Client why where its version can: by CONNACK before it is connected, by

@@ -27,6 +27,8 @@ pub struct Listener {
     pub allow_anonymous: Option<bool>,
     /// The common name of a Client's certificate is its user name, whatever CONNECT says.
     pub certificate_is_user_name: bool,
+    /// A Client that has shown a certificate must have its common name as Client Identifier.
+    pub certificate_is_client_id: bool,
 }
 
 /// What carries the packets.
@@ -45,12 +47,27 @@ pub struct Certificate {
     pub common_name: Option<String>,
     /// Subject alternative names: DNS names, URIs, addresses of mail and of the Internet, in their order.
     pub alternative_names: Vec<String>,
+    /// What it, and those who vouch for it, would be revoked by.
+    pub ids: Box<[CertificateId]>,
 }
+
+/// Names a certificate as a list of revoked ones does: a digest of its issuer and its serial number.
+pub type CertificateId = [u8; 16];
 
 impl Peer {
     /// Whether it is a process of this machine.
     pub fn is_loopback(&self) -> bool {
         self.address.ip().to_canonical().is_loopback()
+    }
+
+    /// Whether a Client Identifier is what the Client's certificate says, where that is asked for.
+    pub fn may_be_called(&self, client_id: &str) -> bool {
+        match &self.certificate {
+            Some(certificate) if self.listener.certificate_is_client_id => {
+                certificate.common_name.as_deref() == Some(client_id)
+            }
+            _ => true,
+        }
     }
 
     pub fn transport(&self) -> Transport {
@@ -88,7 +105,13 @@ impl fmt::Display for Transport {
 impl Listener {
     /// A listener that is told nothing else.
     pub fn new(name: impl Into<String>, transport: Transport) -> Self {
-        Self { name: name.into(), transport, allow_anonymous: None, certificate_is_user_name: false }
+        Self {
+            name: name.into(),
+            transport,
+            allow_anonymous: None,
+            certificate_is_user_name: false,
+            certificate_is_client_id: false,
+        }
     }
 }
 

@@ -56,6 +56,7 @@ impl Shard {
         if let Err(reason) = outcome {
             self.outlet.edge.close(home.key, reason);
         }
+        self.outlet.edge.weigh_unfinished(home.key);
         self.settle(now);
     }
 

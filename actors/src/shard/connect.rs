@@ -55,6 +55,10 @@ impl Shard {
             metric::denied("ban");
             return Err(ReasonCode::Banned);
         }
+        if !connection.peer.may_be_called(connect.client_id) {
+            metric::denied("connect");
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
         match self.access.admit(&connect, &connection.peer) {
             Admission::Asks => {
                 connection.unproven = Some(body.into());

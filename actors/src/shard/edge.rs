@@ -10,6 +10,7 @@ use slab::Slab;
 use super::groups::Returned;
 use super::listening::Listening;
 use super::operators::Operators;
+use super::unfinished;
 use crate::access::Credentials;
 use crate::connection::{Connection, Encoded, Peer, Stage};
 use crate::metric;
@@ -50,6 +51,8 @@ pub struct Edge {
     pub listening: Listening,
     /// Connections for which Retained Messages may be read on.
     pub hungry: Vec<Home>,
+    /// Bytes of packets that are not whole.
+    pub(super) unfinished: unfinished::Total,
     pub(super) encoded: Encoded,
     /// Upper bits of the serials of this start of the node.
     start: u64,
@@ -93,6 +96,7 @@ impl Edge {
             soon: Vec::new(),
             listening: Listening::default(),
             hungry: Vec::new(),
+            unfinished: unfinished::Total::default(),
             encoded: Encoded::default(),
             start: u64::from(start) << SERIAL_BITS,
             serials: 0,
@@ -137,6 +141,7 @@ impl Edge {
         self.leave_groups(key);
         let connection = self.connections.try_remove(key as usize)?;
         self.open.decrement(1.0);
+        self.forget_unfinished(connection.unfinished);
         self.gone.merge(&connection.traffic);
         self.tally.acknowledged.merge(&connection.waits);
         Some(connection)

@@ -5,6 +5,7 @@
 mod admit;
 mod answers;
 mod calls;
+mod certificates;
 mod connect;
 mod deliver;
 mod edge;
@@ -27,6 +28,7 @@ mod sys;
 #[cfg(test)]
 mod tests;
 mod time;
+mod unfinished;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -105,6 +107,7 @@ pub struct Shard {
     access: Arc<Access>,
     /// Who may not connect, whatever rules say.
     bans: Arc<Bans>,
+    revoked: certificates::Revoked,
     outlet: Outlet,
     slots: Slots,
     driver: Driver,
@@ -251,6 +254,7 @@ impl Shard {
             spare: Vec::new(),
             access: Arc::default(),
             bans: Arc::default(),
+            revoked: certificates::Revoked::default(),
             sys: Arc::default(),
             published: metrics::counter!(metric::PUBLISHED),
             records: metrics::counter!(metric::RECORDS),
@@ -262,7 +266,9 @@ impl Shard {
     /// A Network Connection was accepted. Its key names it from now on, until [`Shard::closed`].
     pub fn accept(&mut self, now: Now, peer: Peer) -> u32 {
         self.outlet.edge.now = now.monotonic;
-        self.outlet.edge.open(peer)
+        let key = self.outlet.edge.open(peer);
+        self.refuse_revoked(key);
+        key
     }
 
     /// Who is at the other end of a Network Connection.
@@ -300,6 +306,15 @@ impl Shard {
                 self.spare.push(buffer);
             }
         }
+    }
+
+    /// Whether the Client has not been told yet that it is connected.
+    pub fn is_half_open(&self, key: u32) -> bool {
+        self.outlet
+            .edge
+            .connections
+            .get(key as usize)
+            .is_some_and(|connection| connection.stage.is_half_open())
     }
 
     /// Whether packets of this Client are taken now.

@@ -97,10 +97,8 @@ impl Shard {
             connection.last_seen = now.monotonic;
             connection.keep_alive.heard(self.outlet.edge.listening.at(now.monotonic));
         }
-        if matches!(connection.stage, Stage::Leaving | Stage::Closing | Stage::Gone) {
-            return;
-        }
-        if at < input.len() {
+        let is_heard_on = !matches!(connection.stage, Stage::Leaving | Stage::Closing | Stage::Gone);
+        if is_heard_on && at < input.len() {
             if kept.is_empty() {
                 connection.input = bytes[at..].to_vec();
             } else {
@@ -108,6 +106,7 @@ impl Shard {
                 connection.input = kept;
             }
         }
+        self.outlet.edge.weigh_unfinished(key);
     }
 
     /// Bytes that break a rule: said to the Client by their Reason Code, and to the operator in words.

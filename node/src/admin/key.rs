@@ -13,6 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
 
+use super::serve::Connection;
 use super::{Problem, Shared};
 
 /// The file in the data folder.
@@ -72,15 +73,16 @@ impl ApiKey {
         Ok(Self::new(key, figures_are_open))
     }
 
-    fn admits(&self, request: &ServiceRequest) -> bool {
-        let path = request.path();
+    /// Figures without the key: under the node's own names, or under any if an operator has decided so.
+    fn opens_figures_to(&self, request: &ServiceRequest) -> bool {
         let is_ours = || {
             let host = request.headers().get(header::HOST);
             self.for_any_host || host.is_none_or(|host| host.to_str().is_ok_and(is_local))
         };
-        if OPEN.contains(&path) || (self.figures_are_open && FIGURES.contains(&path) && is_ours()) {
-            return true;
-        }
+        self.figures_are_open && FIGURES.contains(&request.path()) && is_ours()
+    }
+
+    fn is_shown_by(&self, request: &ServiceRequest) -> bool {
         let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some((scheme, key)) = given.and_then(|given| given.split_once(' ')) else { return false };
         // Comparing takes as long whatever is wrong.
@@ -128,20 +130,67 @@ fn draw() -> anyhow::Result<String> {
     Ok(chance.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Lets a request through that has the key, or needs none.
+/// Lets a request through that has the key, or needs none. What is refused is refused before its body is read.
 pub(super) async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let shared = request.app_data::<web::Data<Shared>>().expect("every App has it");
-    if !shared.state.key.admits(&request) {
-        let detail = format!(
-            "Authorization: Bearer with the key in {FILE} of the node's data folder is expected for {}",
-            request.path()
-        );
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, detail).into());
+    let connection = request.conn_data::<Connection>().cloned();
+    let verdict = judge(&request, connection.as_ref());
+    if let Some(Connection { asker, .. }) = &connection {
+        match &verdict {
+            Ok(has_key) => asker.asks(*has_key),
+            Err(_) => asker.is_refused(),
+        }
     }
-    next.call(request).await
+    verdict?;
+    let answer = next.call(request).await;
+    if let Some(Connection { asker, .. }) = &connection {
+        asker.answered();
+    }
+    answer
+}
+
+/// Whether a request is let through, and then whether with the key.
+fn judge(request: &ServiceRequest, connection: Option<&Connection>) -> Result<bool, Problem> {
+    let shared = request.app_data::<web::Data<Shared>>().expect("every App has it");
+    let key = &shared.state.key;
+    if OPEN.contains(&request.path()) {
+        return Ok(false);
+    }
+    if !comes_from_here(request, &shared.options.origins) {
+        let detail = "a page of this Origin may not ask; api.origins names those that may";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    if key.is_shown_by(request) {
+        let has_room =
+            |connection: &Connection| connection.asker.has_key() || connection.places.has_room_for_key();
+        return match connection.is_none_or(has_room) {
+            true => Ok(true),
+            false => {
+                let detail = "as many connections with the key are open as api.connections allows";
+                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
+            }
+        };
+    }
+    if key.opens_figures_to(request) {
+        return Ok(false);
+    }
+    let detail = format!(
+        "Authorization: Bearer with the key in {FILE} of the node's data folder is expected for {}",
+        request.path()
+    );
+    Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+}
+
+/// Whether a request is no page's, or that of a page that was served here or is named.
+fn comes_from_here(request: &ServiceRequest, origins: &[String]) -> bool {
+    let Some(origin) = request.headers().get(header::ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    let is_same = |host: &str| authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host));
+    host.is_some_and(is_same) || origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
 }
 
 #[cfg(test)]
@@ -157,13 +206,35 @@ mod tests {
             TestRequest::get().uri(path).insert_header((header::HOST, host)).to_srv_request()
         };
         for host in ["127.0.0.1:18083", "[::1]:18083", "[::1]", "localhost", "LocalHost:1", "10.0.0.1"] {
-            assert!(key.admits(&asks("/metrics", host)), "{host}");
+            assert!(key.opens_figures_to(&asks("/metrics", host)), "{host}");
         }
         for host in ["evil.example:18083", "localhost.evil.example", "127.0.0.1.evil.example", "", ":1"] {
-            assert!(!key.admits(&asks("/metrics", host)) && !key.admits(&asks("/status", host)), "{host}");
-            assert!(key.admits(&asks("/livez", host)), "{host}");
-            assert!(key.clone().for_any_host(true).admits(&asks("/status", host)), "{host}");
+            let request = asks("/status", host);
+            assert!(
+                !key.opens_figures_to(&asks("/metrics", host)) && !key.opens_figures_to(&request),
+                "{host}"
+            );
+            assert!(key.clone().for_any_host(true).opens_figures_to(&request), "{host}");
         }
+        assert!(!key.opens_figures_to(&asks("/api/v1/status", "localhost")));
+    }
+
+    #[test]
+    fn a_page_from_elsewhere_may_not_ask() {
+        use actix_web::test::TestRequest;
+        let asks = |origin: &str| {
+            let request =
+                TestRequest::get().uri("/api/v1/clients").insert_header((header::HOST, "here:18083"));
+            request.insert_header((header::ORIGIN, origin)).to_srv_request()
+        };
+        let named = ["https://console.example".to_owned()];
+        for ours in ["http://here:18083", "https://Console.example"] {
+            assert!(comes_from_here(&asks(ours), &named), "{ours}");
+        }
+        for foreign in ["http://here", "https://evil.example", "null", "", "http://here:18083.evil.example"] {
+            assert!(!comes_from_here(&asks(foreign), &named), "{foreign}");
+        }
+        assert!(comes_from_here(&TestRequest::get().to_srv_request(), &[]));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod bans;
 mod clients;
 mod health;
 pub mod key;
+mod line;
 mod node;
 mod openapi;
 mod page;
@@ -14,6 +15,7 @@ mod problem;
 mod publish;
 mod readiness;
 mod retained;
+mod serve;
 mod status;
 mod subscriptions;
 pub mod time;
@@ -33,12 +35,11 @@ pub use status::{ListenerState, NodeState, Source, Status};
 pub use subscriptions::Subscription;
 pub use topics::{Topic, Way};
 
-use crate::config::LimitsOptions;
+use crate::config::{ApiOptions, LimitsOptions};
 use crate::observe::metrics::Recorder;
 use actix_web::error::JsonPayloadError;
 use actix_web::http::StatusCode;
-use actix_web::middleware::from_fn;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -46,6 +47,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tokio::sync::watch;
 
 /// What the API answers from.
 #[derive(Clone)]
@@ -74,31 +76,28 @@ pub enum Error {
 /// The running API. Dropping it leaves it running; `stop` ends it.
 pub struct Server {
     addr: SocketAddr,
-    handle: ServerHandle,
+    stop: watch::Sender<bool>,
     thread: thread::JoinHandle<()>,
 }
 
 const BACKLOG_UPKEEP: Duration = Duration::from_secs(5);
-const SHUTDOWN_SECONDS: u64 = 2;
-
-/// Whoever has not sent its request by then is not waited for.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// Binds at once, so that a taken address is an error of the start, and serves so many connections from a thread of its
-/// own.
-pub fn start(addr: SocketAddr, connections: usize, state: State) -> Result<Server, Error> {
+/// Binds at once, so that a taken address is an error of the start, and serves from a thread of its own.
+pub fn start(options: ApiOptions, state: State) -> Result<Server, Error> {
+    let addr = options.addr;
     let listen = |source| Error::Listen { addr, source };
     let listener = TcpListener::bind(addr).map_err(listen)?;
     let addr = listener.local_addr().map_err(listen)?;
-    let (started, handle) = mpsc::sync_channel(1);
+    let (stop, stopping) = watch::channel(false);
+    let (started, outcome) = mpsc::sync_channel(1);
     let thread = thread::Builder::new()
         .name("convoy-api".to_owned())
-        .spawn(move || serve(listener, connections, state, &started))
+        .spawn(move || run(listener, options, state, stopping, &started))
         .map_err(Error::Start)?;
     let died = || Err(io::Error::other("its thread ended at once"));
-    let handle = handle.recv().unwrap_or_else(|_| died()).map_err(Error::Start)?;
-    Ok(Server { addr, handle, thread })
+    outcome.recv().unwrap_or_else(|_| died()).map_err(Error::Start)?;
+    Ok(Server { addr, stop, thread })
 }
 
 impl Server {
@@ -109,40 +108,23 @@ impl Server {
 
     /// Answers what was already asked, then ends; returns when it has.
     pub fn stop(self) {
-        // The order is given by the call; the future only reports that it was carried out, as `join` does.
-        drop(self.handle.stop(true));
+        let _ = self.stop.send(true);
         if self.thread.join().is_err() {
             tracing::error!("the api ended by a panic");
         }
     }
 }
 
-fn serve(
+fn run(
     listener: TcpListener,
-    connections: usize,
+    options: ApiOptions,
     state: State,
-    started: &mpsc::SyncSender<io::Result<ServerHandle>>,
+    stop: watch::Receiver<bool>,
+    started: &mpsc::SyncSender<io::Result<()>>,
 ) {
-    let state = web::Data::new(Shared { state, started_at: Instant::now() });
-    let upkeep = state.state.recorder.clone();
+    let upkeep = state.recorder.clone();
+    let state = web::Data::new(Shared { state, options, started_at: Instant::now() });
     actix_web::rt::System::new().block_on(async move {
-        let app = move || App::new().configure(configure(state.clone())).wrap(from_fn(key::guard));
-        let server = HttpServer::new(app)
-            .workers(1)
-            .max_connections(connections)
-            .client_request_timeout(REQUEST_TIMEOUT)
-            .keep_alive(KEEP_ALIVE)
-            .disable_signals()
-            .shutdown_timeout(SHUTDOWN_SECONDS)
-            .listen(listener);
-        let server = match server {
-            Ok(server) => server.run(),
-            Err(error) => {
-                let _ = started.send(Err(error));
-                return;
-            }
-        };
-        let _ = started.send(Ok(server.handle()));
         actix_web::rt::spawn(async move {
             let mut interval = actix_web::rt::time::interval(BACKLOG_UPKEEP);
             loop {
@@ -150,14 +132,13 @@ fn serve(
                 upkeep.upkeep();
             }
         });
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the api ended");
-        }
+        serve::serve(listener, state, stop, |outcome| drop(started.send(outcome))).await;
     });
 }
 
 struct Shared {
     state: State,
+    options: ApiOptions,
     started_at: Instant,
 }
 
@@ -206,11 +187,14 @@ fn template(path: &str) -> String {
     path.replace("{topic}", "{topic:.+}")
 }
 
+/// Bytes of a body: a message in base64 with everything around it.
+fn body_limit(limits: &LimitsOptions) -> usize {
+    limits.packet_bytes as usize * 4 / 3 + (64 << 10)
+}
+
 /// Everything in front of the handlers: the key, limits, and errors in one form.
 fn configure(state: web::Data<Shared>) -> impl FnOnce(&mut web::ServiceConfig) {
-    // A message in base64 with everything around it.
-    let body_limit = state.state.limits.packet_bytes as usize * 4 / 3 + (64 << 10);
-    let json = web::JsonConfig::default().limit(body_limit).error_handler(|error, _| {
+    let json = web::JsonConfig::default().limit(body_limit(&state.state.limits)).error_handler(|error, _| {
         let status = match &error {
             JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
                 StatusCode::PAYLOAD_TOO_LARGE

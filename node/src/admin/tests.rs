@@ -1,7 +1,8 @@
 use super::*;
 use crate::auth::bans::Book;
 use crate::ctl;
-use actix_web::{http::StatusCode, test as http};
+use actix_web::middleware::from_fn;
+use actix_web::{App, http::StatusCode, test as http};
 use convoy_actors::query::Layout;
 use convoy_membership::Partitioning;
 use std::collections::BTreeSet;
@@ -47,8 +48,13 @@ fn state(readiness: Readiness) -> State {
     }
 }
 
+fn options(addr: SocketAddr) -> ApiOptions {
+    ApiOptions { addr, ..ApiOptions::default() }
+}
+
 async fn ask(state: State, request: http::TestRequest) -> (StatusCode, serde_json::Value) {
-    let shared = web::Data::new(Shared { state, started_at: Instant::now() });
+    let options = options(([127, 0, 0, 1], 0).into());
+    let shared = web::Data::new(Shared { state, options, started_at: Instant::now() });
     let app = App::new().configure(configure(shared)).wrap(from_fn(key::guard));
     let app = http::init_service(app).await;
     let response = match http::try_call_service(&app, request.to_request()).await {
@@ -182,7 +188,7 @@ async fn what_is_wrong_with_a_request_is_said() {
 
 #[test]
 fn the_served_status_is_what_ctl_reads_and_stop_frees_the_address() {
-    let server = start(([127, 0, 0, 1], 0).into(), 16, state(Readiness::default())).unwrap();
+    let server = start(options(([127, 0, 0, 1], 0).into()), state(Readiness::default())).unwrap();
     let addr = server.addr();
     let body = ctl::Api { addr, key: None }.get("/status").unwrap();
     let status: Status = serde_json::from_slice(&body).unwrap();
@@ -190,15 +196,15 @@ fn the_served_status_is_what_ctl_reads_and_stop_frees_the_address() {
     assert!(status.ready);
     assert!(status.to_string().contains("slots       64 of 64 led here\n"), "{status}");
 
-    let taken = start(addr, 16, state(Readiness::default())).err().expect("the address is taken");
+    let taken = start(options(addr), state(Readiness::default())).err().expect("the address is taken");
     assert!(taken.to_string().contains(&addr.to_string()), "{taken}");
     server.stop();
-    start(addr, 16, state(Readiness::default())).unwrap().stop();
+    start(options(addr), state(Readiness::default())).unwrap().stop();
 }
 
 #[test]
 fn a_path_that_is_not_there_is_named() {
-    let server = start(([127, 0, 0, 1], 0).into(), 16, state(Readiness::default())).unwrap();
+    let server = start(options(([127, 0, 0, 1], 0).into()), state(Readiness::default())).unwrap();
     let api = |key: Option<&str>| ctl::Api { addr: server.addr(), key: key.map(str::to_owned) };
     let error = api(Some(KEY)).get("/nothing").unwrap_err();
     assert!(error.to_string().contains("GET /nothing"), "{error}");

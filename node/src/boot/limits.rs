@@ -13,7 +13,8 @@ fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-pub fn of(options: &LimitsOptions, features: &Features) -> Limits {
+/// Those of each of so many shards.
+pub fn of(options: &LimitsOptions, features: &Features, shards: u16) -> Limits {
     Limits {
         connect_timeout: millis(options.connect_timeout),
         connect_packet_bytes: options.connect_packet_bytes,
@@ -34,6 +35,9 @@ pub fn of(options: &LimitsOptions, features: &Features) -> Limits {
         output_bytes: options.output_bytes,
         answer_bytes: options.answer_bytes,
         unread_timeout: millis(options.unread_timeout),
+        // A share holds one packet at least.
+        unfinished_bytes: (options.unfinished_bytes / usize::from(shards))
+            .max(2 * options.packet_bytes as usize),
         subscriptions_per_session: options.subscriptions_per_session,
         retained_messages: options.retained_messages,
         retained_bytes: options.retained_bytes,

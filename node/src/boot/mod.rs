@@ -20,7 +20,7 @@ use crate::admin::{self, Readiness, Source};
 use crate::auth::Auth;
 use crate::auth::bans::Book;
 use crate::auth::reload::{self, Reload};
-use crate::config::{Config, Loaded};
+use crate::config::{ApiOptions, Config, Loaded};
 use crate::drive::{self, ShardHandle};
 use crate::listen;
 use crate::observe::metrics::{CONNECTIONS_LIMIT, Recorder};
@@ -74,7 +74,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
             partitions: config.fleet.partitions,
             partition_levels: config.fleet.partition_levels.min(usize::from(u8::MAX)) as u8,
         },
-        limits: limits::of(&config.limits, &config.features),
+        limits: limits::of(&config.limits, &config.features, shards),
         server_reference: config.node.server_reference.clone().map(String::into_boxed_str),
         shared: config.shared_subscriptions.clone(),
         min_free_bytes: config.storage.min_free_bytes,
@@ -153,7 +153,9 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
             "the api is served without TLS off this machine: its key can be read on the way; a proxy can add TLS"
         );
     }
-    let api = admin::start(config.api.addr, usize::from(shares.api), state)?;
+    let options =
+        ApiOptions { connections: config.api.connections.min(usize::from(shares.api)), ..config.api.clone() };
+    let api = admin::start(options, state)?;
     tracing::info!(addr = %api.addr(), "api for operators");
     let outcome = supervisor.run(async {
         let shards = Arc::clone(&handles);

@@ -13,8 +13,9 @@ pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problem
     check.limits_fit_each_other(config);
 }
 
-/// Reads the files that the configuration names: certificates, keys, authorities.
-pub(super) fn check_files(config: &Config, settings: &Settings, problems: &mut Problems) {
+/// Reads the files that the configuration names: certificates, keys, authorities. Certificates that are out of date are a
+/// problem if they have to be `in_date`.
+pub(super) fn check_files(config: &Config, settings: &Settings, problems: &mut Problems, in_date: bool) {
     let check = Check { settings, problems };
     if let Err(problem) = crate::auth::reload::read_users(config) {
         let message = format!("users file {}: {problem}", config.users_file().display());
@@ -22,7 +23,7 @@ pub(super) fn check_files(config: &Config, settings: &Settings, problems: &mut P
     }
     for (at, listener) in config.mqtt.iter().enumerate() {
         let Some(tls) = &listener.tls else { continue };
-        let Err(problem) = Tls::load(tls, listener.web.is_some()) else { continue };
+        let Err(problem) = Tls::load(tls, listener.web.is_some(), in_date) else { continue };
         let key = match &problem.file {
             file if tls.key.contains(file) => "key",
             file if tls.client_ca.as_ref() == Some(file) => "client_ca",
@@ -119,11 +120,14 @@ impl Check<'_> {
                 let message = "client_crl needs client_ca".to_owned();
                 self.listener_problem(at, &["client_crl", "addr"], message);
             }
-            if tls.user_name_from_certificate && !asks {
-                let message =
-                    "user_name_from_certificate needs client_certificate, \"optional\" or \"required\""
-                        .to_owned();
-                self.listener_problem(at, &["user_name_from_certificate", "addr"], message);
+            for (key, is_said) in [
+                ("user_name_from_certificate", tls.user_name_from_certificate),
+                ("client_id_from_certificate", tls.client_id_from_certificate),
+            ] {
+                if is_said && !asks {
+                    let message = format!("{key} needs client_certificate, \"optional\" or \"required\"");
+                    self.listener_problem(at, &[key, "addr"], message);
+                }
             }
         }
     }

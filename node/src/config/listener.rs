@@ -42,12 +42,23 @@ pub struct TlsOptions {
     pub key: Vec<PathBuf>,
     /// Authorities by which certificates of Clients are judged.
     pub client_ca: Option<PathBuf>,
-    /// Lists of revoked certificates: one of each authority in a Client's chain but the root.
+    /// Lists of revoked certificates: one of each authority in a Client's chain but the root. When a list changes the
+    /// connections of those whom it names are closed (Not authorized).
     pub client_crl: Vec<PathBuf>,
+    /// What a list is worth whose time has passed, key `client_crl_expired`: "allow" goes on with what it says, since
+    /// nobody could connect without; "refuse" accepts no certificate until there is a new one. Both are told in the log
+    /// and by `convoy_certificate_expiry_timestamp_seconds`.
+    pub expired_crl: ExpiredCrl,
     pub client_certificate: ClientCertificate,
     /// The common name of a Client's certificate is its user name.
     pub user_name_from_certificate: bool,
+    /// A Client that shows a certificate must have its common name as Client Identifier (else Client Identifier not
+    /// valid), so that no vehicle takes over the Session of another one.
+    pub client_id_from_certificate: bool,
     pub min_version: TlsVersion,
+    /// Plain bytes of one TLS record to a Client, 512 to 16384. Lower it to what small devices have room for; each record
+    /// costs some 22 bytes and an encryption.
+    pub record_bytes: Option<u16>,
 }
 
 /// Whether Clients have to have certificates.
@@ -61,6 +72,14 @@ pub enum ClientCertificate {
     Required,
 }
 
+/// Whether a list of revoked certificates is used beyond its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpiredCrl {
+    #[default]
+    Allow,
+    Refuse,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsVersion {
     #[default]
@@ -71,15 +90,22 @@ pub enum TlsVersion {
 /// How a listener takes WebSockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebOptions {
-    pub path: String,
-    /// Pages that may connect, such as `https://console.example.com`. With none named every page may: browsers tell
-    /// the truth about it, other Clients say what they like.
+    /// Paths at which MQTT is served, key `path`: one or a list. By default those that Clients ask for who are told an
+    /// address and no path.
+    pub paths: Vec<String>,
+    /// Pages that may connect, such as `https://console.example.com`; `*` for every page. Browsers tell the truth about
+    /// it, other Clients say what they like. With none named every page may where Clients have to say who they are; where
+    /// anonymous Clients are let in only pages of this machine, or of the address or `localhost` that the page connects
+    /// to: a page from elsewhere could use the browser of somebody who may reach the listener.
     pub origins: Vec<String>,
+    /// Whether pages of other hosts may connect where none is named.
+    pub takes_foreign_pages: bool,
 }
 
 impl Default for WebOptions {
     fn default() -> Self {
-        Self { path: "/mqtt".to_owned(), origins: Vec::new() }
+        let paths = ["/mqtt", "/mqtt/", "/"].map(str::to_owned).into();
+        Self { paths, origins: Vec::new(), takes_foreign_pages: true }
     }
 }
 
@@ -97,6 +123,10 @@ impl Listener {
 impl ClientCertificate {
     pub(super) const ALL: [(&str, Self); 3] =
         [("off", Self::Off), ("optional", Self::Optional), ("required", Self::Required)];
+}
+
+impl ExpiredCrl {
+    pub(super) const ALL: [(&str, Self); 2] = [("allow", Self::Allow), ("refuse", Self::Refuse)];
 }
 
 impl TlsVersion {

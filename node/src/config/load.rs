@@ -8,8 +8,8 @@ mod listeners;
 mod shared_subscriptions;
 
 use super::{
-    ApiOptions, Config, Error, Flags, FleetOptions, LimitsOptions, Listener, LogFormat, LogOptions,
-    NodeOptions, Origin, Problem, Problems, Profile, StorageOptions, check,
+    AddressLimits, ApiOptions, Config, Error, Flags, FleetOptions, LimitsOptions, Listener, LogFormat,
+    LogOptions, NodeOptions, Origin, Problem, Problems, Profile, StorageOptions, check,
     sections::{NEVER, is_name},
     sources::{self, Entry, Located, Table, Value},
 };
@@ -30,9 +30,9 @@ pub struct Loaded {
 
 impl Loaded {
     /// Whether the files that are named can be used. Apart from the rest, because it needs the rights of the node.
-    pub fn check_files(&self) -> Result<(), Error> {
+    pub fn check_files(&self, in_date: bool) -> Result<(), Error> {
         let mut problems = Problems::default();
-        check::check_files(&self.config, &self.settings, &mut problems);
+        check::check_files(&self.config, &self.settings, &mut problems, in_date);
         if problems.is_empty() { Ok(()) } else { Err(Error { problems }) }
     }
 }
@@ -203,6 +203,13 @@ impl Reader {
         let mut section = self.section("api");
         section.read("addr", &mut options.addr, addr, |addr| quote(&addr.to_string()));
         section.boolean("allow_anonymous", &mut options.allow_anonymous);
+        section.read("origins", &mut options.origins, listeners::texts, |origins| {
+            listeners::show_texts(origins)
+        });
+        section.number("connections", &mut options.connections, 16..=65_536);
+        section.bytes("head_bytes", &mut options.head_bytes, 1024..=1 << 20);
+        section.duration("head_timeout", &mut options.head_timeout, SECOND..=HOUR);
+        section.duration("body_timeout", &mut options.body_timeout, SECOND..=HOUR);
         section.end();
         options
     }

@@ -10,11 +10,12 @@ mod sections;
 mod sources;
 
 pub use access::{AccessOptions, AuthOptions};
-pub use listener::{ClientCertificate, Listener, Network, TlsOptions, TlsVersion, WebOptions};
+pub use listener::{ClientCertificate, ExpiredCrl, Listener, Network, TlsOptions, TlsVersion, WebOptions};
 pub use load::{Loaded, load, of_text, parse_duration};
 pub use profile::Profile;
 pub use sections::{
-    ApiOptions, FleetOptions, LimitsOptions, LogFormat, LogOptions, NodeOptions, StorageOptions,
+    AddressLimits, ApiOptions, FleetOptions, LimitsOptions, LogFormat, LogOptions, NodeOptions,
+    StorageOptions,
 };
 pub use sources::{Flags, Origin};
 

@@ -1,5 +1,6 @@
 //! The sections of the configuration. Each field says what it changes, when to raise it and what that costs.
 
+use super::listener::Network;
 use convoy_actors::{Excess, SecondConnection};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -49,6 +50,19 @@ pub struct ApiOptions {
     /// address sees figures.
     /// Everything under `/api/v1` needs the key wherever it is served.
     pub allow_anonymous: bool,
+    /// Pages of other origins that may ask, such as `https://console.example.com`; a page that the API's own address has
+    /// served may always. Each needs the key all the same.
+    pub origins: Vec<String>,
+    /// Connections at once; an eighth of them is kept for those without the key, who ask for health. When all are taken,
+    /// the oldest one without the key that is not being answered is closed for the next. Few descriptors bound it further.
+    pub connections: usize,
+    /// Bytes of the head of a request; a longer one is answered with 431.
+    pub head_bytes: usize,
+    /// Time for the head of a request to come.
+    pub head_timeout: Duration,
+    /// Time for the body of a request to come, and for its answer. A body may have a third more bytes than
+    /// `limits.packet_bytes`, for a payload in base64; that of a request without the key is not read.
+    pub body_timeout: Duration,
 }
 
 /// `[limits]`: what one Client, and all of them together, may ask of this node.
@@ -89,6 +103,10 @@ pub struct LimitsOptions {
     /// A Client that takes nothing of what waits to be written to it for so long is closed. Raise it for links that
     /// are cut for minutes; such a Client holds its connection and what waits that long.
     pub unread_timeout: Duration,
+    /// Bytes of packets that have not come whole, or whose CONNECT is not judged yet, of all connections together. Each
+    /// shard has its share. Clients that are not connected may use a quarter of it; when all is used they are closed first,
+    /// then whoever needs more (Server Busy). Raise it for many large packets over slow links.
+    pub unfinished_bytes: usize,
     /// How long a publisher may wait for its acknowledgement before its connection is closed. Raise it for slow
     /// disks; Clients then learn later that something is wrong.
     pub acknowledge_timeout: Duration,
@@ -140,11 +158,30 @@ pub struct LimitsOptions {
     /// hundredth of `connections`, at least 100. Raise it to let a fleet return faster after an outage; that
     /// burst competes with traffic.
     pub connects_per_second: u32,
+    /// Network Connections that have come and whose Client is not connected by MQTT yet; beyond it new ones are closed at
+    /// once. By default a tenth of `connections`, at least 1,000. Raise it to let a fleet return faster over slow links; it
+    /// is what strangers can hold.
+    pub half_open: u32,
+    /// The same three for one address (IPv4) or the first 64 bits of one (IPv6): keys `connections_per_address`,
+    /// `half_open_per_address` and `connects_per_second_per_address`. By default half of the node's connections, a
+    /// quarter of its half-open ones and half of its new ones, so that no single address shuts all others out. Lower them
+    /// where each vehicle has an address of its own; behind the NAT of a carrier many have one.
+    pub address: AddressLimits,
+    /// Networks to which the limits of addresses do not apply. By default this machine.
+    pub addresses_exempt: Vec<Network>,
     /// Handshakes under way at once; beyond it new connections wait in the kernel's backlog. Raise it for slow links;
     /// each may hold some tens of kilobytes.
     pub handshakes: u32,
     /// Time from accept to the end of the handshake, where a listener has one.
     pub handshake_timeout: Duration,
+}
+
+/// What one address may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressLimits {
+    pub connections: u32,
+    pub half_open: u32,
+    pub connects_per_second: u32,
 }
 
 /// `[storage]`: RocksDB.
@@ -206,13 +243,23 @@ impl Default for FleetOptions {
 
 impl Default for ApiOptions {
     fn default() -> Self {
-        Self { addr: SocketAddr::from(([127, 0, 0, 1], 18083)), allow_anonymous: false }
+        Self {
+            addr: SocketAddr::from(([127, 0, 0, 1], 18083)),
+            allow_anonymous: false,
+            origins: Vec::new(),
+            connections: 256,
+            head_bytes: 32 << 10,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+        }
     }
 }
 
 impl Default for LimitsOptions {
     fn default() -> Self {
         let connections = 1_000_000;
+        let connects_per_second = Self::connects_per_second_for(connections);
+        let half_open = Self::half_open_for(connections);
         Self {
             packet_bytes: 1024 * KIB,
             connect_packet_bytes: 128 * KIB,
@@ -226,6 +273,7 @@ impl Default for LimitsOptions {
             output_bytes: 1 << 20,
             answer_bytes: 64 << 10,
             unread_timeout: Duration::from_secs(60),
+            unfinished_bytes: 128 << 20,
             acknowledge_timeout: Duration::from_secs(30),
             queue_messages: 1000,
             queue_bytes: 64 * MIB,
@@ -243,7 +291,10 @@ impl Default for LimitsOptions {
             publish_excess: Excess::Wait,
             second_connection: SecondConnection::TakesOver,
             connections,
-            connects_per_second: Self::connects_per_second_for(connections),
+            connects_per_second,
+            half_open,
+            address: AddressLimits::of_node(connections, half_open, connects_per_second),
+            addresses_exempt: ["127.0.0.0/8", "::1"].map(|text| text.parse().expect("a network")).into(),
             handshakes: 4096,
             handshake_timeout: Duration::from_secs(10),
         }
@@ -253,6 +304,21 @@ impl Default for LimitsOptions {
 impl LimitsOptions {
     pub(super) fn connects_per_second_for(connections: u32) -> u32 {
         (connections / 100).max(100)
+    }
+
+    pub(super) fn half_open_for(connections: u32) -> u32 {
+        (connections / 10).max(1000)
+    }
+}
+
+impl AddressLimits {
+    /// The defaults, for a node with these limits.
+    pub(super) fn of_node(connections: u32, half_open: u32, connects_per_second: u32) -> Self {
+        Self {
+            connections: connections.div_ceil(2),
+            half_open: half_open.div_ceil(4),
+            connects_per_second: connects_per_second.div_ceil(2),
+        }
     }
 }
 

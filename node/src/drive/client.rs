@@ -97,8 +97,9 @@ impl Start<'_> {
             wake,
             sending: Output::default(),
             is_stalled: false,
+            admitted,
         };
-        tokio::task::spawn_local(run(client, admitted));
+        tokio::task::spawn_local(run(client));
     }
 }
 
@@ -111,9 +112,11 @@ struct Client<S> {
     sending: Output,
     /// The socket did not take all of it.
     is_stalled: bool,
+    /// Its place, given back when the stream is closed.
+    admitted: Admitted,
 }
 
-async fn run<S: Stream>(mut client: Client<S>, _admitted: Admitted) {
+async fn run<S: Stream>(mut client: Client<S>) {
     let end = std::future::poll_fn(|context| client.poll(context)).await;
     let says_goodbye = S::SAYS_GOODBYE
         && match &end {
@@ -164,6 +167,9 @@ impl<S: Stream> Client<S> {
 impl<S: Stream> Client<S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         self.wake.register(context);
+        if self.admitted.is_half_open() && !self.driver.shard.borrow().is_half_open(self.key) {
+            self.admitted.opened();
+        }
         let mut reads = 0;
         loop {
             if self.driver.shard.borrow().is_gone(self.key) {

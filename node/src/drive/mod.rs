@@ -7,7 +7,7 @@ mod shard;
 pub mod sync;
 
 use convoy_actors::query::{Answer, Query};
-use convoy_actors::{Access, Bans, Home, Mail, Peer, SysTopics, Verdict};
+use convoy_actors::{Access, Bans, CertificateId, Home, Mail, Peer, SysTopics, Verdict};
 use convoy_storage::replica::Round;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,6 +45,8 @@ pub enum Event {
     Bans(Arc<Bans>, Arc<Bans>),
     /// Users are gone, or have other passwords.
     Revoked(Arc<BTreeSet<String>>),
+    /// Other certificates than before are revoked at this listener.
+    RevokedCertificates(String, Arc<BTreeSet<CertificateId>>),
     /// The node goes down. The sender is dropped when the last Client is gone.
     ShutDown(mpsc::Sender<()>),
 }
@@ -153,6 +155,11 @@ impl ShardHandle {
     /// The connections of these users end.
     pub async fn revoke(&self, users: Arc<BTreeSet<String>>) {
         let _ = self.events.send(Event::Revoked(users)).await;
+    }
+
+    /// The connections of this listener that were made with these certificates end.
+    pub async fn revoke_certificates(&self, listener: String, ids: Arc<BTreeSet<CertificateId>>) {
+        let _ = self.events.send(Event::RevokedCertificates(listener, ids)).await;
     }
 
     pub fn shut_down(&self, gone: mpsc::Sender<()>) {

@@ -335,6 +335,9 @@ fn take(driver: &Rc<Driver>, event: Event) -> Flow {
         Event::Proven(home, verdict) => driver.shard.borrow_mut().proven(now, home, verdict),
         Event::Access(access) => driver.shard.borrow_mut().set_access(now, access),
         Event::Bans(bans, added) => driver.shard.borrow_mut().set_bans(now, bans, &added),
+        Event::RevokedCertificates(listener, ids) => {
+            driver.shard.borrow_mut().revoke_certificates(now, listener, ids);
+        }
         Event::Revoked(users) => driver.shard.borrow_mut().revoke(now, &users),
         Event::ShutDown(gone) => {
             driver.going_away.set(true);

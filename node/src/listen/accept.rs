@@ -53,7 +53,7 @@ pub async fn accept(socket: TcpListener, gate: Arc<Gate>, handshakes: Handshakes
             gate.refuse(address, refusal);
             continue;
         }
-        let Ok(admitted) = gate.admission.admit(Instant::now()) else { continue };
+        let Some(admitted) = gate.admit(address, Instant::now()) else { continue };
         let Ok(stream) = stream.into_std() else { continue };
         let is_served = match gate.shakes_hands() {
             true => {
@@ -74,7 +74,8 @@ pub async fn accept(socket: TcpListener, gate: Arc<Gate>, handshakes: Handshakes
     }
 }
 
-async fn next(socket: &tokio::net::TcpListener, name: &str, log: &LogLimit) -> (TcpStream, SocketAddr) {
+/// The next connection. What keeps one from being accepted is told, at most so often, and waited for.
+pub async fn next(socket: &tokio::net::TcpListener, name: &str, log: &LogLimit) -> (TcpStream, SocketAddr) {
     loop {
         match socket.accept().await {
             Ok(accepted) => return accepted,

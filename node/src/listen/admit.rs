@@ -1,13 +1,18 @@
-//! How many Network Connections there may be, and how fast new ones come, of a listener and of the node. Both are decided
-//! before a byte is read: an unknown Client costs us a socket and nothing more.
+//! How many Network Connections there may be, and how fast new ones come, of a listener, of the node and of an address. It
+//! is decided before a byte is read: an unknown Client costs us a socket and nothing more.
 
 use metrics::{Counter, Gauge};
+use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::addresses::{Addresses, Place};
 use crate::config::Listener;
-use crate::observe::metrics::{CONNECTIONS_ACCEPTED, CONNECTIONS_REFUSED, LISTENER_CONNECTIONS};
+use crate::observe::metrics::{
+    CONNECTIONS_ACCEPTED, CONNECTIONS_HALF_OPEN, CONNECTIONS_REFUSED, LISTENER_CONNECTIONS,
+};
 
 /// Places, and tokens for new ones: one second's worth may be saved up.
 pub struct Limit {
@@ -16,14 +21,19 @@ pub struct Limit {
     bucket: Mutex<Bucket>,
 }
 
-struct Bucket {
+pub(super) struct Bucket {
     tokens: f64,
     per_second: f64,
     filled: Instant,
 }
 
 impl Bucket {
-    fn take(&mut self, now: Instant) -> bool {
+    pub(super) fn full(connects_per_second: u32, now: Instant) -> Self {
+        let per_second = f64::from(connects_per_second);
+        Self { tokens: per_second, per_second, filled: now }
+    }
+
+    pub(super) fn take(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;
         self.tokens = (self.tokens + passed * self.per_second).min(self.per_second);
@@ -37,11 +47,10 @@ impl Bucket {
 
 impl Limit {
     pub fn new(connections: u32, connects_per_second: u32) -> Self {
-        let per_second = f64::from(connects_per_second);
         Self {
             open: AtomicU64::new(0),
             limit: u64::from(connections),
-            bucket: Mutex::new(Bucket { tokens: per_second, per_second, filled: Instant::now() }),
+            bucket: Mutex::new(Bucket::full(connects_per_second, Instant::now())),
         }
     }
 
@@ -61,24 +70,90 @@ impl Limit {
     }
 }
 
-/// The door of one listener.
+/// What all listeners share.
+pub struct Shared {
+    node: Limit,
+    half_open: AtomicU64,
+    half_open_limit: u64,
+    addresses: Arc<Addresses>,
+    half_open_now: Gauge,
+}
+
+impl Shared {
+    pub fn new(node: Limit, half_open: u32, addresses: Addresses) -> Self {
+        Self {
+            node,
+            half_open: AtomicU64::new(0),
+            half_open_limit: u64::from(half_open),
+            addresses: Arc::new(addresses),
+            half_open_now: metrics::gauge!(CONNECTIONS_HALF_OPEN),
+        }
+    }
+
+    fn enter(&self, now: Instant) -> Result<(), Refusal> {
+        self.node.enter(now)?;
+        if self.half_open.fetch_add(1, Ordering::Relaxed) >= self.half_open_limit {
+            self.half_open.fetch_sub(1, Ordering::Relaxed);
+            self.node.leave();
+            return Err(Refusal::HalfOpen);
+        }
+        self.half_open_now.increment(1.0);
+        Ok(())
+    }
+
+    fn opened(&self) {
+        self.half_open.fetch_sub(1, Ordering::Relaxed);
+        self.half_open_now.decrement(1.0);
+    }
+}
+
+/// Who may connect to one listener.
 pub struct Admission {
+    name: String,
     own: Limit,
-    node: Arc<Limit>,
+    shared: Arc<Shared>,
     open: Gauge,
     accepted: Counter,
-    too_many: Counter,
-    too_fast: Counter,
 }
 
 /// A place among the connections, given back when this is dropped.
-pub struct Admitted(Arc<Admission>);
+pub struct Admitted {
+    admission: Arc<Admission>,
+    /// Of its address, once that is known.
+    place: Option<Place>,
+    is_half_open: bool,
+}
+
+impl Admitted {
+    /// The connection is one of this address, as it turns out behind a proxy.
+    pub fn belongs_to(&mut self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
+        let entered = self.admission.shared.addresses.enter(address, now);
+        self.place = entered.inspect_err(|refusal| self.admission.count(*refusal))?;
+        Ok(())
+    }
+
+    /// Whether the Client is not connected by MQTT yet.
+    pub fn is_half_open(&self) -> bool {
+        self.is_half_open
+    }
+
+    /// The Client is connected.
+    pub fn opened(&mut self) {
+        if std::mem::take(&mut self.is_half_open) {
+            self.admission.shared.opened();
+        }
+        if let Some(place) = &mut self.place {
+            place.open();
+        }
+    }
+}
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.0.own.leave();
-        self.0.node.leave();
-        self.0.open.decrement(1.0);
+        self.opened();
+        self.admission.own.leave();
+        self.admission.shared.node.leave();
+        self.admission.open.decrement(1.0);
     }
 }
 
@@ -87,93 +162,159 @@ impl Drop for Admitted {
 pub enum Refusal {
     TooMany,
     TooFast,
+    /// Too many are not connected by MQTT yet.
+    HalfOpen,
+    AddressTooMany,
+    AddressTooFast,
+    AddressHalfOpen,
+}
+
+impl Refusal {
+    /// As the metric has it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::TooMany => "too_many",
+            Self::TooFast => "too_fast",
+            Self::HalfOpen => "half_open",
+            Self::AddressTooMany => "address_too_many",
+            Self::AddressTooFast => "address_too_fast",
+            Self::AddressHalfOpen => "address_half_open",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooMany => "there are as many connections as there may be",
+            Self::TooFast => "connections come faster than connects_per_second",
+            Self::HalfOpen => "limits.half_open connections have not been connected by MQTT yet",
+            Self::AddressTooMany => "its address has limits.connections_per_address connections",
+            Self::AddressTooFast => "its address connects faster than limits.connects_per_second_per_address",
+            Self::AddressHalfOpen => {
+                "limits.half_open_per_address connections of its address have not been connected by MQTT yet"
+            }
+        })
+    }
 }
 
 impl Admission {
-    pub fn new(name: &str, listener: &Listener, node: Arc<Limit>) -> Self {
-        let refused = |reason| metrics::counter!(CONNECTIONS_REFUSED, "listener" => name.to_owned(), "reason" => reason);
+    pub fn new(name: &str, listener: &Listener, shared: Arc<Shared>) -> Self {
         Self {
+            name: name.to_owned(),
             own: Limit::new(
                 listener.connections.unwrap_or(u32::MAX),
                 listener.connects_per_second.unwrap_or(u32::MAX),
             ),
-            node,
+            shared,
             open: metrics::gauge!(LISTENER_CONNECTIONS, "listener" => name.to_owned()),
             accepted: metrics::counter!(CONNECTIONS_ACCEPTED, "listener" => name.to_owned()),
-            too_many: refused("too_many"),
-            too_fast: refused("too_fast"),
         }
     }
 
-    pub fn admit(self: &Arc<Self>, now: Instant) -> Result<Admitted, Refusal> {
-        let entered =
-            self.own.enter(now).and_then(|()| self.node.enter(now).inspect_err(|_| self.own.leave()));
-        match entered {
-            Ok(()) => {
-                self.accepted.increment(1);
-                self.open.increment(1.0);
-                Ok(Admitted(Arc::clone(self)))
-            }
-            Err(refusal) => {
-                match refusal {
-                    Refusal::TooMany => self.too_many.increment(1),
-                    Refusal::TooFast => self.too_fast.increment(1),
-                }
-                Err(refusal)
-            }
-        }
+    /// A place for a connection of `address`, or of one that is not known yet.
+    pub fn admit(self: &Arc<Self>, address: Option<IpAddr>, now: Instant) -> Result<Admitted, Refusal> {
+        // An address that is refused has taken nothing of what others share.
+        let place = match address {
+            Some(address) => self.shared.addresses.enter(address, now),
+            None => Ok(None),
+        };
+        let entered = place.and_then(|place| {
+            self.own.enter(now)?;
+            self.shared.enter(now).inspect_err(|_| self.own.leave())?;
+            Ok(place)
+        });
+        let place = entered.inspect_err(|refusal| self.count(*refusal))?;
+        self.accepted.increment(1);
+        self.open.increment(1.0);
+        Ok(Admitted { admission: Arc::clone(self), place, is_half_open: true })
+    }
+
+    fn count(&self, refusal: Refusal) {
+        let (listener, reason) = (self.name.clone(), refusal.word());
+        metrics::counter!(CONNECTIONS_REFUSED, "listener" => listener, "reason" => reason).increment(1);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AddressLimits;
     use std::time::Duration;
 
-    fn admission(own: Limit, node: &Arc<Limit>) -> Arc<Admission> {
+    fn shared(node: Limit, half_open: u32) -> Arc<Shared> {
+        let limits = AddressLimits { connections: 9, half_open: 9, connects_per_second: 9 };
+        Arc::new(Shared::new(node, half_open, Addresses::new(limits, Vec::new())))
+    }
+
+    fn admission(own: Limit, shared: &Arc<Shared>) -> Arc<Admission> {
         Arc::new(Admission {
+            name: "narrow".to_owned(),
             own,
-            node: Arc::clone(node),
+            shared: Arc::clone(shared),
             open: Gauge::noop(),
             accepted: Counter::noop(),
-            too_many: Counter::noop(),
-            too_fast: Counter::noop(),
         })
     }
 
     #[test]
     fn a_place_is_free_again_when_its_connection_is_gone() {
-        let admission = admission(Limit::new(u32::MAX, u32::MAX), &Arc::new(Limit::new(1, 1000)));
+        let admission = admission(Limit::new(u32::MAX, u32::MAX), &shared(Limit::new(1, 1000), 9));
         let now = Instant::now();
-        let first = admission.admit(now).ok();
-        assert_eq!(admission.admit(now).err(), Some(Refusal::TooMany));
+        let first = admission.admit(None, now).ok();
+        assert_eq!(admission.admit(None, now).err(), Some(Refusal::TooMany));
         drop(first);
-        assert!(admission.admit(now).is_ok());
+        assert!(admission.admit(None, now).is_ok());
     }
 
     #[test]
     fn connections_beyond_the_rate_are_refused_until_time_has_passed() {
-        let admission = admission(Limit::new(u32::MAX, u32::MAX), &Arc::new(Limit::new(1000, 2)));
+        let admission = admission(Limit::new(u32::MAX, u32::MAX), &shared(Limit::new(1000, 2), 9));
         let now = Instant::now() + Duration::from_secs(1);
-        let outcomes: Vec<_> = (0..3).map(|_| admission.admit(now).err()).collect();
+        let outcomes: Vec<_> = (0..3).map(|_| admission.admit(None, now).err()).collect();
         assert_eq!(outcomes, [None, None, Some(Refusal::TooFast)]);
-        assert!(admission.admit(now + Duration::from_millis(600)).is_ok());
+        assert!(admission.admit(None, now + Duration::from_millis(600)).is_ok());
     }
 
     #[test]
     fn a_full_listener_leaves_room_in_another_and_a_full_node_in_none() {
-        let node = Arc::new(Limit::new(2, 1000));
+        let node = shared(Limit::new(2, 1000), 9);
         let (narrow, wide) = (admission(Limit::new(1, 1000), &node), admission(Limit::new(9, 1000), &node));
         let now = Instant::now();
-        let first = narrow.admit(now).ok();
-        assert_eq!(narrow.admit(now).err(), Some(Refusal::TooMany));
-        let second = wide.admit(now).ok();
-        assert_eq!(wide.admit(now).err(), Some(Refusal::TooMany));
+        let first = narrow.admit(None, now).ok();
+        assert_eq!(narrow.admit(None, now).err(), Some(Refusal::TooMany));
+        let second = wide.admit(None, now).ok();
+        assert_eq!(wide.admit(None, now).err(), Some(Refusal::TooMany));
         // Who was refused by the node left the listener's place.
         drop(first);
-        let third = narrow.admit(now).ok();
+        let third = narrow.admit(None, now).ok();
         assert!(third.is_some());
         drop((second, third));
-        assert_eq!((node.open.load(Ordering::Relaxed), wide.own.open.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!((node.node.open.load(Ordering::Relaxed), wide.own.open.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn strangers_take_no_more_than_their_share_and_give_it_back_when_they_are_known() {
+        let node = shared(Limit::new(9, 1000), 1);
+        let (admission, now) = (admission(Limit::new(9, 1000), &node), Instant::now());
+        let mut first = admission.admit(None, now).expect("a place");
+        assert_eq!(admission.admit(None, now).err(), Some(Refusal::HalfOpen));
+        first.opened();
+        let second = admission.admit(None, now).expect("a place");
+        drop((first, second));
+        assert_eq!(node.half_open.load(Ordering::Relaxed), 0);
+        assert_eq!(node.node.open.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn an_address_that_is_refused_takes_nothing_from_others() {
+        let node = shared(Limit::new(99, 1000), 99);
+        let (admission, now) = (admission(Limit::new(99, 1000), &node), Instant::now());
+        let address = Some([203, 0, 113, 7].into());
+        let held: Vec<_> = (0..99).filter_map(|_| admission.admit(address, now).ok()).collect();
+        assert_eq!((held.len(), node.node.open.load(Ordering::Relaxed)), (9, 9));
+        let mut behind_a_proxy = admission.admit(None, now).expect("a place");
+        assert!(behind_a_proxy.belongs_to([203, 0, 113, 7].into(), now).is_err());
+        assert!(behind_a_proxy.belongs_to([203, 0, 113, 8].into(), now).is_ok());
     }
 }

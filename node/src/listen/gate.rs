@@ -4,9 +4,9 @@ use convoy_actors::{Certificate, Listener, Peer};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::admit::Admission;
+use super::admit::{Admission, Admitted};
 use super::tls::Tls;
 use crate::config::{Network, WebOptions};
 use crate::observe::metrics::{CONNECTIONS_REFUSED, HANDSHAKES_FAILED};
@@ -29,12 +29,15 @@ pub enum Refusal {
     Stranger,
     /// It does not come from a proxy that is trusted, where all have to.
     NoProxy,
+    /// There is no certificate to be shown that is valid now.
+    NoCertificate,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Stranger => "anonymous Clients are let in from this machine only",
+            Self::NoCertificate => "the certificates of this listener are out of date",
             Self::NoProxy => "connections are accepted from the proxies of proxy_from only",
         })
     }
@@ -48,6 +51,9 @@ impl Gate {
 
     /// Whether anything is read from this address.
     pub fn lets_in_from(&self, address: SocketAddr) -> Result<(), Refusal> {
+        if self.tls.as_ref().is_some_and(|tls| !tls.is_in_date(SystemTime::now())) {
+            return Err(Refusal::NoCertificate);
+        }
         if !self.proxy_from.is_empty() {
             let trusted = self.proxy_from.iter().any(|network| network.contains(address.ip()));
             return if trusted { Ok(()) } else { Err(Refusal::NoProxy) };
@@ -63,6 +69,20 @@ impl Gate {
         }
     }
 
+    /// A place for a connection, if there is one. Behind a proxy the place of its address is found later.
+    pub fn admit(&self, peer: SocketAddr, now: Instant) -> Option<Admitted> {
+        let address = self.proxy_from.is_empty().then(|| peer.ip());
+        let admitted = self.admission.admit(address, now);
+        admitted
+            .inspect_err(|refusal| {
+                let name = &self.listener.name;
+                self.log.say(now, |unsaid| {
+                    tracing::info!(listener = %name, %peer, unsaid, "refused: {refusal}");
+                });
+            })
+            .ok()
+    }
+
     pub fn peer(&self, address: SocketAddr, certificate: Option<Arc<Certificate>>) -> Peer {
         Peer { address, listener: Arc::clone(&self.listener), certificate }
     }
@@ -70,6 +90,7 @@ impl Gate {
     pub fn refuse(&self, peer: SocketAddr, refusal: Refusal) {
         let reason = match refusal {
             Refusal::Stranger => "stranger",
+            Refusal::NoCertificate => "no_certificate",
             Refusal::NoProxy => "no_proxy",
         };
         let name = &self.listener.name;

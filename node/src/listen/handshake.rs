@@ -8,7 +8,7 @@ use rustls::{CertificateError, Error, HandshakeKind, ProtocolVersion};
 use std::net::{self, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -34,6 +34,10 @@ pub struct Shards {
 impl Shards {
     pub fn new(handles: Arc<[ShardHandle]>) -> Self {
         Self { handles, next: AtomicUsize::new(0) }
+    }
+
+    pub fn all(&self) -> Arc<[ShardHandle]> {
+        Arc::clone(&self.handles)
     }
 
     pub fn next(&self) -> &ShardHandle {
@@ -114,9 +118,9 @@ async fn run(mut knocks: mpsc::Receiver<Knock>, shards: Arc<Shards>, timeout: Du
     while let Some(knock) = knocks.recv().await {
         let shards = Arc::clone(&shards);
         tokio::task::spawn_local(async move {
-            let Knock { stream, address, gate, admitted, permit } = knock;
-            let mut address = address;
-            let outcome = tokio::time::timeout(timeout, shake(stream, &mut address, &gate)).await;
+            let Knock { stream, mut address, gate, mut admitted, permit } = knock;
+            let shaken = shake(stream, &mut address, &gate, &mut admitted);
+            let outcome = tokio::time::timeout(timeout, shaken).await;
             match outcome.unwrap_or(Err(Failure { reason: "timeout", why: "it took too long".to_owned() })) {
                 Ok((carried, certificate)) => {
                     let peer = gate.peer(address, certificate);
@@ -153,6 +157,15 @@ impl Failure {
             Error::InvalidCertificate(
                 CertificateError::Expired | CertificateError::ExpiredContext { .. },
             ) => "certificate_expired",
+            Error::InvalidCertificate(
+                CertificateError::ExpiredRevocationList
+                | CertificateError::ExpiredRevocationListContext { .. },
+            ) => "crl_expired",
+            Error::InvalidCertificate(CertificateError::Other(other))
+                if other.to_string().contains("UnsupportedCertVersion") =>
+            {
+                return Self::new("certificate_version", "the certificate is of X.509 version 1, not 3");
+            }
             Error::InvalidCertificate(_) => "certificate",
             Error::NoApplicationProtocol => "alpn",
             Error::PeerIncompatible(_) => "version",
@@ -166,7 +179,12 @@ impl Failure {
 type Shaken = (Carried, Option<Arc<Certificate>>);
 
 /// `address` becomes that of the Client where a proxy says it.
-async fn shake(stream: net::TcpStream, address: &mut SocketAddr, gate: &Gate) -> Result<Shaken, Failure> {
+async fn shake(
+    stream: net::TcpStream,
+    address: &mut SocketAddr,
+    gate: &Gate,
+    admitted: &mut Admitted,
+) -> Result<Shaken, Failure> {
     let socket = |error: io::Error| Failure::of_socket(&error);
     let mut stream = TcpStream::from_std(stream).map_err(socket)?;
     stream.set_nodelay(true).map_err(socket)?;
@@ -177,6 +195,11 @@ async fn shake(stream: net::TcpStream, address: &mut SocketAddr, gate: &Gate) ->
         })?;
         *address = said.unwrap_or(*address);
         gate.lets_in(*address).map_err(|refusal| Failure::new("stranger", refusal))?;
+        // A proxy that speaks for itself only looks whether we are there.
+        if said.is_some() {
+            let entered = admitted.belongs_to(address.ip(), Instant::now());
+            entered.map_err(|refusal| Failure::new("address", refusal))?;
+        }
     }
     let Some(tls) = &gate.tls else {
         let Some(web) = &gate.web else {
@@ -199,9 +222,13 @@ async fn shake(stream: net::TcpStream, address: &mut SocketAddr, gate: &Gate) ->
         Some(HandshakeKind::Resumed) => "true",
         _ => "false",
     };
-    let certificate = match session.peer_certificates().and_then(|chain| chain.first()) {
-        None => None,
-        Some(der) => Some(Arc::new(tls::read_client(der).ok_or_else(|| {
+    let certificate = match session.peer_certificates() {
+        None | Some([]) => None,
+        // A ticket does not look at lists.
+        Some(_) if tls.judges_nobody(SystemTime::now()) => {
+            return Err(Failure::new("crl_expired", "the list of revoked certificates is out of date"));
+        }
+        Some(chain) => Some(Arc::new(tls::read_client(chain).ok_or_else(|| {
             Failure::new("certificate_expired", "the certificate of a resumed session is out of date")
         })?)),
     };

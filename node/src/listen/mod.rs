@@ -2,6 +2,7 @@
 //! are let in when they can be served.
 
 mod accept;
+mod addresses;
 mod admit;
 mod gate;
 mod handshake;
@@ -14,14 +15,16 @@ use convoy_actors::Listener;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+pub use accept::next as next_connection;
+use addresses::Addresses;
 pub use admit::Admitted;
-use admit::{Admission, Limit};
+use admit::{Admission, Limit, Shared};
 use gate::Gate;
 pub use gate::LogLimit;
 pub use handshake::{Handshakes, Options as HandshakeOptions, Shards};
 use tls::Tls;
 
-use crate::config::Config;
+use crate::config::{Config, WebOptions};
 
 /// A listener that has its address and lets nobody in yet.
 pub struct Bound {
@@ -39,7 +42,19 @@ impl Bound {
 
 /// Takes the addresses and reads the certificates. There is room for so many connections of all listeners together.
 pub fn bind(config: &Config, connections: u32) -> anyhow::Result<Vec<Bound>> {
-    let node = Arc::new(Limit::new(connections, config.limits.connects_per_second));
+    let limits = &config.limits;
+    // Where there is room for fewer than was said, shares of it shrink alike.
+    let at_most_half = |share: u32| match connections < limits.connections {
+        true => share.min(connections.div_ceil(2)),
+        false => share,
+    };
+    let mut of_address = limits.address;
+    of_address.connections = at_most_half(of_address.connections);
+    let shared = Arc::new(Shared::new(
+        Limit::new(connections, limits.connects_per_second),
+        at_most_half(limits.half_open),
+        Addresses::new(of_address, limits.addresses_exempt.clone()),
+    ));
     let mut listeners = Vec::new();
     for options in &config.mqtt {
         let kind = options.kind;
@@ -49,16 +64,17 @@ pub fn bind(config: &Config, connections: u32) -> anyhow::Result<Vec<Bound>> {
         let name = options.name.clone().unwrap_or_else(|| format!("{kind}://{addr}"));
         let tls = match &options.tls {
             Some(tls) => {
-                Some(Arc::new(Tls::load(tls, options.web.is_some()).context("TLS cannot be served")?))
+                Some(Arc::new(Tls::load(tls, options.web.is_some(), false).context("TLS cannot be served")?))
             }
             None => None,
         };
-        let admission = Arc::new(Admission::new(&name, options, Arc::clone(&node)));
+        let admission = Arc::new(Admission::new(&name, options, Arc::clone(&shared)));
         let listener = Listener {
             name,
             transport: kind,
             // Who has shown a certificate is not anonymous, though it may have no name.
             allow_anonymous: options.allow_anonymous.filter(|allowed| *allowed || !options.proves_clients()),
+            certificate_is_client_id: options.tls.as_ref().is_some_and(|tls| tls.client_id_from_certificate),
             certificate_is_user_name: options.tls.as_ref().is_some_and(|tls| tls.user_name_from_certificate),
         };
         let gate = Gate {
@@ -67,7 +83,13 @@ pub fn bind(config: &Config, connections: u32) -> anyhow::Result<Vec<Bound>> {
             loopback_only: options.allow_anonymous.is_none() && !config.knows_clients_of(options),
             proxy_from: options.proxy_from.clone(),
             tls,
-            web: options.web.clone(),
+            web: options.web.clone().map(|web| WebOptions {
+                takes_foreign_pages: match options.allow_anonymous {
+                    Some(anonymous) => !anonymous,
+                    None => config.knows_clients_of(options),
+                },
+                ..web
+            }),
             log: LogLimit::default(),
         };
         listeners.push(Bound { addr, socket, gate: Arc::new(gate) });
@@ -80,6 +102,13 @@ pub fn start(listeners: Vec<Bound>, handshakes: &Handshakes) {
     let mut watched = Vec::new();
     for Bound { addr, socket, gate } in listeners {
         let Listener { name, transport, allow_anonymous, .. } = &*gate.listener;
+        if gate.tls.as_ref().is_some_and(|tls| tls.proves_without_a_name()) {
+            tracing::warn!(
+                listener = %name,
+                "certificates are required here and no name is taken from them: whoever has one may call itself what it \
+                 likes; user_name_from_certificate or client_id_from_certificate takes it"
+            );
+        }
         match (allow_anonymous, gate.loopback_only) {
             (Some(true), _) => {
                 tracing::warn!(listener = %name, %addr, "{transport}: anonymous Clients are let in from anywhere");
@@ -95,5 +124,5 @@ pub fn start(listeners: Vec<Bound>, handshakes: &Handshakes) {
         tokio::spawn(accept::accept(socket, gate, handshakes.clone()));
     }
     // Also without certificates: SIGHUP asks for a look at the files, and must not end a node that has none.
-    tokio::spawn(tls::watch(watched));
+    tokio::spawn(tls::watch(watched, handshakes.shards.all()));
 }

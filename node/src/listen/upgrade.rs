@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 
 use crate::config::WebOptions;
 use crate::stream::Stream;
@@ -99,8 +100,7 @@ fn answer(bytes: &[u8], options: &WebOptions) -> Result<Option<Answer>, Failure>
     if request.method != Some("GET") || request.version != Some(1) {
         return Err(refused(405, "a WebSocket begins with GET of HTTP/1.1"));
     }
-    let path = request.path.unwrap_or("");
-    if path.split('?').next() != Some(&options.path) {
+    if !options.paths.iter().any(|path| path == path_of(request.path.unwrap_or(""))) {
         return Err(refused(404, "MQTT is served at another path"));
     }
     if !has("connection", "upgrade") || !has("upgrade", "websocket") {
@@ -116,9 +116,8 @@ fn answer(bytes: &[u8], options: &WebOptions) -> Result<Option<Answer>, Failure>
     if STANDARD.decode(key).map(|bytes| bytes.len()) != Ok(16) {
         return Err(refused(400, "Sec-WebSocket-Key is not one"));
     }
-    if !options.origins.is_empty()
-        && let Some(origin) = all("origin").next()
-        && !options.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+    if let Some(origin) = all("origin").next()
+        && !lets_in_page(origin, all("host").next(), options)
     {
         return Err(refused(403, "this page may not connect"));
     }
@@ -132,6 +131,44 @@ fn answer(bytes: &[u8], options: &WebOptions) -> Result<Option<Answer>, Failure>
          Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n\r\n"
     );
     Ok(Some(Answer { length, response: response.into_bytes() }))
+}
+
+/// The path of a request, also of one that names the whole URI (RFC 9112, 3.2.2).
+fn path_of(target: &str) -> &str {
+    let path = match target.split_once("://") {
+        Some((_, rest)) => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
+        None => target,
+    };
+    match path.split('?').next() {
+        Some("") | None => "/",
+        Some(path) => path,
+    }
+}
+
+/// Whether a page of this origin may connect.
+fn lets_in_page(origin: &str, host: Option<&str>, options: &WebOptions) -> bool {
+    if !options.origins.is_empty() {
+        return options.origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin));
+    }
+    if options.takes_foreign_pages {
+        return true;
+    }
+    let Some(page) = origin.split_once("://").map(|(_, authority)| name_of(authority)) else { return false };
+    let is_number = |name: &str| name.parse::<IpAddr>().is_ok();
+    let is_here = |name: &str| {
+        name.eq_ignore_ascii_case("localhost")
+            || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    };
+    // A name that is the same in both proves nothing: whoever owns it can let it lead here.
+    is_here(page) || host.is_some_and(|host| is_number(page) && name_of(host) == page)
+}
+
+/// A host without its port.
+fn name_of(authority: &str) -> &str {
+    if let Some((address, _)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return address;
+    }
+    authority.rsplit_once(':').map_or(authority, |(name, _)| name)
 }
 
 fn refusal(status: u16, why: &str) -> Vec<u8> {
@@ -232,7 +269,7 @@ mod tests {
         assert_eq!(status(&without(2), &options), 426);
         assert_eq!(status(&without(3), &options), 400);
         assert_eq!(status(&request(&right).replace("Key: d", "Key: "), &options), 400);
-        assert_eq!(status(&request(&right).replace("/mqtt", "/"), &options), 404);
+        assert_eq!(status(&request(&right).replace("/mqtt", "/other"), &options), 404);
         assert_eq!(status(&request(&right).replace("/mqtt", "/mqtt?token=1"), &options), 101);
         assert_eq!(status(&request(&right).replace("GET", "POST"), &options), 405);
         assert_eq!(status(&request(&right).replace("HTTP/1.1", "HTTP/1.0"), &options), 405);
@@ -242,6 +279,63 @@ mod tests {
         assert_eq!(status(&request(&many), &options), 431);
         let long = format!("Cookie: {}", "c".repeat(REQUEST_BYTES));
         assert_eq!(status(&request(&[&long]), &options), 431);
+    }
+
+    #[test]
+    fn a_path_is_found_in_every_form_of_a_request() {
+        let at = |target: &str, options: &WebOptions| {
+            let text = request(&fields("Sec-WebSocket-Protocol: mqtt"));
+            status(&text.replace("GET /mqtt ", &format!("GET {target} ")), options)
+        };
+        let options = WebOptions::default();
+        for target in [
+            "/",
+            "/mqtt",
+            "/mqtt/",
+            "/?token=1",
+            "ws://here:8083/mqtt",
+            "http://here/mqtt/?a=b://c",
+            "ws://here",
+            "wss://here?x",
+        ] {
+            assert_eq!(at(target, &options), 101, "{target}");
+        }
+        for target in ["/mqtt//", "/MQTT", "*", "ws://here/other", "mqtt", "here:8083"] {
+            assert_eq!(at(target, &options), 404, "{target}");
+        }
+        let one = WebOptions { paths: vec!["/a".to_owned(), "/b".to_owned()], ..options };
+        assert_eq!(["/a", "/b", "/", "/mqtt"].map(|target| at(target, &one)), [101, 101, 404, 404]);
+    }
+
+    #[test]
+    fn where_anybody_is_let_in_a_page_from_elsewhere_is_not() {
+        let from = |origin: &str, host: &str, options: &WebOptions| {
+            let line = format!("Origin: {origin}");
+            let mut lines = fields("Sec-WebSocket-Protocol: mqtt").to_vec();
+            lines.push(&line);
+            status(&request(&lines).replace("Host: here", &format!("Host: {host}")), options)
+        };
+        let open = WebOptions { takes_foreign_pages: false, ..WebOptions::default() };
+        for (origin, host) in [
+            ("http://localhost:3000", "127.0.0.1:8083"),
+            ("http://127.0.0.1", "localhost:8083"),
+            ("http://[::1]:3000", "localhost"),
+            ("http://10.0.0.7:8080", "10.0.0.7:8083"),
+        ] {
+            assert_eq!(from(origin, host, &open), 101, "{origin}");
+        }
+        for (origin, host) in [
+            ("https://evil.example", "127.0.0.1:8083"),
+            // Its name leads here now.
+            ("http://evil.example:8083", "evil.example:8083"),
+            ("http://203.0.113.7", "127.0.0.1:8083"),
+            ("http://localhost.evil.example", "localhost"),
+            ("null", "localhost"),
+        ] {
+            assert_eq!(from(origin, host, &open), 403, "{origin}");
+        }
+        let any = WebOptions { origins: vec!["*".to_owned()], ..open };
+        assert_eq!(from("https://evil.example", "127.0.0.1", &any), 101);
     }
 
     #[test]

@@ -37,11 +37,14 @@ const fn histogram(name: &'static str, meaning: &'static str) -> Metric {
 pub const BUILD_INFO: &str = "convoy_build_info";
 pub const CONNECTIONS_ACCEPTED: &str = "convoy_connections_accepted_total";
 pub const CONNECTIONS_REFUSED: &str = "convoy_connections_refused_total";
+pub const CONNECTIONS_HALF_OPEN: &str = "convoy_connections_half_open";
 pub const CONNECTIONS_LIMIT: &str = "convoy_connections_limit";
 pub const LISTENER_CONNECTIONS: &str = "convoy_listener_connections";
+pub const API_CONNECTIONS_CLOSED: &str = "convoy_api_connections_closed_total";
 pub const HANDSHAKES_FAILED: &str = "convoy_handshakes_failed_total";
 pub const TLS_HANDSHAKES: &str = "convoy_tls_handshakes_total";
 pub const CERTIFICATE_EXPIRY: &str = "convoy_certificate_expiry_timestamp_seconds";
+pub const LISTENER_STOPPED: &str = "convoy_listener_stopped";
 pub const CERTIFICATE_RELOADS: &str = "convoy_certificate_reloads_total";
 pub const RECEIVED_BYTES: &str = "convoy_received_bytes_total";
 pub const SENT_BYTES: &str = "convoy_sent_bytes_total";
@@ -72,12 +75,24 @@ pub const STORAGE_FREE_BYTES: &str = "convoy_storage_free_bytes";
 pub const ALL: &[Metric] = &[
     gauge(BUILD_INFO, "always 1; the label version says what runs"),
     counter(CONNECTIONS_ACCEPTED, "network connections accepted, by listener"),
-    counter(CONNECTIONS_REFUSED, "network connections closed as soon as they came, by listener and reason"),
+    counter(
+        CONNECTIONS_REFUSED,
+        "network connections closed as soon as they came, by listener and reason: too_many, too_fast, half_open, the \
+         same three of one address, stranger, no_proxy, no_certificate",
+    ),
+    gauge(
+        CONNECTIONS_HALF_OPEN,
+        "network connections whose client is not connected by mqtt yet: they shake hands, or connack has not left",
+    ),
     gauge(
         CONNECTIONS_LIMIT,
         "network connections that there is room for: limits.connections, or what the limit of open files leaves",
     ),
     gauge(LISTENER_CONNECTIONS, "network connections that are open or shake hands, by listener"),
+    counter(
+        API_CONNECTIONS_CLOSED,
+        "connections of the api that were closed early, by reason: full, displaced by another one, slow, too_long",
+    ),
     counter(
         HANDSHAKES_FAILED,
         "handshakes of tls, websocket and proxy protocol that came to nothing, by listener and reason",
@@ -90,6 +105,7 @@ pub const ALL: &[Metric] = &[
         CERTIFICATE_EXPIRY,
         "when a certificate or a list of revoked ones expires, in seconds since 1970, by listener and file",
     ),
+    gauge(LISTENER_STOPPED, "1 while a listener accepts nobody because its certificates are out of date"),
     counter(CERTIFICATE_RELOADS, "changed certificates that were taken or refused, by outcome"),
     counter(
         AUTHENTICATIONS,

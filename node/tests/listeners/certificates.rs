@@ -1,11 +1,12 @@
 //! TLS: versions, names, certificates of Clients, revocation, sessions that are resumed.
 
-use rustls::{HandshakeKind, ProtocolVersion};
-use std::io::{Read, Write};
+use rustls::{ClientConnection, HandshakeKind, ProtocolVersion, StreamOwned};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 
 use crate::authority::Authority;
 use crate::mqtt::{BOTH, ONLY_12, TlsClient, ask, connect_packet, join, ping};
-use crate::node::{Folder, Node};
+use crate::node::{Folder, Node, connect};
 
 const SERVER: &str = "certificate = \"@server.pem\"\nkey = \"@server.key\"\n";
 
@@ -49,6 +50,64 @@ fn a_client_may_offer_mqtt_or_nothing_but_not_only_something_else() {
     assert_eq!(stream.conn.alpn_protocol(), None);
     offering(&["h2"]).join(node.addr("mqtts")).expect_err("h2 alone is offered");
     node.wait_for_metric(&["convoy_handshakes_failed_total", "reason=\"alpn\"", " 1"]);
+}
+
+/// Remembers what came over a socket.
+struct Overheard {
+    socket: TcpStream,
+    bytes: Vec<u8>,
+}
+
+impl Read for Overheard {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.socket.read(into)?;
+        self.bytes.extend_from_slice(&into[..read]);
+        Ok(read)
+    }
+}
+
+impl Write for Overheard {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+/// Lengths of the records of application data among these bytes.
+fn records(mut bytes: &[u8]) -> Vec<usize> {
+    let mut lengths = Vec::new();
+    while let [kind, _, _, high, low, rest @ ..] = bytes {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        lengths.extend((*kind == 23).then_some(length));
+        bytes = rest.get(length..).unwrap_or_default();
+    }
+    lengths
+}
+
+#[test]
+fn records_are_as_small_as_a_listener_says() {
+    let authority = Authority::new("authority");
+    for (said, largest) in [("", 10_000..20_000), ("record_bytes = 1024\n", 1024..1024 + 32)] {
+        let node = Node::start(folder(&authority), &listener(said));
+        let TlsClient { config, .. } = TlsClient::plain(&authority);
+        let session =
+            ClientConnection::new(config, "localhost".try_into().expect("a name")).expect("a session");
+        let socket = Overheard { socket: connect(node.addr("mqtts")), bytes: Vec::new() };
+        let mut stream = StreamOwned::new(session, socket);
+        join(&mut stream).expect("it is served");
+        assert_eq!(ask(&mut stream, b"\x82\x06\x00\x01\x00\x01t\x00").expect("SUBACK"), [0x90, 3, 0, 1, 0]);
+        let mut publish = b"\x30\x93\x4e\x00\x01t".to_vec();
+        publish.resize(3 + 10_003, b'x');
+        stream.write_all(&publish).expect("it is taken");
+        let mut came = vec![0; publish.len()];
+        stream.read_exact(&mut came).expect("it comes back");
+        assert_eq!(came, publish);
+        let found = records(&stream.sock.bytes).into_iter().max().expect("a record");
+        assert!(largest.contains(&found), "{said:?}: {found}");
+    }
 }
 
 #[test]
@@ -127,8 +186,7 @@ fn a_revoked_certificate_is_refused_also_where_its_session_could_be_resumed() {
     node.signal("HUP");
     node.wait_for("certificates were read again");
     client.join(addr).expect_err("its ticket is worth nothing any more");
-    // What is open stays open: an operator closes it.
-    ping(&mut before).expect("it is still served");
+    ping(&mut before).expect_err("its connection is closed, too");
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn silent_strangers_leave_storage_and_the_api_their_descriptors() {
     println!("{} strangers are held, {} descriptors are open", strangers.len(), open_descriptors(&node));
     store(&node, &mut publisher);
     assert!(open_descriptors(&node) < LIMIT);
-    node.wait_for_metric(&["convoy_connections_refused_total", "reason=\"too_many\""]);
+    node.wait_for_metric(&["convoy_connections_refused_total", "reason=\"half_open\""]);
     assert!(!node.log().contains("cannot be accepted"), "{}", node.log());
     // Who was let in is served when the others have gone.
     drop(strangers);

@@ -8,6 +8,18 @@ const TEXT: &str = "[mqtt]\nlisteners = [\"mqtts://127.0.0.1:0\"]\n[tls]\ncertif
                     \"@server.key\"\nclient_ca = \"@ca.pem\"\nclient_crl = \"@crl.pem\"\nclient_certificate = \
                     \"optional\"\n";
 
+/// As `openssl x509 -req` makes one without a file of extensions.
+const OF_VERSION_1: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBIzCBywIUbUZc+GLBoJUywxhd5pK39UTulDkwCgYIKoZIzj0EAwIwFDESMBAG\n\
+A1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyOTE0NDIxM1oYDzIxMjYxMTA1MTQ0MjEz\n\
+WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\n\
+AASP/gDeCgpL1gzTJnmAtqL/l1VkqYF7skMGaPSTq2gM8cfVcoPyWuCPeSp4sijp\n\
+h/1V7K2cDcqBGklXJlADrgt1MAoGCCqGSM49BAMCA0cAMEQCIC9mcT6bvQrzChgC\n\
+i/r+hg0nvtProRKDD1t+6VA39TaDAiAml4x+CJwz6xnrMQF0zKIGuE2c+/NHYUqS\n\
+a8CteOU26g==\n\
+-----END CERTIFICATE-----\n\
+";
+
 fn folder(authority: &Authority) -> Folder {
     let folder = Folder::new();
     authority.server(&["localhost"]).write(&folder, "server");
@@ -41,6 +53,14 @@ fn a_file_that_cannot_be_used_is_named_with_what_is_wrong_and_the_line_that_name
             5,
             "its private key is encrypted",
         ),
+        (
+            "server.key",
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n\
+             -----END RSA PRIVATE KEY-----\n",
+            5,
+            "its private key is encrypted",
+        ),
+        ("server.pem", OF_VERSION_1, 4, "its certificate is of X.509 version 1"),
         ("ca.pem", "hello", 6, "it holds no certificate in PEM"),
         ("crl.pem", &right.certificate, 7, "it holds no list of revoked certificates"),
     ];

@@ -1,5 +1,7 @@
 //! Listeners as Clients and operators see them: a real process, real sockets, certificates made for the occasion.
 
+mod addresses;
+mod api;
 mod authority;
 mod certificates;
 mod descriptors;
@@ -10,5 +12,6 @@ mod log;
 mod mqtt;
 mod node;
 mod proxy;
+mod revocation;
 mod tester;
 mod web_socket;

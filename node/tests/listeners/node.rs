@@ -67,11 +67,24 @@ impl Node {
         Self::start_under(folder, &[], text)
     }
 
+    /// With more keys of section `[api]`.
+    pub fn start_api(folder: Folder, api: &str, text: &str) -> Self {
+        Self::spawn(
+            folder,
+            &[],
+            &format!("[api]\naddr = \"127.0.0.1:0\"\n{api}[storage]\nmin_free_bytes = 0\n{text}"),
+        )
+    }
+
     /// As the child of a command that changes something about it, such as a limit.
     pub fn start_under(folder: Folder, wrapper: &[&str], text: &str) -> Self {
         let text = format!("[api]\naddr = \"127.0.0.1:0\"\n[storage]\nmin_free_bytes = 0\n{text}");
+        Self::spawn(folder, wrapper, &text)
+    }
+
+    fn spawn(folder: Folder, wrapper: &[&str], text: &str) -> Self {
         let log = File::create(folder.path("log")).expect("a log");
-        let plain = folder.convoy(&["serve"], &text);
+        let plain = folder.convoy(&["serve"], text);
         let mut convoy = match wrapper {
             [] => plain,
             [first, rest @ ..] => {
@@ -117,8 +130,13 @@ impl Node {
         addr.and_then(|addr| addr.parse().ok()).unwrap_or_else(|| panic!("an address in {line}"))
     }
 
+    #[track_caller]
+    pub fn api(&self) -> SocketAddr {
+        self.addr_after("api for operators")
+    }
+
     pub fn metrics(&self) -> String {
-        let mut stream = TcpStream::connect(self.addr_after("api for operators")).expect("the api");
+        let mut stream = TcpStream::connect(self.api()).expect("the api");
         write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             .expect("a request");
         let mut text = String::new();

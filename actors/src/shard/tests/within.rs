@@ -54,6 +54,8 @@ mod starving;
 mod subscribing;
 #[path = "telling.rs"]
 mod telling;
+#[path = "unfinished.rs"]
+mod unfinished;
 #[path = "unread.rs"]
 mod unread;
 #[path = "versions.rs"]

@@ -34,6 +34,7 @@ impl Reader {
         section.bytes("output_bytes", &mut options.output_bytes, 4096..=1 << 30);
         section.bytes("answer_bytes", &mut options.answer_bytes, 4096..=1 << 30);
         section.duration("unread_timeout", &mut options.unread_timeout, SECOND..=HOUR);
+        section.bytes("unfinished_bytes", &mut options.unfinished_bytes, 1 << 20..=1 << 40);
         section.duration("acknowledge_timeout", &mut options.acknowledge_timeout, SECOND..=HOUR);
         section.number("queue_messages", &mut options.queue_messages, 1..=100_000_000);
         section.bytes("queue_bytes", &mut options.queue_bytes, 1024..=1 << 40);
@@ -59,9 +60,29 @@ impl Reader {
         section.number("connections", &mut options.connections, 1..=100_000_000);
         options.connects_per_second = LimitsOptions::connects_per_second_for(options.connections);
         section.number("connects_per_second", &mut options.connects_per_second, 1..=10_000_000);
+        section.addresses(&mut options);
         section.number("handshakes", &mut options.handshakes, 1..=1_000_000);
         section.duration("handshake_timeout", &mut options.handshake_timeout, SECOND..=HOUR);
         section.end();
         options
+    }
+}
+
+impl Section<'_> {
+    /// What strangers and single addresses may take: shares of what there is, unless it is said.
+    fn addresses(&mut self, options: &mut LimitsOptions) {
+        let LimitsOptions { connections, connects_per_second, .. } = *options;
+        options.half_open = LimitsOptions::half_open_for(connections);
+        self.number("half_open", &mut options.half_open, 1..=100_000_000);
+        let mut of_address = AddressLimits::of_node(connections, options.half_open, connects_per_second);
+        self.number("connections_per_address", &mut of_address.connections, 1..=100_000_000);
+        self.number("half_open_per_address", &mut of_address.half_open, 1..=100_000_000);
+        let per_second = &mut of_address.connects_per_second;
+        self.number("connects_per_second_per_address", per_second, 1..=10_000_000);
+        options.address = of_address;
+        let exempt = &mut options.addresses_exempt;
+        self.read("addresses_exempt", exempt, listeners::networks, |networks| {
+            listeners::show_networks(networks)
+        });
     }
 }

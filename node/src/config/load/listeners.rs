@@ -2,13 +2,13 @@
 //! section `[tls]`, so that one certificate serves several listeners, and the flags too.
 
 use super::*;
-use crate::config::listener::{ClientCertificate, Network, TlsOptions, TlsVersion, WebOptions};
+use crate::config::listener::{ClientCertificate, ExpiredCrl, Network, TlsOptions, TlsVersion, WebOptions};
 use convoy_actors::Transport;
 
 const LISTENERS: &str = "mqtt.listeners";
 
 /// Every key of a listener.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 19] = [
     "kind",
     "addr",
     "name",
@@ -20,9 +20,12 @@ const KEYS: [&str; 16] = [
     "key",
     "client_ca",
     "client_crl",
+    "client_crl_expired",
     "client_certificate",
     "user_name_from_certificate",
+    "client_id_from_certificate",
     "min_version",
+    "record_bytes",
     "path",
     "origins",
 ];
@@ -37,9 +40,12 @@ pub(super) struct TlsDraft {
     key: Option<Vec<PathBuf>>,
     client_ca: Option<PathBuf>,
     client_crl: Option<Vec<PathBuf>>,
+    expired_crl: Option<ExpiredCrl>,
     client_certificate: Option<ClientCertificate>,
     user_name_from_certificate: Option<bool>,
+    client_id_from_certificate: Option<bool>,
     min_version: Option<TlsVersion>,
+    record_bytes: Option<u16>,
 }
 
 impl TlsDraft {
@@ -49,8 +55,11 @@ impl TlsDraft {
             && self.client_ca.is_none()
             && self.client_crl.is_none()
             && self.client_certificate.is_none()
+            && self.expired_crl.is_none()
             && self.user_name_from_certificate.is_none()
+            && self.client_id_from_certificate.is_none()
             && self.min_version.is_none()
+            && self.record_bytes.is_none()
     }
 
     fn or(self, other: &Self) -> TlsOptions {
@@ -74,12 +83,18 @@ impl TlsDraft {
             key: key.unwrap_or_default(),
             client_ca,
             client_crl: client_crl.unwrap_or_default(),
+            expired_crl: self.expired_crl.or(other.expired_crl).unwrap_or_default(),
             client_certificate,
+            client_id_from_certificate: self
+                .client_id_from_certificate
+                .or(other.client_id_from_certificate)
+                .unwrap_or(false),
             user_name_from_certificate: self
                 .user_name_from_certificate
                 .or(other.user_name_from_certificate)
                 .unwrap_or(false),
             min_version: self.min_version.or(other.min_version).unwrap_or_default(),
+            record_bytes: self.record_bytes.or(other.record_bytes),
         }
     }
 }
@@ -91,6 +106,7 @@ impl Section<'_> {
         self.optional("key", &mut draft.key, paths, |paths| show_paths(paths));
         self.optional("client_ca", &mut draft.client_ca, path, |path| quote(&path.display().to_string()));
         self.optional("client_crl", &mut draft.client_crl, paths, |paths| show_paths(paths));
+        self.choice("client_crl_expired", &mut draft.expired_crl, &ExpiredCrl::ALL);
         self.choice("client_certificate", &mut draft.client_certificate, &ClientCertificate::ALL);
         self.optional(
             "user_name_from_certificate",
@@ -98,7 +114,14 @@ impl Section<'_> {
             boolean,
             bool::to_string,
         );
+        self.optional(
+            "client_id_from_certificate",
+            &mut draft.client_id_from_certificate,
+            boolean,
+            bool::to_string,
+        );
         self.choice("min_version", &mut draft.min_version, &TlsVersion::ALL);
+        self.optional("record_bytes", &mut draft.record_bytes, record_bytes, u16::to_string);
         draft
     }
 
@@ -256,17 +279,13 @@ impl Reader {
         section.optional("connections", &mut listener.connections, limit, u32::to_string);
         section.optional("connects_per_second", &mut listener.connects_per_second, limit, u32::to_string);
         let mut proxies = None;
-        section.optional("proxy_from", &mut proxies, networks, |networks: &Vec<Network>| {
-            list(networks.iter().map(|network| quote(&network.to_string())))
-        });
+        section.optional("proxy_from", &mut proxies, networks, |networks| show_networks(networks));
         listener.proxy_from = proxies.unwrap_or_default();
 
         let draft = section.tls();
         let (mut path, mut origins) = (None, None);
-        section.optional("path", &mut path, url_path, |path: &String| quote(path));
-        section.optional("origins", &mut origins, texts, |texts: &Vec<String>| {
-            list(texts.iter().map(|text| quote(text)))
-        });
+        section.optional("path", &mut path, url_paths, |paths| show_texts(paths));
+        section.optional("origins", &mut origins, texts, |texts| show_texts(texts));
         let is_web = kind_of.is_web_socket();
         if !kind_of.is_encrypted() && !draft.is_empty() {
             section.refuse_for_kind(&origin, "of TLS", "mqtts or wss");
@@ -276,8 +295,9 @@ impl Reader {
         }
         listener.tls = kind_of.is_encrypted().then(|| draft.or(defaults));
         listener.web = is_web.then(|| WebOptions {
-            path: path.unwrap_or(WebOptions::default().path),
+            paths: path.unwrap_or(WebOptions::default().paths),
             origins: origins.unwrap_or_default(),
+            ..WebOptions::default()
         });
         section.end();
         if self.problems.len() > problems {
@@ -332,7 +352,7 @@ fn limit(value: &Value) -> Result<u32, Expected> {
 }
 
 /// One text, or a list of them; text of a variable is cut at commas.
-fn texts(value: &Value) -> Result<Vec<String>, Expected> {
+pub(super) fn texts(value: &Value) -> Result<Vec<String>, Expected> {
     let expected = || "a string or a list of strings".to_owned();
     match value {
         Value::Text(one) => Ok(vec![one.clone()]),
@@ -345,6 +365,10 @@ fn texts(value: &Value) -> Result<Vec<String>, Expected> {
     }
 }
 
+pub(super) fn show_texts(texts: &[String]) -> String {
+    list(texts.iter().map(|text| quote(text)))
+}
+
 fn paths(value: &Value) -> Result<Vec<PathBuf>, Expected> {
     match texts(value) {
         Ok(texts) if texts.iter().all(|text| !text.is_empty()) => {
@@ -354,19 +378,33 @@ fn paths(value: &Value) -> Result<Vec<PathBuf>, Expected> {
     }
 }
 
-fn networks(value: &Value) -> Result<Vec<Network>, Expected> {
+pub(super) fn show_networks(networks: &[Network]) -> String {
+    list(networks.iter().map(|network| quote(&network.to_string())))
+}
+
+pub(super) fn networks(value: &Value) -> Result<Vec<Network>, Expected> {
     let parsed = texts(value)
         .ok()
         .and_then(|texts| texts.iter().map(|text| text.parse().ok()).collect::<Option<Vec<_>>>());
     parsed.ok_or_else(|| "a list of networks such as \"10.0.0.0/8\" or \"fd00::/8\"".to_owned())
 }
 
-fn url_path(value: &Value) -> Result<String, Expected> {
-    match text(value) {
-        Some(path) if path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic() && b != b'?') => {
-            Ok(path.to_owned())
+fn record_bytes(value: &Value) -> Result<u16, Expected> {
+    match value {
+        Value::Integer(number) => {
+            u16::try_from(*number).ok().filter(|number| (512..=16_384).contains(number))
         }
-        _ => Err("a path such as \"/mqtt\"".to_owned()),
+        _ => None,
+    }
+    .ok_or_else(|| "an integer from 512 to 16384".to_owned())
+}
+
+fn url_paths(value: &Value) -> Result<Vec<String>, Expected> {
+    let is_path =
+        |path: &String| path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic() && b != b'?');
+    match texts(value) {
+        Ok(paths) if !paths.is_empty() && paths.iter().all(is_path) => Ok(paths),
+        _ => Err("a path such as \"/mqtt\", or a list of them".to_owned()),
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Expiry, Key, names};
+use super::{Expiry, Key, What, names};
 use crate::config::TlsOptions;
 
 /// What is wrong with a file.
@@ -47,11 +47,12 @@ pub struct Files {
 }
 
 impl Files {
-    pub fn read(options: &TlsOptions, now: SystemTime) -> Result<Self, Problem> {
+    /// Of certificates that are out of date the rest is read, too, unless all have to be `in_date`.
+    pub fn read(options: &TlsOptions, now: SystemTime, in_date: bool) -> Result<Self, Problem> {
         let mut files =
             Self { keys: Vec::new(), expiries: Vec::new(), authorities: Vec::new(), revoked: Vec::new() };
         for (certificate, key) in options.certificate.iter().zip(&options.key) {
-            let (key, expiry) = read_pair(certificate, key, now)?;
+            let (key, expiry) = read_pair(certificate, key, in_date.then_some(now))?;
             files.keys.push(key);
             files.expiries.push(expiry);
         }
@@ -64,34 +65,45 @@ impl Files {
                 "list of revoked certificates (X509 CRL)",
             )?;
             let ends = lists.iter().filter_map(|list| names::next_update(list)).min();
-            let what = "list of revoked certificates";
-            files.expiries.extend(ends.map(|at| Expiry { what, file: path.clone(), at }));
+            files.expiries.extend(ends.map(|at| Expiry { what: What::Crl, file: path.clone(), at }));
             files.revoked.extend(lists);
         }
         Ok(files)
     }
 }
 
-fn read_pair(path: &Path, key_path: &Path, now: SystemTime) -> Result<(Key, Expiry), Problem> {
+const ENCRYPTED: &str = "its private key is encrypted: nobody is there to type the password";
+
+fn read_pair(path: &Path, key_path: &Path, now: Option<SystemTime>) -> Result<(Key, Expiry), Problem> {
     let chain: Vec<CertificateDer<'static>> = all(path, "certificate")?;
     let problem = |what: String| Problem::new(path, what);
     let (names, validity) = names::read(&chain[0])
         .map_err(|error| problem(format!("its first certificate cannot be read: {error}")))?;
-    if now > validity.until {
-        return Err(problem(format!("its certificate expired {}", span(now, validity.until, "ago"))));
+    if names::is_version_1(&chain[0]) {
+        return Err(problem(
+            "its certificate is of X.509 version 1; that of a server needs version 3".to_owned(),
+        ));
     }
-    if now < validity.from {
-        return Err(problem(format!(
-            "its certificate is not valid yet, but {}; is the clock right?",
-            span(validity.from, now, "from now")
-        )));
+    match now {
+        Some(now) if now > validity.until => {
+            return Err(problem(format!("its certificate expired {}", span(now, validity.until, "ago"))));
+        }
+        Some(now) if now < validity.from => {
+            return Err(problem(format!(
+                "its certificate is not valid yet, but {}; is the clock right?",
+                span(validity.from, now, "from now")
+            )));
+        }
+        _ => {}
     }
     let text = read(key_path)?;
+    // What PKCS #1 keys say of it; their bytes would be taken for a broken key.
+    if contains(&text, "Proc-Type: 4,ENCRYPTED") {
+        return Err(Problem::new(key_path, ENCRYPTED));
+    }
     let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
         let what = match error {
-            pem::Error::NoItemsFound if contains(&text, "ENCRYPTED PRIVATE KEY") => {
-                "its private key is encrypted: nobody is there to type the password".to_owned()
-            }
+            pem::Error::NoItemsFound if contains(&text, "ENCRYPTED PRIVATE KEY") => ENCRYPTED.to_owned(),
             pem::Error::NoItemsFound => "it holds no private key in PEM".to_owned(),
             error => format!("its private key cannot be read: {error}"),
         };
@@ -106,8 +118,8 @@ fn read_pair(path: &Path, key_path: &Path, now: SystemTime) -> Result<(Key, Expi
         };
         Problem::new(key_path, what)
     })?;
-    let expiry = Expiry { what: "certificate", file: path.to_owned(), at: validity.until };
-    Ok((Key { names, certified: Arc::new(certified) }, expiry))
+    let expiry = Expiry { what: What::Certificate, file: path.to_owned(), at: validity.until };
+    Ok((Key { names, validity, certified: Arc::new(certified) }, expiry))
 }
 
 /// Every item of a kind in a file that has at least one.

@@ -4,19 +4,21 @@ mod files;
 mod names;
 mod watch;
 
-use convoy_actors::Certificate;
+use convoy_actors::{Certificate, CertificateId};
 use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use crate::config::{ClientCertificate, TlsOptions, TlsVersion};
+use crate::config::{ClientCertificate, ExpiredCrl, TlsOptions, TlsVersion};
 use files::Files;
-use names::Names;
+use names::{Names, Validity};
 
 pub use files::Problem;
 pub use watch::watch;
@@ -25,6 +27,9 @@ pub use watch::watch;
 pub const ALPN_MQTT: &[u8] = b"mqtt";
 /// A secure WebSocket begins as HTTP.
 pub const ALPN_HTTP: &[u8] = b"http/1.1";
+
+/// What `rustls` counts as a part of a record beside its plain bytes.
+const RECORD_HEADER_BYTES: usize = 5;
 
 /// The TLS of one listener, as it is now.
 pub struct Tls {
@@ -40,15 +45,32 @@ struct Current {
     tickets: Arc<dyn ProducesTickets>,
     stamps: files::Stamps,
     expiries: Vec<Expiry>,
+    /// When each certificate is valid.
+    validities: Vec<Validity>,
 }
 
-/// When something in a file ends: a certificate of ours, or the time for which a list of revoked ones was made. An old
-/// list is used all the same, since nobody could connect without it.
+/// When something in a file ends: a certificate of ours, or the time for which a list of revoked ones was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
-    pub what: &'static str,
+    pub what: What,
     pub file: PathBuf,
     pub at: SystemTime,
+}
+
+/// What ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    Certificate,
+    Crl,
+}
+
+impl std::fmt::Display for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Certificate => "certificate",
+            Self::Crl => "list of revoked certificates",
+        })
+    }
 }
 
 /// Authorities, lists of what they revoked, and what is asked for.
@@ -60,11 +82,12 @@ struct Judges {
 }
 
 impl Tls {
-    /// Reads the files and checks that they can be used.
-    pub fn load(options: &TlsOptions, is_web: bool) -> Result<Self, Problem> {
+    /// Reads the files and checks that they can be used. Certificates that are out of date are a problem if all have to
+    /// be `in_date`; else their listener is not served until there are others.
+    pub fn load(options: &TlsOptions, is_web: bool, in_date: bool) -> Result<Self, Problem> {
         let alpn = if is_web { ALPN_HTTP } else { ALPN_MQTT };
         let stamps = files::stamps(options);
-        let current = Current::load(options, alpn, stamps, None)?;
+        let current = Current::load(options, alpn, stamps, None, in_date)?;
         Ok(Self { options: options.clone(), alpn, current: RwLock::new(current) })
     }
 
@@ -73,13 +96,39 @@ impl Tls {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).config)
     }
 
+    /// Whether there is a certificate that can be shown now.
+    pub fn is_in_date(&self, now: SystemTime) -> bool {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.validities.iter().any(|validity| validity.contains(now))
+    }
+
+    /// Whether no certificate of a Client can be judged: a list of revoked ones is out of date, and that matters here.
+    pub fn judges_nobody(&self, now: SystemTime) -> bool {
+        let has_expired = |expiry: &Expiry| expiry.what == What::Crl && expiry.at < now;
+        self.options.expired_crl == ExpiredCrl::Refuse && self.expiries().iter().any(has_expired)
+    }
+
+    /// Whether every Client shows a certificate and none is called by it.
+    pub fn proves_without_a_name(&self) -> bool {
+        let TlsOptions { client_certificate, user_name_from_certificate, client_id_from_certificate, .. } =
+            self.options;
+        client_certificate == ClientCertificate::Required
+            && !user_name_from_certificate
+            && !client_id_from_certificate
+    }
+
+    /// The certificates that the lists name now.
+    pub fn revoked(&self) -> BTreeSet<CertificateId> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.judges.revoked.iter().flat_map(|list| names::revoked(list)).collect()
+    }
+
     pub fn expiries(&self) -> Vec<Expiry> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).expiries.clone()
     }
 
-    /// Takes up files that have changed, or all if `anyway`. Some if there were any: connections that are open stay as
-    /// they are, and so does everything if the new files cannot be used. A file that could not be used is looked at
-    /// again when it changes.
+    /// Takes up files that have changed, or all if `anyway`. Some if there were any: everything stays as it is if the new
+    /// files cannot be used. A file that could not be used is looked at again when it changes.
     pub fn reload(&self, anyway: bool) -> Option<Result<(), Problem>> {
         let stamps = files::stamps(&self.options);
         let before = {
@@ -89,7 +138,7 @@ impl Tls {
             }
             (current.judges.clone(), Arc::clone(&current.tickets))
         };
-        let next = Current::load(&self.options, self.alpn, stamps.clone(), Some(before));
+        let next = Current::load(&self.options, self.alpn, stamps.clone(), Some(before), true);
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         Some(match next {
             Ok(next) => {
@@ -110,8 +159,9 @@ impl Current {
         alpn: &[u8],
         stamps: files::Stamps,
         before: Option<(Judges, Arc<dyn ProducesTickets>)>,
+        in_date: bool,
     ) -> Result<Self, Problem> {
-        let files = Files::read(options, SystemTime::now())?;
+        let files = Files::read(options, SystemTime::now(), in_date)?;
         let judges = Judges {
             authorities: files.authorities.iter().map(|der| der.to_vec()).collect(),
             revoked: files.revoked.iter().map(|der| der.to_vec()).collect(),
@@ -122,8 +172,9 @@ impl Current {
             _ => ring::Ticketer::new().map_err(|error| Problem::general(options, error))?,
         };
         let expiries = files.expiries.clone();
+        let validities = files.keys.iter().map(|key| key.validity).collect();
         let config = configure(options, files, Arc::clone(&tickets), alpn)?;
-        Ok(Self { config: Arc::new(config), judges, tickets, stamps, expiries })
+        Ok(Self { config: Arc::new(config), judges, tickets, stamps, expiries, validities })
     }
 }
 
@@ -152,6 +203,9 @@ fn configure(
             }
             let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                 .with_crls(files.revoked);
+            if options.expired_crl == ExpiredCrl::Refuse {
+                verifier = verifier.enforce_revocation_expiration();
+            }
             if asked == ClientCertificate::Optional {
                 verifier = verifier.allow_unauthenticated();
             }
@@ -165,6 +219,7 @@ fn configure(
         builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(ByName(files.keys)));
     config.alpn_protocols = vec![alpn.to_vec()];
     config.ticketer = tickets;
+    config.max_fragment_size = options.record_bytes.map(|bytes| usize::from(bytes) + RECORD_HEADER_BYTES);
     // A Client comes back alone: the second ticket would be for a second connection at the same time.
     config.send_tls13_tickets = 1;
     Ok(config)
@@ -173,10 +228,11 @@ fn configure(
 /// A certificate and the names it is for.
 pub struct Key {
     names: Names,
+    validity: Validity,
     certified: Arc<CertifiedKey>,
 }
 
-/// Chooses by the name that the Client asks for.
+/// Chooses among those that are valid, by the name that the Client asks for.
 struct ByName(Vec<Key>);
 
 impl std::fmt::Debug for ByName {
@@ -188,19 +244,25 @@ impl std::fmt::Debug for ByName {
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let asked = hello.server_name();
-        let found = asked.and_then(|name| self.0.iter().find(|key| key.names.cover(name)));
-        found.or(self.0.first()).map(|key| Arc::clone(&key.certified))
+        let now = SystemTime::now();
+        let mut valid = self.0.iter().filter(|key| key.validity.contains(now)).peekable();
+        let first = valid.peek().copied();
+        let found = asked.and_then(|name| valid.find(|key| key.names.cover(name)));
+        found.or(first).map(|key| Arc::clone(&key.certified))
     }
 }
 
-/// What the certificate of a Client says, once it was judged. None if it cannot be read or is out of date: a ticket may
-/// be younger than the judgement it stands for.
-pub fn read_client(der: &[u8]) -> Option<Certificate> {
-    let (names, validity) = names::read(der).ok()?;
+/// What the certificates of a Client say, its own first, once they were judged. None if it cannot be read or is out of
+/// date: a ticket may be younger than the judgement it stands for.
+pub fn read_client(chain: &[CertificateDer<'_>]) -> Option<Certificate> {
+    let (names, validity) = names::read(chain.first()?).ok()?;
+    let ids = chain.iter().filter_map(|der| names::id(der)).collect();
     let Names { common_name, alternative, .. } = names;
-    validity
-        .contains(SystemTime::now())
-        .then_some(Certificate { common_name, alternative_names: alternative })
+    validity.contains(SystemTime::now()).then_some(Certificate {
+        common_name,
+        alternative_names: alternative,
+        ids,
+    })
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! Names and dates of a certificate, which `rustls` does not tell.
 
+use convoy_actors::CertificateId;
+use ring::digest;
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::x509::X509Version;
 
 /// Whom a certificate is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,6 +71,35 @@ pub fn read(der: &[u8]) -> Result<(Names, Validity), String> {
 pub fn next_update(der: &[u8]) -> Option<SystemTime> {
     let (_, list) = CertificateRevocationList::from_der(der).ok()?;
     list.next_update().map(|moment| time(moment.timestamp()))
+}
+
+/// What a list of revoked certificates names a certificate by.
+pub fn id(der: &[u8]) -> Option<CertificateId> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(id_of(certificate.issuer().as_raw(), certificate.raw_serial()))
+}
+
+/// Those that a list names.
+pub fn revoked(der: &[u8]) -> BTreeSet<CertificateId> {
+    let Ok((_, list)) = CertificateRevocationList::from_der(der) else { return BTreeSet::new() };
+    let issuer = list.issuer().as_raw();
+    list.iter_revoked_certificates().map(|revoked| id_of(issuer, revoked.raw_serial())).collect()
+}
+
+/// Whether a certificate is of the first version of X.509, which has no names of hosts and no limits.
+pub fn is_version_1(der: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, certificate)| certificate.version() == X509Version::V1)
+}
+
+fn id_of(issuer: &[u8], serial: &[u8]) -> CertificateId {
+    // The same number is written with zeros in front and without.
+    let zeros = serial.iter().take_while(|byte| **byte == 0).count();
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(issuer);
+    context.update(&serial[zeros..]);
+    let digest = context.finish();
+    let (id, _) = digest.as_ref().split_first_chunk().expect("a digest is longer");
+    *id
 }
 
 fn address(bytes: &[u8]) -> Option<String> {

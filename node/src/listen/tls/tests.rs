@@ -22,7 +22,7 @@ fn a_client_is_read_with_all_its_names() {
             SanType::IpAddress(std::net::Ipv6Addr::LOCALHOST.into()),
         ];
     });
-    let certificate = read_client(&der).expect("it can be read");
+    let certificate = read_client(&[der.into()]).expect("it can be read");
     assert_eq!(certificate.common_name.as_deref(), Some("VIN42"));
     let expected = ["vin42.cars.example", "spiffe://cars/vin42", "vin42@cars.example", "10.0.0.42", "::1"];
     assert_eq!(certificate.alternative_names, expected);
@@ -31,15 +31,15 @@ fn a_client_is_read_with_all_its_names() {
 #[test]
 fn a_client_without_a_common_name_has_none() {
     let der = certificate(|params| params.distinguished_name = rcgen::DistinguishedName::new());
-    assert_eq!(read_client(&der).expect("it can be read").common_name, None);
-    assert_eq!(read_client(b"no certificate"), None);
+    assert_eq!(read_client(&[der.into()]).expect("it can be read").common_name, None);
+    assert_eq!(read_client(&[b"no certificate"[..].into()]), None);
 }
 
 #[test]
 fn a_certificate_out_of_date_is_not_believed_though_a_ticket_says_that_it_was_judged() {
     let until = |time| {
         let der = certificate(|params| params.not_after = time);
-        read_client(&der)
+        read_client(&[der.into()])
     };
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock");

@@ -24,7 +24,7 @@ fn a_listener_takes_what_it_does_not_say_of_tls_from_its_section() {
     let tls = config.mqtt[2].tls.as_ref().unwrap();
     assert_eq!(tls.certificate, ["/a", "/b"].map(PathBuf::from));
     assert_eq!(tls.client_certificate, ClientCertificate::Off);
-    assert_eq!(config.mqtt[2].web.as_ref().unwrap().path, "/ws");
+    assert_eq!(config.mqtt[2].web.as_ref().unwrap().paths, ["/ws"]);
 }
 
 #[test]

@@ -1,0 +1,94 @@
+//! Bytes of packets that are not whole, or wait until it is known who sent them: each connection may hold one packet, and
+//! there are many connections. A shard has a share for all of them. Strangers get a quarter of it and go first: a Client
+//! that is connected has proven something.
+
+use convoy_wire::ReasonCode;
+use metrics::Gauge;
+
+use super::edge::Edge;
+use crate::connection::{Connection, Stage, Unfinished};
+use crate::metric;
+
+/// Of the share, one part is for Clients that are not connected.
+const HALF_OPEN_PART: usize = 4;
+
+/// What all connections of a shard hold.
+pub struct Total {
+    bytes: usize,
+    half_open_bytes: usize,
+    gauge: Gauge,
+}
+
+impl Default for Total {
+    fn default() -> Self {
+        Self { bytes: 0, half_open_bytes: 0, gauge: metrics::gauge!(metric::UNFINISHED_BYTES) }
+    }
+}
+
+impl Total {
+    fn change(&mut self, before: Unfinished, now: Unfinished) {
+        self.bytes = self.bytes + now.bytes - before.bytes;
+        self.half_open_bytes -= if before.is_half_open { before.bytes } else { 0 };
+        self.half_open_bytes += if now.is_half_open { now.bytes } else { 0 };
+        if now.bytes != before.bytes {
+            self.gauge.increment(now.bytes as f64 - before.bytes as f64);
+        }
+    }
+}
+
+impl Edge {
+    /// Counts what a connection holds after something came or went. One that holds too much of the share is closed.
+    pub(super) fn weigh_unfinished(&mut self, key: u32) {
+        let limit = self.limits.unfinished_bytes;
+        let Some(connection) = self.connections.get_mut(key as usize) else { return };
+        let (before, now) = (connection.unfinished, connection.weigh_unfinished());
+        if now == before {
+            return;
+        }
+        connection.unfinished = now;
+        self.unfinished.change(before, now);
+        if now.bytes <= before.bytes {
+            return;
+        }
+        if now.is_half_open && self.unfinished.half_open_bytes > limit / HALF_OPEN_PART {
+            self.let_go(key);
+        } else if self.unfinished.bytes > limit {
+            self.make_room(key, limit);
+        }
+    }
+
+    /// What a connection held that is gone.
+    pub(super) fn forget_unfinished(&mut self, unfinished: Unfinished) {
+        self.unfinished.change(unfinished, Unfinished::default());
+    }
+
+    /// The share is used up: strangers go, and if that is not enough this connection.
+    fn make_room(&mut self, key: u32, limit: usize) {
+        if self.unfinished.half_open_bytes > 0 {
+            let holds =
+                |connection: &Connection| connection.stage.is_half_open() && connection.unfinished.bytes > 0;
+            let strangers = self.connections.iter().filter(|(_, connection)| holds(connection));
+            let strangers: Vec<u32> = strangers.map(|(key, _)| key as u32).collect();
+            strangers.into_iter().for_each(|key| self.let_go(key));
+        }
+        if self.unfinished.bytes > limit {
+            self.let_go(key);
+        }
+    }
+
+    /// Closes a connection, and holds nothing for it from now on.
+    fn let_go(&mut self, key: u32) {
+        metric::met("unfinished_bytes");
+        let Some(connection) = self.connections.get_mut(key as usize) else { return };
+        match connection.stage {
+            // Of which version it is may not be known.
+            Stage::New => connection.drop_silently(),
+            _ => self.close(key, ReasonCode::ServerBusy),
+        }
+        let Some(connection) = self.connections.get_mut(key as usize) else { return };
+        (connection.input, connection.unproven) = (Vec::new(), None);
+        let before = std::mem::take(&mut connection.unfinished);
+        self.unfinished.change(before, Unfinished::default());
+        self.mark(key);
+    }
+}
