@@ -198,7 +198,7 @@ fn what_an_order_of_rules_makes_of_no_effect_is_found() {
     assert_eq!(found(&[narrow, wide, all.clone()]), []);
     // One rule about CONNECT denies it to all whom none allows it.
     let ban = of(deny(Action::Connect, ""), "car-7");
-    assert_eq!(found(&[ban.clone()]), [Finding::Nobody(Action::Connect)]);
+    assert_eq!(found(std::slice::from_ref(&ban)), [Finding::Nobody(Action::Connect)]);
     assert_eq!(found(&[ban, allow(Action::Connect, ""), all]), []);
     assert_eq!(found(&[one]), [Finding::Nobody(Action::Publish), Finding::Nobody(Action::Subscribe)]);
     // Nobody is no name.
