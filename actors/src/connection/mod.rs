@@ -33,7 +33,7 @@ pub use features::Features;
 pub use handshake::{Refusal, TENANT, accept};
 pub use inbound::{Inbound, Received, Releases, UNTOLD};
 pub use keep_alive::KeepAlive;
-pub use membership::Membership;
+pub use membership::{Membership, Waiting};
 pub use outbound::{Outbound, Reaction};
 pub use output::{Output, SHARED_FROM};
 pub use peer::{Certificate, CertificateId, Listener, Peer, Transport};

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use convoy_wire::{PacketId, QoS};
 
 use super::encoded::Encoded;
+use super::membership::Waiting;
 use crate::clock::Millis;
 use crate::message::Message;
 use crate::session::{Answer, Inflight, QueueLimits, Seq, Stage};
@@ -63,6 +64,24 @@ impl Outbound {
         self.inflight.used()
     }
 
+    /// Whether nothing can be sent until something is acknowledged.
+    pub fn is_busy(&self) -> bool {
+        !self.inflight.has_room()
+    }
+
+    /// How much waits of what these limits allow.
+    pub fn fill(&self, limits: &QueueLimits) -> Waiting {
+        let is_over = |part: u64| {
+            let messages = self.queue.len() as u64 * part > u64::from(limits.messages);
+            messages || self.queue_bytes.saturating_mul(part) > limits.bytes
+        };
+        match () {
+            () if is_over(2) => Waiting::Much,
+            () if is_over(4) => Waiting::Some,
+            () => Waiting::Little,
+        }
+    }
+
     /// What other members of Shared Subscriptions get when this Session ends: by MQTT 5.0, 4.8.2 all but QoS 2
     /// messages that were sent.
     pub fn leave(self) -> impl Iterator<Item = (Delivery, Bytes)> {
@@ -82,6 +101,12 @@ impl Outbound {
     /// Messages that wait for room, and their bytes.
     pub fn waiting(&self) -> u64 {
         self.queue.len() as u64
+    }
+
+    /// Bytes of the messages that are kept: those of Shared Subscriptions while they are under way too.
+    #[cfg(test)]
+    pub fn kept_bytes(&self) -> u64 {
+        self.queue_bytes + self.shared.iter().map(|(_, queued)| queued.message.len() as u64).sum::<u64>()
     }
 
     pub fn waiting_bytes(&self) -> u64 {

@@ -14,6 +14,10 @@ pub type Seq = u64;
 
 const IDENTIFIERS: u64 = 65_535;
 
+/// Bytes under way to one Client beyond which nothing more is sent, whatever its Receive Maximum: a Client that does not
+/// acknowledge must not become our memory.
+const BYTES: u64 = 1 << 20;
+
 /// How far the delivery of one message has come (MQTT 5.0, 4.3.2 and 4.3.3, sender).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -89,8 +93,9 @@ impl Inflight {
         }
     }
 
+    /// Whether one more may be sent now.
     pub fn has_room(&self) -> bool {
-        self.room() > 0
+        self.room() > 0 && self.bytes < BYTES
     }
 
     /// Whether message `seq` may be under way together with the oldest that is: else their identifiers could be the same.
@@ -304,6 +309,20 @@ mod tests {
         }
         assert_eq!(seq, 65_534);
         assert_eq!(window.on_puback(id(1)), Answer::Finished(0, 5));
+        assert!(window.has_room());
+    }
+
+    #[test]
+    fn bytes_under_way_are_bounded_too() {
+        let mut window = Inflight::new(0, 65_535);
+        for seq in 0.. {
+            if !window.has_room() {
+                break;
+            }
+            window.send(seq, Stage::Published, 100_000);
+        }
+        assert_eq!((window.used(), window.bytes()), (11, 1_100_000));
+        window.on_puback(packet_id(0));
         assert!(window.has_room());
     }
 

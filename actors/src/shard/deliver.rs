@@ -65,6 +65,9 @@ impl Edge {
                     self.queue_dropped.increment(dropped);
                     self.tally.dropped += dropped;
                 }
+                if connection.membership.is_some() {
+                    self.weigh(home.key);
+                }
                 return;
             }
             send_numbered(connection, encoded, message, delivery, now);

@@ -5,7 +5,7 @@ use convoy_wire::QoS;
 
 use super::edge::Edge;
 use crate::access::Author;
-use crate::connection::Membership;
+use crate::connection::{Membership, Waiting};
 use crate::message::Message;
 use crate::metric;
 use crate::session::SessionNumber;
@@ -62,9 +62,14 @@ impl Edge {
         let weighed = self.weighs_inflight;
         let Some(connection) = self.connections.get_mut(key as usize) else { return };
         let Some(membership) = &mut connection.membership else { return };
-        let underway =
-            connection.outbound.as_ref().map_or(membership.underway, |outbound| outbound.underway());
-        if let Some(level) = membership.news(underway, connection.receive_maximum, weighed) {
+        let (underway, waiting) = match &connection.outbound {
+            None => (membership.underway, Waiting::Little),
+            Some(outbound) if outbound.is_busy() => {
+                (connection.receive_maximum, outbound.fill(&self.limits.queue))
+            }
+            Some(outbound) => (outbound.underway(), outbound.fill(&self.limits.queue)),
+        };
+        if let Some(level) = membership.news(underway, waiting, connection.receive_maximum, weighed) {
             self.tell(key, News::Level(level));
         }
     }

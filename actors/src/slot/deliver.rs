@@ -13,10 +13,6 @@ use super::{Slot, Turn};
 use crate::message::Message;
 use crate::session::{self, Epoch, Home, Inflight, Seq, SessionNumber, Stage};
 
-/// Bytes under way to one connection beyond which nothing more is read from its queue, whatever its Receive Maximum:
-/// a Client that does not read must not become our memory.
-const UNDERWAY_BYTES_LIMIT: u64 = 1 << 20;
-
 /// Acknowledged messages that are kept in memory before a record is made of them; more often where a record is made
 /// anyway.
 const UNSAVED_LIMIT: usize = 4096;
@@ -58,7 +54,7 @@ impl Slot {
     ) {
         let Some(active) = self.active.get_mut(&session) else { return };
         let (Some(link), Some(queue)) = (&mut active.link, &active.queue) else { return };
-        if link.cursor == seq && link.has_room() && link.inflight.reaches(seq) && queue.holds(seq) {
+        if link.cursor == seq && link.inflight.has_room() && link.inflight.reaches(seq) && queue.holds(seq) {
             let Ok(message) = Message::decode(bytes) else { return };
             link.send(seq, delivery, &message, bytes.len() as u32, turn);
         }
@@ -75,14 +71,14 @@ impl Slot {
         let Active { link: Some(link), queue: Some(queue), overflow, row, .. } = &mut **active else {
             return Ok(());
         };
-        if link.cursor >= queue.next() || !link.has_room() {
+        if link.cursor >= queue.next() || !link.inflight.has_room() {
             return Ok(());
         }
         let mut all_read = true;
         let (state, mut failure) = (&*turn.state, None);
         let (outlet, now, age) = (&mut *turn.outlet, turn.now, row.limits.age);
         read_queue(state, session, link.cursor, &mut |seq, row| {
-            if !link.has_room() || !link.inflight.reaches(seq) {
+            if !link.inflight.has_room() || !link.inflight.reaches(seq) {
                 all_read = false;
                 return ControlFlow::Break(());
             }
@@ -247,10 +243,6 @@ impl Slot {
 }
 
 impl Link {
-    fn has_room(&self) -> bool {
-        self.inflight.has_room() && self.inflight.bytes() < UNDERWAY_BYTES_LIMIT
-    }
-
     fn send(&mut self, seq: Seq, delivery: Delivery, message: &Message<'_>, bytes: u32, turn: &mut Turn<'_>) {
         self.send_by(seq, delivery, message, bytes, turn.outlet, turn.now);
     }

@@ -19,6 +19,8 @@ pub enum Level {
     Absent,
     /// Its Session ends with its connection, which has not been heard of: it is about to come, or has gone.
     Unheard,
+    /// It is connected and acknowledges nothing, and its Session, which ends with its connection, can keep no more.
+    Full,
     /// It has just left this very message.
     Not,
     /// It has ended, and its route has yet to go: it gets nothing.
@@ -267,7 +269,8 @@ mod tests {
         assert!(
             Level::Busy < Level::Absent
                 && Level::Absent < Level::Unheard
-                && Level::Unheard < Level::Not
+                && Level::Unheard < Level::Full
+                && Level::Full < Level::Not
                 && Level::Not < Level::Gone
         );
         assert!(Level::Busy < Level::Absent && Level::Absent < Level::Unheard && Level::Unheard < Level::Not);

@@ -605,6 +605,14 @@ impl<const SHARDS: usize> World<SHARDS> {
         client
     }
 
+    /// Bytes of messages that are kept for the Session of this Client, which ends with its connection.
+    fn kept_bytes(&self, client: Client) -> u64 {
+        let Line { shard, key, .. } = self.lines[client.0];
+        let key = key.expect("the Client is connected");
+        let outbound = self.shards[shard].outlet.edge.connections[key as usize].outbound.as_ref();
+        outbound.map_or(0, |outbound| outbound.kept_bytes())
+    }
+
     fn is_reading(&self, client: Client) -> bool {
         let Line { shard, key, .. } = self.lines[client.0];
         key.is_some_and(|key| self.shards[shard].is_reading(key))

@@ -340,3 +340,47 @@ fn a_message_whose_members_have_gone_waits_for_one_that_lasts() {
         assert_eq!(world.payloads(back).len(), 6, "{filter}");
     }
 }
+
+#[test]
+fn a_member_that_acknowledges_nothing_keeps_little_and_others_get_the_rest() {
+    let queue = crate::session::QueueLimits { messages: 20, bytes: 1 << 20, age: HOUR };
+    for filter in FILTERS {
+        let mut world = World::with(Limits { queue, ..Limits::default() });
+        let stuck = world.subscriber(at_most_one_under_way(passing("a")), &[filter]);
+        let reads = world.subscriber(passing("b"), &[filter]);
+        let publisher = world.connect(passing("p"));
+        let payload = "p".repeat(100_000);
+        let mut got = 0;
+        for _ in 0..100 {
+            world.publish(publisher, publish("x/y", &payload, 1));
+            for message in world.got(reads) {
+                let Got::Publish(received) = message else { panic!("{message:?}") };
+                got += 1;
+                world.send_and_settle(reads, puback(received.packet_id));
+            }
+        }
+        let dropped: u64 = world.shards.iter().map(|shard| shard.observe().messages_dropped).sum();
+        assert_eq!(dropped, 0);
+        assert!(got >= 90, "{got}");
+        assert!(world.kept_bytes(stuck) < 700_000, "{}", world.kept_bytes(stuck));
+        world.cut_and_settle(stuck);
+        assert_eq!(got + world.got(reads).len(), 100);
+    }
+}
+
+#[test]
+fn a_group_whose_members_acknowledge_nothing_keeps_no_more_than_may_wait() {
+    let queue = crate::session::QueueLimits { messages: 1000, bytes: 1 << 20, age: HOUR };
+    let mut world = World::with(Limits { queue, ..Limits::default() });
+    let members = ["a", "b"].map(|name| world.subscriber(passing(name), &["$share/g/x/y"]));
+    let publisher = world.connect(passing("p"));
+    let payload = "p".repeat(100_000);
+    for _ in 0..200 {
+        world.publish(publisher, publish("x/y", &payload, 1));
+    }
+    let got = members.map(|member| world.got(member).len() as u64);
+    assert_eq!(got, [11, 11]);
+    let dropped: u64 = world.shards.iter().map(|shard| shard.observe().messages_dropped).sum();
+    assert_eq!(dropped, 200 - 2 * (11 + 10));
+    assert!(members.iter().all(|member| world.kept_bytes(*member) < 2_300_000));
+}
