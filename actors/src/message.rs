@@ -73,6 +73,12 @@ impl<'a> Message<'a> {
         })
     }
 
+    /// Whether its Message Expiry Interval is zero: it is for those whom it can be sent to at once, and waits for nobody
+    /// (MQTT 5.0, 3.3.2.3.3).
+    pub fn is_momentary(&self) -> bool {
+        self.expires_at == Some(self.published_at)
+    }
+
     /// What is left of the Message Expiry Interval at `now`, in whole seconds, at least one: `None` once it has passed
     /// [MQTT-3.3.2-5], `Some(None)` for a message that does not expire.
     pub fn remaining(&self, now: Millis) -> Option<Option<u32>> {

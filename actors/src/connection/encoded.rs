@@ -226,9 +226,11 @@ fn shared_bytes(message: &Message<'_>) -> usize {
     if message.payload.len() < SHARED_FROM { 0 } else { message.payload.len() }
 }
 
-/// What is left of the Message Expiry Interval, at least one second for a message that is sent again.
+/// What is left of the Message Expiry Interval, at least one second for a message that is sent again. One of an interval
+/// of zero has not waited: whoever keeps messages for later asks before they come here.
 fn left_for(message: &Message<'_>, dup: bool, now: Millis) -> Option<Option<u32>> {
-    message.remaining(now).or(dup.then_some(Some(1)))
+    let least = if message.is_momentary() { 0 } else { 1 };
+    message.remaining(now).or((dup || least == 0).then_some(Some(least)))
 }
 
 fn packet<'a>(

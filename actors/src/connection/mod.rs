@@ -87,6 +87,8 @@ pub struct Connection {
     pub is_dirty: bool,
     /// The Session is ours until somebody else gets it or we have taken leave.
     pub owns_session: bool,
+    /// The Session went to another connection before this one heard that it had been granted it.
+    pub is_overtaken: bool,
     pub farewell: Farewell,
     /// Session Expiry Interval of a DISCONNECT.
     pub farewell_expiry: Option<u32>,
@@ -176,6 +178,7 @@ impl Connection {
             expiry_seconds: 0,
             is_dirty: false,
             owns_session: false,
+            is_overtaken: false,
             farewell: Farewell::WithWill,
             farewell_expiry: None,
             keep_alive: KeepAlive::default(),

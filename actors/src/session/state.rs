@@ -87,6 +87,13 @@ pub struct Subscription {
     pub identifier: u32,
 }
 
+impl Subscription {
+    /// As 3.x has them.
+    pub fn plain(qos: u8) -> Self {
+        Self { qos, no_local: false, retain_as_published: false, identifier: 0 }
+    }
+}
+
 /// The row of a Subscription: with it the places that hold its routes, which must go when it goes.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[bincode(crate = "convoy_storage::record")]

@@ -183,6 +183,10 @@ impl Edge {
         welcome(&greeting, limits, grant.present, connection.version, connection.output.tail());
         connection.stage = Stage::Open;
         connection.doomed_at = None;
+        if connection.is_overtaken {
+            connection.close(ReasonCode::SessionTakenOver);
+            return self.mark(key);
+        }
         connection.session = grant.session;
         connection.epoch = grant.epoch;
         connection.owns_session = true;
@@ -194,6 +198,7 @@ impl Edge {
                 epoch: grant.epoch,
                 home: connection.home,
                 receive_maximum: connection.receive_maximum,
+                is_plain: grant.present && !connection.version.has_properties(),
             });
         } else {
             connection.outbound = Some(Box::new(Outbound::new(connection.receive_maximum)));

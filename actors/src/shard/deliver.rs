@@ -154,7 +154,7 @@ impl Edge {
             && let Some((delivery, bytes)) = connection.outbound.as_mut().and_then(|outbound| outbound.next())
         {
             let message = Message::decode(&bytes).expect("it was encoded by this connection");
-            if !connection.may_receive(message.topic) {
+            if !connection.may_receive(message.topic) || message.remaining(now.wall).is_none() {
                 continue;
             }
             encoded.begin_with(&bytes);

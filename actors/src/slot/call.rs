@@ -48,6 +48,8 @@ pub enum SessionCall {
         epoch: Epoch,
         home: Home,
         receive_maximum: u16,
+        /// The Client speaks 3.x, which knows of its Subscriptions their Maximum QoS only.
+        is_plain: bool,
     },
     Disconnect {
         session: SessionNumber,

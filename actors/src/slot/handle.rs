@@ -52,7 +52,10 @@ impl Slot {
                 };
                 self.pending.push(at, &op, Some(reply));
             }
-            SessionCall::Ready { session, epoch, home, receive_maximum } => {
+            SessionCall::Ready { session, epoch, home, receive_maximum, is_plain } => {
+                if is_plain {
+                    self.make_plain(session, epoch, turn)?;
+                }
                 self.ready(session, epoch, home, receive_maximum, turn)?;
             }
             SessionCall::Disconnect { session, epoch, farewell, expiry_seconds, reply } => {

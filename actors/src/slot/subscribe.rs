@@ -8,7 +8,7 @@ use super::apply::Context;
 use super::op::{Entry, Op, RouteRow};
 use super::{RootChange, Slot, Turn, rows};
 use crate::retained;
-use crate::session::{Epoch, Place, SessionNumber, SubscriptionRow};
+use crate::session::{Epoch, Place, SessionNumber, Subscription, SubscriptionRow};
 use crate::shard::Answer;
 use crate::topic::Routes;
 
@@ -53,6 +53,37 @@ impl Slot {
             self.save(session, turn);
         }
         Ok(Answer::Subscribed { more, existed })
+    }
+
+    /// A Client of 3.x has resumed the Session: its Subscriptions are from now on as that version has them. Options that a
+    /// 5.0 Client asked for would hide its own messages from it, or set the RETAIN flag where 3.1.1 forbids that
+    /// [MQTT-3.3.1-9].
+    pub(super) fn make_plain(
+        &mut self,
+        session: SessionNumber,
+        epoch: Epoch,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        if self.active.get(&session).is_none_or(|active| active.row.subscriptions == 0) {
+            return Ok(());
+        }
+        let (from, to) = rows::subscriptions(session);
+        let found = turn.state.scan(&from, &to)?;
+        let mut entries = Vec::new();
+        for (key, value) in &found {
+            let mut row: SubscriptionRow = super::state::decode(key, value)?;
+            let plain = Subscription::plain(row.subscription.qos);
+            if let Some(filter) = rows::filter_of_subscription(key)
+                && row.subscription != plain
+            {
+                row.subscription = plain;
+                entries.push(Entry { filter, row });
+            }
+        }
+        if !entries.is_empty() {
+            self.pending.push(turn.now.wall, &Op::Subscribe { session, epoch, entries }, None);
+        }
+        Ok(())
     }
 
     pub(super) fn unsubscribe(

@@ -400,3 +400,26 @@ fn keep_alive_begins_with_the_connect() {
     world.pass(1);
     assert_eq!(world.got(client), [Got::Disconnect(ReasonCode::KeepAliveTimeout), Got::Closed]);
 }
+
+#[test]
+fn who_is_overtaken_before_it_hears_of_its_session_hears_of_both() {
+    // [MQTT-3.1.4-3], [MQTT-3.14.0-1]: 0x8E is no Reason Code of CONNACK.
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        for connect in [lasting(name), Connect { clean_start: false, ..Connect::new(V311, name) }] {
+            let mut world = World::new();
+            let first = world.connect(connect);
+            // A record of its slot is under way: both of the others are in the next one.
+            world.send(first, Packet::Publish(Publish { qos: QoS::ExactlyOnce, ..publish("x/y", "1", 1) }));
+            let (second, third) = (world.ask(connect), world.ask(connect));
+            world.settle();
+            let connected = Got::Connack(ReasonCode::Success, true);
+            let taken_over = match connect.version {
+                V5 => vec![Got::Disconnect(ReasonCode::SessionTakenOver), Got::Closed],
+                _ => vec![Got::Closed],
+            };
+            assert!(world.got(first).ends_with(&taken_over), "{name}");
+            assert_eq!(world.got(second), [vec![connected.clone()], taken_over].concat(), "{name}");
+            assert_eq!(world.got(third), [connected], "{name}");
+        }
+    }
+}

@@ -518,3 +518,43 @@ fn an_alias_that_did_not_fit_is_not_used() {
     world.publish(publisher, publish("x/1", "1", 0));
     assert_eq!(world.got(subscriber), [Received { alias: 1, ..received("x/1", "1") }.got()]);
 }
+
+#[test]
+fn a_message_that_expires_at_once_goes_to_those_who_can_be_sent_it_at_once() {
+    // MQTT 5.0, 3.3.2.3.3 and [MQTT-3.3.2-6]: it has not waited.
+    for by_log in [false, true] {
+        let mut world = World::new();
+        let lasts = world.subscriber(lasting("l"), &["x/y"]);
+        let passes = world.subscriber(passing("q"), &["x/y"]);
+        let away = world.subscriber(lasting("a"), &["x/y"]);
+        let receive_maximum = std::num::NonZeroU16::new(1);
+        let full = Connect {
+            properties: ConnectProperties { receive_maximum, ..Default::default() },
+            ..passing("f")
+        };
+        let full = world.subscriber(full, &["x/y"]);
+        world.cut_and_settle(away);
+        let publisher = world.connect(lasting("p"));
+        world.publish(publisher, publish("x/y", "1", 1));
+        for client in [lasts, passes, full] {
+            assert_eq!(world.payloads(client), ["1"]);
+        }
+        let qos = if by_log { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
+        let mut message = Publish { qos, retain: true, ..publish("x/y", "now", 2) };
+        message.properties.message_expiry_interval = Some(0);
+        world.send(publisher, Packet::Publish(message));
+        world.now.wall += 7;
+        world.settle();
+        let now = Received { expiry: Some(0), ..received("x/y", "now").at(qos as u8, 2) };
+        for client in [lasts, passes] {
+            assert_eq!(world.got(client), [now.clone().got()], "{by_log}");
+        }
+        // It waits for nobody: not for a window, nor for a Client that is away, nor for a Subscription.
+        world.send_and_settle(full, puback(1));
+        assert_eq!(world.got(full), []);
+        let away = world.connect(lasting("a"));
+        assert_eq!(world.payloads(away), ["1"]);
+        let late = world.subscriber(passing("late"), &["x/y"]);
+        assert_eq!(world.got(late), []);
+    }
+}

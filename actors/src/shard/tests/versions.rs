@@ -151,3 +151,32 @@ fn in_3_1_dup_at_qos_0_and_on_other_packets_means_nothing() {
     assert_eq!(world.exchange(Connect::new(V31, "c"), &bytes), (answers, false));
     assert_eq!(world.got(subscriber), [received("a", "1").got()]);
 }
+
+#[test]
+fn a_session_that_3_1_1_resumes_has_subscriptions_as_that_version_has_them() {
+    for filter in ["x/y", "+/y"] {
+        let mut world = World::new();
+        let client = world.connect(lasting("s"));
+        let options = SubscriptionOptions {
+            no_local: true,
+            retain_as_published: true,
+            ..SubscriptionOptions::new(QoS::AtLeastOnce)
+        };
+        world.subscribe_by(client, filter, options, Some(7));
+        world.got(client);
+        world.publish(client, publish("x/y", "own", 1));
+        assert_eq!(world.got(client).len(), 1);
+        world.cut_and_settle(client);
+        let client = world.connect(Connect { clean_start: false, ..Connect::new(V311, "s") });
+        world.publish(client, Publish { retain: true, ..publish("x/y", "own", 1) });
+        let got = world.got(client);
+        assert_eq!(got.len(), 2, "{got:?}");
+        assert!(got.contains(&received("x/y", "own").at(1, 1).got()), "{got:?}");
+        // They stay so: what they were is not known any more.
+        world.cut_and_settle(client);
+        let client = world.connect(lasting("s"));
+        world.got(client);
+        world.publish(client, publish("x/y", "more", 2));
+        assert!(world.got(client).contains(&received("x/y", "more").at(1, 2).got()));
+    }
+}
