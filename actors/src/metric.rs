@@ -26,6 +26,8 @@ metrics! {
     LIMIT_MET = "convoy_limit_met_total",
     /// Publications refused because their record could not be written.
     REFUSED = "convoy_publications_refused_total",
+    /// QoS 2 publications and SUBSCRIBE packets refused because too much waits for a slot that they have to reach.
+    OUTBOX_FULL = "convoy_refused_outbox_full_total",
     /// What Clients were denied by rules, by the label `action`: connect, publish, subscribe, receive, will; by bans, by `ban`; and the
     /// Sessions of others that they asked for: session.
     DENIED = "convoy_access_denied_total",

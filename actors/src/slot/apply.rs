@@ -230,9 +230,9 @@ impl Slot {
 
     /// Enters an operation for another slot (or this one) in the outbox: its number there.
     pub(super) fn emit(&mut self, to: SlotId, op: &Op<'_>, context: Context, turn: &mut Turn<'_>) -> u64 {
-        let number = self.outboxes.entry(to).or_default().push();
         let mut bytes = Vec::new();
         record::encode_into(op, &mut bytes);
+        let number = self.outboxes.entry(to).or_default().push(bytes.len());
         turn.state.put_bytes(rows::outbox(self.id, to, number), &bytes);
         turn.state.put(rows::outbox_next(self.id, to), &number);
         if self.leading {

@@ -72,6 +72,11 @@ impl Slot {
                     turn.outlet.answer(reply, Answer::Refused(ReasonCode::SessionTakenOver));
                     return Ok(());
                 }
+                if wanted.iter().flat_map(|wanted| &wanted.places).any(|to| self.is_full_towards(to)) {
+                    metrics::counter!(metric::OUTBOX_FULL).increment(1);
+                    turn.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
+                    return Ok(());
+                }
                 if let Some(granted) = self.granted(subscriptions_limit, session, &wanted, turn)? {
                     metric::met("subscriptions_per_session");
                     if !granted.contains(&true) {
@@ -95,6 +100,10 @@ impl Slot {
             }
             SessionCall::Ack { session, epoch, ack, packet_id } => {
                 self.on_ack(session, epoch, ack, packet_id, turn)?;
+            }
+            SessionCall::Accept { reply, place, .. } if self.is_full_towards(&place) => {
+                metrics::counter!(metric::OUTBOX_FULL).increment(1);
+                turn.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
             }
             SessionCall::Accept { session, epoch, packet_id, place, message, reply } => {
                 let packet_id = packet_id.get();

@@ -36,7 +36,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::clock::{Millis, Now};
 use crate::retained::Sweep;
-use crate::session::{Epoch, SessionNumber};
+use crate::session::{Epoch, Place, SessionNumber};
 use crate::shard::{Outlet, ReplyTo};
 use crate::topic::{FanOut, Routes};
 
@@ -185,6 +185,11 @@ impl Slot {
     /// Whether it leads and nothing has stopped it.
     pub fn is_serving(&self) -> bool {
         self.leading && self.failure.is_none()
+    }
+
+    /// Whether this slot is so far behind with what came from here that Clients may not add to it.
+    fn is_full_towards(&self, place: &Place) -> bool {
+        self.outboxes.get(&SlotId(place.slot)).is_some_and(outbox::Outbox::is_full)
     }
 
     /// Retained Messages of this slot.

@@ -6,6 +6,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use convoy_ids::SlotId;
 
+/// Operations and bytes that may wait for one other slot before Clients are refused what would add to them. Wills, routes
+/// that end and what a record causes by itself are entered all the same: applying never waits.
+const OPS: usize = 16_384;
+const BYTES: u64 = 8 << 20;
+
 /// Operations for one other slot that are not known to be applied there.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -17,7 +22,9 @@ pub struct Outbox {
     applied: u64,
     /// It was proposed to delete rows up to here; of the leader alone.
     asked: u64,
-    waiting: VecDeque<u64>,
+    /// Their numbers and sizes.
+    waiting: VecDeque<(u64, u32)>,
+    waiting_bytes: u64,
 }
 
 impl Outbox {
@@ -27,22 +34,33 @@ impl Outbox {
     }
 
     /// Takes up a row found on disk, in ascending order.
-    pub fn recover_row(&mut self, number: u64) {
+    pub fn recover_row(&mut self, number: u64, bytes: usize) {
         self.first = self.first.min(number);
-        self.waiting.push_back(number);
+        self.enter(number, bytes);
     }
 
-    /// The number of the next operation.
-    pub fn push(&mut self) -> u64 {
+    fn enter(&mut self, number: u64, bytes: usize) {
+        self.waiting.push_back((number, bytes as u32));
+        self.waiting_bytes += bytes as u64;
+    }
+
+    /// Whether the other slot is so far behind that Clients may not add to this.
+    pub fn is_full(&self) -> bool {
+        self.waiting.len() >= OPS || self.waiting_bytes >= BYTES
+    }
+
+    /// The number of the next operation, which has so many bytes.
+    pub fn push(&mut self, bytes: usize) -> u64 {
         self.last += 1;
         self.first = self.first.max(1);
-        self.waiting.push_back(self.last);
+        self.enter(self.last, bytes);
         self.last
     }
 
     /// The other slot has applied everything up to `number`.
     pub fn applied(&mut self, number: u64) {
-        while self.waiting.front().is_some_and(|&first| first <= number) {
+        while let Some(&(_, bytes)) = self.waiting.front().filter(|(first, _)| *first <= number) {
+            self.waiting_bytes -= u64::from(bytes);
             self.waiting.pop_front();
         }
         self.applied = self.applied.max(number);
@@ -83,7 +101,7 @@ mod tests {
     #[test]
     fn rows_are_trimmed_once_they_are_applied_and_worth_it() {
         let mut outbox = Outbox::recover(0);
-        assert_eq!([outbox.push(), outbox.push(), outbox.push()], [1, 2, 3]);
+        assert_eq!([outbox.push(1), outbox.push(1), outbox.push(1)], [1, 2, 3]);
         assert_eq!(outbox.ask_to_trim(1), None);
         outbox.applied(2);
         assert_eq!((outbox.ask_to_trim(3), outbox.ask_to_trim(2)), (None, Some(2)));
@@ -95,7 +113,7 @@ mod tests {
     fn rows_are_asked_for_once_until_they_are_trimmed() {
         let mut outbox = Outbox::recover(0);
         for _ in 0..4 {
-            outbox.push();
+            outbox.push(1);
         }
         outbox.applied(2);
         assert_eq!(outbox.ask_to_trim(1), Some(2));
@@ -108,11 +126,30 @@ mod tests {
     }
 
     #[test]
+    fn an_outbox_is_full_until_the_other_slot_has_caught_up() {
+        let mut outbox = Outbox::recover(0);
+        for _ in 0..9 {
+            outbox.push(1 << 20);
+        }
+        assert!(outbox.is_full());
+        outbox.applied(1);
+        assert!(outbox.is_full());
+        outbox.applied(2);
+        assert!(!outbox.is_full());
+        for _ in 0..OPS {
+            outbox.push(1);
+        }
+        assert!(outbox.is_full());
+        outbox.trim(u64::MAX - 1);
+        assert!(!outbox.is_full() && outbox.waiting_bytes == 0);
+    }
+
+    #[test]
     fn numbers_go_on_after_a_restart() {
         let mut outbox = Outbox::recover(7);
-        outbox.recover_row(6);
-        outbox.recover_row(7);
-        assert_eq!(outbox.push(), 8);
+        outbox.recover_row(6, 1);
+        outbox.recover_row(7, 1);
+        assert_eq!(outbox.push(1), 8);
         outbox.applied(8);
         assert_eq!(outbox.trim(8), 6..=8);
     }

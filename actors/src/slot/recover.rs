@@ -113,9 +113,9 @@ impl Slot {
             }
             Ok(())
         })?;
-        scan(engine, rows::outboxes(id), |key, _| {
+        scan(engine, rows::outboxes(id), |key, op| {
             if let Some((to, number)) = rows::split_outbox(key) {
-                slot.outboxes.entry(to).or_default().recover_row(number);
+                slot.outboxes.entry(to).or_default().recover_row(number, op.len());
             }
             Ok(())
         })?;

@@ -338,3 +338,82 @@ fn what_one_client_sends_is_taken_in_pieces_and_others_have_their_turn_between_t
 fn place_of(topic: &str, options: &Options) -> convoy_ids::SlotId {
     options.partitioning.locate("", topic, options.slots).1
 }
+
+/// A Client Identifier whose Session is in another slot than this.
+fn name_beside(world: &World, slot: SlotId) -> &'static str {
+    let of = |client_id| convoy_ids::ActorId::Session { tenant: "", client_id };
+    let slot_of = |name| convoy_membership::slot_of(&of(name), world.options.slots);
+    ["a", "b", "c", "d"].into_iter().find(|name| slot_of(name) != slot).expect("not all are in one slot")
+}
+
+#[test]
+fn so_much_is_taken_for_a_slot_that_has_stopped_and_then_its_publishers_are_refused() {
+    let mut world = World::new();
+    let (_, stopped) = world.options.partitioning.locate("", "x/y", world.options.slots);
+    let name = name_beside(&world, stopped);
+    let subscriber = world.subscriber(lasting("s"), &["x/y"]);
+    world.cut_and_settle(subscriber);
+    let publisher = world.connect(lasting(name));
+    for shard in &mut world.shards {
+        if let Some(slot) = shard.slots.get(stopped) {
+            slots::fail(slot, &"by this test");
+        }
+    }
+    let payload = "p".repeat(1_000_000);
+    let mut reasons = Vec::new();
+    for packet_id in 1..=20 {
+        let message = Publish { qos: QoS::ExactlyOnce, ..publish("x/y", &payload, packet_id) };
+        world.publish(publisher, message);
+        for got in world.got(publisher) {
+            let Got::Pubrec(_, reason) = got else { panic!("{got:?}") };
+            reasons.push(reason);
+        }
+        if reasons.last() == Some(&ReasonCode::Success) {
+            world.send_and_settle(publisher, pubrel(packet_id));
+            world.got(publisher);
+        }
+    }
+    let (taken, refused) = reasons.split_at(9);
+    assert!(taken.iter().all(|reason| *reason == ReasonCode::Success), "{reasons:?}");
+    assert!(refused.iter().all(|reason| *reason == ReasonCode::QuotaExceeded), "{reasons:?}");
+    assert_eq!(reasons.len(), 20);
+    world.subscribe_by(publisher, "x/y", SubscriptionOptions::new(QoS::AtLeastOnce), None);
+    assert_eq!(world.got(publisher), [Got::Suback(77, vec![ReasonCode::QuotaExceeded])]);
+    // Nobody else is refused anything, and what was taken is not lost.
+    for topic in ["a/b", "b/c", "c/d", "d/e"] {
+        let (_, slot) = world.options.partitioning.locate("", topic, world.options.slots);
+        if slot != stopped {
+            world.publish(publisher, Publish { qos: QoS::ExactlyOnce, ..publish(topic, "1", 50) });
+            assert_eq!(world.got(publisher), [Got::Pubrec(50, ReasonCode::Success)]);
+            world.send_and_settle(publisher, pubrel(50));
+            world.got(publisher);
+        }
+    }
+    world.restart();
+    let receive_maximum = std::num::NonZeroU16::new(100);
+    let connect = lasting("s");
+    let properties = ConnectProperties { receive_maximum, ..connect.properties };
+    let subscriber = world.connect(Connect { properties, ..connect });
+    let mut arrived = 0;
+    loop {
+        let got = world.got(subscriber);
+        let received = |got| match got {
+            Got::Publish(received) => Some(received.packet_id),
+            _ => None,
+        };
+        let packet_ids: Vec<_> = got.into_iter().filter_map(received).collect();
+        if packet_ids.is_empty() {
+            break;
+        }
+        arrived += packet_ids.len();
+        for packet_id in packet_ids {
+            world.send_and_settle(subscriber, pubrec(packet_id));
+            world.send_and_settle(subscriber, pubcomp(packet_id));
+        }
+    }
+    assert_eq!(arrived, 9);
+    // The way is free again.
+    let publisher = world.connect(lasting(name));
+    world.publish(publisher, Publish { qos: QoS::ExactlyOnce, ..publish("x/y", "1", 60) });
+    assert!(world.got(publisher).contains(&Got::Pubrec(60, ReasonCode::Success)));
+}
