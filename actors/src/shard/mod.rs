@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use convoy_ids::{Index, NodeId, SlotId};
 use convoy_storage::engine::{Batch, Engine};
-use convoy_storage::replica::{self, Driver, Round};
+use convoy_storage::replica::{self, Committed, Driver, Round};
 use metrics::Counter;
 
 use crate::access::{Access, Bans};
@@ -143,6 +143,8 @@ pub struct Shard {
     root_is_led: bool,
     /// Slots that may be led once the root routes are known.
     elected: Vec<SlotId>,
+    /// Records that are committed and still to be applied, in their order.
+    backlog: VecDeque<Committed>,
     /// Records whose changes are on their way to the engine.
     applied: Vec<(SlotId, Index)>,
     /// Nothing can be promised any more: the reason.
@@ -244,6 +246,7 @@ impl Shard {
             root_is_known: false,
             root_is_led: false,
             elected: Vec::new(),
+            backlog: VecDeque::new(),
             applied: Vec::new(),
             failure: None,
             save_at: 0,
@@ -386,6 +389,11 @@ impl Shard {
     /// The round whose writes are to be synced, if one has begun since this was asked last.
     pub fn take_sync(&mut self) -> Option<Round> {
         self.sync.take()
+    }
+
+    /// Whether a turn has left something that the next one goes on with at once.
+    pub fn has_more(&self) -> bool {
+        !self.backlog.is_empty() && !self.stalled && self.failure.is_none()
     }
 
     /// Mail for other shards.

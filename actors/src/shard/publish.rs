@@ -11,8 +11,11 @@ use crate::connection;
 use crate::message::Message;
 use crate::metric;
 use crate::session::{Place, SessionNumber};
-use crate::slot::{Again, Delivery, Op, Target};
+use crate::slot::{Again, Delivery, Op, Target, targets_run};
 use crate::topic::{Chooser, Pick};
+
+/// Runs of targets whose memory is kept for the next message: one or two for each slot.
+const TARGETS_KEPT: usize = 128;
 
 impl Shard {
     /// Passes a message of QoS 0 or 1, or one whose publisher's Session ends with its connection, to everybody who
@@ -78,9 +81,11 @@ impl Shard {
 
         outlet.edge.begin_of(message);
         let mut encoded = false;
-        for (_, targets) in &mut self.targets {
-            targets.clear();
+        match self.targets.len() > TARGETS_KEPT {
+            true => self.targets.clear(),
+            false => self.targets.iter_mut().for_each(|(_, targets)| targets.clear()),
         }
+        let run = targets_run(message.encoded_len());
         for found in fan_out.found() {
             if let Some(home) = found.home {
                 outlet.deliver(home, found.session, &found.delivery, message, now);
@@ -96,7 +101,9 @@ impl Shard {
                 message.encode_into(&mut self.message);
             }
             let slot = found.session.slot();
-            let at = self.targets.iter().position(|(of, _)| *of == slot).unwrap_or_else(|| {
+            // The run of its slot that is being filled is among the last.
+            let fits = |(of, targets): &(SlotId, Vec<u8>)| *of == slot && targets.len() < run;
+            let at = self.targets.iter().rposition(fits).unwrap_or_else(|| {
                 self.targets.push((slot, Vec::new()));
                 self.targets.len() - 1
             });

@@ -19,6 +19,9 @@ const SAVE_EVERY: u64 = 100;
 /// Bytes of applied changes that wait for the engine, beyond which they are written before the next record is applied.
 const APPLIED_BYTES: usize = 8 << 20;
 
+/// Operations, and what each of them does for single Sessions and slots, that are applied in one piece: a few milliseconds.
+const APPLY_WORK: u64 = 2048;
+
 /// Operations an outbox keeps after they were applied, before a record is made to delete them.
 const TRIM_WORTH: u64 = 128;
 
@@ -27,7 +30,11 @@ impl Shard {
     /// gathers on.
     pub fn turn(&mut self, now: Now) {
         self.settle(now);
-        if self.driver.is_syncing() || self.failure.is_some() {
+        if self.has_more() {
+            self.apply_backlog(now);
+        }
+        // What is committed is applied before more is proposed, so that only so much can be behind.
+        if self.driver.is_syncing() || self.failure.is_some() || !self.backlog.is_empty() {
             return;
         }
         self.write_state(now);
@@ -157,9 +164,21 @@ impl Shard {
         for change in std::mem::take(&mut self.effects.roles) {
             self.change_role(change.slot, change.role);
         }
-        let committed = std::mem::take(&mut self.effects.committed);
-        for record in &committed {
-            self.apply(now, record);
+        self.backlog.extend(std::mem::take(&mut self.effects.committed));
+        self.apply_backlog(now);
+        // With one voter nobody else is there to be told.
+        self.effects.messages.clear();
+        self.effects.reads.clear();
+        self.effects.snapshots.clear();
+    }
+
+    /// Applies what is committed, up to a piece of work; the rest is for the next turns, between which others have theirs.
+    fn apply_backlog(&mut self, now: Now) {
+        let until = self.outlet.edge.work + APPLY_WORK;
+        while self.outlet.edge.work < until
+            && let Some(record) = self.backlog.pop_front()
+        {
+            self.apply(now, &record);
             // What records cause is many times what they say: memory is bounded by one of them, not by a round.
             if self.state.size_bytes() > APPLIED_BYTES {
                 self.write_state(now);
@@ -167,10 +186,6 @@ impl Shard {
             }
         }
         self.write_state(now);
-        // With one voter nobody else is there to be told.
-        self.effects.messages.clear();
-        self.effects.reads.clear();
-        self.effects.snapshots.clear();
         self.tell_rooted();
         self.settle(now);
     }

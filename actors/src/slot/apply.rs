@@ -60,6 +60,7 @@ impl Slot {
         let (at, ops) = op::open(data).map_err(unreadable)?;
         let (grants, counts) = (self.grants, self.counts);
         for (number, op) in op::iter(ops).enumerate() {
+            turn.outlet.edge.work += 1;
             let op = op.map_err(|error| Failure::Record { slot: self.id, index, error })?;
             let reply = match replies.front() {
                 Some((of, _)) if *of as usize == number => replies.pop_front().map(|(_, reply)| reply),
@@ -232,6 +233,7 @@ impl Slot {
     pub(super) fn emit(&mut self, to: SlotId, op: &Op<'_>, context: Context, turn: &mut Turn<'_>) -> u64 {
         let mut bytes = Vec::new();
         record::encode_into(op, &mut bytes);
+        turn.outlet.edge.work += 1;
         let number = self.outboxes.entry(to).or_default().push(bytes.len());
         turn.state.put_bytes(rows::outbox(self.id, to, number), &bytes);
         turn.state.put(rows::outbox_next(self.id, to), &number);

@@ -17,6 +17,7 @@ impl Slot {
         context: Context,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
+        turn.outlet.edge.work += 1;
         let leading = self.leading;
         let Some(active) = self.activate(target.session, turn)? else {
             return self.send_on_late(&target, message, context, turn);

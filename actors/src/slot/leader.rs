@@ -12,6 +12,9 @@ use crate::shard::ReplyTo;
 /// A record is closed at this size, and another one begun: a record must fit the log.
 const RECORD_BYTES: usize = 1 << 20;
 
+/// And at so many operations, those for Sessions counted by these: it is applied in one piece.
+const RECORD_WORK: usize = 1024;
+
 /// Operations that will be records: one a round, unless there is much.
 #[derive(Debug, Default)]
 pub struct Pending {
@@ -24,6 +27,7 @@ pub struct Pending {
 pub struct Record {
     pub bytes: Vec<u8>,
     ops: u32,
+    work: usize,
     pub replies: Replies,
 }
 
@@ -50,7 +54,7 @@ impl Pending {
     /// Adds an operation; `reply` is told when it is applied.
     pub fn push(&mut self, at: Millis, op: &Op<'_>, reply: Option<ReplyTo>) {
         self.open.push(at, op, reply);
-        if self.open.bytes.len() >= RECORD_BYTES {
+        if self.open.bytes.len() >= RECORD_BYTES || self.open.work >= RECORD_WORK {
             self.closed.push_back(std::mem::take(&mut self.open));
         }
     }
@@ -106,6 +110,7 @@ impl Record {
             self.replies.push_back((self.ops, reply));
         }
         self.ops += 1;
+        self.work += op.work();
     }
 }
 

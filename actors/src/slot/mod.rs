@@ -45,7 +45,7 @@ pub use active::Active;
 pub use call::{Ack, SessionCall, Wanted};
 pub use in_line::InLine;
 pub use leader::{Pending, Underway};
-pub use op::{Again, Delivery, Farewell, Op, RouteRow, Target};
+pub use op::{Again, Delivery, Farewell, Op, RouteRow, Target, targets_run};
 pub use publish::publish;
 pub use redispatch::SHARED;
 #[cfg(test)]

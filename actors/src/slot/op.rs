@@ -190,6 +190,18 @@ pub struct Again {
 }
 
 impl Op<'_> {
+    /// About how many Sessions and messages it is for, and one.
+    pub fn work(&self) -> usize {
+        1 + match self {
+            Self::Enqueue { targets, .. } => targets.len() / Target::LEAST,
+            Self::Finished { messages, .. } => messages.len(),
+            Self::Subscribe { entries, .. } => entries.len(),
+            Self::Unsubscribe { filters, .. } => filters.len(),
+            Self::Redispatch { seqs, .. } => seqs.len(),
+            _ => 0,
+        }
+    }
+
     /// Whether it is a Client's wish that adds to what is stored, as far as its kind tells. What depends on what is there
     /// is decided by [`super::Slot::adds`].
     pub fn adds(&self) -> bool {
@@ -213,6 +225,13 @@ pub struct RouteRow {
     pub home: Option<Home>,
 }
 
+/// Bytes of targets after which another [`Op::Enqueue`] begins, for a message of so many bytes: an operation is applied in
+/// one piece, so it is for a thousand Sessions or so, or for as many as make the copies of the message worth it. Replicas
+/// of all releases must agree on it: it never changes.
+pub fn targets_run(message: usize) -> usize {
+    message.max(16 << 10)
+}
+
 /// One receiver of an [`Op::Enqueue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -233,6 +252,9 @@ pub struct Delivery {
 }
 
 impl Target {
+    /// Bytes of one without Subscription Identifiers.
+    const LEAST: usize = 9;
+
     pub fn push(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.session.0.to_le_bytes());
         self.delivery.push(out);

@@ -6,7 +6,7 @@ use convoy_storage::engine::Error;
 use convoy_wire::ReasonCode;
 
 use super::apply::Context;
-use super::op::{Again, Op, Target};
+use super::op::{Again, Op, Target, targets_run};
 use super::{Slot, Turn, client_of, rows};
 use crate::message::Message;
 use crate::session::{Epoch, Place, SessionNumber};
@@ -92,6 +92,7 @@ impl Slot {
         // A record holds many messages: none may go out in the encoding of the one before it.
         turn.outlet.edge.begin_message();
         let mut by_slot: std::collections::BTreeMap<SlotId, Vec<u8>> = Default::default();
+        let run = targets_run(bytes.len());
         for found in fan_out.found() {
             match found.home {
                 Some(home) if self.leading => {
@@ -103,14 +104,22 @@ impl Slot {
                         turn.outlet.pass(found.session, found.delivery, &message);
                     }
                 }
-                None => Target { session: found.session, delivery: found.delivery }
-                    .push(by_slot.entry(found.session.slot()).or_default()),
+                None => {
+                    let slot = found.session.slot();
+                    let targets = by_slot.entry(slot).or_default();
+                    Target { session: found.session, delivery: found.delivery }.push(targets);
+                    if targets.len() >= run {
+                        let op = Op::Enqueue { message: bytes, targets };
+                        self.emit(slot, &op, context.unanswered(), turn);
+                        targets.clear();
+                    }
+                }
             }
         }
         turn.outlet.edge.work += fan_out.found().len() as u64;
         let matched = !fan_out.found().is_empty();
         *turn.fan_out = fan_out;
-        for (slot, targets) in by_slot {
+        for (slot, targets) in by_slot.into_iter().filter(|(_, targets)| !targets.is_empty()) {
             let op = Op::Enqueue { message: bytes, targets: &targets };
             self.emit(slot, &op, context.unanswered(), turn);
         }

@@ -24,6 +24,9 @@ const IDLE_LIMIT: usize = 256;
 /// turn and not one long one.
 const DUE_RUN: usize = 64;
 
+/// Subscriptions of the Sessions that a run takes up: each that ends is a route to take away, or several.
+const DUE_SUBSCRIPTIONS: u32 = 256;
+
 impl Slot {
     /// Reads a slot from its rows. For the meta group its routes go to `root`.
     pub fn recover(
@@ -182,17 +185,21 @@ impl Slot {
             return Ok(());
         }
         let (from, to) = rows::due_until(self.id, now.wall);
-        let mut taken = 0;
+        let mut found = Vec::new();
         scan_some(&**state.engine(), (from, to.clone()), |key, _| {
-            if taken == DUE_RUN {
-                return ControlFlow::Break(());
-            }
-            if let Some((at, session)) = rows::split_due(key) {
-                self.pending.push(now.wall, &Op::Due { at, session }, None);
-                taken += 1;
-            }
-            ControlFlow::Continue(())
+            found.extend(rows::split_due(key));
+            if found.len() < DUE_RUN { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
+        let (mut taken, mut subscriptions) = (0, 0);
+        for (at, session) in found {
+            self.pending.push(now.wall, &Op::Due { at, session }, None);
+            taken += 1;
+            let row = active::load(state, session)?.map(|(_, row)| row);
+            subscriptions += row.map_or(0, |row| row.subscriptions);
+            if subscriptions >= DUE_SUBSCRIPTIONS {
+                break;
+            }
+        }
         if taken == 0 {
             let (_, end) = rows::due_until(self.id, Millis::MAX - 1);
             let mut next = Millis::MAX;

@@ -180,7 +180,7 @@ impl Bench {
             self.shard.turn(self.now);
             let mut dirty = Vec::new();
             self.shard.take_dirty(&mut dirty);
-            if dirty.is_empty() {
+            if dirty.is_empty() && !self.shard.has_more() {
                 return;
             }
             dirty.into_iter().for_each(|key| self.write(key));

@@ -243,6 +243,9 @@ impl World {
                 let now = self.agenda.now();
                 self.shards[usize::from(shard)].turn(now);
                 self.carry_out(shard);
+                if self.shards[usize::from(shard)].has_more() {
+                    self.follow(shard);
+                }
             }
             Event::Mail { start, from, to } if self.is_up(start) => {
                 self.note(2, &[from as u8, to as u8]);

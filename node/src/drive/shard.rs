@@ -147,7 +147,7 @@ impl Driver {
         }
         self.wake_dirty();
         self.feel();
-        if self.open_mail() {
+        if self.open_mail() || self.shard.borrow().has_more() {
             self.after();
         }
         let mut turns = self.turns.get();

@@ -265,6 +265,7 @@ impl<const SHARDS: usize> World<SHARDS> {
             quiet = true;
             for at in 0..SHARDS {
                 self.shards[at].turn(self.now);
+                quiet &= !self.shards[at].has_more();
                 let mail: Vec<_> = self.shards[at].take_mail().collect();
                 for (to, mail) in mail {
                     quiet = false;
@@ -462,6 +463,17 @@ impl<const SHARDS: usize> World<SHARDS> {
         let subscriptions = List::new(&subscriptions);
         let subscribe = Subscribe { packet_id: id(77), properties, subscriptions };
         self.send_and_settle(client, Packet::Subscribe(subscribe));
+    }
+
+    /// Sends one SUBSCRIBE for all of these at QoS 1, and lets everything happen that follows from it.
+    fn subscribe_all(&mut self, client: Client, filters: &[&str]) {
+        let options = SubscriptionOptions::new(QoS::AtLeastOnce);
+        let filters = filters.iter().map(|filter| TopicFilter::new(filter).unwrap());
+        let subscriptions: Vec<_> = filters.map(|filter| Subscription { filter, options }).collect();
+        let subscriptions = List::new(&subscriptions);
+        let subscribe = Subscribe { packet_id: id(77), properties: Default::default(), subscriptions };
+        self.send_and_settle(client, Packet::Subscribe(subscribe));
+        self.got(client);
     }
 
     /// Sends an UNSUBSCRIBE under identifier 78, and lets everything happen that follows from it.

@@ -95,3 +95,108 @@ fn outboxes_are_trimmed_on_a_busy_slot() {
     let kept = world.outbox_rows();
     assert!(kept < 9 * 128, "{kept}");
 }
+
+/// Ends the syncs that are under way, and takes turns until nothing is left: the most that one of them did.
+fn most_work(world: &mut World) -> u64 {
+    let mut most = 0;
+    let mut measured = |shard: &mut Shard, act: &mut dyn FnMut(&mut Shard)| {
+        let before = shard.outlet.edge.work;
+        act(shard);
+        most = most.max(shard.outlet.edge.work - before);
+    };
+    world.engine.sync().expect("the disk of this test works");
+    let now = world.now;
+    for (at, round) in std::mem::take(&mut world.rounds) {
+        let mut round = Some(round);
+        measured(&mut world.shards[at], &mut |shard| shard.synced(now, round.take().expect("it is one")));
+        while world.shards[at].has_more() {
+            measured(&mut world.shards[at], &mut |shard| shard.turn(now));
+        }
+    }
+    world.flow();
+    most
+}
+
+#[test]
+fn what_is_committed_is_applied_in_pieces() {
+    let mut world = World::new();
+    let names: Vec<_> = (0..20).map(|number| format!("s{number}")).collect();
+    for name in &names {
+        let subscriber = world.subscriber(lasting(name), &["x/y"]);
+        world.cut_and_settle(subscriber);
+    }
+    let publishers: Vec<_> = ["p", "q"].map(|name| world.connect(passing(name))).into();
+    // While the first of them is under way the others gather.
+    for publisher in &publishers {
+        for packet_id in 1..=1000 {
+            world.send(*publisher, Packet::Publish(publish("x/y", "1", packet_id)));
+        }
+    }
+    let mut most = 0;
+    while !world.rounds.is_empty() {
+        most = most.max(most_work(&mut world));
+    }
+    assert!(most < 2_048 + 1_024 + 100, "{most}");
+    for publisher in publishers {
+        assert_eq!(world.got(publisher).len(), 1000);
+    }
+    assert_eq!(observed(&world, |observation| observation.messages_dropped), 20 * 1000);
+}
+
+#[test]
+fn sessions_with_many_subscriptions_expire_in_pieces() {
+    let mut world = World::new();
+    let properties = ConnectProperties { session_expiry_interval: Some(2), ..Default::default() };
+    let filters: Vec<_> = (0..100).map(|number| format!("s/+/{number}")).collect();
+    let filters: Vec<_> = filters.iter().map(String::as_str).collect();
+    let names: Vec<_> = (0..40).map(|number| format!("s{number}")).collect();
+    for name in &names {
+        let client = world.connect(Connect { properties, ..passing(name) });
+        world.subscribe_all(client, &filters);
+        world.cut_and_settle(client);
+    }
+    world.settle();
+    world.now.monotonic += 3_000;
+    world.now.wall += 3_000;
+    let (mut most, mut ticks) = (0, 0);
+    while observed(&world, |observation| observation.sessions_expired) < 40 {
+        ticks += 1;
+        assert!(ticks < 100);
+        world.now.monotonic += 100;
+        world.now.wall += 100;
+        world.shards.iter_mut().for_each(|shard| shard.tick(world.now));
+        world.flow();
+        while !world.rounds.is_empty() {
+            most = most.max(most_work(&mut world));
+        }
+    }
+    // Four partitions for each Subscription, and up to three Sessions in a record.
+    assert!(most < 2_048 + 3 * 4 * 100 + 100, "{most}");
+    assert!(!world.has_routes());
+}
+
+#[test]
+fn one_message_for_many_sessions_of_a_slot_is_several_operations() {
+    let mut world = World::new();
+    let subscription =
+        crate::session::Subscription { qos: 1, no_local: false, retain_as_published: false, identifier: 0 };
+    let route = crate::slot::RouteRow { subscription, home: None };
+    for shard in &mut world.shards {
+        for number in 1..=5_000 {
+            shard.root.insert("+/y", crate::session::SessionNumber::new(SlotId(3), 1 << 40 | number), route);
+        }
+    }
+    let publisher = world.connect(passing("p"));
+    for payload in ["1".to_owned(), "p".repeat(40_000)] {
+        world.publish(publisher, publish("x/y", &payload, 1));
+        assert_eq!(world.got(publisher).len(), 1);
+        let runs = world.shards.iter().flat_map(|shard| &shard.targets).filter(|(_, run)| !run.is_empty());
+        let sizes: Vec<_> = runs.map(|(_, run)| run.len()).collect();
+        assert_eq!(sizes.iter().sum::<usize>(), 5_000 * 9);
+        let run = crate::slot::targets_run(payload.len() + 100);
+        assert!(
+            sizes.len() >= 5_000 * 9 / (run + 9) && sizes.iter().all(|size| *size < run + 9),
+            "{sizes:?}"
+        );
+    }
+}
