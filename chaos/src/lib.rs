@@ -13,6 +13,7 @@
 //! | `CHAOS_CUTS` | power cuts | 6 |
 //! | `CHAOS_DAMAGES` | damaged copies, of logs and of tables | 6 |
 //! | `CHAOS_SESSIONS`, `CHAOS_QUEUED` | offline Sessions and queued messages | 100,000 and 1,000,000 |
+//! | `CHAOS_ATTACKS` | parts of names of attacks, with commas between them | all |
 //! | `CHAOS_REQUIRE_ALL` | if set, what this machine lacks fails instead of being skipped by name | unset |
 //! | `CHAOS_PROGRAM=mosquitto` | Debian's mosquitto instead, to look at the suite itself | Convoy |
 //!

@@ -4,6 +4,7 @@
 //! The owner drives it: nothing is read while nobody waits. Every operation ends ok, refused or unknown; the connection
 //! that goes in the middle leaves what was open unknown until a later one answers for it.
 
+pub mod bytes;
 mod link;
 mod place;
 mod state;

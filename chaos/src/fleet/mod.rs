@@ -106,8 +106,16 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// What the kernel grants a process.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessLimits {
+    pub address_space_bytes: u64,
+    pub descriptors: u64,
+}
+
 pub struct Node {
     program: Program,
+    limits: Option<ProcessLimits>,
     data: PathBuf,
     /// Holds configuration and the node's output; apart from `data`, which may be full, cut off or damaged.
     aside: PathBuf,
@@ -130,6 +138,7 @@ impl Node {
         let [mqtt, api] = free_ports()?;
         Ok(Self {
             program,
+            limits: None,
             data: data.to_owned(),
             aside: aside.to_owned(),
             mqtt,
@@ -145,6 +154,12 @@ impl Node {
     /// A key of the configuration, as the environment overrides it: `CONVOY_SECTION__KEY`.
     pub fn with_setting(mut self, variable: &str, value: &str) -> Self {
         self.settings.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Run by `prlimit` of util-linux, which becomes the program.
+    pub fn with_process_limits(mut self, limits: ProcessLimits) -> Self {
+        self.limits = Some(limits);
         self
     }
 
@@ -299,12 +314,7 @@ impl Node {
     /// Resident memory in bytes, by the kernel's count.
     pub fn resident_bytes(&self) -> io::Result<u64> {
         let pid = self.pid().ok_or(io::ErrorKind::NotFound)?;
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let kilobytes = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-        kilobytes.map(|kilobytes| kilobytes * 1024).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        bytes_of_status(pid, "VmRSS:")
     }
 
     pub fn descriptors(&self) -> io::Result<usize> {
@@ -330,10 +340,20 @@ impl Node {
         self.aside.join("node.log")
     }
 
+    fn limited(&self, program: &Path) -> Command {
+        let Some(ProcessLimits { address_space_bytes, descriptors }) = self.limits else {
+            return Command::new(program);
+        };
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--as={address_space_bytes}")).arg(format!("--nofile={descriptors}"));
+        command.arg("--").arg(program);
+        command
+    }
+
     fn command(&self) -> io::Result<Command> {
         match &self.program {
             Program::Convoy(path) => {
-                let mut command = Command::new(path);
+                let mut command = self.limited(path);
                 command.arg("serve").arg("--data").arg(&self.data);
                 command.arg("--api").arg(self.api.to_string());
                 let mut toml = self.toml.clone();
@@ -372,6 +392,20 @@ impl Node {
             }
         }
     }
+}
+
+/// The most memory that a process had resident since it began, in bytes.
+pub fn highest_resident_bytes(pid: u32) -> io::Result<u64> {
+    bytes_of_status(pid, "VmHWM:")
+}
+
+fn bytes_of_status(pid: u32, key: &str) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix(key))
+        .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kilobytes.map(|kilobytes| kilobytes * 1024).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 impl Drop for Node {

@@ -1,26 +1,23 @@
 //! Much to remember, little memory: 100,000 offline Sessions, a million queued messages, a subscriber that never reads.
 //! And a start whose time does not depend on it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use convoy_wire::{
-    Connect, Disconnect, List, Packet, PacketId, ProtocolVersion, Puback, Publish, QoS, ReasonCode,
-    Subscribe, Subscription, SubscriptionOptions, TopicFilter,
-};
+use convoy_wire::{Disconnect, Packet, PacketId, ProtocolVersion, Puback, Publish, QoS, ReasonCode};
 use tokio::time::{Instant, sleep};
 
+use super::ping::{Latency, Ping};
+use super::plain::{acknowledged, by_many_hands, connect, one_session, subscribe};
 use crate::client::{Incoming, Pipe};
 use crate::fleet::Node;
 use crate::invariant::bounds::Growth;
 
 /// Sessions that share a topic: a million entries in queues need a tenth as many PUBLISHes.
 const SHARED_BY: u64 = 10;
-/// Connections that do the work.
-const HANDS: u64 = 128;
 const WINDOW: usize = 256;
 
 pub const SESSION_BYTES: u64 = 1024;
@@ -104,15 +101,9 @@ pub struct Stall {
     pub stalled: Latency,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct Latency {
-    pub median: Duration,
-    pub p99: Duration,
-}
-
 /// One subscriber takes nothing off its socket while `messages` of `bytes` each are published for it, at QoS 0 and 1.
 pub async fn stalled_subscriber(node: &Node, messages: u64, bytes: usize) -> anyhow::Result<Stall> {
-    let mut ping = Ping::new(node.mqtt()).await?;
+    let mut ping = Ping::new(node.mqtt(), "ping").await?;
     let quiet = ping.measure(300).await?;
     let mut stalled = Pipe::open(node.mqtt(), ProtocolVersion::V5).await?;
     connect(&mut stalled, "stalled", false).await?;
@@ -169,143 +160,12 @@ pub async fn stalled_subscriber(node: &Node, messages: u64, bytes: usize) -> any
     })
 }
 
-/// A publisher and a subscriber that bounce QoS 1 messages: what others notice.
-struct Ping {
-    publisher: Pipe,
-    subscriber: Pipe,
-}
-
-impl Ping {
-    async fn new(server: SocketAddr) -> anyhow::Result<Self> {
-        let mut subscriber = Pipe::open(server, ProtocolVersion::V5).await?;
-        connect(&mut subscriber, "ping-to", true).await?;
-        subscribe(&mut subscriber, "ping/#", QoS::AtLeastOnce).await?;
-        let mut publisher = Pipe::open(server, ProtocolVersion::V5).await?;
-        connect(&mut publisher, "ping-from", true).await?;
-        Ok(Self { publisher, subscriber })
-    }
-
-    async fn bounce(&mut self) -> anyhow::Result<Duration> {
-        let began = Instant::now();
-        self.publisher.put(&Packet::Publish(Publish {
-            qos: QoS::AtLeastOnce,
-            packet_id: PacketId::new(1),
-            topic: "ping/x",
-            payload: b"ping",
-            ..Publish::default()
-        }));
-        self.publisher.flush().await?;
-        match self.subscriber.answer().await? {
-            Incoming::Publish { packet_id, qos, .. } if qos.level() == 1 => {
-                let took = began.elapsed();
-                let packet_id = PacketId::new(packet_id).context("QoS 1")?;
-                self.subscriber.put(&Packet::Puback(Puback::new(packet_id, ReasonCode::Success)));
-                self.subscriber.flush().await?;
-                self.publisher.answer().await?;
-                Ok(took)
-            }
-            other => bail!("{other:?} instead of a ping"),
-        }
-    }
-
-    async fn measure(&mut self, count: usize) -> anyhow::Result<Latency> {
-        let mut took = Vec::with_capacity(count);
-        for _ in 0..count {
-            took.push(self.bounce().await?);
-        }
-        Ok(latency(took))
-    }
-
-    async fn measure_while<T>(
-        &mut self,
-        task: &tokio::task::JoinHandle<T>,
-        look: impl Fn(),
-    ) -> anyhow::Result<Latency> {
-        let mut took = Vec::new();
-        while !task.is_finished() {
-            took.push(self.bounce().await?);
-            look();
-            sleep(Duration::from_millis(2)).await;
-        }
-        ensure!(!took.is_empty(), "the flood was over at once");
-        Ok(latency(took))
-    }
-}
-
-fn latency(mut took: Vec<Duration>) -> Latency {
-    took.sort();
-    Latency { median: took[took.len() / 2], p99: took[took.len() * 99 / 100] }
-}
-
 fn queue_name(at: u64) -> String {
     format!("q{at:06}")
 }
 
 fn queue_topic(topic: u64) -> String {
     format!("queue/t{topic:05}")
-}
-
-async fn by_many_hands<F, T>(count: u64, work: impl Fn(u64, u64) -> F) -> anyhow::Result<()>
-where
-    F: Future<Output = anyhow::Result<T>> + Send + 'static,
-    T: Send + 'static,
-{
-    let mut hands = tokio::task::JoinSet::new();
-    for at in 0..count {
-        if hands.len() as u64 >= HANDS {
-            hands.join_next().await.context("there are hands")???;
-        }
-        hands.spawn(work(at, at));
-    }
-    while let Some(done) = hands.join_next().await {
-        done??;
-    }
-    Ok(())
-}
-
-/// Connects, subscribes and goes.
-async fn one_session(server: SocketAddr, hand: u64, client_id: &str, filter: &str) -> anyhow::Result<()> {
-    // Loopback is a /8: many addresses have many ports, also while the kernel still remembers earlier connections.
-    let from = Ipv4Addr::new(127, 0, 1 + (hand % 8) as u8, 1);
-    let mut pipe = Pipe::open_from(SocketAddr::new(IpAddr::V4(from), 0), server, ProtocolVersion::V5).await?;
-    connect(&mut pipe, client_id, false).await?;
-    subscribe(&mut pipe, filter, QoS::AtLeastOnce).await?;
-    pipe.put(&Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
-    pipe.flush().await?;
-    ensure!(
-        pipe.closed_within(Duration::from_secs(10)).await,
-        "the Server leaves {client_id} open after its DISCONNECT"
-    );
-    Ok(())
-}
-
-async fn connect(pipe: &mut Pipe, client_id: &str, clean: bool) -> anyhow::Result<()> {
-    let mut connect = Connect::new(pipe.version(), client_id);
-    connect.clean_start = clean;
-    if !clean {
-        connect.properties.session_expiry_interval = Some(u32::MAX);
-    }
-    pipe.put(&Packet::Connect(connect));
-    match pipe.answer().await? {
-        Incoming::Connack { reason: 0, .. } => Ok(()),
-        other => bail!("{client_id} got {other:?} to its CONNECT"),
-    }
-}
-
-async fn subscribe(pipe: &mut Pipe, filter: &str, qos: QoS) -> anyhow::Result<()> {
-    let subscription = Subscription {
-        filter: TopicFilter::new(filter).context("a Topic Filter")?,
-        options: SubscriptionOptions::new(qos),
-    };
-    pipe.put(&Packet::Subscribe(Subscribe {
-        packet_id: PacketId::MIN,
-        properties: Default::default(),
-        subscriptions: List::new(&[subscription]),
-    }));
-    match pipe.answer().await? {
-        Incoming::Suback { reasons, .. } if reasons.iter().all(|reason| *reason < 0x80) => Ok(()),
-        other => bail!("{other:?} to a SUBSCRIBE"),
-    }
 }
 
 /// `each` messages of 64 bytes to every topic, a window at a time.
@@ -342,13 +202,6 @@ async fn publish_all(
         acknowledged(&mut pipe).await?;
     }
     Ok(())
-}
-
-async fn acknowledged(pipe: &mut Pipe) -> anyhow::Result<()> {
-    match pipe.answer().await? {
-        Incoming::Puback { reason, .. } if reason < 0x80 => Ok(()),
-        other => bail!("{other:?} to a PUBLISH"),
-    }
 }
 
 /// Resident memory once it has stopped moving.

@@ -1,15 +1,19 @@
 //! Stories: what Clients do, what strikes, and what has to hold afterwards.
 
+pub mod attack;
 pub mod bounds;
 pub mod damage;
 pub mod disk_full;
 pub mod durability;
 pub mod load;
+mod ping;
+mod plain;
 pub mod power_cut;
 mod report;
 
 use std::path::Path;
 
+pub use ping::Latency;
 pub use report::Report;
 
 use crate::invariant::Violation;

@@ -3,8 +3,8 @@
 
 pub mod attacks;
 pub mod bystanders;
-pub mod bytes;
 
+pub use convoy_chaos::client::bytes;
 use convoy_chaos::fleet::{Node, Program};
 use convoy_chaos::oracle::History;
 use convoy_chaos::sim::seed::Seed;

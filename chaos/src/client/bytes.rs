@@ -38,3 +38,21 @@ pub fn text(text: &[u8], rest: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(rest);
     bytes
 }
+
+/// SUBSCRIBE of 3.1.1.
+pub fn subscribe(packet_id: u16, filters: &[&str], qos: u8) -> Vec<u8> {
+    let mut body = packet_id.to_be_bytes().to_vec();
+    filters.iter().for_each(|filter| body.extend(text(filter.as_bytes(), &[qos])));
+    packet(0x82, &body)
+}
+
+/// UNSUBSCRIBE of 3.1.1.
+pub fn unsubscribe(packet_id: u16, filter: &str) -> Vec<u8> {
+    packet(0xa2, &[&packet_id.to_be_bytes()[..], &text(filter.as_bytes(), &[])].concat())
+}
+
+/// The same PUBLISH with RETAIN.
+pub fn retained(mut publish: Vec<u8>) -> Vec<u8> {
+    publish[0] |= 1;
+    publish
+}
