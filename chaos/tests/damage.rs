@@ -2,7 +2,7 @@
 
 mod common;
 
-use convoy_chaos::scenario::damage::{Outcome, Target, run};
+use convoy_chaos::scenario::damage::{Outcome, Target, meet, run};
 
 async fn damaged(test: &str, target: Target) {
     let seed = common::seed(test);
@@ -29,4 +29,13 @@ async fn damaged_log_is_refused_and_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_table_is_refused_and_named() {
     damaged("damaged_table_is_refused_and_named", Target::Table).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_that_a_compaction_meets_is_named_and_not_met_again() {
+    let folder = common::folder();
+    match meet(common::broker(), folder.path()).await {
+        Ok(met) => println!("{met:?}"),
+        Err(error) => panic!("{error:?}"),
+    }
 }

@@ -80,6 +80,11 @@ impl Shard {
             Some(_) => None,
             None => Some(ReasonCode::ServerBusy),
         };
+        if self.failure.is_some() && matches!(call, SessionCall::Release { .. }) {
+            // It changes nothing that it is not on record: PUBREL comes again. To be refused, its Client would be closed
+            // and could not come back to read.
+            return;
+        }
         if let Some(reason) = unable
             && let Some(reply) = call.reply()
         {
@@ -132,7 +137,7 @@ impl Shard {
                 self.take_local(now, local);
                 continue;
             }
-            if self.state.is_empty()
+            if self.state.is_readable()
                 && let Some(home) = self.outlet.edge.hungry.pop()
             {
                 self.feed(now, home);

@@ -41,7 +41,10 @@ impl Shard {
         reply: Option<ReplyTo>,
     ) -> Result<(), ReasonCode> {
         let deletes = message.retain && message.payload.is_empty();
-        if self.stalled || self.failure.is_some() || self.low_space && !deletes {
+        if self.failure.is_some() {
+            return Err(ReasonCode::ServerUnavailable);
+        }
+        if self.stalled || self.low_space && !deletes {
             return Err(ReasonCode::QuotaExceeded);
         }
         if message.retain && !deletes {

@@ -1,6 +1,7 @@
 //! Mail from other shards is opened here, and each letter does what its sender would have done in this shard.
 
 use bytes::Bytes;
+use convoy_ids::SlotId;
 use convoy_wire::ReasonCode;
 
 use super::Shard;
@@ -47,7 +48,8 @@ impl Shard {
                         }
                         None => {
                             if let Some(reply) = reply {
-                                self.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
+                                let reason = self.why_not_queued(slot);
+                                self.outlet.answer(reply, Answer::Refused(reason));
                             }
                         }
                     }
@@ -93,6 +95,15 @@ impl Shard {
                 Letter::RetainedChunk(chunk) => self.outlet.edge.on_retained(*chunk, now),
             }
             self.settle(now);
+        }
+    }
+
+    /// Why a message is not taken for Sessions of a slot.
+    fn why_not_queued(&mut self, slot: SlotId) -> ReasonCode {
+        let stopped = self.failure.is_some();
+        match self.slots.get(slot) {
+            Some(slot) if !stopped && slot.is_serving() => ReasonCode::QuotaExceeded,
+            _ => ReasonCode::ServerUnavailable,
         }
     }
 

@@ -147,6 +147,8 @@ pub struct Shard {
     backlog: VecDeque<Committed>,
     /// Records whose changes are on their way to the engine.
     applied: Vec<(SlotId, Index)>,
+    /// Records that were proposed and not written yet.
+    unwritten: Vec<(SlotId, Index)>,
     /// Nothing can be promised any more: the reason.
     failure: Option<String>,
     /// When acknowledgements of Clients are put on record next, if nothing else does it sooner.
@@ -248,6 +250,7 @@ impl Shard {
             elected: Vec::new(),
             backlog: VecDeque::new(),
             applied: Vec::new(),
+            unwritten: Vec::new(),
             failure: None,
             save_at: 0,
             asks: 0,
@@ -403,7 +406,8 @@ impl Shard {
 
     /// So much waits for the log that nothing more is taken from Clients until it has gone there.
     pub fn is_congested(&self) -> bool {
-        self.slots.pending_bytes() > PENDING_BYTES_LIMIT
+        // Where nothing is written nothing is waited for: the connections that there are can only end.
+        self.failure.is_none() && self.slots.pending_bytes() > PENDING_BYTES_LIMIT
     }
 
     /// Whether mail of other shards can be taken: what it asks for waits for the log too. Where records are refused

@@ -41,7 +41,7 @@ impl Shard {
             // It is offered to each member once.
             self.presence.has_gone(again.not);
         }
-        let (takes_records, low_space) = (!self.stalled && self.failure.is_none(), self.low_space);
+        let (stalled, low_space, failed) = (self.stalled, self.low_space, self.failure.is_some());
         let Self { slots, fan_out, root, presence, options, published_so_far, draws, .. } = self;
         let Some(slot) = slots.get(slot).filter(|slot| slot.is_serving()) else {
             return Err(ReasonCode::ServerBusy);
@@ -68,7 +68,10 @@ impl Shard {
         let needs_record =
             |found: &crate::topic::Found| found.home.is_none() && found.delivery.qos > QoS::AtMostOnce;
         let needed = fan_out.found().iter().any(needs_record);
-        if needed && (!takes_records || low_space) {
+        if needed && failed {
+            return Err(ReasonCode::ServerUnavailable);
+        }
+        if needed && (stalled || low_space) {
             return Err(ReasonCode::QuotaExceeded);
         }
         let Self { slots, fan_out, outlet, .. } = self;

@@ -11,7 +11,7 @@ use super::slots::fail;
 use super::{Shard, turn};
 use crate::clock::Now;
 use crate::metric;
-use crate::slot::Turn;
+use crate::slot::{Pending, Turn};
 
 /// Milliseconds that acknowledgements of Clients may wait for company before they get a record of their own.
 const SAVE_EVERY: u64 = 100;
@@ -38,6 +38,9 @@ impl Shard {
             return;
         }
         self.write_state(now);
+        if self.failure.is_some() {
+            return;
+        }
         if self.low_space || self.slots.table.iter().any(|slot| !slot.pending.is_empty()) {
             self.look_for_room(now);
         }
@@ -52,6 +55,7 @@ impl Shard {
                 match self.driver.propose(slot.id, std::mem::take(&mut record.bytes)) {
                     Ok((term, index)) => {
                         slot.underway.push(term, index, record.replies);
+                        self.unwritten.push((slot.id, index));
                         records += 1;
                     }
                     Err((error, bytes)) => {
@@ -121,16 +125,33 @@ impl Shard {
 
     fn round(&mut self, now: Now) {
         match self.driver.round(&mut self.batch, &mut self.effects) {
-            Ok(()) => self.stalled = !self.state.is_empty(),
+            Ok(()) => {
+                self.stalled = !self.state.is_empty();
+                self.unwritten.clear();
+            }
             Err(RoundError::Full { path }) => {
                 if !self.stalled {
                     tracing::error!(path, "disk full: publications that need it are refused");
                 }
                 self.stalled = true;
             }
+            Err(RoundError::Stopped(reason)) => {
+                self.fail_all(&reason);
+                self.refuse_unwritten();
+            }
             Err(RoundError::Failed(reason)) => self.fail_all(&reason),
         }
         self.take_effects(now);
+    }
+
+    /// Whoever waits for a record of which nothing was written is told.
+    fn refuse_unwritten(&mut self) {
+        for (slot, index) in std::mem::take(&mut self.unwritten) {
+            let Some(slot) = self.slots.get(slot) else { continue };
+            for (_, reply) in slot.underway.withdraw(index) {
+                self.outlet.answer(reply, Answer::Refused(ReasonCode::ServerUnavailable));
+            }
+        }
     }
 
     /// The writes of a round are on stable storage.
@@ -146,9 +167,20 @@ impl Shard {
         self.fail_all(reason);
     }
 
+    /// Nothing can be written any more: what needs a record is refused, and what can be read is delivered on.
     pub(super) fn fail_all(&mut self, reason: &str) {
-        tracing::error!(reason, "storage failed: nothing is acknowledged any more");
+        if self.failure.is_some() {
+            return;
+        }
+        tracing::error!(reason, "storage failed: what needs a record is refused until the next start");
         self.failure = Some(reason.to_owned());
+        self.state.freeze();
+        for slot in &mut self.slots.table {
+            for reply in slot.refuse(|_, _| true) {
+                self.outlet.answer(reply, Answer::Refused(ReasonCode::ServerUnavailable));
+            }
+            slot.pending = Pending::default();
+        }
     }
 
     /// Applies what is committed, and carries on what follows from it.
@@ -233,21 +265,30 @@ impl Shard {
         if self.state.is_empty() {
             return;
         }
-        match self.state.write() {
-            Ok(()) => {}
-            Err(engine::Error::Full { path }) => {
-                if !self.stalled {
-                    tracing::error!(path, "disk full: publications that need it are refused");
+        if self.failure.is_none() {
+            match self.state.write() {
+                Ok(()) => {}
+                Err(engine::Error::Full { path }) => {
+                    if !self.stalled {
+                        tracing::error!(path, "disk full: publications that need it are refused");
+                    }
+                    self.stalled = true;
+                    return;
                 }
-                self.stalled = true;
-                return;
+                Err(error) => self.fail_all(&error.to_string()),
             }
-            Err(error) => return self.fail_all(&error.to_string()),
         }
-        // Only what is in the engine may go from the log.
-        for (slot, index) in self.applied.drain(..) {
-            self.driver.advance_applied(slot, index);
+        if self.failure.is_none() {
+            // Only what is in the engine may go from the log.
+            for (slot, index) in self.applied.drain(..) {
+                self.driver.advance_applied(slot, index);
+            }
         }
+        self.read_on(now);
+    }
+
+    /// What was put off until the state can be read goes on.
+    fn read_on(&mut self, now: Now) {
         let mut turn = turn!(self, now);
         for slot in &mut self.slots.table {
             for session in std::mem::take(&mut slot.departed) {
@@ -290,7 +331,9 @@ impl Shard {
         self.outlet.edge.tick(now);
         self.driver.tick();
         self.look_for_room(now);
-        if self.stalled {
+        if self.failure.is_some() {
+            self.read_on(now);
+        } else if self.stalled {
             self.write_state(now);
             if self.driver.is_dirty() && !self.driver.is_syncing() {
                 self.round(now);

@@ -63,7 +63,7 @@ impl Slot {
     /// Sends what the window has room for, from disk.
     pub fn pump(&mut self, session: SessionNumber, turn: &mut Turn<'_>) -> Result<(), Error> {
         // Rows on their way to the engine cannot be read yet.
-        if !turn.state.is_empty() {
+        if !turn.state.is_readable() {
             self.deferred.push(session);
             return Ok(());
         }

@@ -139,6 +139,14 @@ impl Underway {
         }
     }
 
+    /// The replies that belong to a record that will never be written.
+    pub fn withdraw(&mut self, index: Index) -> Replies {
+        let Some(at) = self.0.iter().position(|proposed| proposed.index == index) else {
+            return Replies::new();
+        };
+        self.0.remove(at).map(|proposed| proposed.replies).unwrap_or_default()
+    }
+
     /// Leadership is lost: what is under way may or may not be committed, so nobody is told anything.
     pub fn clear(&mut self) {
         self.0.clear();

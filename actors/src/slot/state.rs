@@ -25,6 +25,7 @@ use rustc_hash::FxHashMap;
 pub struct State {
     engine: Arc<dyn Engine>,
     batch: Batch,
+    frozen: bool,
     /// Rows of the family `session` in the batch; `None` for a deleted one.
     unwritten: BTreeMap<Key, Option<Vec<u8>>>,
     /// Where in the batch the rows of its messages are.
@@ -49,6 +50,7 @@ impl State {
         Self {
             engine,
             batch: Batch::new(),
+            frozen: false,
             unwritten: BTreeMap::new(),
             queued: FxHashMap::default(),
             retained: FxHashMap::default(),
@@ -64,6 +66,17 @@ impl State {
     /// For rows of the other families, which are never read before they are written.
     pub fn batch(&mut self) -> &mut Batch {
         &mut self.batch
+    }
+
+    /// Nothing is written any more. What is in the engine can still be read; what is on its way there comes out of the
+    /// log at the next start.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
+    /// Whether the rows of queues and of Retained Messages can be read as they are in the engine.
+    pub fn is_readable(&self) -> bool {
+        self.frozen || self.batch.is_empty()
     }
 
     /// Bytes on their way to the engine.

@@ -43,6 +43,23 @@ pub fn flip(file: &Path, count: u64, (from, to): (u64, u64), chance: &mut Stream
     Ok(places)
 }
 
+/// Writes other bytes over `count` of them, at a part of the file's length in percent.
+pub fn spoil(file: &Path, percent: usize, count: usize) -> io::Result<()> {
+    let mut bytes = fs::read(file)?;
+    let at = bytes.len() * percent / 100;
+    bytes[at..at + count].iter_mut().for_each(|byte| *byte ^= 0xa5);
+    fs::write(file, bytes)
+}
+
+/// The largest table of a family of rows: its properties name that, where a value follows the end of its own name.
+pub fn table_of(folder: &Path, family: &str) -> io::Result<Option<PathBuf>> {
+    let named = format!("name{family}");
+    let mut tables = files(folder, &[".sst"])?;
+    tables.retain(|file| find(file, named.as_bytes()).is_ok_and(|found| found.is_some()));
+    let length = |file: &PathBuf| fs::metadata(file).map_or(0, |metadata| metadata.len());
+    Ok(tables.into_iter().max_by_key(length))
+}
+
 /// Where `needle` stands in the file.
 pub fn find(file: &Path, needle: &[u8]) -> io::Result<Option<usize>> {
     let bytes = fs::read(file)?;

@@ -221,6 +221,19 @@ impl Node {
 
     /// Starts the process and waits until it is ready. Returns how long that took.
     pub async fn start(&mut self) -> Result<Duration, StartError> {
+        self.start_until(async |node: &Self| node.is_ready().await).await
+    }
+
+    /// Starts a node that serves and says by `/readyz` that some of its data is damaged.
+    pub async fn start_damaged(&mut self) -> Result<Duration, StartError> {
+        self.start_until(async |node: &Self| {
+            let Ok((503, body)) = get(node.api, "/readyz").await else { return false };
+            body.contains("\"storage\"") && !body.contains("\"listeners\"")
+        })
+        .await
+    }
+
+    async fn start_until(&mut self, is_up: impl AsyncFn(&Self) -> bool) -> Result<Duration, StartError> {
         assert!(self.child.is_none(), "a node is started once");
         let mut command = self.command().map_err(StartError::Spawn)?;
         let stderr = fs::OpenOptions::new()
@@ -234,7 +247,7 @@ impl Node {
         self.history.fault(Fault::Started);
         self.child = Some(command.spawn().map_err(StartError::Spawn)?);
         loop {
-            if self.is_ready().await {
+            if is_up(self).await {
                 self.history.fault(Fault::Ready);
                 return Ok(began.elapsed());
             }

@@ -260,6 +260,11 @@ impl History {
         self.lock().events.clone()
     }
 
+    /// Those behind the first `count`.
+    pub fn since(&self, count: usize) -> Vec<Event> {
+        self.lock().events[count..].to_vec()
+    }
+
     /// Whether an event like this was recorded; the latest are looked at first.
     pub fn any(&self, like: impl Fn(&What) -> bool) -> bool {
         self.lock().events.iter().rev().any(|event| like(&event.what))

@@ -5,16 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use convoy_wire::ProtocolVersion;
 use tokio::time::Instant;
 
 use super::Report;
 use crate::client::Client;
 use crate::fault::damage;
-use crate::fleet::{Node, Program, StartError};
+use crate::fleet::{Node, Program, StartError, http};
 use crate::invariant::{self, Tally, Violation};
-use crate::oracle::{Fault, History, Ledger, Message, Name, Qos, Retain, Terms};
+use crate::oracle::{Fault, History, Ledger, Message, Name, Qos, Retain, Terms, What};
 use crate::sim::seed::Seed;
 
 /// Where the damage is done.
@@ -54,7 +54,7 @@ pub async fn run(
     let began = Instant::now();
     let history = History::new();
     let whole = folder.join("whole");
-    prepare(&program, &whole, folder, &history, target).await?;
+    prepare(&program, &whole, folder, &history, target, (1, QUEUED)).await?;
     let before = history.len();
     let mut report = Report {
         story: "damage",
@@ -89,27 +89,35 @@ pub async fn run(
     Ok((report, outcomes))
 }
 
-/// A van that is away with a full queue, and a few Retained Messages.
+/// Vans that are away with full queues, and a few Retained Messages.
 async fn prepare(
     program: &Program,
     data: &Path,
     folder: &Path,
     history: &History,
     target: Target,
+    (vans, queued): (usize, u64),
 ) -> anyhow::Result<()> {
     let mut node = Node::new(program.clone(), data, &folder.join("aside"), history)?;
     if target == Target::Table {
         node = node.with_setting("CONVOY_STORAGE__WRITE_BUFFER_BYTES", &(1 << 20).to_string());
     }
+    // Their queues drop nothing, which would read them.
+    node = node
+        .with_setting("CONVOY_LIMITS__QUEUE_MESSAGES", "100000")
+        .with_setting("CONVOY_LIMITS__QUEUE_BYTES", &(1_u64 << 30).to_string());
     node.start().await?;
-    let mut van = Client::new("van", ProtocolVersion::V5, node.mqtt(), history);
-    van.connect(Terms::lasting()).await?;
-    van.subscribe("cmd/#", Qos::AtLeastOnce).await?;
-    van.disconnect().await;
+    for at in 0..vans {
+        let name = if at == 0 { "van".to_owned() } else { format!("van-{at}") };
+        let mut van = Client::new(&name, ProtocolVersion::V5, node.mqtt(), history);
+        van.connect(Terms::lasting()).await?;
+        van.subscribe("cmd/#", Qos::AtLeastOnce).await?;
+        van.disconnect().await;
+    }
     let mut desk =
         Client::new("desk", ProtocolVersion::V5, node.mqtt(), history).with_payload_bytes(PAYLOAD_BYTES);
     desk.connect(Terms::lasting()).await?;
-    for _ in 0..QUEUED {
+    for _ in 0..queued {
         desk.publish("cmd/desk", Qos::AtLeastOnce, Retain::No).await?;
     }
     for at in 0..RETAINED {
@@ -117,8 +125,107 @@ async fn prepare(
     }
     ensure!(desk.settle(Instant::now() + Duration::from_secs(20)).await?, "publishes were not answered");
     desk.disconnect().await;
+    if vans > 1 {
+        // Compactions that are due are done before the damage.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
     node.kill().await;
     Ok(())
+}
+
+/// What a compaction that meets damage did to a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Met {
+    /// Publications until the first refusal.
+    pub accepted_before: u64,
+    /// Those accepted after each of the next starts.
+    pub accepted_after: Vec<u64>,
+}
+
+/// Publications after a restart: more than the first start took to meet the damage.
+const AFTER: u64 = 400;
+
+/// 16 bytes flip in a table, and a compaction meets them. Publishers are refused by the right name, QoS 0 goes on, and
+/// the file is named: now, and after each of two more starts, which write on without meeting it again.
+pub async fn meet(program: Program, folder: &Path) -> anyhow::Result<Met> {
+    let history = History::new();
+    let data = folder.join("data");
+    // Their queues lie in many slots, so that each table reaches over all of them and compactions merge it.
+    prepare(&program, &data, folder, &history, Target::Table, (20, 80)).await?;
+    let file = damage::table_of(&data, "queue")?.context("no queue is in a table")?;
+    damage::spoil(&file, 33, 16)?;
+    let name = file.file_name().context("a file has a name")?.to_string_lossy().into_owned();
+    let mut node = Node::new(program, &data, &folder.join("met"), &history)?
+        .with_setting("CONVOY_STORAGE__WRITE_BUFFER_BYTES", &(1 << 20).to_string());
+    let mut met = Met::default();
+    match node.start().await {
+        Ok(_) => {
+            met.accepted_before = publish_on(&node, &history, 2_000).await?;
+            ensure!(met.accepted_before < 2_000, "no compaction met the damage: {met:?}");
+            let until = Instant::now() + Duration::from_secs(5);
+            loop {
+                let (status, body) = http::get(node.api(), "/readyz").await?;
+                if status == 503 && body.contains(&name) && body.contains("slots") {
+                    break;
+                }
+                ensure!(Instant::now() < until, "/readyz does not name {name}: {status}, {body}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        // It was met before anybody was served: the process ends, and the next one knows.
+        Err(StartError::Exited { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    ensure!(node.stderr().contains(&name), "the log does not name {name}:\n{}", node.stderr());
+    for _ in 0..2 {
+        node.reap().await;
+        node.start_damaged().await?;
+        let (_, body) = http::get(node.api(), "/readyz").await?;
+        ensure!(body.contains(&name) && body.contains("slots"), "/readyz does not name {name}: {body}");
+        met.accepted_after.push(publish_on(&node, &history, AFTER).await?);
+    }
+    node.reap().await;
+    ensure!(met.accepted_after == [AFTER, AFTER], "the damage was met again: {met:?}");
+    Ok(met)
+}
+
+/// Publishes for the van that is away until it is refused: how many were accepted. Then QoS 0 still goes through.
+async fn publish_on(node: &Node, history: &History, limit: u64) -> anyhow::Result<u64> {
+    let mut reader = Client::new("reader", ProtocolVersion::V5, node.mqtt(), history);
+    reader.connect(Terms::clean()).await?;
+    reader.subscribe("loose/#", Qos::AtMostOnce).await?;
+    let mut desk =
+        Client::new("desk", ProtocolVersion::V5, node.mqtt(), history).with_payload_bytes(PAYLOAD_BYTES);
+    desk.connect(Terms::lasting()).await?;
+    let mut accepted = 0;
+    while accepted < limit {
+        let before = history.len();
+        let message = desk.publish("cmd/desk", Qos::AtLeastOnce, Retain::No).await?;
+        ensure!(
+            desk.settle(Instant::now() + Duration::from_secs(10)).await?,
+            "{message} got no answer: neither accepted nor refused; the node said:
+{}",
+            node.stderr()
+        );
+        let events = history.since(before);
+        let refusal = events.iter().find_map(|event| match &event.what {
+            What::Refused { reason, .. } => Some(*reason),
+            _ => None,
+        });
+        match refusal {
+            None => accepted += 1,
+            // Implementation specific error: PUBACK has no word for a Server that cannot.
+            Some(0x83) => break,
+            Some(reason) => bail!("{message} was refused with 0x{reason:02x}"),
+        }
+    }
+    let seen = reader.delivered_count();
+    desk.publish("loose/desk", Qos::AtMostOnce, Retain::No).await?;
+    let until = Instant::now() + Duration::from_secs(5);
+    while reader.delivered_count() == seen {
+        ensure!(reader.step(until).await?, "a message of QoS 0 did not arrive");
+    }
+    Ok(accepted)
 }
 
 fn door(at: usize) -> String {

@@ -34,6 +34,8 @@ pub use supervise::{Supervisor, TaskKind};
 pub mod condition {
     /// Every slot of this node's shards has a leader, so that every Client can be served.
     pub const SLOTS: &str = "slots";
+    /// All that is stored can be read, and files are compacted.
+    pub const STORAGE: &str = "storage";
     /// There is room on the disk for what publishers send.
     pub const DISK: &str = "disk";
     /// The node takes connections.
@@ -61,12 +63,18 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     );
 
     let readiness = Readiness::waiting_for(&[condition::SLOTS, condition::DISK, condition::LISTENERS]);
+    if let Some(damage) = engine.damage() {
+        let reason = tell_of_damage(damage);
+        tracing::error!(reason, "damage that an earlier start has met is still there");
+        readiness.unmet(condition::STORAGE, reason);
+    }
     let shards = shards_of(&config);
     let listeners = listen::bind(&config, shares.connections)?;
     let board = Arc::new(Board::new(&config, &identity, shards, &listeners));
 
     let supervisor = Supervisor::new();
-    let engine: Arc<dyn Engine> = Arc::new(engine);
+    let database = Arc::new(engine);
+    let engine: Arc<dyn Engine> = Arc::clone(&database) as Arc<dyn Engine>;
     let syncer = drive::sync::start(Arc::clone(&engine), supervisor.watch(TaskKind::LogCommit))?;
     let options = Options {
         slots: config.fleet.slots,
@@ -170,11 +178,18 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
         tokio::select! {
             _ = &mut watch => {}
             () = board.all_ready() => {}
+            // Nobody is served yet, and the next start knows what to leave alone.
+            () = stopped(&database) => return,
         }
         listen::start(listeners, &handshakes);
         readiness.met(condition::LISTENERS);
         tracing::info!("ready");
         watch.await;
+    });
+    let was_ready = !readiness.reasons().iter().any(|unmet| unmet.condition == condition::LISTENERS);
+    let outcome = outcome.and_then(|()| match database.failure() {
+        Some(error) if !was_ready => Err(error.clone()).context("nobody could be served"),
+        _ => Ok(()),
     });
     if let Err(error) = &outcome {
         tracing::error!(%error, "stopping");
@@ -199,6 +214,23 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     api.stop();
     tracing::info!("stopped");
     outcome
+}
+
+/// Which file and which slots, and what is done about it.
+fn tell_of_damage(damage: &rocks::Damage) -> String {
+    let rocks::Damage { note, gaps } = damage;
+    let gaps = gaps.iter().map(|gap| {
+        let (first, last) = gap.slots();
+        let (family, rows) = (gap.family.name(), gap.keys.len());
+        format!("family {family}, slots {first} to {last}: {rows} rows of {} cannot be read", gap.place)
+    });
+    let gaps: Vec<_> = gaps.collect();
+    format!(
+        "{} is damaged ({}); {}; files are not compacted meanwhile, so that writing goes on",
+        note.file,
+        note.reason,
+        gaps.join("; ")
+    )
 }
 
 /// Says what an operator should know of who is let in, and to what.
@@ -272,6 +304,14 @@ async fn tell(board: &Board, shards: &[ShardHandle], interval: Duration) {
         every.tick().await;
         let topics = Arc::new(sys.topics(&board.totals()));
         shards.iter().for_each(|shard| shard.told(Arc::clone(&topics)));
+    }
+}
+
+/// Returns when nothing is written any more.
+async fn stopped(database: &Rocks) {
+    let mut every = tokio::time::interval(Duration::from_millis(100));
+    while database.failure().is_none() {
+        every.tick().await;
     }
 }
 

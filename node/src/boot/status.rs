@@ -1,6 +1,7 @@
 //! What the shards say of themselves, for those who must not wait for them.
 
 use convoy_actors::Observation;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
@@ -86,13 +87,17 @@ impl Board {
 
     /// Why not every Client can be served, if so.
     pub fn why_not_ready(&self) -> Option<String> {
-        for (number, observation) in self.observations().into_iter().enumerate() {
+        let observations = self.observations();
+        // What one file does to all shards is told once.
+        let failures = observations.iter().flatten().flat_map(|(_, observation)| &observation.failures);
+        let failures: BTreeSet<&str> = failures.map(String::as_str).collect();
+        if !failures.is_empty() {
+            return Some(failures.into_iter().collect::<Vec<_>>().join("; "));
+        }
+        for (number, observation) in observations.into_iter().enumerate() {
             match observation {
                 None => return Some(format!("shard {number} is starting")),
                 Some((true, _)) => {}
-                Some((false, observation)) if !observation.failures.is_empty() => {
-                    return Some(observation.failures.join("; "));
-                }
                 Some((false, observation)) => {
                     let Observation { slots, slots_led, .. } = observation;
                     return Some(format!("shard {number} leads {slots_led} of its {slots} slots"));

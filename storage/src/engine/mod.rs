@@ -70,7 +70,7 @@ pub struct Space {
 }
 
 /// Why an operation failed, and what is true afterwards.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Nothing of the batch is visible; after a sync, what was written is visible and not durable. Offer it again
     /// later: the engine recovers by itself once there is room. Reads go on.
@@ -79,6 +79,10 @@ pub enum Error {
     /// What was read is not what was written. It was not returned; other keys may be read.
     #[error("damaged record in {place}: {reason}")]
     Damaged { place: String, reason: String },
+    /// Damage was met where the engine works on its files by itself, and nothing is written any more until it is opened
+    /// again. Nothing of the batch is visible. Reads go on, but for what is damaged.
+    #[error("writing has stopped: {place} is damaged: {reason}")]
+    Stopped { place: String, reason: String },
     /// The engine could not do it and may not be able to do anything else. After a failed write or sync the caller
     /// must not acknowledge anything: what is on disk is unknown until the engine is opened again.
     #[error("storage failed: {0}")]

@@ -42,6 +42,8 @@ struct State {
     /// Bytes of the disk that are taken.
     used: u64,
     failed: Option<&'static str>,
+    /// Where damage has stopped all writing.
+    stopped: Option<&'static str>,
 }
 
 impl Model {
@@ -113,6 +115,11 @@ impl Model {
         self.lock().full = full;
     }
 
+    /// Damage in `place` is met by the engine itself: from now on nothing is written, and reads go on.
+    pub fn stop_writing(&self, place: &'static str) {
+        self.lock().stopped = Some(place);
+    }
+
     /// Spoils the record of `key`, if there is one: reads that meet it fail with [`Error::Damaged`] until it is
     /// written or deleted. Returns whether there was one.
     pub fn damage(&self, family: Family, key: &[u8]) -> bool {
@@ -177,6 +184,7 @@ impl Engine for Model {
     fn write(&self, batch: &Batch) -> Result<(), Error> {
         let mut state = self.lock();
         state.check_alive()?;
+        state.check_writing()?;
         if batch.is_empty() {
             return Ok(());
         }
@@ -227,6 +235,13 @@ impl State {
     fn check_alive(&self) -> Result<(), Error> {
         match self.failed {
             Some(reason) => Err(Error::Failed(reason.into())),
+            None => Ok(()),
+        }
+    }
+
+    fn check_writing(&self) -> Result<(), Error> {
+        match self.stopped {
+            Some(place) => Err(Error::Stopped { place: place.into(), reason: "damaged on purpose".into() }),
             None => Ok(()),
         }
     }

@@ -13,6 +13,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -24,7 +25,12 @@ use rocksdb::{
 
 use super::{Batch, Engine, Error, Family, Pair, Space, Visit};
 
+mod damage;
+mod survey;
 mod wal;
+
+pub use damage::Note;
+pub use survey::Gap;
 
 type Database = DBWithThreadMode<SingleThreaded>;
 
@@ -87,7 +93,15 @@ pub enum OpenError {
 pub struct Rocks {
     database: Database,
     /// Why a write or a sync failed. From then on none succeeds: what is on disk is unknown.
-    failed: OnceLock<String>,
+    failed: OnceLock<Error>,
+    damage: Option<Damage>,
+}
+
+/// What an earlier start met, and what of it cannot be read today.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    pub note: Note,
+    pub gaps: Vec<Gap>,
 }
 
 impl Rocks {
@@ -97,6 +111,8 @@ impl Rocks {
         let path = || folder.display().to_string();
         let failed = |error: io::Error| OpenError::Failed { path: path(), reason: error.to_string() };
         make_folder(folder).map_err(failed)?;
+        check_current(folder)?;
+        let note = damage::recall(folder).map_err(failed)?;
         let keep_log = match wal::inspect(folder).map_err(failed)? {
             wal::Verdict::Whole => true,
             wal::Verdict::Torn(wal::Place { file, offset }) => {
@@ -119,12 +135,59 @@ impl Rocks {
         }
 
         let refused = |error| refusal(folder, error);
-        let settings = settings(options, keep_log).map_err(refused)?;
+        let settings = settings(options, keep_log, note.is_none()).map_err(refused)?;
         let families = ["default"].into_iter().chain(Family::ALL.map(Family::name));
         let families = families.map(|name| ColumnFamilyDescriptor::new(name, settings.clone()));
         let database = Database::open_cf_descriptors(&settings, folder, families).map_err(refused)?;
         check_numbers(&database)?;
-        Ok(Self { database, failed: OnceLock::new() })
+        let mut engine = Self { database, failed: OnceLock::new(), damage: None };
+        if let Some(note) = note {
+            let taken_up = engine.take_up(note);
+            taken_up.map_err(|error| OpenError::Failed { path: path(), reason: error.to_string() })?;
+        }
+        Ok(engine)
+    }
+
+    /// What an earlier start met and is damaged still. Without compactions, which would meet it again, the files grow in
+    /// number, and what is deleted keeps its room.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.damage.as_ref()
+    }
+
+    /// Why nothing is written any more, if so: [`Error::Stopped`] or [`Error::Failed`].
+    pub fn failure(&self) -> Option<&Error> {
+        self.failed.get()
+    }
+
+    /// Looks at what an earlier start could not compact. If it can be read today, all is as ever.
+    fn take_up(&mut self, note: Note) -> Result<(), Error> {
+        let unreadable = |error| self.unreadable(error);
+        let files = self.database.live_files().map_err(unreadable)?;
+        let mut gaps = Vec::new();
+        let file = files.iter().find(|file| file.name.trim_start_matches('/') == note.file);
+        for family in Family::ALL {
+            // The file alone, unless its name was not to be had.
+            let (from, to) = match file {
+                Some(file) if file.column_family_name != family.name() => continue,
+                Some(file) => (file.start_key.clone(), file.end_key.clone()),
+                None if note.file.is_empty() => (None, None),
+                None => continue,
+            };
+            let to = to.map_or(Vec::new(), |last| [&last[..], &[0]].concat());
+            let from = from.unwrap_or_default();
+            gaps.extend(self.survey(family, &from, &to, &mut |_, _| ControlFlow::Continue(()))?);
+        }
+        if !gaps.is_empty() {
+            self.damage = Some(Damage { note, gaps });
+            return Ok(());
+        }
+        damage::forget(self.path()).map_err(|error| Error::Failed(error.to_string()))?;
+        tracing::info!(file = note.file, "what was damaged is not any more");
+        for family in Family::ALL {
+            let options = [("disable_auto_compactions", "false")];
+            self.database.set_options_cf(self.family(family), &options).map_err(unreadable)?;
+        }
+        Ok(())
     }
 
     pub fn path(&self) -> &Path {
@@ -143,7 +206,7 @@ impl Rocks {
 
     fn check_alive(&self) -> Result<(), Error> {
         match self.failed.get() {
-            Some(reason) => Err(Error::Failed(reason.clone())),
+            Some(error) => Err(error.clone()),
             None => Ok(()),
         }
     }
@@ -164,7 +227,37 @@ impl Rocks {
         if is_full(&error) {
             return Error::Full { path: self.path().display().to_string() };
         }
-        Error::Failed(self.failed.get_or_init(|| error.into_string()).clone())
+        self.failed.get_or_init(|| self.met(error)).clone()
+    }
+
+    /// Why nothing is written any more. Damage is noted for the next start.
+    fn met(&self, error: rocksdb::Error) -> Error {
+        if error.kind() != ErrorKind::Corruption {
+            return Error::Failed(error.into_string());
+        }
+        let file = damaged_file(&error).unwrap_or_default();
+        let name = Path::new(&file).file_name().map_or(String::new(), |name| name.to_string_lossy().into());
+        let note = Note { file: name, reason: error.into_string() };
+        if let Err(error) = damage::remember(self.path(), &note) {
+            tracing::error!(%error, "the damage cannot be noted for the next start");
+        }
+        Error::Stopped { place: self.place(&note.file), reason: note.reason }
+    }
+
+    /// A file, with the slots that its keys begin with.
+    fn place(&self, name: &str) -> String {
+        let path = self.path().join(name).display().to_string();
+        let files = self.database.live_files().unwrap_or_default();
+        let Some(file) = files.iter().find(|file| file.name.trim_start_matches('/') == name) else {
+            return path;
+        };
+        let slot = |key: &Option<Vec<u8>>| Some(u16::from_be_bytes(*key.as_ref()?.first_chunk()?));
+        match (slot(&file.start_key), slot(&file.end_key)) {
+            (Some(first), Some(last)) => {
+                format!("{path} (family {}, slots {first} to {last})", file.column_family_name)
+            }
+            _ => path,
+        }
     }
 }
 
@@ -242,7 +335,40 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     fs::File::open(above)?.sync_all()
 }
 
-fn settings(options: &Options, keep_log: bool) -> Result<rocksdb::Options, rocksdb::Error> {
+/// A folder with files of a database and without the one that names its list of files is damaged: taken for an empty one
+/// it would be filled with a new database, whose first words are about the files of the old one.
+fn check_current(folder: &Path) -> Result<(), OpenError> {
+    let failed = |error: io::Error| OpenError::Failed {
+        path: folder.display().to_string(),
+        reason: error.to_string(),
+    };
+    let current = folder.join("CURRENT");
+    let place = current.display().to_string();
+    match fs::read_to_string(&current) {
+        Ok(name) if folder.join(name.trim_end()).is_file() && name.starts_with("MANIFEST-") => return Ok(()),
+        Ok(name) => {
+            let reason = format!("it names {:?}, which is not there", name.trim_end());
+            return Err(OpenError::Damaged { place, reason });
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(OpenError::Damaged { place, reason: "it is no text".into() });
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        Err(_) => {}
+    }
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        if name.starts_with("MANIFEST-") || name.ends_with(".sst") {
+            let reason = format!(
+                "it is missing, and {name} is there: it holds one line, the name of the MANIFEST in force"
+            );
+            return Err(OpenError::Damaged { place, reason });
+        }
+    }
+    Ok(())
+}
+
+fn settings(options: &Options, keep_log: bool, compacts: bool) -> Result<rocksdb::Options, rocksdb::Error> {
     // For what has no call of its own. With the log kept, a start replays it into memory and writes nothing; else the
     // replayed records are written to files, and the log that was torn is gone.
     let mut settings = rocksdb::Options::default()
@@ -274,6 +400,15 @@ fn settings(options: &Options, keep_log: bool) -> Result<rocksdb::Options, rocks
     settings.set_max_background_jobs(i32::from(options.background_threads));
     settings.set_bytes_per_sync(1 << 20);
     settings.set_skip_stats_update_on_db_open(true);
+
+    if !compacts {
+        settings.set_disable_auto_compactions(true);
+        // Nobody waits for compactions that never come; `Engine::space` tells when there is no room for more.
+        settings.set_level_zero_slowdown_writes_trigger(1 << 20);
+        settings.set_level_zero_stop_writes_trigger(1 << 20);
+        settings.set_soft_pending_compaction_bytes_limit(0);
+        settings.set_hard_pending_compaction_bytes_limit(0);
+    }
 
     // What is short-lived is not worth compressing: most of a queue is gone before it reaches the third level.
     let (raw, packed) = (DBCompressionType::None, DBCompressionType::Lz4);
@@ -332,7 +467,9 @@ fn refusal(folder: &Path, error: rocksdb::Error) -> OpenError {
 }
 
 fn is_full(error: &rocksdb::Error) -> bool {
-    error.kind() == ErrorKind::IOError && error.as_ref().contains("No space left on device")
+    // What there is of room, of files, or of what this user may take.
+    let texts = ["No space left on device", "Disk quota exceeded"];
+    error.kind() == ErrorKind::IOError && texts.iter().any(|text| error.as_ref().contains(text))
 }
 
 /// The file that RocksDB names in what it says about damage.

@@ -223,7 +223,10 @@ impl Driver {
                 // Nothing that was promised may be kept: the groups take no further part.
                 self.groups.iter_mut().flatten().for_each(|group| group.fail(None));
                 self.visiting.clear();
-                return Err(RoundError::Failed(error.to_string()));
+                return Err(match error {
+                    engine::Error::Stopped { .. } => RoundError::Stopped(error.to_string()),
+                    error => RoundError::Failed(error.to_string()),
+                });
             }
         };
         self.stalled = outcome.is_err();

@@ -94,6 +94,9 @@ pub enum RoundError {
     /// which was left as it was. Until then proposals are refused as Stalled.
     #[error("no space left on the disk of {path}")]
     Full { path: String },
+    /// Nothing of the round is on disk, and nothing is written any more. What was written before may be synced yet.
+    #[error("{0}")]
+    Stopped(String),
     /// The engine failed. What is on disk is unknown: nothing may be acknowledged until the slots are opened again.
     #[error("storage failed: {0}")]
     Failed(String),

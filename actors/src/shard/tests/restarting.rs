@@ -242,3 +242,70 @@ fn what_expired_before_a_crash_was_over_is_sent_only_if_its_identifier_may_be_he
     let subscriber = world.connect(lasting("s"));
     assert_eq!(world.payloads(subscriber), ["exactly"]);
 }
+
+#[test]
+fn damage_that_stops_writing_leaves_what_can_be_read_and_is_called_by_its_name() {
+    let mut world = World::new();
+    let properties = ConnectProperties {
+        session_expiry_interval: Some(3600),
+        receive_maximum: std::num::NonZeroU16::new(10),
+        ..Default::default()
+    };
+    let kept = world.subscriber(Connect { properties, ..lasting("kept") }, &["x/y"]);
+    let passed = world.subscriber(passing("passed"), &["#"]);
+    let retained = Publish { retain: true, ..publish("r", "r", 9) };
+    let publisher = world.connect(passing("p"));
+    let exact = world.connect(lasting("exact"));
+    world.publish(publisher, retained);
+    // More than a window holds: the rest is read on.
+    for packet_id in 1..=100 {
+        world.publish(publisher, publish("x/y", "before", packet_id));
+    }
+    world.publish(exact, Publish { qos: QoS::ExactlyOnce, ..publish("nobody", "1", 1) });
+    world.got(publisher);
+    world.got(exact);
+    world.got(passed);
+    assert_eq!(world.got(kept).len(), 10);
+
+    world.engine.stop_writing("000012.sst (family queue, slots 3 to 5)");
+    let refused = ReasonCode::ImplementationSpecificError;
+    world.publish(publisher, publish("x/y", "refused", 101));
+    world.publish(publisher, Publish { retain: true, ..publish("z", "refused", 102) });
+    world.publish(publisher, publish("z", "passes", 103));
+    world.publish(publisher, publish("x/y", "passes", 0));
+    world.publish(exact, Publish { qos: QoS::ExactlyOnce, ..publish("z", "refused", 2) });
+    world.pass(100);
+    let answers = [(101, refused), (102, refused), (103, ReasonCode::Success)];
+    assert_eq!(world.got(publisher), answers.map(|(id, reason)| Got::Puback(id, reason)));
+    assert_eq!(world.got(exact), [Got::Pubrec(2, refused)]);
+    let mut connect = |connect| {
+        let client = world.join(connect);
+        world.got(client)
+    };
+    let late = connect(passing("late"));
+    assert_eq!(late, [Got::Connack(ReasonCode::ServerUnavailable, false), Got::Closed]);
+    let old = connect(Connect::new(V311, "old"));
+    assert_eq!(old[1..], [Got::Closed]);
+    world.subscribe_by(passed, "new", SubscriptionOptions::new(QoS::AtLeastOnce), None);
+    world.unsubscribe(passed, &["#"]);
+    let told = world.got(passed);
+    assert!(told.contains(&Got::Suback(77, vec![refused])), "{told:?}");
+    assert!(told.contains(&Got::Unsuback(78, vec![refused])), "{told:?}");
+    assert!(told.iter().any(|got| matches!(got, Got::Publish(message) if message.payload == "passes")));
+    // PUBREL is not answered, and its Client stays.
+    world.send_and_settle(exact, pubrel(1));
+    assert!(!world.got(exact).iter().any(|got| matches!(got, Got::Pubcomp(..) | Got::Closed)));
+
+    // What can be read is delivered: the rest of the queue, as the window moves.
+    let mut delivered = 10;
+    for packet_id in 1..=100 {
+        world.send_and_settle(kept, puback(packet_id));
+        let got = world.got(kept);
+        delivered += got.iter().filter(|got| matches!(got, Got::Publish(message) if message.qos > 0)).count();
+    }
+    assert_eq!(delivered, 100);
+    for failure in world.shards.iter().flat_map(|shard| shard.observe().failures) {
+        assert!(failure.contains("000012.sst (family queue, slots 3 to 5)"), "{failure}");
+    }
+    assert!(!world.is_ready());
+}

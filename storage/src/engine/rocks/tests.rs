@@ -461,3 +461,113 @@ fn a_process_that_starts_on_a_full_disk_loses_nothing() {
     assert_eq!(count(&engine), written);
     put(&engine, written, &value(written)).unwrap();
 }
+
+/// A database of which one file cannot be compacted, and that file.
+fn damaged_for_compaction() -> (TempDir, PathBuf) {
+    let folder = flushed();
+    let file = file_with(folder.path(), "sst");
+    change(&file, file.metadata().unwrap().len() / 3, |bytes| bytes.fill(0xa5), 16);
+    let engine = open(folder.path()).unwrap();
+    // What lies over the damaged file has to be merged with it.
+    let error = (0..3000).cycle().take(3_000_000).find_map(|key| {
+        if key % 600 == 0 {
+            // It says too that writing has stopped.
+            let _ = engine.database.flush_cf(engine.family(Family::Queue));
+        }
+        put(&engine, key, &value(key)).err()
+    });
+    let error = error.expect("a compaction meets the damage");
+    let Error::Stopped { place, .. } = &error else { panic!("{error}") };
+    let expected = format!("{} (family queue, slots 0 to 0)", file.display());
+    assert_eq!(*place, expected);
+    assert_eq!(put(&engine, 1, b""), Err(error.clone()));
+
+    // What can be read is.
+    let mut found = Vec::new();
+    assert_eq!(engine.get(Family::Queue, &2999_u32.to_be_bytes(), &mut found), Ok(true));
+    assert_eq!(found, value(2999));
+    (folder, file)
+}
+
+#[test]
+fn damage_that_stopped_writing_is_named_after_a_restart_and_writes_go_on() {
+    let (folder, file) = damaged_for_compaction();
+    let name = file.file_name().unwrap().to_string_lossy().into_owned();
+    for start in 0..3_u32 {
+        let engine = open(folder.path()).unwrap();
+        let damage = engine.damage().expect("the damage is still there");
+        assert_eq!(damage.note.file, name);
+        let [gap] = &damage.gaps[..] else { panic!("{damage:?}") };
+        assert_eq!((gap.family, gap.slots()), (Family::Queue, (0, 0)));
+        assert!(gap.place.ends_with(&name), "{gap:?}");
+        // More files than a compaction begins with.
+        for key in 0..20 {
+            put(&engine, 10_000 + 100 * start + key, &value(key)).unwrap();
+            engine.database.flush_cf(engine.family(Family::Queue)).unwrap();
+        }
+        engine.sync().unwrap();
+    }
+}
+
+#[test]
+fn damage_that_was_mended_is_forgotten() {
+    let (folder, file) = damaged_for_compaction();
+    let whole = flushed();
+    let original = fs::read(file_with(whole.path(), "sst")).unwrap();
+    let mut damaged = fs::read(&file).unwrap();
+    let at = damaged.len() / 3;
+    // Two databases differ in what identifies them: only the damaged bytes are taken over.
+    assert_eq!(original[at - 64..at], damaged[at - 64..at]);
+    damaged[at..at + 16].copy_from_slice(&original[at..at + 16]);
+    fs::write(&file, damaged).unwrap();
+    assert_eq!(open(folder.path()).unwrap().damage(), None);
+    assert_eq!(damage::recall(folder.path()).unwrap(), None);
+}
+
+#[test]
+fn a_survey_gives_out_all_rows_but_those_of_the_damaged_block() {
+    let folder = flushed();
+    let file = file_with(folder.path(), "sst");
+    let length = file.metadata().unwrap().len();
+    for at in [length / 3, length / 2] {
+        change(&file, at, |bytes| bytes.fill(0xa5), 16);
+    }
+    let engine = open(folder.path()).unwrap();
+    let mut seen = Vec::new();
+    let gaps = engine
+        .survey(Family::Queue, b"", b"", &mut |key, found| {
+            let key = u32::from_be_bytes(key.try_into().unwrap());
+            assert_eq!(found, value(key));
+            seen.push(key);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(gaps.len(), 2, "{gaps:?}");
+    assert!(seen.is_sorted() && seen.len() > 2900, "{}", seen.len());
+    let mut lost: Vec<_> = (0..3000).filter(|key| seen.binary_search(key).is_err()).collect();
+    for gap in &gaps {
+        let edge = |key: &[u8]| u32::from_be_bytes(key.try_into().unwrap());
+        lost.retain(|key| *key <= edge(&gap.after) || *key >= edge(&gap.before));
+    }
+    assert_eq!(lost, [], "rows are missing that no gap tells of");
+}
+
+#[test]
+fn a_missing_current_is_told_as_itself() {
+    let folder = killed_with(300);
+    let current = folder.path().join("CURRENT");
+    let kept = fs::read(&current).unwrap();
+    for damage in [None, Some(&b"MANIFEST-000099\n"[..]), Some(b"\xff\xfe")] {
+        match damage {
+            None => fs::remove_file(&current).unwrap(),
+            Some(bytes) => fs::write(&current, bytes).unwrap(),
+        }
+        match open(folder.path()) {
+            Err(OpenError::Damaged { place, .. }) => assert_eq!(place, current.display().to_string()),
+            Err(error) => panic!("{error}"),
+            Ok(_) => panic!("a new database was made over the old one"),
+        }
+    }
+    fs::write(&current, kept).unwrap();
+    assert_eq!(count(&open(folder.path()).unwrap()), 300);
+}
