@@ -4,6 +4,7 @@ mod admin;
 mod auth;
 mod config;
 mod ctl;
+mod data;
 mod observe;
 mod tester;
 
@@ -40,6 +41,9 @@ enum Command {
     Config(ConfigCommand),
     /// Ask a running node
     Ctl(ctl::Ctl),
+    /// Look at a data folder while no node works in it
+    #[command(subcommand)]
+    Data(data::Data),
     /// Publish messages to any MQTT server
     Pub(Box<tester::PubOptions>),
     /// Subscribe at any MQTT server and print what arrives
@@ -130,6 +134,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             write!(io::stdout(), "{}", sources.load()?.settings)?;
         }
         Command::Ctl(ctl) => return Ok(ctl::run(&ctl)),
+        Command::Data(command) => return data::run(&command),
         Command::Pub(options) => return Ok(tester::publish(*options)),
         Command::Sub(options) => return Ok(tester::subscribe(*options)),
     }

@@ -26,6 +26,17 @@ pub use readings::{Place, Reader, Readings, root_place};
 pub use serve::{Chunk, Request, Served, serve};
 pub use sweep::Sweep;
 
+/// The Topic Name in the key of a Retained Message.
+pub fn topic_of(key: &[u8]) -> Option<String> {
+    let mut topic = Vec::new();
+    key::topic(key, &mut topic).map(str::to_owned)
+}
+
+/// The number in the row of a Retained Message, and the message.
+pub fn split(value: &[u8]) -> Result<(u64, &[u8]), Error> {
+    value::split(value)
+}
+
 /// Sets the Retained Message of `topic`, which was decided under `number`.
 pub fn put(batch: &mut Batch, slot: SlotId, partition: u64, topic: &str, number: u64, message: &[u8]) {
     batch.put_parts(Family::Retained, &key::of(slot, partition, topic), &[&value::head(number), message]);

@@ -30,6 +30,31 @@ pub struct Head {
     holes: Vec<Seq>,
 }
 
+impl Head {
+    /// The head of a queue of which only these messages, of so many bytes together, are left, and how many are missing.
+    /// `came` stands in the last of them; numbers go on with `next` at the least. Nobody knows what the Client was sent.
+    pub fn of_what_is_left(&self, left: &BTreeSet<Seq>, bytes: u64, came: u64, next: Seq) -> (Self, u64) {
+        let before = Holes::from_row(&self.holes);
+        let lost_before = self.floor..self.next.max(left.last().map_or(0, |last| last + 1));
+        let next = lost_before.end.max(next);
+        let missing = lost_before.filter(|&seq| !left.contains(&seq) && !before.contains(seq)).count();
+        let floor = left.first().copied().unwrap_or(next);
+        let mut holes = Holes::default();
+        (floor..next).filter(|seq| !left.contains(seq)).for_each(|seq| holes.insert(seq));
+        let came = self.came.max(came);
+        let head = Self {
+            next,
+            floor,
+            came,
+            left: came.saturating_sub(bytes),
+            sent: self.sent.min(next),
+            perhaps_sent: next,
+            holes: holes.to_row(),
+        };
+        (head, missing as u64)
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Queue {
     /// Without its holes.

@@ -136,7 +136,7 @@ impl Slot {
                     }
                 };
                 if let (Some(session), Some(filter)) =
-                    (rows::session_of_live(key), rows::filter_of_subscription(key))
+                    (rows::session_of(key), rows::filter_of_subscription(key))
                     && fits.fits(filter)
                 {
                     found.push((session, filter.to_owned(), row));

@@ -144,7 +144,7 @@ impl Slot {
         }
         let (from, to) = rows::all_live(self.id);
         for (key, _) in state.scan(&from, &to)? {
-            let Some(session) = rows::session_of_live(&key) else { continue };
+            let Some(session) = rows::session_of(&key) else { continue };
             let Some((_, row)) = active::load(state, session)? else { continue };
             if row.home.as_ref().is_some_and(&is_gone) {
                 let op = Op::Disconnect {

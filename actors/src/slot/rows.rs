@@ -7,7 +7,7 @@ use crate::clock::Millis;
 use crate::session::{Seq, SessionNumber};
 
 /// Kinds of row in the family `session`, after the slot.
-mod kind {
+pub(super) mod kind {
     /// Next number to be granted.
     pub const GRANTS: u8 = b'g';
     /// How many Sessions and Subscriptions there are.
@@ -135,9 +135,34 @@ pub fn all_live(slot: SlotId) -> (Key, Key) {
     range(slot, kind::LIVE)
 }
 
-/// The Session at the end of the key of a live row.
-pub fn session_of_live(key: &[u8]) -> Option<SessionNumber> {
+/// The Session in the key of a row that begins with one, after its kind.
+pub fn session_of(key: &[u8]) -> Option<SessionNumber> {
     Some(SessionNumber(u64::from_be_bytes(key.get(3..11)?.try_into().ok()?)))
+}
+
+/// The Session of a row that is a Session's by its number.
+pub fn session_of_any(key: &[u8]) -> Option<SessionNumber> {
+    match *key.get(2)? {
+        kind::NAME
+        | kind::LIVE
+        | kind::SUBSCRIPTION
+        | kind::HEAD
+        | kind::UNRELEASED
+        | kind::RECEIVED
+        | kind::HELD => session_of(key),
+        _ => None,
+    }
+}
+
+/// Whether the row is that of a Session by its name.
+pub fn is_client(key: &[u8]) -> bool {
+    key.get(2) == Some(&kind::CLIENT)
+}
+
+/// All rows of a slot, of any family.
+pub fn of_slot(slot: SlotId) -> (Key, Key) {
+    let from = slot.0.to_be_bytes().to_vec();
+    (from.clone(), behind(from))
 }
 
 pub fn subscription(session: SessionNumber, filter: &str) -> Key {
@@ -202,6 +227,10 @@ pub fn due_until(slot: SlotId, until: Millis) -> (Key, Key) {
     (key(slot, kind::DUE, &[]), key(slot, kind::DUE, &[&until.saturating_add(1).to_be_bytes()]))
 }
 
+pub fn all_due(slot: SlotId) -> (Key, Key) {
+    range(slot, kind::DUE)
+}
+
 pub fn split_due(key: &[u8]) -> Option<(Millis, SessionNumber)> {
     let at = u64::from_be_bytes(key.get(3..11)?.try_into().ok()?);
     Some((at, SessionNumber(u64::from_be_bytes(key.get(11..19)?.try_into().ok()?))))
@@ -228,6 +257,11 @@ pub fn outbox(slot: SlotId, to: SlotId, number: u64) -> Key {
 
 pub fn outboxes(slot: SlotId) -> (Key, Key) {
     range(slot, kind::OUTBOX)
+}
+
+pub fn outboxes_to(slot: SlotId, to: SlotId) -> (Key, Key) {
+    let from = key(slot, kind::OUTBOX, &[&to.0.to_be_bytes()]);
+    (from.clone(), behind(from))
 }
 
 pub fn split_outbox(key: &[u8]) -> Option<(SlotId, u64)> {
@@ -264,6 +298,14 @@ pub fn holders(slot: SlotId, number: u64) -> Key {
     key(slot, kind::HOLDERS, &[&number.to_be_bytes()])
 }
 
+pub fn all_holders(slot: SlotId) -> (Key, Key) {
+    range(slot, kind::HOLDERS)
+}
+
+pub fn all_held_of(slot: SlotId) -> (Key, Key) {
+    range(slot, kind::HELD)
+}
+
 pub fn held(session: SessionNumber, seq: Seq) -> Key {
     key(session.slot(), kind::HELD, &[&session.0.to_be_bytes(), &seq.to_be_bytes()])
 }
@@ -284,6 +326,10 @@ pub fn queued(session: SessionNumber, seq: Seq) -> [u8; 16] {
     key[..8].copy_from_slice(&session.0.to_be_bytes());
     key[8..].copy_from_slice(&seq.to_be_bytes());
     key
+}
+
+pub fn session_of_queued(key: &[u8]) -> Option<SessionNumber> {
+    Some(SessionNumber(u64::from_be_bytes(*key.first_chunk()?)))
 }
 
 pub fn seq_of_queued(key: &[u8]) -> Option<Seq> {

@@ -30,6 +30,15 @@ struct Row {
     partition_levels: u32,
 }
 
+/// What was fixed when the data folder was made, as far as its rows lie by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    pub slots: u16,
+}
+
+/// By how much a salvaged folder is ahead of the one that it was made of: no connection of that is one of this.
+const STARTS: u32 = 1 << 16;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -55,14 +64,9 @@ pub fn chance<const BYTES: usize>() -> std::io::Result<[u8; BYTES]> {
 impl Identity {
     /// Reads who this node is, or draws it for an empty folder, and counts this start.
     pub fn take_up(engine: &dyn Engine, fleet: &FleetOptions) -> Result<Self, Error> {
-        let mut bytes = Vec::new();
-        let row = match engine.get(Family::Meta, KEY, &mut bytes)? {
-            true => {
-                let damaged = |error: &dyn std::fmt::Display| Error::Damaged(error.to_string());
-                let (_, body) = envelope::open(KIND, &bytes).map_err(|error| damaged(&error))?;
-                record::decode::<Row>(body).map_err(|error| damaged(&error))?
-            }
-            false => Row {
+        let row = match read(engine)? {
+            Some(row) => row,
+            None => Row {
                 node: u64::from_le_bytes(chance()?).max(1),
                 starts: 0,
                 slots: fleet.slots,
@@ -79,15 +83,42 @@ impl Identity {
             return Err(Error::Changed { key, wanted, kept });
         }
         let row = Row { starts: row.starts + 1, ..row };
-        let mut value = Vec::new();
-        envelope::seal(KIND, VERSION, &mut value, |body| record::encode_into(&row, body));
-        let mut batch = Batch::new();
-        batch.put(Family::Meta, KEY, &value);
-        engine.write(&batch)?;
-        engine.sync()?;
+        write(engine, &row)?;
         let node = NodeId::new(row.node).ok_or_else(|| Error::Damaged("a node of number zero".into()))?;
         Ok(Self { node, start: row.starts })
     }
+
+    /// How the rows of a data folder lie.
+    pub fn layout_of(engine: &dyn Engine) -> Result<Layout, Error> {
+        let row = read(engine)?.ok_or_else(|| Error::Damaged("it is missing".into()))?;
+        Ok(Layout { slots: row.slots })
+    }
+
+    /// Of a folder that was made of another one.
+    pub fn raise_starts(engine: &dyn Engine) -> Result<(), Error> {
+        let row = read(engine)?.ok_or_else(|| Error::Damaged("it is missing".into()))?;
+        write(engine, &Row { starts: row.starts.saturating_add(STARTS), ..row })
+    }
+}
+
+fn read(engine: &dyn Engine) -> Result<Option<Row>, Error> {
+    let mut bytes = Vec::new();
+    if !engine.get(Family::Meta, KEY, &mut bytes)? {
+        return Ok(None);
+    }
+    let damaged = |error: &dyn std::fmt::Display| Error::Damaged(error.to_string());
+    let (_, body) = envelope::open(KIND, &bytes).map_err(|error| damaged(&error))?;
+    record::decode::<Row>(body).map(Some).map_err(|error| damaged(&error))
+}
+
+fn write(engine: &dyn Engine, row: &Row) -> Result<(), Error> {
+    let mut value = Vec::new();
+    envelope::seal(KIND, VERSION, &mut value, |body| record::encode_into(row, body));
+    let mut batch = Batch::new();
+    batch.put(Family::Meta, KEY, &value);
+    engine.write(&batch)?;
+    engine.sync()?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -25,7 +25,8 @@ use crate::drive::{self, ShardHandle};
 use crate::listen;
 use crate::observe::metrics::{CONNECTIONS_LIMIT, Recorder};
 use crate::observe::sys::Sys;
-use identity::Identity;
+pub use identity::{Identity, Layout as DataLayout};
+pub use private::begin as begin_private;
 pub use status::Board;
 pub use supervise::Watch;
 pub use supervise::{Supervisor, TaskKind};
@@ -41,6 +42,10 @@ pub mod condition {
     /// The node takes connections.
     pub const LISTENERS: &str = "listeners";
 }
+
+/// What an operator does about damage, behind the text that tells of it.
+pub const WAY_OUT: &str = " (with the node stopped, convoy data check says what is damaged, and convoy data salvage makes \
+     a folder of what can be read)";
 
 /// How long Clients get to read why they are disconnected.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -226,7 +231,7 @@ fn tell_of_damage(damage: &rocks::Damage) -> String {
     });
     let gaps: Vec<_> = gaps.collect();
     format!(
-        "{} is damaged ({}); {}; files are not compacted meanwhile, so that writing goes on",
+        "{} is damaged ({}); {}; files are not compacted meanwhile, so that writing goes on{WAY_OUT}",
         note.file,
         note.reason,
         gaps.join("; ")
@@ -290,7 +295,10 @@ fn open(config: &Config, sorted_files: u16) -> anyhow::Result<Rocks> {
         open_files: sorted_files,
         ..rocks::Options::default()
     };
-    Rocks::open(data, &options).with_context(|| format!("the data in {} cannot be opened", data.display()))
+    Rocks::open(data, &options).map_err(|error| {
+        let way_out = if matches!(error, rocks::OpenError::Damaged { .. }) { WAY_OUT } else { "" };
+        anyhow::Error::new(error).context(format!("the data in {} cannot be opened{way_out}", data.display()))
+    })
 }
 
 /// Tells Clients under `$SYS` how the node is.

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::listen::Bound;
 use crate::observe::figures::{self, Turns};
 
+use super::WAY_OUT;
 use super::identity::Identity;
 
 /// Shards write their observations here; the API and the watch read them.
@@ -92,7 +93,7 @@ impl Board {
         let failures = observations.iter().flatten().flat_map(|(_, observation)| &observation.failures);
         let failures: BTreeSet<&str> = failures.map(String::as_str).collect();
         if !failures.is_empty() {
-            return Some(failures.into_iter().collect::<Vec<_>>().join("; "));
+            return Some(failures.into_iter().collect::<Vec<_>>().join("; ") + WAY_OUT);
         }
         for (number, observation) in observations.into_iter().enumerate() {
             match observation {

@@ -26,10 +26,12 @@ use rocksdb::{
 use super::{Batch, Engine, Error, Family, Pair, Space, Visit};
 
 mod damage;
+mod read_only;
 mod survey;
 mod wal;
 
 pub use damage::Note;
+pub use read_only::{LogEnd, ReadOnly};
 pub use survey::Gap;
 
 type Database = DBWithThreadMode<SingleThreaded>;

@@ -49,3 +49,4 @@ pub use effects::{
 pub use error::{Error, ProposeError, ReadError, ReconfigureError, RoundError, StepError};
 pub use members::{Base, Members};
 pub use options::{Options, OptionsError};
+pub use row::check as check_row;

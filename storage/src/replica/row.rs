@@ -138,6 +138,18 @@ pub(super) fn parse<'a, const N: usize>(
     Ok((numbers, rest))
 }
 
+/// Whether a row of the log family is what was written under its key.
+///
+/// # Errors
+///
+/// Why it is not. The replica of its slot does not open.
+pub fn check(key: &[u8], value: &[u8]) -> Result<(), &'static str> {
+    match key.get(2) {
+        Some(&kind) if kind == Kind::Entry as u8 => parse_entry(key, value).map(|_| ()),
+        _ => body(key, value).map(|_| ()),
+    }
+}
+
 fn body<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], &'static str> {
     let (crc, rest) = value.split_first_chunk::<4>().ok_or("the row is cut short")?;
     if crc32c::crc32c_append(crc32c::crc32c(key), rest) != u32::from_le_bytes(*crc) {

@@ -42,6 +42,8 @@ mod racing;
 mod restarting;
 #[path = "retaining.rs"]
 mod retaining;
+#[path = "salvaging.rs"]
+mod salvaging;
 #[path = "sessions.rs"]
 mod sessions;
 #[path = "sharing.rs"]

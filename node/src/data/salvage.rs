@@ -1,0 +1,164 @@
+//! `convoy data salvage`: what can be read of a damaged folder becomes a folder that a node starts on, with a list of what
+//! was lost. The old folder is read and left as it is.
+
+use anyhow::{Context, ensure};
+use convoy_actors::inventory::{self, Inventory};
+use convoy_ids::SlotId;
+use convoy_storage::engine::rocks::{self, Gap, LogEnd, ReadOnly, Rocks};
+use convoy_storage::engine::{Batch, Engine, Family};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::boot::{self, DataLayout as Layout, Identity};
+
+/// Bytes that are written at once.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// The list of what was lost, in the new folder.
+const LIST: &str = "SALVAGE.txt";
+
+/// # Errors
+///
+/// The old folder cannot be read at all, a node works in it, or the new one is not empty. What was written of the new
+/// folder is of no use then.
+pub fn run(from: &Path, to: &Path) -> anyhow::Result<ExitCode> {
+    let old = ReadOnly::open(from).with_context(|| format!("{} cannot be read", from.display()))?;
+    let is_empty = !to.exists() || fs::read_dir(to)?.next().is_none();
+    ensure!(is_empty, "{} is not empty: name a folder that is, or is not there", to.display());
+    boot::begin_private();
+    let layout = Identity::layout_of(&old.engine)
+        .with_context(|| format!("who the node of {} was cannot be read", from.display()))?;
+    let new = Rocks::open(to, &rocks::Options::default())
+        .with_context(|| format!("{} cannot be made", to.display()))?;
+    let mut salvage =
+        Salvage { old: &old, new: &new, lost: BTreeMap::new(), damaged: BTreeSet::new(), rows: 0 };
+    salvage.end_of_log();
+    for family in Family::ALL {
+        salvage.copy(family, &layout)?;
+    }
+    for (slot, what) in convoy_actors::mend(&new, layout.slots, &salvage.damaged)? {
+        *salvage.lost.entry((slot, what)).or_insert(0) += 1;
+    }
+    Identity::raise_starts(&new)?;
+    new.sync()?;
+    copy_others(from, to)?;
+    salvage.tell(from, to)
+}
+
+struct Salvage<'a> {
+    old: &'a ReadOnly,
+    new: &'a Rocks,
+    /// Rows lost, by slot and whose they were.
+    lost: BTreeMap<(SlotId, String), u64>,
+    damaged: BTreeSet<SlotId>,
+    rows: u64,
+}
+
+impl Salvage<'_> {
+    fn end_of_log(&mut self) {
+        if let LogEnd::Damaged { file, offset } = &self.old.log {
+            let what = format!("all that was written after offset {offset} of {}", file.display());
+            self.lost.insert((SlotId(0), what), 1);
+        }
+    }
+
+    /// Copies the rows that can be read and are what they should be.
+    fn copy(&mut self, family: Family, layout: &Layout) -> anyhow::Result<()> {
+        let (mut batch, mut wrong, mut failure) = (Batch::new(), Vec::new(), None);
+        let gaps = self.old.engine.survey(family, b"", b"", &mut |key, value| {
+            if inventory::check_row(family, key, value).is_err() {
+                wrong.push(key.to_vec());
+                return ControlFlow::Continue(());
+            }
+            batch.put(family, key, value);
+            self.rows += 1;
+            if batch.size_bytes() > BATCH_BYTES {
+                if let Err(error) = self.new.write(&batch) {
+                    failure = Some(error);
+                    return ControlFlow::Break(());
+                }
+                batch.clear();
+            }
+            ControlFlow::Continue(())
+        })?;
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        let mut damaged = BTreeSet::new();
+        for gap in &gaps {
+            damaged.extend(slots_of(gap, layout));
+            if gap.keys.is_empty() {
+                self.note(family, &gap.after);
+            }
+            gap.keys.iter().for_each(|key| self.note(family, key));
+        }
+        for key in &wrong {
+            damaged.extend(inventory::slot_of(key));
+            self.note(family, key);
+        }
+        if family == Family::Log {
+            // A log with a gap is none: what was applied of it stands in the other families.
+            for slot in &damaged {
+                let (from, to) = (slot.0.to_be_bytes(), slot.0.checked_add(1).map(u16::to_be_bytes));
+                batch.delete_range(family, &from, to.as_ref().map_or(&[0xff; 12][..], |to| &to[..]));
+            }
+        }
+        self.new.write(&batch)?;
+        self.damaged.append(&mut damaged);
+        Ok(())
+    }
+
+    fn note(&mut self, family: Family, key: &[u8]) {
+        let slot = inventory::slot_of(key).unwrap_or(SlotId(0));
+        let whose = Inventory::new(&self.old.engine).name(family, key);
+        *self.lost.entry((slot, whose)).or_insert(0) += 1;
+    }
+
+    fn tell(&self, from: &Path, to: &Path) -> anyhow::Result<ExitCode> {
+        let mut text = format!(
+            "what was lost of {}, by slot, rows and whose they were (keys of damaged blocks were read without proof)\n",
+            from.display()
+        );
+        for ((slot, whose), rows) in &self.lost {
+            text.push_str(&format!("slot {slot}: {rows}: {whose}\n"));
+        }
+        let mut list = OpenOptions::new().create_new(true).write(true).mode(0o600).open(to.join(LIST))?;
+        list.write_all(text.as_bytes())?;
+        list.sync_all()?;
+        let out = &mut io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        writeln!(out, "{} rows are in {}; this list is its {LIST}", self.rows, to.display())?;
+        writeln!(out, "start the node on it with --data, and never again on {}", from.display())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Files that are not the database's: users, and the key of the API.
+fn copy_others(from: &Path, to: &Path) -> io::Result<()> {
+    const NAMES: [&str; 4] = ["CURRENT", "LOCK", "IDENTITY", LIST];
+    const BEGINS: [&str; 4] = ["MANIFEST-", "OPTIONS-", "LOG", "DAMAGE"];
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_database = NAMES.contains(&&name[..])
+            || BEGINS.iter().any(|begin| name.starts_with(begin))
+            || [".sst", ".log", ".dbtmp"].iter().any(|end| name.ends_with(end));
+        if entry.file_type()?.is_file() && !is_database {
+            fs::copy(entry.path(), to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// The slots that may have lost rows in a gap: those between the rows around it.
+fn slots_of(gap: &Gap, layout: &Layout) -> Vec<SlotId> {
+    let first = inventory::slot_of(&gap.after).unwrap_or(SlotId(0));
+    let last = inventory::slot_of(&gap.before).unwrap_or(SlotId::META);
+    let all = (0..layout.slots).map(SlotId).chain([SlotId::META]);
+    all.filter(|slot| (first..=last).contains(slot)).collect()
+}
