@@ -4,6 +4,7 @@
 //! effects; storage is reached through `convoy_storage`'s traits alone.
 
 mod access;
+mod activity;
 mod chance;
 mod clock;
 mod connection;
@@ -23,6 +24,7 @@ pub use access::{
     Access, Action, Ban, Bans, ClientIdOwner, Credentials, DeniedPublish, Effect, Finding, Name, Network,
     Policy, Principal, Proof, Rule, Verdict, Who,
 };
+pub use activity::{Activity, Beat, Pulse};
 pub use chance::Secret;
 pub use clock::{Millis, Now};
 pub use connection::{

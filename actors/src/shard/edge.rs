@@ -12,6 +12,7 @@ use super::listening::Listening;
 use super::operators::Operators;
 use super::unfinished;
 use crate::access::Credentials;
+use crate::activity::Pulse;
 use crate::connection::{Connection, Encoded, Peer, Stage};
 use crate::metric;
 use crate::options::{Limits, Options};
@@ -47,6 +48,8 @@ pub struct Edge {
     pub(super) visit_from: Option<usize>,
     /// What time will do before the next visit: when, and to whom.
     pub(super) soon: Vec<(u64, Home)>,
+    /// Tells what the shard is doing.
+    pub pulse: Pulse,
     /// By which Clients are silent.
     pub listening: Listening,
     /// Connections for which Retained Messages may be read on.
@@ -94,6 +97,7 @@ impl Edge {
             paused: Vec::new(),
             visit_from: None,
             soon: Vec::new(),
+            pulse: Pulse::default(),
             listening: Listening::default(),
             hungry: Vec::new(),
             unfinished: unfinished::Total::default(),

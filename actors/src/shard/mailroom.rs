@@ -7,6 +7,7 @@ use convoy_wire::ReasonCode;
 use super::Shard;
 use super::mail::{Answer, Letter, Mail, Part};
 use super::outlet::Local;
+use crate::activity::Activity;
 use crate::clock::Now;
 use crate::message::Message;
 use crate::slot::{Op, RootChange};
@@ -15,6 +16,7 @@ impl Shard {
     /// Mail from another shard.
     pub fn mail(&mut self, now: Now, mut mail: Mail) {
         self.outlet.edge.now = now.monotonic;
+        self.outlet.edge.pulse.tell(Activity::Mail, 0);
         let letters = std::mem::take(&mut mail.letters);
         let part = |part: Part| mail.part(part);
         // The message that was begun last, by its number, and where it lies.

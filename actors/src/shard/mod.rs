@@ -39,6 +39,7 @@ use convoy_storage::replica::{self, Committed, Driver, Round};
 use metrics::Counter;
 
 use crate::access::{Access, Bans};
+use crate::activity::Pulse;
 use crate::chance::Chance;
 use crate::clock::Now;
 use crate::connection::{Output, Peer, Stage};
@@ -267,6 +268,11 @@ impl Shard {
             rounds: metrics::counter!(metric::ROUNDS),
             options,
         })
+    }
+
+    /// Tells what this shard is doing; whoever drives it says when something begins and when it rests.
+    pub fn pulse(&self) -> &Pulse {
+        &self.outlet.edge.pulse
     }
 
     /// A Network Connection was accepted. Its key names it from now on, until [`Shard::closed`].

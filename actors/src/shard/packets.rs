@@ -10,6 +10,7 @@ use super::Shard;
 use super::answers::{release_unknown, token};
 use super::mail::ReplyTo;
 use super::time::LEAVING;
+use crate::activity::Activity;
 use crate::clock::Now;
 use crate::connection::{self, Barrier, Received, Stage};
 use crate::metric;
@@ -30,6 +31,7 @@ impl Shard {
     /// Bytes came from a Client. Also to be called without any when the connection is reading again.
     pub fn receive(&mut self, now: Now, key: u32, bytes: &[u8]) {
         self.outlet.edge.now = now.monotonic;
+        self.outlet.edge.pulse.tell(Activity::Packets, key);
         let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
         connection.traffic.bytes_received += bytes.len() as u64;
         let mut kept = std::mem::take(&mut connection.input);
@@ -253,6 +255,7 @@ impl Shard {
     /// The Network Connection is closed: leave is taken of the Session, if it is still this connection's.
     pub fn closed(&mut self, now: Now, key: u32) {
         self.outlet.edge.now = now.monotonic;
+        self.outlet.edge.pulse.tell(Activity::Close, key);
         let Some(connection) = self.outlet.edge.remove(key) else { return };
         if connection.owns_session {
             self.outlet.edge.calls.push_back(SessionCall::Disconnect {

@@ -6,6 +6,7 @@ use convoy_wire::{QoS, ReasonCode};
 
 use super::Shard;
 use super::mail::{Begun, Letter, Origin, ReplyTo};
+use crate::activity::Activity;
 use crate::clock::Now;
 use crate::connection;
 use crate::message::Message;
@@ -42,6 +43,7 @@ impl Shard {
             self.presence.has_gone(again.not);
         }
         let (stalled, low_space, failed) = (self.stalled, self.low_space, self.failure.is_some());
+        self.outlet.edge.pulse.tell(Activity::Publish, u32::from(slot.0));
         let Self { slots, fan_out, root, presence, options, published_so_far, draws, .. } = self;
         let Some(slot) = slots.get(slot).filter(|slot| slot.is_serving()) else {
             return Err(ReasonCode::ServerBusy);

@@ -7,6 +7,7 @@ use convoy_wire::QoS;
 
 use super::mail::{Origin, ReplyTo};
 use super::{Shard, operators};
+use crate::activity::Activity;
 use crate::clock::Now;
 use crate::connection::{Connection, Stage, TENANT};
 use crate::message::Message;
@@ -23,6 +24,7 @@ const NODES: usize = 4096;
 impl Shard {
     /// An operator asks. The answer comes out of [`Shard::take_answers`] under `number`, at once for what only reads.
     pub fn query(&mut self, now: Now, number: u64, query: Query) {
+        self.outlet.edge.pulse.tell(Activity::Query, 0);
         self.outlet.edge.now = now.monotonic;
         let answer = match query {
             Query::Connections { homes, .. } => {

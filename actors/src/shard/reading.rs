@@ -7,6 +7,7 @@ use super::Shard;
 use super::edge::Edge;
 use super::mail::Letter;
 use super::slots::fail;
+use crate::activity::Activity;
 use crate::clock::Now;
 use crate::connection::{Connection, Stage};
 use crate::message::Message;
@@ -50,6 +51,7 @@ impl Shard {
             return self.unread.push(request);
         }
         let (slot, reader) = (request.slot(), *request.reader());
+        self.outlet.edge.pulse.tell(Activity::Retained, u32::from(slot.0));
         if let Some(chunk) = self.sys_chunk(now, &request) {
             return self.send_chunk(now, chunk);
         }

@@ -9,6 +9,7 @@ use convoy_wire::ReasonCode;
 use super::mail::Answer;
 use super::slots::fail;
 use super::{Shard, turn};
+use crate::activity::Activity;
 use crate::clock::Now;
 use crate::metric;
 use crate::slot::{Pending, Turn};
@@ -124,6 +125,7 @@ impl Shard {
     }
 
     fn round(&mut self, now: Now) {
+        self.outlet.edge.pulse.tell(Activity::Log, 0);
         match self.driver.round(&mut self.batch, &mut self.effects) {
             Ok(()) => {
                 self.stalled = !self.state.is_empty();
@@ -223,6 +225,7 @@ impl Shard {
     }
 
     fn apply(&mut self, now: Now, record: &Committed) {
+        self.outlet.edge.pulse.tell(Activity::Apply, u32::from(record.slot.0));
         let Some(slot) = self.slots.get(record.slot) else { return };
         if slot.failure.is_some() {
             return;
@@ -265,6 +268,7 @@ impl Shard {
         if self.state.is_empty() {
             return;
         }
+        self.outlet.edge.pulse.tell(Activity::State, 0);
         if self.failure.is_none() {
             match self.state.write() {
                 Ok(()) => {}
@@ -352,6 +356,7 @@ impl Shard {
         }
         let mut failures = Vec::new();
         for slot in self.slots.table.iter_mut().filter(|slot| slot.failure.is_none()) {
+            self.outlet.edge.pulse.tell(Activity::Sweep, u32::from(slot.id.0));
             if let Err(error) = slot.sweep(now, &mut self.state) {
                 failures.push((slot.id, error));
             }

@@ -6,10 +6,18 @@ use utoipa::ToSchema;
 
 use super::{Reason, Shared, Status};
 
-/// The process answers; whether it serves is said by /readyz
-#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, description = "It does")))]
-pub(super) async fn livez() -> HttpResponse {
-    HttpResponse::Ok().json(serde_json::json!({ "live": true }))
+/// The process can go on; whether it serves is said by /readyz
+#[utoipa::path(
+    get, path = "/livez", tag = "health",
+    responses((status = 200, description = "It can"), (status = 503, description = "Only another start helps, and why"))
+)]
+pub(super) async fn livez(shared: web::Data<Shared>) -> HttpResponse {
+    match shared.state.liveness.reason() {
+        None => HttpResponse::Ok().json(serde_json::json!({ "live": true })),
+        Some(reason) => {
+            HttpResponse::ServiceUnavailable().json(serde_json::json!({ "live": false, "reason": reason }))
+        }
+    }
 }
 
 /// Whether every Client can be served.

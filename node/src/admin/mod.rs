@@ -8,6 +8,7 @@ mod clients;
 mod health;
 pub mod key;
 mod line;
+mod liveness;
 mod node;
 mod openapi;
 mod page;
@@ -26,6 +27,7 @@ pub use ask::Shards;
 pub use bans::Added;
 pub use clients::{Client, version};
 pub use key::ApiKey;
+pub use liveness::Liveness;
 pub use node::{Setting, Slot};
 pub use page::Page;
 pub use problem::Problem;
@@ -53,6 +55,7 @@ use tokio::sync::watch;
 #[derive(Clone)]
 pub struct State {
     pub readiness: Readiness,
+    pub liveness: Liveness,
     pub source: Arc<dyn Source>,
     pub recorder: Recorder,
     pub shards: Shards,

@@ -38,6 +38,7 @@ fn state(readiness: Readiness) -> State {
     let layout = Layout { slots: 1, shards: 1, partitioning: Partitioning::default() };
     State {
         readiness,
+        liveness: Liveness::default(),
         source: Arc::new(Fixed),
         recorder: Recorder::detached(),
         shards: Shards::new(layout, Arc::new([])),

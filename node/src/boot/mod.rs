@@ -6,6 +6,7 @@ mod limits;
 mod private;
 mod status;
 mod supervise;
+mod watchdog;
 
 use anyhow::Context;
 use convoy_actors::query::Layout;
@@ -16,7 +17,7 @@ use convoy_storage::engine::{Engine, Space};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use crate::admin::{self, Readiness, Source};
+use crate::admin::{self, Liveness, Readiness, Source};
 use crate::auth::Auth;
 use crate::auth::bans::Book;
 use crate::auth::reload::{self, Reload};
@@ -30,6 +31,7 @@ pub use private::begin as begin_private;
 pub use status::Board;
 pub use supervise::Watch;
 pub use supervise::{Supervisor, TaskKind};
+pub use watchdog::Watchdog;
 
 /// Named conditions of `/readyz`.
 pub mod condition {
@@ -77,6 +79,8 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     let listeners = listen::bind(&config, shares.connections)?;
     let board = Arc::new(Board::new(&config, &identity, shards, &listeners));
 
+    let liveness = Liveness::default();
+    let watchdog = Watchdog::start(config.node.step_limit, liveness.clone())?;
     let supervisor = Supervisor::new();
     let database = Arc::new(engine);
     let engine: Arc<dyn Engine> = Arc::clone(&database) as Arc<dyn Engine>;
@@ -126,6 +130,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
             syncer: syncer.clone(),
             board: Arc::clone(&board),
             auth: auth.clone(),
+            watchdog: watchdog.clone(),
         };
         threads.push(drive::start(shard, mailbox, surroundings, supervisor.watch(TaskKind::Shard))?);
     }
@@ -143,6 +148,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     let is_local = config.api.addr.ip().to_canonical().is_loopback();
     let state = admin::State {
         readiness: readiness.clone(),
+        liveness,
         source: Arc::clone(&board) as Arc<dyn admin::Source>,
         recorder,
         shards: admin::Shards::new(layout, Arc::clone(&handles)),

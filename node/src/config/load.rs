@@ -183,6 +183,7 @@ impl Reader {
             quote(server.as_deref().unwrap_or(""))
         });
         section.duration("sys_interval", &mut options.sys_interval, Duration::ZERO..=SECOND * 86_400);
+        section.duration("step_limit", &mut options.step_limit, SECOND..=HOUR);
         section.number("handshake_threads", &mut options.handshake_threads, 0..=1024);
         section.end();
         options

@@ -22,6 +22,9 @@ pub struct NodeOptions {
     /// How often the node tells how it is under `$SYS`. Zero: never. Each time costs a message for each value that has
     /// changed and each subscriber of it, and nothing on disk.
     pub sys_interval: Duration,
+    /// Time of a processor that a shard may use for one thing before it counts as stuck: `/livez` fails, and the process
+    /// ends so that its supervisor starts it again. Raise it where a slow machine has to finish what takes so long.
+    pub step_limit: Duration,
     /// Threads that shake hands (TLS, WebSocket, PROXY protocol) before a connection goes to its shard. 0 takes one for
     /// two cores. Raise it to let a fleet return faster over TLS; they give way to shards, which pay for it all the
     /// same.
@@ -230,6 +233,7 @@ impl Default for NodeOptions {
             shards: 0,
             server_reference: None,
             sys_interval: Duration::from_secs(10),
+            step_limit: Duration::from_secs(10),
             handshake_threads: 0,
         }
     }

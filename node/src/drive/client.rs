@@ -1,7 +1,7 @@
 //! One task drives one Network Connection: it writes what is pending, then reads until the socket is empty. There is no
 //! second task and no lock: whoever has something for this Client puts it in its output and wakes the task once.
 
-use convoy_actors::{Heed, Output, Peer};
+use convoy_actors::{Activity, Heed, Output, Peer};
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::net;
@@ -132,8 +132,10 @@ async fn run<S: Stream>(mut client: Client<S>) {
         Box::pin(client.say_goodbye()).await;
     }
     let now = client.driver.clock.now();
+    client.driver.pulse.begin(Activity::Close, client.key);
     client.driver.shard.borrow_mut().closed(now, client.key);
     client.driver.after();
+    client.driver.pulse.rest();
     if says_goodbye {
         Box::pin(client.linger()).await;
     }
@@ -166,6 +168,13 @@ impl<S: Stream> Client<S> {
 
 impl<S: Stream> Client<S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        self.driver.pulse.begin(Activity::Connection, self.key);
+        let end = self.poll_on(context);
+        self.driver.pulse.rest();
+        end
+    }
+
+    fn poll_on(&mut self, context: &mut Context<'_>) -> Poll<End> {
         self.wake.register(context);
         if self.admitted.is_half_open() && !self.driver.shard.borrow().is_half_open(self.key) {
             self.admitted.opened();

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 pub use shard::start;
 
 use crate::auth::Auth;
-use crate::boot::Board;
+use crate::boot::{Board, Watchdog};
 use crate::stream::Carried;
 use sync::Syncer;
 
@@ -76,6 +76,7 @@ pub struct Surroundings {
     pub syncer: Syncer,
     pub board: Arc<Board>,
     pub auth: Auth,
+    pub watchdog: Watchdog,
 }
 
 pub fn mailbox() -> (ShardHandle, Mailbox) {

@@ -2,7 +2,7 @@
 //! batches.
 
 use convoy_actors::query::Answer;
-use convoy_actors::{Error, Shard};
+use convoy_actors::{Activity, Error, Pulse, Shard};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -31,6 +31,8 @@ const OPENING: Duration = Duration::from_millis(2);
 pub struct Driver {
     pub shard: RefCell<Shard>,
     pub clock: Clock,
+    /// Of the shard: what is done here is told too.
+    pub pulse: Pulse,
     pub scratch: RefCell<Box<[u8]>>,
     pub wakes: RefCell<Vec<Option<Rc<Wake>>>>,
     pub received: metrics::Counter,
@@ -209,6 +211,8 @@ pub fn start(
             Ok(shard) => shard,
             Err(error) => return tracing::error!(%error, "the shard cannot begin"),
         };
+        let pulse = shard.pulse().clone();
+        surroundings.watchdog.watch_me(thread::current().name().unwrap_or_default(), pulse.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -216,6 +220,7 @@ pub fn start(
         let driver = Rc::new(Driver {
             shard: RefCell::new(shard),
             clock: Clock::new(),
+            pulse,
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
             wakes: RefCell::new(Vec::new()),
             received: metrics::counter!(crate::observe::metrics::RECEIVED_BYTES),
@@ -242,15 +247,18 @@ async fn run(driver: Rc<Driver>, mut mailbox: Mailbox) {
     tokio::task::spawn_local(async move {
         loop {
             turns.turn.notified().await;
+            turns.pulse.begin(Activity::Turn, 0);
             turns.end_turn();
             let was_ready = turns.shard.borrow().is_ready();
-            if was_ready {
-                continue;
+            if !was_ready {
+                turns.report();
             }
-            turns.report();
+            turns.pulse.rest();
         }
     });
     driver.after();
+    #[cfg(debug_assertions)]
+    tokio::task::spawn_local(burn(Rc::clone(&driver)));
 
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -264,6 +272,7 @@ async fn run(driver: Rc<Driver>, mut mailbox: Mailbox) {
                     return;
                 }
                 for event in events.drain(..) {
+                    driver.pulse.begin(Activity::Event, 0);
                     match take(&driver, event) {
                         Flow::Goes => {}
                         Flow::Ends(gone) => shutting_down = Some(gone),
@@ -271,6 +280,7 @@ async fn run(driver: Rc<Driver>, mut mailbox: Mailbox) {
                 }
             }
             _ = ticks.tick() => {
+                driver.pulse.begin(Activity::Tick, 0);
                 let now = driver.clock.now();
                 let mut shard = driver.shard.borrow_mut();
                 // Nobody was listened to while this thread was stopped, or starved, or busy with one thing.
@@ -297,7 +307,24 @@ async fn run(driver: Rc<Driver>, mut mailbox: Mailbox) {
             driver.end_turn();
             shutting_down = None;
         }
+        driver.pulse.rest();
     }
+}
+
+/// For the story of a shard that is stuck: not in what users run.
+#[cfg(debug_assertions)]
+async fn burn(driver: Rc<Driver>) {
+    let told = std::env::var("CONVOY_DEBUG_BURN").ok().and_then(|seconds| seconds.parse().ok());
+    let Some(burns) = told.filter(|_| driver.surroundings.number == 0).map(Duration::from_secs) else {
+        return;
+    };
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    driver.pulse.begin(Activity::Query, 7);
+    let began = Instant::now();
+    while began.elapsed() < burns {
+        std::hint::spin_loop();
+    }
+    driver.pulse.rest();
 }
 
 enum Flow {

@@ -70,6 +70,7 @@ pub const SLOTS: &str = "convoy_slots";
 pub const SLOTS_LED: &str = "convoy_slots_led";
 pub const ACKNOWLEDGE_SECONDS: &str = "convoy_publish_acknowledge_seconds";
 pub const TURN_SECONDS: &str = "convoy_turn_seconds";
+pub const SLOW_STEPS: &str = "convoy_slow_steps_total";
 pub const STORAGE_FREE_BYTES: &str = "convoy_storage_free_bytes";
 
 pub const ALL: &[Metric] = &[
@@ -142,6 +143,7 @@ pub const ALL: &[Metric] = &[
     gauge(SLOTS, "slots of which there is a replica here, the meta group included"),
     gauge(SLOTS_LED, "of them, slots that are led here"),
     histogram(ACKNOWLEDGE_SECONDS, "time from a publish of qos 1 or 2 to its acknowledgement"),
+    counter(SLOW_STEPS, "things that held a shard up for 100 ms or more, by what it was doing"),
     histogram(TURN_SECONDS, "time of one turn of a shard, in which everybody who was ready was served"),
     gauge(STORAGE_FREE_BYTES, "free bytes of the file system that holds the data folder"),
 ];

@@ -13,5 +13,6 @@ mod mqtt;
 mod node;
 mod proxy;
 mod revocation;
+mod stuck;
 mod tester;
 mod web_socket;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Longer than anything takes, also on a machine with much to do.
@@ -136,11 +136,16 @@ impl Node {
     }
 
     pub fn metrics(&self) -> String {
-        let mut stream = TcpStream::connect(self.api()).expect("the api");
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        self.answer("/metrics")
+    }
+
+    /// What the API answers, with its head.
+    pub fn answer(&self, path: &str) -> String {
+        let mut stream = connect(self.api());
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             .expect("a request");
         let mut text = String::new();
-        stream.read_to_string(&mut text).expect("metrics");
+        stream.read_to_string(&mut text).expect("an answer");
         text
     }
 
@@ -164,9 +169,13 @@ impl Node {
         assert!(sent.success());
     }
 
-    pub fn wait_for_end(&mut self) {
+    /// How the process has ended.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
         let begin = Instant::now();
-        while self.child.try_wait().expect("a child").is_none() {
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
             assert!(begin.elapsed() < PATIENCE, "it does not end:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
