@@ -51,6 +51,8 @@ pub struct Asker {
     bytes_left: Cell<usize>,
     has_key: Cell<bool>,
     is_refused: Cell<bool>,
+    /// All bytes that a head may have were looked through for its end.
+    is_searched: Cell<bool>,
     displaced: Notify,
 }
 
@@ -63,6 +65,7 @@ impl Asker {
             bytes_left: Cell::new(allowance.head_bytes),
             has_key: Cell::new(false),
             is_refused: Cell::new(false),
+            is_searched: Cell::new(false),
             displaced: Notify::new(),
         }
     }
@@ -108,6 +111,7 @@ impl Asker {
 
     fn allow(&self, bytes: usize, time: Duration) {
         self.bytes_left.set(bytes);
+        self.is_searched.set(false);
         self.until.set(Instant::now() + time);
     }
 
@@ -161,6 +165,11 @@ impl AsyncRead for Line {
     ) -> Poll<io::Result<()>> {
         self.check_time(context)?;
         if self.asker.bytes_left.get() == 0 {
+            // What came behind a head came with it: it is looked for the end of one before more is read.
+            if self.asker.stage.get() == Stage::Head && !self.asker.is_searched.replace(true) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             closed("too_long");
             if self.asker.stage.get() == Stage::Head {
                 // Nothing else is being written before the first request; what does not fit now is not said.

@@ -74,6 +74,21 @@ fn a_body_without_the_key_is_not_read() {
 }
 
 #[test]
+fn a_long_body_may_come_in_one_piece_with_its_head() {
+    let node = Node::start(Folder::new(), LISTENER);
+    let body = format!("{{\"topic\":\"a\",\"payload\":\"{}\"}}", "x".repeat(500_000));
+    for _ in 0..20 {
+        let (key, length) = (key(&node), body.len());
+        let request = format!(
+            "POST /api/v1/publish HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{key}\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        let answer = ask(&node, &request);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+#[test]
 fn what_is_too_long_or_too_slow_is_ended() {
     let api = "head_bytes = \"2KiB\"\nhead_timeout = \"1s\"\nbody_timeout = \"2s\"\n";
     let node = Node::start_api(Folder::new(), api, LISTENER);
