@@ -29,6 +29,8 @@ async fn broker_that_forgets_is_condemned() {
         members: 6,
         clocks: 0,
         sleepers: 0,
+        hoses: 0,
+        tanks: 0,
     };
     let report = match run(Program::Mosquitto, folder.path(), &options).await {
         Ok(report) => report,

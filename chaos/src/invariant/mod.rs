@@ -11,6 +11,7 @@ pub mod message_expiry;
 pub mod no_acknowledged_loss;
 pub mod no_return;
 pub mod order;
+pub mod overflow;
 pub mod power_loss;
 pub mod racing;
 pub mod retained;
@@ -45,6 +46,7 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
         exactly_once::check,
         order::check,
         in_order::check,
+        overflow::check,
         takeover::check,
         session_present::check,
         retained::check,
@@ -73,6 +75,8 @@ pub struct Tally {
     pub shared: usize,
     /// Messages with an interval that were never delivered.
     pub expired: usize,
+    /// Acknowledged messages that gave way in a full queue, once for each Session.
+    pub overflowed: usize,
     pub crashes: usize,
 }
 
@@ -101,6 +105,7 @@ impl Tally {
         let expired =
             |sent: &&crate::oracle::Sent| sent.expiry.is_some() && !delivered.contains(&sent.message);
         tally.expired = ledger.sent.iter().filter(expired).count();
+        tally.overflowed = overflow::lost(ledger);
         tally.delivered = ledger.lives.iter().map(|life| life.deliveries.len()).sum();
         tally.reads =
             ledger.events.iter().filter(|e| matches!(e.what, crate::oracle::What::Read { .. })).count();
@@ -119,7 +124,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "accepted QoS 1 {} QoS 2 {}, refused {}, unknown {}, delivered {}, connections {} ({} resumed, {} with a Will), \
-             retained reads {}, by Shared Subscriptions {}, expired {}, crashes {}",
+             retained reads {}, by Shared Subscriptions {}, expired {}, overflowed {}, crashes {}",
             self.accepted[1],
             self.accepted[2],
             self.refused,
@@ -131,6 +136,7 @@ impl fmt::Display for Tally {
             self.reads,
             self.shared,
             self.expired,
+            self.overflowed,
             self.crashes
         )
     }

@@ -1,12 +1,13 @@
 //! Invariant 1: an acknowledged message of QoS 1 or 2 reaches every Session whose SUBACK came before the PUBLISH.
 //!
 //! Judged when the queues have drained, over the lives that are still open then: a Session that its Client let end takes
-//! its messages with it. Declared overflow is kept out by the workload, which holds publishers back before a queue is full.
+//! its messages with it. Declared overflow is kept out by the workload, which holds publishers back before a queue is full; where it does not,
+//! [`overflow`](super::overflow) judges.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::Violation;
+use super::{Violation, overflow};
 use crate::oracle::{Fault, Ledger, Life, Message, Qos, Retain, Sent, matches};
 
 const NAME: &str = "1 no acknowledged loss";
@@ -17,7 +18,7 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
         let delivered: HashSet<&Message> = life.deliveries.iter().map(|delivery| &delivery.message).collect();
         for span in &life.spans {
             let Some(since) = span.promises_at_least_once() else { continue };
-            for topic in ledger.topics().filter(|topic| matches(&span.filter, topic)) {
+            for topic in ledger.topics().filter(|topic| is_judged(&span.filter, topic)) {
                 for sent in ledger.sent_to(topic) {
                     let Some(accepted) = sent.accepted else { continue };
                     let promised = sent.message.qos > Qos::AtMostOnce
@@ -41,6 +42,10 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
         }
     }
     violations
+}
+
+fn is_judged(filter: &str, topic: &str) -> bool {
+    matches(filter, topic) && !topic.starts_with(overflow::TOPICS)
 }
 
 /// Declared expiry is no loss, unless the Client was there all the time that the message had, and so was the Server.

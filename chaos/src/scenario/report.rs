@@ -34,6 +34,7 @@ impl Report {
             wills,
             shared,
             expired,
+            overflowed,
             crashes,
         } = other.tally;
         for (sum, more) in self.tally.accepted.iter_mut().zip(accepted) {
@@ -48,6 +49,7 @@ impl Report {
         self.tally.wills += wills;
         self.tally.shared += shared;
         self.tally.expired += expired;
+        self.tally.overflowed += overflowed;
         self.tally.crashes += crashes;
         self.violations.extend(other.violations);
         self.starts.extend(other.starts);

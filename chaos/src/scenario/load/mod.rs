@@ -15,13 +15,16 @@
 //! | member | of a group that takes jobs: stays, comes and goes, unsubscribes, or lets its Session end | Shared Subscriptions |
 //! | clock | publishes what is soon out of date | Message Expiry |
 //! | sleeper | a lasting Session that is away for long | Message Expiry |
+//! | hose | publishes more than a queue holds | overflow |
+//! | tank | a lasting Session that is away meanwhile | overflow |
 //!
 //! Roles are spread over the versions and over the transports that the Server has, so each is met in several of them.
 //!
-//! No queue may overflow, since overflow is declared loss: desks hold back while a van is far behind, and what is sent
-//! freely is little.
+//! No queue but that of a tank may overflow, since overflow is declared loss: desks hold back while a van is far behind,
+//! and what is sent freely is little.
 
 mod groups;
+mod overflow;
 mod queues;
 mod retained;
 mod time;
@@ -56,6 +59,8 @@ pub struct Crowd {
     pub members: usize,
     pub clocks: usize,
     pub sleepers: usize,
+    pub hoses: usize,
+    pub tanks: usize,
 }
 
 impl Default for Crowd {
@@ -73,6 +78,8 @@ impl Default for Crowd {
             members: 10,
             clocks: 1,
             sleepers: 3,
+            hoses: 1,
+            tanks: 2,
         }
     }
 }
@@ -147,6 +154,8 @@ impl Load {
         load.readers.extend((0..crowd.readers).map(|at| tokio::spawn(queues::reader(field.clone(), at))));
         load.readers.extend((0..crowd.members).map(|at| tokio::spawn(groups::member(field.clone(), at))));
         load.readers.extend((0..crowd.sleepers).map(|at| tokio::spawn(time::sleeper(field.clone(), at))));
+        load.readers.extend((0..crowd.tanks).map(|at| tokio::spawn(overflow::tank(field.clone(), at))));
+        load.writers.extend((0..crowd.hoses).map(|at| tokio::spawn(overflow::hose(field.clone(), at))));
         load.writers.extend((0..crowd.desks).map(|at| tokio::spawn(queues::desk(field.clone(), at))));
         load.writers.extend((0..crowd.couriers).map(|at| tokio::spawn(queues::courier(field.clone(), at))));
         load.writers.extend((0..crowd.guests).map(|at| tokio::spawn(queues::guest(field.clone(), at))));
