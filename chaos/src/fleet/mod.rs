@@ -5,6 +5,7 @@
 mod certificates;
 pub mod http;
 mod listeners;
+mod operator;
 pub(crate) mod signal;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, sleep};
 pub use certificates::{CLIENT, Certificates};
 pub use http::{get, request};
 pub use listeners::Listeners;
+pub use operator::Ban;
 
 use crate::client::{Place, Transport};
 use crate::oracle::{Fault, History};

@@ -13,6 +13,10 @@ pub(crate) fn terminate(pid: u32) {
     send(pid, libc::SIGTERM);
 }
 
+pub(crate) fn hang_up(pid: u32) {
+    send(pid, libc::SIGHUP);
+}
+
 fn send(pid: u32, signal: libc::c_int) {
     let pid = libc::pid_t::try_from(pid).expect("the kernel's pids fit");
     // SAFETY: kill takes two integers and touches no memory of ours. The pid is that of a child that has not been waited

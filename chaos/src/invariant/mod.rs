@@ -3,6 +3,7 @@
 //! A checker stays silent where the history leaves two truths possible and never where it leaves one. Each has tests on
 //! histories written by hand, above all on wrong ones: a checker that passes a wrong history is broken.
 
+pub mod ban;
 pub mod bounds;
 pub mod exactly_once;
 pub mod in_order;
@@ -55,6 +56,7 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
         shared::check,
         message_expiry::check,
         no_return::check,
+        ban::check,
         strange::check,
     ];
     checks.iter().flat_map(|check| check(ledger)).collect()
@@ -78,6 +80,7 @@ pub struct Tally {
     /// Acknowledged messages that gave way in a full queue, once for each Session.
     pub overflowed: usize,
     pub crashes: usize,
+    pub bans: usize,
 }
 
 impl Tally {
@@ -115,6 +118,8 @@ impl Tally {
                 matches!(fault, crate::oracle::Fault::Killed | crate::oracle::Fault::PowerCut)
             })
             .count();
+        let is_ban = |fault: &crate::oracle::Fault| matches!(fault, crate::oracle::Fault::Banned(_));
+        tally.bans = ledger.faults().filter(|(_, fault)| is_ban(fault)).count();
         tally
     }
 }
@@ -124,7 +129,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "accepted QoS 1 {} QoS 2 {}, refused {}, unknown {}, delivered {}, connections {} ({} resumed, {} with a Will), \
-             retained reads {}, by Shared Subscriptions {}, expired {}, overflowed {}, crashes {}",
+             retained reads {}, by Shared Subscriptions {}, expired {}, overflowed {}, crashes {}, bans {}",
             self.accepted[1],
             self.accepted[2],
             self.refused,
@@ -137,7 +142,8 @@ impl fmt::Display for Tally {
             self.shared,
             self.expired,
             self.overflowed,
-            self.crashes
+            self.crashes,
+            self.bans
         )
     }
 }

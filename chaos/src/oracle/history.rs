@@ -73,6 +73,12 @@ pub enum Fault {
     Paused,
     Resumed,
     PowerCut,
+    /// A ban of this Client holds.
+    Banned(Name),
+    /// It is about to be taken back.
+    Pardoned(Name),
+    /// The configuration is read again.
+    Reloaded,
     DiskFull,
     DiskFreed,
     Started,

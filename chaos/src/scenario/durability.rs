@@ -1,4 +1,4 @@
-//! kill -9 in a loop under load: 0 acknowledged messages lost, 0 duplicates at QoS 2, order kept, Session Present true,
+//! kill -9 in a loop under load, with bans and reloads between: 0 acknowledged messages lost, 0 duplicates at QoS 2, order kept, Session Present true,
 //! Retained Messages and Wills right, and the node ready again in time.
 
 use std::path::Path;
@@ -11,11 +11,14 @@ use super::load::{Crowd, Load};
 use crate::fleet::{Node, Program, StartError};
 use crate::invariant::liveness::{self, Limits};
 use crate::invariant::{self, Tally};
-use crate::oracle::{Fault, History, Ledger};
+use crate::oracle::{Fault, History, Ledger, Name};
 use crate::sim::seed::{Seed, Stream};
 
 /// A history is judged whole, so a long run is cut into rounds; the node and its data stay.
 const ROUND: Duration = Duration::from_secs(60);
+
+/// Roles of which the first Client is banned now and then.
+const BANNED: [&str; 4] = ["van", "desk", "wagon", "member"];
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -34,12 +37,27 @@ impl Options {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Strike {
     /// kill -9, and a start after `down`.
     Kill { after: Duration, down: Duration },
     /// SIGSTOP for a while: to the Clients a long silence, after which everything has to go on.
     Pause { after: Duration, length: Duration },
+    /// A Client is banned for a while; where `dies`, over a kill -9.
+    Ban { after: Duration, length: Duration, client: Name, dies: bool },
+    /// The configuration is read again, and nothing comes of it.
+    Reload { after: Duration },
+}
+
+impl Strike {
+    fn after(&self) -> Duration {
+        match self {
+            Self::Kill { after, .. }
+            | Self::Pause { after, .. }
+            | Self::Ban { after, .. }
+            | Self::Reload { after } => *after,
+        }
+    }
 }
 
 /// The strikes of a run, one after the other.
@@ -60,10 +78,15 @@ impl Iterator for Plan {
         // Sometimes at once: a crash during recovery is a crash like any other.
         let after =
             if self.chance.one_in(5) { self.chance.millis(0, 150) } else { self.chance.millis(300, 3500) };
-        Some(if self.chance.one_in(8) {
-            Strike::Pause { after, length: self.chance.millis(100, 1200) }
-        } else {
-            Strike::Kill { after, down: self.chance.millis(0, 300) }
+        Some(match self.chance.below(8) {
+            0 => Strike::Pause { after, length: self.chance.millis(100, 1200) },
+            1 => {
+                let role = *self.chance.pick(&BANNED);
+                let (length, dies) = (self.chance.millis(200, 1500), self.chance.one_in(2));
+                Strike::Ban { after, length, client: format!("{role}-0").into(), dies }
+            }
+            2 => Strike::Reload { after },
+            _ => Strike::Kill { after, down: self.chance.millis(0, 300) },
         })
     }
 }
@@ -117,13 +140,10 @@ async fn one_round(
     let ends = Instant::now() + time;
     if options.faults {
         for strike in Plan::new(seed) {
-            let after = match strike {
-                Strike::Kill { after, .. } | Strike::Pause { after, .. } => after,
-            };
-            if Instant::now() + after > ends {
+            if Instant::now() + strike.after() > ends {
                 break;
             }
-            sleep(after).await;
+            sleep(strike.after()).await;
             match strike {
                 Strike::Kill { down, .. } => {
                     node.kill().await;
@@ -135,6 +155,19 @@ async fn one_round(
                     sleep(length).await;
                     node.resume();
                 }
+                // Another broker has no operator that we know.
+                Strike::Ban { .. } | Strike::Reload { .. } if !node.program().is_convoy() => {}
+                Strike::Ban { length, client, dies, .. } => {
+                    let ban = node.ban(&client).await.map_err(StartError::Spawn)?;
+                    sleep(length / 2).await;
+                    if dies {
+                        node.kill().await;
+                        starts.push(node.start().await?);
+                    }
+                    sleep(length / 2).await;
+                    node.pardon(&client, ban).await.map_err(StartError::Spawn)?;
+                }
+                Strike::Reload { .. } => node.reload(),
             }
         }
     }
@@ -164,5 +197,6 @@ mod tests {
         assert_eq!(strikes(11), strikes(11));
         assert_ne!(strikes(11), strikes(12));
         assert!(strikes(11).iter().any(|strike| matches!(strike, Strike::Pause { .. })));
+        assert!(strikes(11).iter().any(|strike| matches!(strike, Strike::Ban { dies: true, .. })));
     }
 }

@@ -36,6 +36,7 @@ impl Report {
             expired,
             overflowed,
             crashes,
+            bans,
         } = other.tally;
         for (sum, more) in self.tally.accepted.iter_mut().zip(accepted) {
             *sum += more;
@@ -51,6 +52,7 @@ impl Report {
         self.tally.expired += expired;
         self.tally.overflowed += overflowed;
         self.tally.crashes += crashes;
+        self.tally.bans += bans;
         self.violations.extend(other.violations);
         self.starts.extend(other.starts);
         self.took += other.took;
