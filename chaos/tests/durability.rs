@@ -33,7 +33,10 @@ async fn nothing_acknowledged_is_lost_by_kill_9_in_a_loop() {
         "too little was published to prove anything: {tally}"
     );
     assert!(tally.resumed > 0 && tally.reads > 0 && tally.wills > 0, "a role did nothing: {tally}");
-    assert!(tally.shared > 100 && tally.expired > 0 && tally.overflowed > 0 && tally.bans > 0, "a role did nothing: {tally}");
+    assert!(
+        tally.shared > 100 && tally.expired > 0 && tally.overflowed > 0 && tally.bans > 0,
+        "a role did nothing: {tally}"
+    );
 }
 
 /// An orderly end: 5.0 Clients are told so (0x8B), the exit is clean, and all is there after the next start.

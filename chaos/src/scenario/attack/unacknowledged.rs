@@ -11,8 +11,12 @@ use super::besiege::{Reads, besiege, stranger};
 use super::{Attack, Ground, PLAIN};
 use crate::client::bytes::{publish, subscribe};
 
-pub(super) const ATTACK: Attack =
-    Attack { name: "shared member that acknowledges nothing", run: |ground| Box::pin(run(ground)), ..PLAIN };
+pub(super) const ATTACK: Attack = Attack {
+    name: "shared member that acknowledges nothing",
+    run: |ground| Box::pin(run(ground)),
+    known_open: Some("others wait for up to two seconds beside the flood"),
+    ..PLAIN
+};
 
 async fn run(ground: Ground) -> anyhow::Result<String> {
     let mut member = stranger(ground.mqtt, "member").await?;
