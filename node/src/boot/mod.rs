@@ -1,5 +1,6 @@
 //! Starts a node and takes it down again. The one place that knows every room.
 
+mod arenas;
 mod descriptors;
 mod identity;
 mod limits;
@@ -60,6 +61,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     let Loaded { config, settings } = loaded;
     let recorder = Recorder::install(&[convoy_actors::METRICS]).context("metrics cannot be recorded")?;
+    let shards = shards_of(&config);
+    arenas::bound(shards);
     let data = &config.node.data;
     let shares = share_descriptors(&config)?;
     let engine = open(&config, shares.sorted_files)?;
@@ -75,7 +78,6 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
         tracing::error!(reason, "damage that an earlier start has met is still there");
         readiness.unmet(condition::STORAGE, reason);
     }
-    let shards = shards_of(&config);
     let listeners = listen::bind(&config, shares.connections)?;
     let board = Arc::new(Board::new(&config, &identity, shards, &listeners));
 

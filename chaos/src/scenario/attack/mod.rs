@@ -62,10 +62,6 @@ pub const ALL: &[Attack] = &[
 /// Rows that have to fail, or the table proves nothing: a bound is switched off, or the node does not answer at all.
 pub const CONTROLS: &[Attack] = &[pings::UNBOUNDED, stalled::ATTACK];
 
-/// glibc, from which RocksDB has its memory, reserves 64 MiB of addresses for each thread that asks: a node at rest has
-/// 1 GiB of them in use, and 45 MB of memory. What is measured here is what attacks take.
-const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "2");
-
 type Story = Pin<Box<dyn Future<Output = anyhow::Result<String>> + Send>>;
 
 #[derive(Clone, Copy)]
@@ -101,8 +97,7 @@ impl Attack {
     pub async fn fight(&self, program: Program) -> anyhow::Result<Row> {
         let folder = tempfile::Builder::new().prefix("convoy-attack-").tempdir()?;
         let mut node = Node::new(program, &folder.path().join("data"), folder.path(), &History::new())?
-            .with_process_limits(self.process)
-            .with_setting(ARENAS.0, ARENAS.1);
+            .with_process_limits(self.process);
         if self.has_listeners {
             node = node.with_listeners()?;
         }
