@@ -77,6 +77,7 @@ async fn what_can_be_read_of_a_damaged_folder_is_salvaged() {
         assert!(said(&output).contains("in use"), "{}", said(&output));
     }
     assert!(!new.exists());
+    damage::quiet(&old).await.expect("a folder");
     node.kill().await;
 
     let whole = contents(&old);

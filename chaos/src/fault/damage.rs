@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::sim::seed::Stream;
 
@@ -58,6 +59,20 @@ pub fn table_of(folder: &Path, family: &str) -> io::Result<Option<PathBuf>> {
     tables.retain(|file| find(file, named.as_bytes()).is_ok_and(|found| found.is_some()));
     let length = |file: &PathBuf| fs::metadata(file).map_or(0, |metadata| metadata.len());
     Ok(tables.into_iter().max_by_key(length))
+}
+
+/// Waits until a node that runs has had the same tables for a second: compactions that were due are done, and no table is
+/// left that nothing is read from any more. Damage to such a one would harm nobody.
+pub async fn quiet(folder: &Path) -> io::Result<()> {
+    let mut before = Vec::new();
+    loop {
+        let tables = files(folder, &[".sst"])?;
+        if tables == before {
+            return Ok(());
+        }
+        before = tables;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// Where `needle` stands in the file.

@@ -126,8 +126,7 @@ async fn prepare(
     ensure!(desk.settle(Instant::now() + Duration::from_secs(20)).await?, "publishes were not answered");
     desk.disconnect().await;
     if vans > 1 {
-        // Compactions that are due are done before the damage.
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        damage::quiet(data).await?;
     }
     node.kill().await;
     Ok(())
