@@ -27,7 +27,7 @@ impl KeepAlive {
         self.heard_at = at;
     }
 
-    /// Whether the Client is read from from now on. Cheap where that has not changed.
+    /// Whether the Client is read from from now on.
     pub fn reads(&mut self, reads: bool, at: u64) {
         match (reads, self.deaf_since) {
             (false, None) => self.deaf_since = Some(at),
@@ -37,6 +37,11 @@ impl KeepAlive {
             }
             _ => {}
         }
+    }
+
+    /// Whether nothing is read from this Client.
+    pub fn is_deaf(&self) -> bool {
+        self.deaf_since.is_some()
     }
 
     /// How long nothing has been read from this Client, if so.

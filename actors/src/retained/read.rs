@@ -69,7 +69,8 @@ pub enum Progress {
 
 /// Visits the Retained Messages of a partition whose Topic Names match `filter`, in the order of their keys, from
 /// `cursor` on, which goes on with them. Topic Names that begin with `$` are hidden from filters that begin with a
-/// wildcard [MQTT-4.7.2-1]. What was decided under a number above `until` is passed over. Once `visit` breaks the chunk ends; its message counts as visited.
+/// wildcard [MQTT-4.7.2-1]. What was decided under a number above `until` is passed over. Once `visit` breaks the chunk
+/// ends; its message counts as visited.
 ///
 /// A message that is there throughout is visited once; one that comes, goes or changes between two chunks may be visited
 /// as it was or as it is. After an error the cursor is where it was before the call.

@@ -336,7 +336,7 @@ impl Shard {
     }
 
     /// The same, asked by whoever would read now and does what this says.
-    pub fn heed(&mut self, now: Now, key: u32) -> Heed {
+    pub fn heed(&mut self, now: impl FnOnce() -> Now, key: u32) -> Heed {
         self.outlet.edge.heed(now, key)
     }
 

@@ -110,11 +110,15 @@ impl Edge {
 
     /// Whether a Client is read from now. Who asks sees to the connection: who marks it from here on is heard, also while
     /// something is being written to it.
-    pub fn heed(&mut self, now: Now, key: u32) -> Heed {
+    pub fn heed(&mut self, now: impl FnOnce() -> Now, key: u32) -> Heed {
         let Some(connection) = self.connections.get_mut(key as usize) else { return Heed::Waits };
         connection.is_dirty = false;
         let reads = connection.is_reading(&self.limits);
-        let at = self.listening.at(now.monotonic);
+        if reads && !connection.keep_alive.is_deaf() {
+            // Nothing has changed, as mostly: the clock is not asked.
+            return Heed::Reads;
+        }
+        let at = self.listening.at(now().monotonic);
         connection.keep_alive.reads(reads, at);
         let is_long_deaf = connection.keep_alive.deaf_for(at).is_some_and(|millis| millis >= LONG_DEAF);
         match connection.stage {

@@ -437,7 +437,7 @@ impl World {
                 shard.closed(now, key);
                 break;
             }
-            if shard.heed(now, key) != Heed::Reads || !shard.has_whole_input(key) {
+            if shard.heed(|| now, key) != Heed::Reads || !shard.has_whole_input(key) {
                 break;
             }
             shard.receive(now, key, &[]);
@@ -476,7 +476,7 @@ impl World {
         let (key, number) = (connection.key, connection.shard);
         let shard = &mut self.shards[usize::from(number)];
         if !connection.to_node.is_empty() {
-            if shard.heed(now, key) != Heed::Reads {
+            if shard.heed(|| now, key) != Heed::Reads {
                 // It stays in the socket; the shard gives notice.
                 return;
             }

@@ -215,7 +215,7 @@ impl<S: Stream> Client<S> {
 
     /// Whether the Client is read from now.
     fn heed(&self) -> Heed {
-        let heed = self.driver.shard.borrow_mut().heed(self.driver.clock.now(), self.key);
+        let heed = self.driver.shard.borrow_mut().heed(|| self.driver.clock.now(), self.key);
         match heed {
             Heed::Reads if self.driver.is_congested() => Heed::Watches,
             heed => heed,

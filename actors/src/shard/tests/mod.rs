@@ -296,7 +296,7 @@ impl<const SHARDS: usize> World<SHARDS> {
             } else if !std::mem::replace(&mut line.is_stalled, true) {
                 shard.write_stalls(self.now, key);
             }
-            shard.heed(self.now, key);
+            shard.heed(|| self.now, key);
             return;
         }
         if std::mem::take(&mut line.is_stalled) {
@@ -325,10 +325,10 @@ impl<const SHARDS: usize> World<SHARDS> {
             line.key = None;
             shard.closed(self.now, key);
         } else {
-            if shard.heed(self.now, key) == Heed::Reads {
+            if shard.heed(|| self.now, key) == Heed::Reads {
                 shard.receive(self.now, key, &[]);
             }
-            shard.heed(self.now, key);
+            shard.heed(|| self.now, key);
         }
     }
 
@@ -392,7 +392,7 @@ impl<const SHARDS: usize> World<SHARDS> {
         let Line { shard, key, .. } = self.lines[client.0];
         let key = key.expect("the Client is connected");
         self.shards[shard].receive(self.now, key, bytes);
-        self.shards[shard].heed(self.now, key);
+        self.shards[shard].heed(|| self.now, key);
         self.flow();
     }
 

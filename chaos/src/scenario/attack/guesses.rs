@@ -15,9 +15,15 @@ use crate::fleet::Program;
 
 pub(super) const ATTACK: Attack = Attack {
     name: "password guesses",
-    settings: &[("CONVOY_LIMITS__CONNECTS_PER_SECOND", "10000"), ("CONVOY_MQTT__ALLOW_ANONYMOUS", "true")],
+    settings: &[
+        ("CONVOY_LIMITS__CONNECTS_PER_SECOND", "10000"),
+        ("CONVOY_LIMITS__ADDRESSES_EXEMPT", "127.0.0.1"),
+        ("CONVOY_MQTT__ALLOW_ANONYMOUS", "true"),
+    ],
     run: |ground| Box::pin(run(ground)),
-    known_open: Some("one address may take all half-open places of a node with few descriptors"),
+    known_open: Some(
+        "few descriptors: a vehicle is cut off though the address that guesses has no more than its share",
+    ),
     ..PLAIN
 };
 
