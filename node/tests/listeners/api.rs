@@ -32,6 +32,12 @@ const LISTENER: &str = "[mqtt]\nlisteners = [\"127.0.0.1:0\"]\n";
 #[test]
 fn health_is_answered_while_strangers_hold_all_connections() {
     let node = Node::start(Folder::new(), LISTENER);
+    let begin = Instant::now();
+    while !get(&node, "/readyz", "").starts_with("HTTP/1.1 200") {
+        // It listens before its slots are led.
+        assert!(begin.elapsed() < PATIENCE, "it is not ready");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     for _ in 0..2 {
         let strangers: Vec<_> = (0..300)
             .map(|number| {
