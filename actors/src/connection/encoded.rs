@@ -45,6 +45,9 @@ pub struct Encoded {
     entries: Vec<Entry>,
     /// The message as [`Message::decode`] reads it, once somebody had to keep it.
     whole: Option<Bytes>,
+    /// Somebody keeps it, and `whole` is not it: of a small message the first to ask gets bytes of its own, for mostly
+    /// there is no second.
+    is_kept: bool,
     number: u64,
 }
 
@@ -53,30 +56,44 @@ const KEPT_BYTES: usize = 256 << 10;
 
 impl Encoded {
     /// Begins another message.
+    #[inline]
     pub fn begin(&mut self) {
         self.bytes.clear();
-        self.bytes.shrink_to(KEPT_BYTES);
         self.entries.clear();
-        self.whole = None;
         self.number += 1;
+        self.is_kept = false;
+        if self.whole.is_some() || self.bytes.capacity() > KEPT_BYTES {
+            self.let_go();
+        }
+    }
+
+    /// What a large or a kept message has left.
+    #[inline(never)]
+    fn let_go(&mut self) {
+        self.whole = None;
+        self.bytes.shrink_to(KEPT_BYTES);
     }
 
     /// Begins a message that lies in these bytes, which others may hold as well.
+    #[inline]
     pub fn begin_with(&mut self, whole: &Bytes) {
-        if !self.is_of(whole) {
+        if whole.len() < SHARED_FROM {
+            // To hold it costs more than to write it again.
+            self.begin();
+        } else if !self.is_of(whole) {
             self.begin();
             self.whole = Some(whole.clone());
         }
     }
 
     /// Begins a message, and holds on to the bytes it lies in if those are held already.
+    #[inline]
     pub fn begin_of(&mut self, message: &Message<'_>) {
-        let lies = |whole: &Bytes| {
-            !message.payload.is_empty() && whole.as_ptr_range().contains(&message.payload.as_ptr())
-        };
-        let whole = self.whole.take().filter(lies);
+        let Some(whole) = self.whole.take() else { return self.begin() };
         self.begin();
-        self.whole = whole;
+        if !message.payload.is_empty() && whole.as_ptr_range().contains(&message.payload.as_ptr()) {
+            self.whole = Some(whole);
+        }
     }
 
     /// Tells messages apart: another one since the last time has another number.
@@ -92,13 +109,17 @@ impl Encoded {
 
     /// The message as [`Message::decode`] reads it, to be kept: the same bytes for all who ask.
     pub fn whole(&mut self, message: &Message<'_>) -> Bytes {
-        let whole = self.whole.get_or_insert_with(|| {
-            let mut bytes = Vec::with_capacity(message.encoded_len());
-            message.encode_into(&mut bytes);
-            bytes.into()
-        });
-        debug_assert!(whole.ends_with(message.payload), "another message was not begun");
-        whole.clone()
+        if let Some(whole) = &self.whole {
+            debug_assert!(whole.ends_with(message.payload), "another message was not begun");
+            return whole.clone();
+        }
+        let mut bytes = Vec::with_capacity(message.encoded_len());
+        message.encode_into(&mut bytes);
+        let whole = Bytes::from(bytes);
+        if message.payload.len() >= SHARED_FROM || std::mem::replace(&mut self.is_kept, true) {
+            self.whole = Some(whole.clone());
+        }
+        whole
     }
 
     /// The payload of [`Encoded::whole`], which ends with it.
@@ -109,6 +130,7 @@ impl Encoded {
 
     /// Appends the PUBLISH to `output`, and returns its length. Zero, and nothing appended, if it is larger than the
     /// Client takes [MQTT-3.1.2-24] or has expired [MQTT-3.3.2-5]; sent again it does not expire [MQTT-4.3.3-7].
+    #[inline]
     pub fn write(
         &mut self,
         message: &Message<'_>,

@@ -286,15 +286,6 @@ impl Connection {
         }
     }
 
-    /// A message that is retained is on its way to the Client: what is held of an older one of its topic is not sent behind
-    /// it.
-    #[cold]
-    pub fn note_newer(&mut self, topic: &str) {
-        if let Some(readings) = &mut self.readings {
-            readings.supersede(topic);
-        }
-    }
-
     /// Whether a message on this topic may be delivered.
     #[inline]
     pub fn may_receive(&self, topic: &str) -> bool {

@@ -71,6 +71,9 @@ impl Outbound {
 
     /// How much waits of what these limits allow.
     pub fn fill(&self, limits: &QueueLimits) -> Waiting {
+        if self.queue.is_empty() {
+            return Waiting::Little;
+        }
         let is_over = |part: u64| {
             let messages = self.queue.len() as u64 * part > u64::from(limits.messages);
             messages || self.queue_bytes.saturating_mul(part) > limits.bytes

@@ -27,7 +27,23 @@ impl Edge {
     }
 
     /// A message for the Session of this connection, which ends with it: sent, or kept until there is room.
+    #[inline]
     pub fn deliver(
+        &mut self,
+        home: &Home,
+        session: SessionNumber,
+        delivery: &Delivery,
+        message: &Message<'_>,
+        now: Now,
+    ) {
+        if message.retain {
+            self.note_newer(home, message.topic);
+        }
+        self.hand_over(home, session, delivery, message, now);
+    }
+
+    /// The same for a message that is not newer than what is held for the connection.
+    pub(super) fn hand_over(
         &mut self,
         home: &Home,
         session: SessionNumber,
@@ -44,9 +60,6 @@ impl Edge {
         };
         if !connection.may_receive(message.topic) {
             return;
-        }
-        if message.retain {
-            connection.note_newer(message.topic);
         }
         let backlog = connection.output.len();
         if delivery.qos == QoS::AtMostOnce {
@@ -104,8 +117,10 @@ impl Edge {
             self.tally.dropped += 1;
             return;
         }
-        if message.retain {
-            connection.note_newer(message.topic);
+        if message.retain
+            && let Some(readings) = &mut connection.readings
+        {
+            readings.supersede(message.topic);
         }
         let may_receive = connection.may_receive(message.topic);
         if !may_receive && packet_id.is_none() {
@@ -176,6 +191,15 @@ impl Edge {
         self.weigh(key);
     }
 
+    /// A message that is retained is on its way to a Client: what is held of an older one of its topic is not sent behind
+    /// it.
+    #[cold]
+    fn note_newer(&mut self, home: &Home, topic: &str) {
+        if let Some(readings) = self.find(home).and_then(|connection| connection.readings.as_mut()) {
+            readings.supersede(topic);
+        }
+    }
+
     /// There is room again for Retained Messages that wait to be read.
     pub fn read_retained_on(&mut self) {
         let waiting = self.connections.iter().filter(|(_, connection)| connection.readings.is_some());
@@ -192,7 +216,6 @@ fn write(
     dup: bool,
     now: Now,
 ) -> usize {
-    let before = connection.output.len();
     let mut receiver = Receiver {
         version: connection.version,
         packet_bytes_limit: connection.packet_bytes_limit,
@@ -201,7 +224,7 @@ fn write(
     };
     let written = encoded.write(message, delivery, packet_id, dup, &mut receiver, now.wall);
     if written > 0 {
-        connection.output.note_message(connection.output.len() - before);
+        connection.output.note_message(written);
         connection.traffic.messages_sent += 1;
         connection.traffic.payload_bytes_sent += message.payload.len() as u64;
     }

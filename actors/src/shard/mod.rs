@@ -294,7 +294,7 @@ impl Shard {
     }
 
     /// The bytes to be written to a Client; `sent` is what the caller has written out and gives back.
-    pub fn take_output(&mut self, now: Now, key: u32, sent: &mut Output) {
+    pub fn take_output(&mut self, now: impl FnOnce() -> Now, key: u32, sent: &mut Output) {
         if sent.is_empty() {
             let buffer = std::mem::take(sent).into_buffer();
             if buffer.capacity() > 0 && buffer.capacity() <= 64 << 10 && self.spare.len() < 256 {
@@ -308,6 +308,7 @@ impl Shard {
             connection.traffic.bytes_sent += connection.output.len() as u64;
             let next = Output::with_buffer(self.spare.pop().unwrap_or_default());
             *sent = std::mem::replace(&mut connection.output, next);
+            let now = now();
             self.outlet.edge.refill(key, now);
             if !self.outlet.edge.hungry.is_empty() {
                 self.settle(now);

@@ -108,7 +108,9 @@ impl Shard {
                 connection.input = kept;
             }
         }
-        self.outlet.edge.weigh_unfinished(key);
+        if connection.weigh_unfinished() != connection.unfinished {
+            self.outlet.edge.weigh_unfinished(key);
+        }
     }
 
     /// Bytes that break a rule: said to the Client by their Reason Code, and to the operator in words.

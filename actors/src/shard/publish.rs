@@ -70,27 +70,29 @@ impl Shard {
         let needs_record =
             |found: &crate::topic::Found| found.home.is_none() && found.delivery.qos > QoS::AtMostOnce;
         let needed = fan_out.found().iter().any(needs_record);
-        if needed && failed {
-            return Err(ReasonCode::ServerUnavailable);
-        }
-        if needed && (stalled || low_space) {
-            return Err(ReasonCode::QuotaExceeded);
-        }
         let Self { slots, fan_out, outlet, .. } = self;
-        let queues = fan_out.found().iter().filter(|found| needs_record(found));
-        for slot in queues.map(|found| found.session.slot()) {
-            if slots.get(slot).is_some_and(|slot| slot.failure.is_some()) {
+        if needed {
+            if failed {
                 return Err(ReasonCode::ServerUnavailable);
+            }
+            if stalled || low_space {
+                return Err(ReasonCode::QuotaExceeded);
+            }
+            let queues = fan_out.found().iter().filter(|found| needs_record(found));
+            for slot in queues.map(|found| found.session.slot()) {
+                if slots.get(slot).is_some_and(|slot| slot.failure.is_some()) {
+                    return Err(ReasonCode::ServerUnavailable);
+                }
+            }
+            self.message.clear();
+            message.encode_into(&mut self.message);
+            match self.targets.len() > TARGETS_KEPT {
+                true => self.targets.clear(),
+                false => self.targets.iter_mut().for_each(|(_, targets)| targets.clear()),
             }
         }
 
         outlet.edge.begin_of(message);
-        let mut encoded = false;
-        match self.targets.len() > TARGETS_KEPT {
-            true => self.targets.clear(),
-            false => self.targets.iter_mut().for_each(|(_, targets)| targets.clear()),
-        }
-        let run = targets_run(message.encoded_len());
         for found in fan_out.found() {
             if let Some(home) = found.home {
                 outlet.deliver(home, found.session, &found.delivery, message, now);
@@ -100,13 +102,9 @@ impl Shard {
                 outlet.pass(found.session, found.delivery, message);
                 continue;
             }
-            if !encoded {
-                encoded = true;
-                self.message.clear();
-                message.encode_into(&mut self.message);
-            }
             let slot = found.session.slot();
             // The run of its slot that is being filled is among the last.
+            let run = targets_run(self.message.len());
             let fits = |(of, targets): &(SlotId, Vec<u8>)| *of == slot && targets.len() < run;
             let at = self.targets.iter().rposition(fits).unwrap_or_else(|| {
                 self.targets.push((slot, Vec::new()));
@@ -115,6 +113,9 @@ impl Shard {
             Target { session: found.session, delivery: found.delivery }.push(&mut self.targets[at].1);
         }
 
+        if !needed {
+            return Ok(Some(Begun { parts: 0, matched: !fan_out.found().is_empty() }));
+        }
         let mut parts = 0;
         for (slot, targets) in self.targets.iter().filter(|(_, targets)| !targets.is_empty()) {
             parts += 1;

@@ -121,7 +121,7 @@ impl Edge {
             let (home, session) = (connection.home, connection.session);
             let Ok(message) = Message::decode(&whole) else { continue };
             self.encoded.begin_with(&whole);
-            self.deliver(&home, session, &delivery, &message, now);
+            self.hand_over(&home, session, &delivery, &message, now);
         }
     }
 }

@@ -60,6 +60,10 @@ pub enum Heed {
     Waits,
     /// The same, and it is to be noticed if nothing is there but the end of them.
     Watches,
+    /// The Network Connection is to be closed once its output is written.
+    Closes,
+    /// It is to be closed whatever is still to be written.
+    Gone,
 }
 
 impl Connection {
@@ -111,7 +115,7 @@ impl Edge {
     /// Whether a Client is read from now. Who asks sees to the connection: who marks it from here on is heard, also while
     /// something is being written to it.
     pub fn heed(&mut self, now: impl FnOnce() -> Now, key: u32) -> Heed {
-        let Some(connection) = self.connections.get_mut(key as usize) else { return Heed::Waits };
+        let Some(connection) = self.connections.get_mut(key as usize) else { return Heed::Gone };
         connection.is_dirty = false;
         let reads = connection.is_reading(&self.limits);
         if reads && !connection.keep_alive.is_deaf() {
@@ -125,6 +129,8 @@ impl Edge {
             _ if reads => Heed::Reads,
             Stage::Authenticating | Stage::Connecting => Heed::Watches,
             Stage::Open if is_long_deaf => Heed::Watches,
+            Stage::Closing => Heed::Closes,
+            Stage::Gone => Heed::Gone,
             _ => Heed::Waits,
         }
     }

@@ -191,7 +191,7 @@ impl Bench {
         let Some(at) = self.lines.iter().position(|line| line.key == Some(key)) else { return };
         let mut output = Output::default();
         loop {
-            self.shard.take_output(self.now, key, &mut output);
+            self.shard.take_output(|| self.now, key, &mut output);
             if output.is_empty() {
                 break;
             }

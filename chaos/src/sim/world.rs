@@ -419,7 +419,7 @@ impl World {
         let (key, shard) = (connection.key, &mut self.shards[usize::from(connection.shard)]);
         while connection.at_node {
             if connection.output.is_empty() {
-                shard.take_output(now, key, &mut connection.output);
+                shard.take_output(|| now, key, &mut connection.output);
             }
             let waits = !connection.output.is_empty();
             connection.to_client.write_output(&mut connection.output);

@@ -181,21 +181,16 @@ impl<S: Stream> Client<S> {
         }
         let mut reads = 0;
         loop {
-            if self.driver.shard.borrow().is_gone(self.key) {
-                return Poll::Ready(End::Closed);
-            }
-            match self.poll_write(context) {
-                Poll::Ready(Ok(())) if self.driver.shard.borrow().is_closing(self.key) => {
-                    return Poll::Ready(End::Closed);
-                }
+            // A Client that does not read is still read from, as far as its answers have room: it may be waiting for us.
+            let is_written = match self.poll_write(context) {
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
-                // A Client that does not read is still read from, as far as its answers have room: it may be waiting
-                // for us.
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            }
+                written => written.is_ready(),
+            };
             match self.heed() {
                 Heed::Reads => {}
-                Heed::Waits => return Poll::Pending,
+                Heed::Gone => return Poll::Ready(End::Closed),
+                Heed::Closes if is_written => return Poll::Ready(End::Closed),
+                Heed::Closes | Heed::Waits => return Poll::Pending,
                 Heed::Watches => return self.poll_end(context),
             }
             if reads == READS {
@@ -203,8 +198,9 @@ impl<S: Stream> Client<S> {
                 return Poll::Pending;
             }
             // What is left of an earlier read was more than a turn's work already.
-            reads = if self.driver.shard.borrow().has_whole_input(self.key) { READS } else { reads + 1 };
-            match self.poll_read(context) {
+            let is_kept = self.driver.shard.borrow().has_whole_input(self.key);
+            reads = if is_kept { READS } else { reads + 1 };
+            match self.poll_read(context, is_kept) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => return Poll::Ready(End::Closed),
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
@@ -250,8 +246,9 @@ impl<S: Stream> Client<S> {
     fn poll_write_on(&mut self, context: &mut Context<'_>, taken: &mut usize) -> Poll<io::Result<()>> {
         loop {
             if self.sending.is_empty() {
-                let now = self.driver.clock.now();
-                self.driver.shard.borrow_mut().take_output(now, self.key, &mut self.sending);
+                let mut shard = self.driver.shard.borrow_mut();
+                shard.take_output(|| self.driver.clock.now(), self.key, &mut self.sending);
+                drop(shard);
                 if self.sending.is_empty() {
                     return self.stream.poll_flush(context);
                 }
@@ -271,10 +268,10 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    /// Reads once and hands the bytes on. False at the end of the stream.
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    /// Reads once and hands the bytes on, or has those taken up that were kept. False at the end of the stream.
+    fn poll_read(&mut self, context: &mut Context<'_>, is_kept: bool) -> Poll<io::Result<bool>> {
         let driver = &self.driver;
-        if driver.shard.borrow().has_whole_input(self.key) {
+        if is_kept {
             driver.shard.borrow_mut().receive(driver.clock.now(), self.key, &[]);
             driver.after();
             return Poll::Ready(Ok(true));

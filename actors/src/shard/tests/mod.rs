@@ -304,7 +304,7 @@ impl<const SHARDS: usize> World<SHARDS> {
         }
         let mut output = Output::default();
         loop {
-            shard.take_output(self.now, key, &mut output);
+            shard.take_output(|| self.now, key, &mut output);
             if output.is_empty() {
                 break;
             }
