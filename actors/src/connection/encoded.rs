@@ -108,6 +108,7 @@ impl Encoded {
     }
 
     /// The message as [`Message::decode`] reads it, to be kept: the same bytes for all who ask.
+    #[inline(never)]
     pub fn whole(&mut self, message: &Message<'_>) -> Bytes {
         if let Some(whole) = &self.whole {
             debug_assert!(whole.ends_with(message.payload), "another message was not begun");
@@ -123,6 +124,7 @@ impl Encoded {
     }
 
     /// The payload of [`Encoded::whole`], which ends with it.
+    #[inline(never)]
     fn payload(&mut self, message: &Message<'_>) -> Bytes {
         let mut whole = self.whole(message);
         whole.split_off(whole.len() - message.payload.len())
@@ -193,6 +195,7 @@ impl Encoded {
     }
 
     /// A delivery that no other receiver shares: it carries Subscription Identifiers or a Topic Alias.
+    #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "as for those that are shared, and how the topic is named")]
     fn write_alone(
         &mut self,

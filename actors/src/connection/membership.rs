@@ -24,6 +24,11 @@ impl Membership {
         Self { underway: 0, told: Level::FREE }
     }
 
+    /// Whether it was told last that it can take messages.
+    pub fn is_free(&self) -> bool {
+        self.told == Level::FREE
+    }
+
     /// What is to be told now, if anything: that the send quota is used up and, once half of it is free, that it is
     /// not; in between, where that is asked for, how much is under way in powers of two. A window that goes up and
     /// down by one message tells nothing.

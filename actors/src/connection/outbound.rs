@@ -79,9 +79,9 @@ impl Outbound {
             messages || self.queue_bytes.saturating_mul(part) > limits.bytes
         };
         match () {
-            () if is_over(2) => Waiting::Much,
-            () if is_over(4) => Waiting::Some,
-            () => Waiting::Little,
+            () if !is_over(4) => Waiting::Little,
+            () if !is_over(2) => Waiting::Some,
+            () => Waiting::Much,
         }
     }
 

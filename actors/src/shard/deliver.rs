@@ -12,16 +12,19 @@ use crate::slot::{Delivery, SessionCall};
 
 impl Edge {
     /// Another message is going to be delivered.
+    #[inline]
     pub fn begin_message(&mut self) {
         self.encoded.begin();
     }
 
     /// The same for one that lies in these bytes, which are shared as far as it goes.
+    #[inline]
     pub fn begin_with(&mut self, whole: &Bytes) {
         self.encoded.begin_with(whole);
     }
 
     /// The same for one that perhaps lies in bytes that are shared already.
+    #[inline]
     pub fn begin_of(&mut self, message: &Message<'_>) {
         self.encoded.begin_of(message);
     }

@@ -63,6 +63,12 @@ impl Edge {
         let Some(connection) = self.connections.get_mut(key as usize) else { return };
         let Some(membership) = &mut connection.membership else { return };
         let (underway, waiting) = match &connection.outbound {
+            // As mostly: it was free, and is.
+            Some(outbound)
+                if !weighed && membership.is_free() && !outbound.is_busy() && !outbound.waits() =>
+            {
+                return;
+            }
             None => (membership.underway, Waiting::Little),
             Some(outbound) if outbound.is_busy() => {
                 (connection.receive_maximum, outbound.fill(&self.limits.queue))

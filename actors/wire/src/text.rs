@@ -37,19 +37,53 @@ pub(crate) fn well_formed(bytes: &[u8]) -> Result<&str, Error> {
 /// Refuses control characters and non-characters in a name. It does not look for U+0000.
 #[inline]
 pub(crate) fn check_name(name: &str) -> Result<(), Error> {
-    // Without an early exit the loop runs over many bytes at a time.
-    let (mut refused, mut is_wide) = (false, false);
-    for &byte in name.as_bytes() {
-        refused |= is_control(byte);
-        is_wide |= byte >= 0x80;
-    }
-    if refused || (is_wide && has_wide_control(name)) { Err(CONTROL) } else { Ok(()) }
+    let found = scan(name, [DELETE; 2]);
+    if found.is_refused || (found.is_wide && has_wide_control(name)) { Err(CONTROL) } else { Ok(()) }
 }
 
-/// Of one byte: U+0001 to U+001F (and U+0000) and U+007F.
+const DELETE: u8 = 0x7f;
+
+/// What [`scan`] has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scan {
+    /// A control character of one byte (U+0000 to U+001F, U+007F), or one of those that are refused as well.
+    pub(crate) is_refused: bool,
+    /// Characters of more than one byte.
+    pub(crate) is_wide: bool,
+}
+
+/// Looks through a name eight bytes at a time: most names are too short for the wide instructions of the machine, and
+/// every message has one. `refused`: what is refused beside control characters, of ASCII.
 #[inline]
-pub(crate) const fn is_control(byte: u8) -> bool {
-    byte < 0x20 || byte == 0x7f
+pub(crate) fn scan(name: &str, refused: [u8; 2]) -> Scan {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let (mut found, mut wide) = (0, 0);
+    let mut look = |eight: [u8; 8]| {
+        let eight = u64::from_ne_bytes(eight);
+        // A byte less than the number leaves a borrow in its highest bit ("Bit Twiddling Hacks", S. E. Anderson).
+        let less_than = |bytes: u64, number: u8| bytes.wrapping_sub(EACH * u64::from(number)) & !bytes;
+        let equal_to = |byte: u8| less_than(eight ^ (EACH * u64::from(byte)), 1);
+        found |= less_than(eight, 0x20) | equal_to(DELETE) | equal_to(refused[0]) | equal_to(refused[1]);
+        wide |= eight;
+    };
+    let bytes = name.as_bytes();
+    let mut rest = bytes;
+    while let Some((eight, behind)) = rest.split_first_chunk() {
+        look(*eight);
+        rest = behind;
+    }
+    match bytes.last_chunk() {
+        _ if rest.is_empty() => {}
+        // Some are looked at twice.
+        Some(eight) => look(*eight),
+        None => {
+            let mut eight = [b' '; 8];
+            eight.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            look(eight);
+        }
+    }
+    Scan { is_refused: found & HIGH != 0, is_wide: wide & HIGH != 0 }
 }
 
 /// Of several bytes: U+0080 to U+009F, and what Unicode will never assign.
@@ -78,6 +112,22 @@ mod tests {
     use alloc::vec;
 
     use super::*;
+
+    #[test]
+    fn a_name_is_looked_through_wherever_in_it_something_is() {
+        for length in 0..40 {
+            for at in 0..=length {
+                for byte in 0..0x80u8 {
+                    let mut name = alloc::string::String::from("\u{e9}").repeat(at % 2);
+                    name.extend((0..length).map(|_| 'x'));
+                    name.insert(at / 2 * 2, char::from(byte));
+                    let is_refused = byte < 0x20 || matches!(byte, 0x7f | b'#' | b'+');
+                    let expected = Scan { is_refused, is_wide: at % 2 == 1 };
+                    assert_eq!(scan(&name, [b'#', b'+']), expected, "{name:?}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn surrogates_and_overlong_forms_are_ill_formed() {

@@ -80,13 +80,12 @@ pub(crate) fn name_from_bytes(bytes: &[u8]) -> Result<&str, Error> {
 
 #[inline]
 fn check_name(name: &str) -> Result<(), Error> {
-    // Without an early exit the loop runs over many bytes at a time.
-    let (mut refused, mut is_wide) = (false, false);
-    for &byte in name.as_bytes() {
-        refused |= text::is_control(byte) || byte == b'#' || byte == b'+';
-        is_wide |= byte >= 0x80;
+    let found = text::scan(name, [b'#', b'+']);
+    if found.is_refused || (found.is_wide && text::has_wide_control(name)) {
+        Err(name_error(name))
+    } else {
+        Ok(())
     }
-    if refused || (is_wide && text::has_wide_control(name)) { Err(name_error(name)) } else { Ok(()) }
 }
 
 #[cold]
