@@ -14,7 +14,7 @@ metrics! {
     PUBLISHED = "convoy_messages_published_total",
     /// Messages written towards Clients.
     DELIVERED = "convoy_messages_delivered_total",
-    /// QoS 0 messages dropped because their receiver reads too slowly.
+    /// QoS 0 messages dropped because their receiver reads too slowly, or acknowledges too slowly what is before them.
     OUTPUT_DROPPED = "convoy_messages_dropped_slow_receiver_total",
     /// Messages dropped because more waited for a Session than it may keep, oldest first.
     QUEUE_DROPPED = "convoy_messages_dropped_queue_full_total",

@@ -10,7 +10,7 @@ use super::encoded::Encoded;
 use super::membership::Waiting;
 use crate::clock::Millis;
 use crate::message::Message;
-use crate::session::{Answer, Inflight, QueueLimits, Seq, Stage};
+use crate::session::{Answer, Behind, Inflight, QueueLimits, Seq, Stage, TopicPlace};
 use crate::slot::{Ack, Delivery};
 
 #[derive(Debug)]
@@ -24,7 +24,12 @@ struct Queued {
 pub struct Outbound {
     inflight: Inflight,
     next: Seq,
-    queue: VecDeque<Queued>,
+    /// With the number of each, by which others wait for it, and where its topic is counted.
+    queue: VecDeque<(Seq, TopicPlace, Queued)>,
+    /// The number of the next one.
+    queued: Seq,
+    /// While messages wait, what of QoS 0 has to wait for them.
+    behind: Option<Box<Behind>>,
     queue_bytes: u64,
     /// None of them expires before this.
     expires: Millis,
@@ -53,6 +58,8 @@ impl Outbound {
             inflight: Inflight::new(0, receive_maximum),
             next: 0,
             queue: VecDeque::new(),
+            queued: 0,
+            behind: None,
             queue_bytes: 0,
             expires: Millis::MAX,
             shared: VecDeque::new(),
@@ -89,7 +96,7 @@ impl Outbound {
     /// messages that were sent.
     pub fn leave(self) -> impl Iterator<Item = (Delivery, Bytes)> {
         let sent = self.shared.into_iter().map(|(_, queued)| queued);
-        let waiting = self.queue.into_iter();
+        let waiting = self.queue.into_iter().map(|(.., queued)| queued);
         sent.chain(waiting)
             .filter(|queued| queued.delivery.group().is_some() && queued.delivery.qos > QoS::AtMostOnce)
             .map(|queued| (queued.delivery, queued.message))
@@ -118,11 +125,17 @@ impl Outbound {
 
     /// Whether a message can be sent at once, without passing one that waits.
     pub fn has_room(&self) -> bool {
-        self.queue.is_empty() && self.inflight.has_room()
+        !self.waits() && self.inflight.has_room()
     }
 
     pub fn waits(&self) -> bool {
-        !self.queue.is_empty()
+        self.behind.is_some()
+    }
+
+    /// What a message of QoS 0 has to wait behind if it is of this topic, and up to which number.
+    pub fn ahead_of(&mut self, topic: &str) -> Option<(&mut Behind, Seq)> {
+        let behind = self.behind.as_mut().filter(|behind| behind.holds(topic, 0))?;
+        Some((behind, self.queued))
     }
 
     /// Enters a message that is being sent.
@@ -148,6 +161,7 @@ impl Outbound {
     /// Keeps a message for later, which expires then; how many older ones went for it, beside those that had expired.
     pub fn queue(
         &mut self,
+        topic: &str,
         delivery: Delivery,
         message: Bytes,
         expires_at: Option<Millis>,
@@ -156,30 +170,43 @@ impl Outbound {
     ) -> u64 {
         self.queue_bytes += message.len() as u64;
         self.expires = self.expires.min(expires_at.unwrap_or(Millis::MAX));
-        self.queue.push_back(Queued { delivery, message });
+        let place = self.behind.get_or_insert_with(|| Box::new(Behind::new(0))).enter(topic);
+        self.queue.push_back((self.queued, place, Queued { delivery, message }));
+        self.queued += 1;
         let mut dropped = 0;
         while !limits.hold(self.queue.len() as u64, self.queue_bytes) {
             if self.expires <= now {
                 self.drop_expired(now);
                 continue;
             }
-            let oldest = self.queue.pop_front().expect("a queue over its limits is not empty");
+            let oldest = self.pop().expect("a queue over its limits is not empty");
             self.queue_bytes -= oldest.message.len() as u64;
             dropped += 1;
         }
         dropped
     }
 
+    fn pop(&mut self) -> Option<Queued> {
+        let (_, place, queued) = self.queue.pop_front()?;
+        if let Some(behind) = &mut self.behind {
+            behind.leave(place);
+        }
+        Some(queued)
+    }
+
     fn drop_expired(&mut self, now: Millis) {
-        let (bytes, expires) = (&mut self.queue_bytes, &mut self.expires);
+        let (bytes, expires, behind) = (&mut self.queue_bytes, &mut self.expires, &mut self.behind);
         *expires = Millis::MAX;
-        self.queue.retain(|queued| {
+        self.queue.retain(|(_, place, queued)| {
             let at = Message::decode(&queued.message).ok().and_then(|message| message.expires_at);
             let stays = at.is_none_or(|at| at > now);
             if stays {
                 *expires = at.unwrap_or(Millis::MAX).min(*expires);
             } else {
                 *bytes -= queued.message.len() as u64;
+                if let Some(behind) = behind {
+                    behind.leave(*place);
+                }
             }
             stays
         });
@@ -187,11 +214,19 @@ impl Outbound {
 
     /// The oldest message that waits, if it can be sent now.
     pub fn next(&mut self) -> Option<(Delivery, Bytes)> {
-        let sendable = |queued: &Queued| queued.delivery.qos == QoS::AtMostOnce || self.inflight.has_room();
-        if !self.queue.front().is_some_and(sendable) {
+        if let Some(behind) = &mut self.behind {
+            let left = self.queue.front().map_or(self.queued, |(number, ..)| *number);
+            if let Some(copy) = behind.take(left) {
+                return Some(copy);
+            }
+            if self.queue.is_empty() {
+                self.behind = None;
+            }
+        }
+        if !self.inflight.has_room() {
             return None;
         }
-        let queued = self.queue.pop_front()?;
+        let queued = self.pop()?;
         self.queue_bytes -= queued.message.len() as u64;
         if self.queue.is_empty() && self.queue.capacity() > 64 {
             self.queue = VecDeque::new();
@@ -253,7 +288,7 @@ mod tests {
         outbound.on_ack(Ack::Puback, finished);
         for delivery in [once, exactly, by(QoS::AtMostOnce, 7), by(QoS::AtLeastOnce, 0)] {
             let limits = QueueLimits { messages: 10, ..LIMITS };
-            outbound.queue(delivery, Bytes::from_static(b"waits"), None, &limits, 0);
+            outbound.queue("t", delivery, Bytes::from_static(b"waits"), None, &limits, 0);
         }
         let left: Vec<_> =
             outbound.leave().map(|(delivery, message)| (delivery, message.len() > 5)).collect();
@@ -266,8 +301,8 @@ mod tests {
         let delivery = Delivery::new(QoS::AtLeastOnce, false, 0);
         let first = outbound.send(&delivery, &MESSAGE, &mut Encoded::default());
         assert!(!outbound.has_room());
-        outbound.queue(delivery, Bytes::from_static(b"a"), None, &LIMITS, 0);
-        outbound.queue(delivery, Bytes::from_static(b"b"), None, &LIMITS, 0);
+        outbound.queue("t", delivery, Bytes::from_static(b"a"), None, &LIMITS, 0);
+        outbound.queue("t", delivery, Bytes::from_static(b"b"), None, &LIMITS, 0);
         assert_eq!(outbound.next(), None);
         assert_eq!(outbound.on_ack(Ack::Puback, first), Reaction::Room);
         assert_eq!(outbound.next().unwrap().1[..], *b"a");
@@ -276,8 +311,9 @@ mod tests {
     #[test]
     fn the_oldest_goes_when_too_many_wait() {
         let mut outbound = Outbound::new(1);
-        let delivery = Delivery::new(QoS::AtMostOnce, false, 0);
-        let mut queue = |message| outbound.queue(delivery, Bytes::from_static(message), None, &LIMITS, 0);
+        let delivery = Delivery::new(QoS::AtLeastOnce, false, 0);
+        let mut queue =
+            |message| outbound.queue("t", delivery, Bytes::from_static(message), None, &LIMITS, 0);
         assert_eq!([b"a", b"b", b"c"].map(|message| queue(message)), [0, 0, 1]);
         assert_eq!(outbound.next().unwrap().1[..], *b"b");
     }
@@ -289,12 +325,12 @@ mod tests {
         let mut queue = |topic: &'static str, expires_at, now| {
             let mut bytes = Vec::new();
             Message { topic, expires_at, ..MESSAGE }.encode_into(&mut bytes);
-            outbound.queue(delivery, bytes.into(), expires_at, &LIMITS, now)
+            outbound.queue(topic, delivery, bytes.into(), expires_at, &LIMITS, now)
         };
         assert_eq!([queue("stays", None, 0), queue("expires", Some(5), 0), queue("new", None, 5)], [0; 3]);
         assert_eq!(queue("newer", Some(9), 6), 1);
         let topics: Vec<_> = std::iter::from_fn(|| outbound.queue.pop_front())
-            .map(|queued| Message::decode(&queued.message).unwrap().topic.to_owned())
+            .map(|(.., queued)| Message::decode(&queued.message).unwrap().topic.to_owned())
             .collect();
         assert_eq!(topics, ["new", "newer"]);
     }

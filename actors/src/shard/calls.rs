@@ -1,5 +1,6 @@
 //! What connections ask of slots and slots of each other, within this shard or by mail.
 
+use bytes::Bytes;
 use convoy_ids::SlotId;
 use convoy_storage::record;
 use convoy_wire::{PacketId, ReasonCode};
@@ -7,7 +8,7 @@ use convoy_wire::{PacketId, ReasonCode};
 use super::groups::Returned;
 use super::in_line::Decision;
 use super::mail::{Answer, Letter, ReplyTo};
-use super::outlet::Local;
+use super::outlet::Applied;
 use super::slots::fail;
 use super::{Shard, turn};
 use crate::clock::Now;
@@ -15,7 +16,7 @@ use crate::connection::SHARED_FROM;
 use crate::message::Message;
 use crate::metric;
 use crate::session::{Epoch, Place, SessionNumber};
-use crate::slot::{Ack, Again, Emitted, Held, Op, SessionCall, Turn};
+use crate::slot::{Ack, Again, Delivery, Emitted, Held, Op, SessionCall, Turn};
 use crate::topic::Announcement;
 
 impl Shard {
@@ -133,8 +134,8 @@ impl Shard {
                 }
                 continue;
             }
-            if let Some(local) = self.outlet.local.pop_front() {
-                self.take_local(now, local);
+            if let Some(applied) = self.outlet.applied.pop_front() {
+                self.outbox_applied(applied);
                 continue;
             }
             if self.state.is_readable()
@@ -154,22 +155,24 @@ impl Shard {
         }
     }
 
-    pub(super) fn take_local(&mut self, now: Now, local: Local) {
-        match local {
-            Local::OutboxApplied { from, to, number } => {
-                if let Some(slot) = self.slots.get(from) {
-                    slot.outbox_applied(to, number);
-                    let held = slot.wills.applied(to, number);
-                    self.grant_held(held);
-                }
-            }
-            Local::Pass { session, delivery, message } => {
-                self.outlet.edge.begin_with(&message);
-                let Ok(message) = Message::decode(&message) else { return };
-                let mut turn = turn!(self, now);
-                if let Some(slot) = self.slots.get(session.slot()).filter(|slot| slot.is_serving()) {
-                    slot.pass(session, delivery, &message, &mut turn);
-                }
+    pub(super) fn outbox_applied(&mut self, Applied { from, to, number }: Applied) {
+        if let Some(slot) = self.slots.get(from) {
+            slot.outbox_applied(to, number);
+            let held = slot.wills.applied(to, number);
+            self.grant_held(held);
+        }
+    }
+
+    /// A QoS 0 message for a Session that outlives its connection, wherever its slot is.
+    pub(super) fn pass(&mut self, now: Now, session: SessionNumber, delivery: Delivery, whole: Bytes) {
+        let mut turn = turn!(self, now);
+        match self.slots.get(session.slot()) {
+            Some(slot) if slot.is_serving() => slot.pass(session, delivery, &whole, &mut turn),
+            Some(_) => {}
+            None => {
+                self.outlet.edge.begin_with(&whole);
+                let Ok(message) = Message::decode(&whole) else { return };
+                self.outlet.pass_away(session, delivery, &message);
             }
         }
     }
@@ -182,9 +185,14 @@ impl Shard {
         }
     }
 
-    /// An operation out of an outbox goes to the slot it is for.
+    /// What a record has caused goes to the slot it is for.
     pub(super) fn forward(&mut self, now: Now, emitted: Emitted) {
-        let Emitted { from, to, number, op, reply } = emitted;
+        let (from, to, number, op, reply) = match emitted {
+            Emitted::Op { from, to, number, op, reply } => (from, to, number, op, reply),
+            Emitted::Copy { session, delivery, message } => {
+                return self.pass(now, session, delivery, message);
+            }
+        };
         let shard = self.outlet.post.shard_of(to);
         if shard == self.outlet.post.here() {
             self.forwarded(now, from, to, number, &op, reply);

@@ -29,6 +29,11 @@ impl Edge {
         self.encoded.begin_of(message);
     }
 
+    /// The message that was begun, to be kept: the same bytes for all who ask.
+    pub fn whole(&mut self, message: &Message<'_>) -> Bytes {
+        self.encoded.whole(message)
+    }
+
     /// A message for the Session of this connection, which ends with it: sent, or kept until there is room.
     #[inline]
     pub fn deliver(
@@ -67,8 +72,14 @@ impl Edge {
         let backlog = connection.output.len();
         if delivery.qos == QoS::AtMostOnce {
             if backlog > limits.output_bytes {
-                self.dropped.increment(1);
-                self.tally.dropped += 1;
+                return self.note_dropped();
+            }
+            if let Some((behind, after)) =
+                connection.outbound.as_mut().and_then(|outbound| outbound.ahead_of(message.topic))
+            {
+                if !behind.push(after, message.topic, *delivery, encoded.whole(message)) {
+                    self.note_dropped();
+                }
                 return;
             }
             write(connection, encoded, message, delivery, None, false, now);
@@ -76,7 +87,8 @@ impl Edge {
             let Some(outbound) = &mut connection.outbound else { return };
             if !outbound.has_room() || backlog > limits.output_bytes {
                 let whole = encoded.whole(message);
-                let dropped = outbound.queue(*delivery, whole, message.expires_at, &limits.queue, now.wall);
+                let (topic, expires_at) = (message.topic, message.expires_at);
+                let dropped = outbound.queue(topic, *delivery, whole, expires_at, &limits.queue, now.wall);
                 if dropped > 0 {
                     self.queue_dropped.increment(dropped);
                     self.tally.dropped += dropped;
@@ -116,9 +128,7 @@ impl Edge {
             return;
         }
         if packet_id.is_none() && connection.output.len() > limit {
-            self.dropped.increment(1);
-            self.tally.dropped += 1;
-            return;
+            return self.note_dropped();
         }
         if message.retain
             && let Some(readings) = &mut connection.readings

@@ -165,6 +165,12 @@ impl Edge {
         }
     }
 
+    /// A message of QoS 0 is dropped, for its receiver is too slow.
+    pub fn note_dropped(&mut self) {
+        self.dropped.increment(1);
+        self.tally.dropped += 1;
+    }
+
     /// Closes a connection with a Reason Code.
     pub fn close(&mut self, key: u32, reason: ReasonCode) {
         if let Some(connection) = self.connections.get_mut(key as usize) {

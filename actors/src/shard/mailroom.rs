@@ -6,7 +6,7 @@ use convoy_wire::ReasonCode;
 
 use super::Shard;
 use super::mail::{Answer, Letter, Mail, Part};
-use super::outlet::Local;
+use super::outlet::Applied;
 use crate::activity::Activity;
 use crate::clock::Now;
 use crate::message::Message;
@@ -59,14 +59,14 @@ impl Shard {
                 Letter::Pass { session, delivery, message } => {
                     let shared = mail.shared(message).cloned();
                     let message = shared.unwrap_or_else(|| Bytes::copy_from_slice(part(message)));
-                    self.take_local(now, Local::Pass { session, delivery, message });
+                    self.pass(now, session, delivery, message);
                 }
                 Letter::Session { slot, call } => self.called(now, slot, call),
                 Letter::Outbox { from, to, number, op, reply } => {
                     self.forwarded(now, from, to, number, part(op), reply);
                 }
                 Letter::OutboxApplied { from, to, number } => {
-                    self.take_local(now, Local::OutboxApplied { from, to, number });
+                    self.outbox_applied(Applied { from, to, number });
                 }
                 Letter::RootRoute { filter, subscriber, route, reply } => {
                     self.root_changed(RootChange { filter, subscriber, route, reply });

@@ -33,6 +33,7 @@ mod unfinished;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use convoy_ids::{Index, NodeId, SlotId};
 use convoy_storage::engine::{Batch, Engine};
 use convoy_storage::replica::{self, Committed, Driver, Round};
@@ -46,7 +47,8 @@ use crate::connection::{Output, Peer, Stage};
 use crate::metric;
 use crate::options::Options;
 use crate::retained;
-use crate::slot::{Emitted, RootChange, State};
+use crate::session::SessionNumber;
+use crate::slot::{Delivery, Emitted, RootChange, State};
 use crate::tally::Tally;
 use crate::topic::{FanOut, Presence, Routes};
 
@@ -159,6 +161,8 @@ pub struct Shard {
     properties: Vec<u8>,
     message: Vec<u8>,
     targets: Vec<(SlotId, Vec<u8>)>,
+    /// Copies of QoS 0 of the message that is being matched, for Sessions of slots here.
+    passing: Vec<(SessionNumber, Delivery, Bytes)>,
     spare: Vec<Vec<u8>>,
     /// What the node tells of itself.
     sys: Arc<SysTopics>,
@@ -226,7 +230,7 @@ impl Shard {
         let mut root = Routes::new(options.secret.of_tables());
         let slots = Slots::open(&options, &post, &*engine, node, &mut driver, &mut root)?;
         Ok(Self {
-            outlet: Outlet { edge, post, local: VecDeque::new() },
+            outlet: Outlet { edge, post, applied: VecDeque::new() },
             slots,
             driver,
             state: State::new(engine),
@@ -258,6 +262,7 @@ impl Shard {
             properties: Vec::new(),
             message: Vec::new(),
             targets: Vec::new(),
+            passing: Vec::new(),
             spare: Vec::new(),
             access: Arc::default(),
             bans: Arc::default(),

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use convoy_ids::SlotId;
 use convoy_wire::{PacketId, ReasonCode};
 
@@ -17,15 +16,16 @@ use crate::slot::Delivery;
 pub struct Outlet {
     pub edge: Edge,
     pub post: Post,
-    /// Things for slots of this shard, to be taken up when the current event is done.
-    pub local: VecDeque<Local>,
+    /// What slots have applied of the outboxes of slots of this shard, to be taken up when the current event is done.
+    pub applied: VecDeque<Applied>,
 }
 
-/// A letter from this shard to itself that cannot be delivered while a slot is at work.
-#[derive(Debug)]
-pub enum Local {
-    OutboxApplied { from: SlotId, to: SlotId, number: u64 },
-    Pass { session: SessionNumber, delivery: Delivery, message: Bytes },
+/// Slot `to` has applied what `from` had in its outbox up to this number.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied {
+    pub from: SlotId,
+    pub to: SlotId,
+    pub number: u64,
 }
 
 impl Outlet {
@@ -139,22 +139,17 @@ impl Outlet {
         self.answer(ReplyTo { home, token: token::BREAK }, Answer::Refused(reason));
     }
 
-    /// A QoS 0 message for a Session that outlives its connection.
-    pub fn pass(&mut self, session: SessionNumber, delivery: Delivery, message: &Message<'_>) {
+    /// A QoS 0 message for a Session that outlives its connection, in a slot of another shard. It has been begun.
+    pub fn pass_away(&mut self, session: SessionNumber, delivery: Delivery, message: &Message<'_>) {
         let shard = self.post.shard_of(session.slot());
-        if shard == self.post.here() {
-            let message = self.edge.encoded.whole(message);
-            self.local.push_back(Local::Pass { session, delivery, message });
-        } else {
-            let message = self.lay(shard, message);
-            self.post.send(shard, Letter::Pass { session, delivery, message });
-        }
+        let message = self.lay(shard, message);
+        self.post.send(shard, Letter::Pass { session, delivery, message });
     }
 
     pub fn outbox_applied(&mut self, from: SlotId, to: SlotId, number: u64) {
         let shard = self.post.shard_of(from);
         if shard == self.post.here() {
-            self.local.push_back(Local::OutboxApplied { from, to, number });
+            self.applied.push_back(Applied { from, to, number });
         } else {
             self.post.send(shard, Letter::OutboxApplied { from, to, number });
         }

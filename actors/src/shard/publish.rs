@@ -99,7 +99,12 @@ impl Shard {
                 continue;
             }
             if found.delivery.qos == QoS::AtMostOnce {
-                outlet.pass(found.session, found.delivery, message);
+                if outlet.post.is_here(found.session.slot()) {
+                    let whole = outlet.edge.whole(message);
+                    self.passing.push((found.session, found.delivery, whole));
+                } else {
+                    outlet.pass_away(found.session, found.delivery, message);
+                }
                 continue;
             }
             let slot = found.session.slot();
@@ -113,9 +118,14 @@ impl Shard {
             Target { session: found.session, delivery: found.delivery }.push(&mut self.targets[at].1);
         }
 
-        if !needed {
-            return Ok(Some(Begun { parts: 0, matched: !fan_out.found().is_empty() }));
+        if !self.passing.is_empty() {
+            self.pass_those_here(now);
         }
+        let matched = !self.fan_out.found().is_empty();
+        if !needed {
+            return Ok(Some(Begun { parts: 0, matched }));
+        }
+        let Self { slots, outlet, .. } = self;
         let mut parts = 0;
         for (slot, targets) in self.targets.iter().filter(|(_, targets)| !targets.is_empty()) {
             parts += 1;
@@ -128,7 +138,17 @@ impl Shard {
             let targets = outlet.post.to(shard).lay(|bytes| bytes.extend_from_slice(targets));
             outlet.post.send(shard, Letter::Enqueue { slot: *slot, message, targets, reply });
         }
-        Ok(Some(Begun { parts, matched: !self.fan_out.found().is_empty() }))
+        Ok(Some(Begun { parts, matched }))
+    }
+
+    /// Passes on what the message that is being published is of QoS 0 for Sessions of slots here: before its records, for of
+    /// those that are pending now each is of a message before it.
+    fn pass_those_here(&mut self, now: Now) {
+        let mut passing = std::mem::take(&mut self.passing);
+        for (session, delivery, whole) in passing.drain(..) {
+            self.pass(now, session, delivery, whole);
+        }
+        self.passing = passing;
     }
 
     /// What a member of a Shared Subscription has left goes to another one.

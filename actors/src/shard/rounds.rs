@@ -55,7 +55,7 @@ impl Shard {
             while let Some(mut record) = slot.pending.take() {
                 match self.driver.propose(slot.id, std::mem::take(&mut record.bytes)) {
                     Ok((term, index)) => {
-                        slot.underway.push(term, index, record.replies);
+                        slot.underway.push(term, index, record);
                         self.unwritten.push((slot.id, index));
                         records += 1;
                     }
@@ -150,7 +150,7 @@ impl Shard {
     fn refuse_unwritten(&mut self) {
         for (slot, index) in std::mem::take(&mut self.unwritten) {
             let Some(slot) = self.slots.get(slot) else { continue };
-            for (_, reply) in slot.underway.withdraw(index) {
+            for reply in slot.underway.withdraw(index) {
                 self.outlet.answer(reply, Answer::Refused(ReasonCode::ServerUnavailable));
             }
         }

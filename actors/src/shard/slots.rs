@@ -51,7 +51,7 @@ impl Slots {
     pub fn pending_bytes(&self) -> usize {
         // What a stopped slot has is on its way nowhere.
         let running = self.table.iter().filter(|slot| slot.failure.is_none());
-        running.map(|slot| slot.pending.len_bytes() + slot.line.len_bytes()).sum()
+        running.map(|slot| slot.pending.len_bytes() + slot.underway.len_bytes() + slot.line.len_bytes()).sum()
     }
 
     fn place(&self, id: SlotId) -> usize {

@@ -13,7 +13,7 @@ use super::overflow::Overflow;
 use super::state::State;
 use super::stored::Stored;
 use super::{rows, stored};
-use crate::session::{Head, Home, Inflight, Queue, Seq, SessionNumber, SessionRow};
+use crate::session::{Behind, Head, Home, Inflight, Queue, Seq, SessionNumber, SessionRow};
 
 /// An active Session.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ pub struct Link {
     pub finished: Vec<(Seq, u32)>,
     /// PUBREC came, and this is not yet on record.
     pub received: Vec<Seq>,
+    /// While messages of the queue wait for room, what of QoS 0 has to wait for them.
+    pub behind: Option<Box<Behind>>,
 }
 
 /// Reads a Session's queue state from its rows.

@@ -9,7 +9,8 @@ use convoy_storage::record;
 use convoy_wire::ReasonCode;
 
 use super::active::{Active, activate, load};
-use super::leader::Replies;
+use super::ahead::Copy;
+use super::leader::Aside;
 use super::op::{self, Op, Target};
 use super::{Emitted, Slot, Turn, rows};
 use crate::clock::Millis;
@@ -55,19 +56,18 @@ impl Slot {
         data: &[u8],
         turn: &mut Turn<'_>,
     ) -> Result<(), Failure> {
-        let mut replies: Replies = self.underway.take(term, index);
+        let mut aside = self.underway.take(term, index, &mut self.pending);
         let unreadable = |error| Failure::Record { slot: self.id, index, error };
         let (at, ops) = op::open(data).map_err(unreadable)?;
         let (grants, counts) = (self.grants, self.counts);
         for (number, op) in op::iter(ops).enumerate() {
             turn.outlet.edge.work += 1;
+            self.give_out(&mut aside, number, turn);
             let op = op.map_err(|error| Failure::Record { slot: self.id, index, error })?;
-            let reply = match replies.front() {
-                Some((of, _)) if *of as usize == number => replies.pop_front().map(|(_, reply)| reply),
-                _ => None,
-            };
+            let reply = aside.reply(number);
             self.apply_op(op, Context { at, agreed: index.0, reply, is_forwarded: false }, turn)?;
         }
+        self.give_out(&mut aside, usize::MAX, turn);
         if self.grants != grants {
             turn.state.put(rows::grants(self.id), &self.grants);
         }
@@ -75,6 +75,13 @@ impl Slot {
             turn.state.put(rows::counts(self.id), &self.counts);
         }
         Ok(())
+    }
+
+    /// The copies of QoS 0 that waited for the operations before this one.
+    fn give_out(&mut self, aside: &mut Aside, number: usize, turn: &mut Turn<'_>) {
+        while let Some(Copy { session, delivery, message }) = aside.copy(number) {
+            self.pass_on(session, delivery, &message, turn);
+        }
     }
 
     fn apply_op(&mut self, op: Op<'_>, context: Context, turn: &mut Turn<'_>) -> Result<(), Error> {
@@ -239,7 +246,7 @@ impl Slot {
         turn.state.put(rows::outbox_next(self.id, to), &number);
         if self.leading {
             let reply = context.reply;
-            turn.emitted.push(Emitted { from: self.id, to, number, op: bytes, reply });
+            turn.emitted.push(Emitted::Op { from: self.id, to, number, op: bytes, reply });
         }
         number
     }

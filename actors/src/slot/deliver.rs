@@ -3,15 +3,19 @@
 
 use std::ops::ControlFlow;
 
+use bytes::Bytes;
 use convoy_storage::engine::Error;
 use convoy_wire::{PacketId, QoS, ReasonCode};
 
 use super::active::{Active, Link, read_queue};
+use super::ahead::Copy;
 use super::call::Ack;
 use super::op::{Delivery, Op};
 use super::{Slot, Turn};
+use crate::clock::Now;
 use crate::message::Message;
-use crate::session::{self, Epoch, Home, Inflight, Seq, SessionNumber, Stage};
+use crate::session::{self, Behind, Epoch, Home, Inflight, Seq, SessionNumber, Stage};
+use crate::shard::Outlet;
 
 /// Acknowledged messages that are kept in memory before a record is made of them; more often where a record is made
 /// anyway.
@@ -39,6 +43,7 @@ impl Slot {
             dup_until: queue.perhaps_sent().max(active.sent),
             finished: Vec::new(),
             received: Vec::new(),
+            behind: (!queue.is_empty()).then(|| Box::new(Behind::new(queue.next()))),
         }));
         self.pump(session, turn)
     }
@@ -57,6 +62,8 @@ impl Slot {
         if link.cursor == seq && link.inflight.has_room() && link.inflight.reaches(seq) && queue.holds(seq) {
             let Ok(message) = Message::decode(bytes) else { return };
             link.send(seq, delivery, &message, bytes.len() as u32, turn);
+        } else if let Ok(message) = Message::decode(bytes) {
+            link.behind.get_or_insert_with(|| Box::new(Behind::new(0))).enter(message.topic);
         }
     }
 
@@ -78,14 +85,10 @@ impl Slot {
         let (state, mut failure) = (&*turn.state, None);
         let (outlet, now, age) = (&mut *turn.outlet, turn.now, row.limits.age);
         read_queue(state, session, link.cursor, &mut |seq, row| {
+            link.send_copies(seq, outlet, now);
             if !link.inflight.has_room() || !link.inflight.reaches(seq) {
                 all_read = false;
                 return ControlFlow::Break(());
-            }
-            if overflow.as_ref().is_some_and(|overflow| overflow.is_going(seq)) {
-                link.inflight.skip_to(seq + 1);
-                link.cursor = seq + 1;
-                return ControlFlow::Continue(());
             }
             let message = match Message::decode(row.message) {
                 Ok(message) => message,
@@ -96,6 +99,14 @@ impl Slot {
                     return ControlFlow::Break(());
                 }
             };
+            if let Some(behind) = &mut link.behind {
+                behind.leave_at(seq, message.topic);
+            }
+            if overflow.as_ref().is_some_and(|overflow| overflow.is_going(seq)) {
+                link.inflight.skip_to(seq + 1);
+                link.cursor = seq + 1;
+                return ControlFlow::Continue(());
+            }
             let bytes = row.message.len() as u32;
             // What was sent once is sent again, expired or not [MQTT-4.4.0-1], [MQTT-4.3.3-7]. Where nobody knows any more
             // whether it was, one of QoS 2 is: the Client may hold its identifier, and would take the next message
@@ -123,6 +134,8 @@ impl Slot {
         if all_read && failure.is_none() {
             // Everything was read; the numbers behind the last row are of messages that left.
             link.cursor = queue.next();
+            link.send_copies(link.cursor, outlet, now);
+            link.behind = None;
         }
         if !link.finished.is_empty() {
             self.unsaved.push(session);
@@ -186,17 +199,42 @@ impl Slot {
         }
     }
 
-    /// A QoS 0 message for a Session that outlives its connection: delivered if there is one.
-    pub fn pass(
+    /// A QoS 0 message for a Session that outlives its connection: delivered if there is one, behind what was published of
+    /// its topic before.
+    pub fn pass(&mut self, session: SessionNumber, delivery: Delivery, message: &Bytes, turn: &mut Turn<'_>) {
+        if self.active.get(&session).is_none_or(|active| active.link.is_none()) {
+            return;
+        }
+        let Ok(Message { topic, .. }) = Message::decode(message) else { return };
+        if !self.pending.ahead.holds(topic, session) {
+            return self.pass_on(session, delivery, message, turn);
+        }
+        let copy = Copy { session, delivery, message: message.clone() };
+        if let Some(copy) = self.pending.attach(copy) {
+            self.underway.attach(copy);
+        }
+    }
+
+    /// The same, where nothing is before it that is not in the queue.
+    pub(super) fn pass_on(
         &mut self,
         session: SessionNumber,
         delivery: Delivery,
-        message: &Message<'_>,
+        message: &Bytes,
         turn: &mut Turn<'_>,
     ) {
-        if let Some(link) = self.active.get(&session).and_then(|active| active.link.as_ref()) {
-            turn.outlet.send(link.home, None, false, &delivery, message, turn.now);
+        let Some(active) = self.active.get_mut(&session) else { return };
+        let (Some(link), Some(queue)) = (&mut active.link, &active.queue) else { return };
+        if let Some(behind) = &mut link.behind
+            && let Ok(Message { topic, .. }) = Message::decode(message)
+            && behind.holds(topic, link.cursor)
+        {
+            if !behind.push(queue.next(), topic, delivery, message.clone()) {
+                turn.outlet.edge.note_dropped();
+            }
+            return;
         }
+        link.send_copy(&delivery, message, turn.outlet, turn.now);
     }
 
     /// How far a Session's messages were sent to its Client.
@@ -243,6 +281,19 @@ impl Slot {
 }
 
 impl Link {
+    /// The copies of QoS 0 that waited for what is before `seq`.
+    fn send_copies(&mut self, seq: Seq, outlet: &mut Outlet, now: Now) {
+        while let Some((delivery, message)) = self.behind.as_mut().and_then(|behind| behind.take(seq)) {
+            self.send_copy(&delivery, &message, outlet, now);
+        }
+    }
+
+    fn send_copy(&self, delivery: &Delivery, message: &Bytes, outlet: &mut Outlet, now: Now) {
+        outlet.edge.begin_with(message);
+        let Ok(message) = Message::decode(message) else { return };
+        outlet.send(self.home, None, false, delivery, &message, now);
+    }
+
     fn send(&mut self, seq: Seq, delivery: Delivery, message: &Message<'_>, bytes: u32, turn: &mut Turn<'_>) {
         self.send_by(seq, delivery, message, bytes, turn.outlet, turn.now);
     }
@@ -253,8 +304,8 @@ impl Link {
         delivery: Delivery,
         message: &Message<'_>,
         bytes: u32,
-        outlet: &mut crate::shard::Outlet,
-        now: crate::clock::Now,
+        outlet: &mut Outlet,
+        now: Now,
     ) {
         let stage = if delivery.qos == QoS::ExactlyOnce { Stage::Unreceived } else { Stage::Published };
         let packet_id = self.inflight.send(seq, stage, bytes);

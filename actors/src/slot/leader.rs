@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use convoy_ids::{Index, Term};
 use convoy_storage::record;
 
+use super::ahead::{Ahead, Copy, Place, note_places};
 use super::op::{self, Op};
 use crate::clock::Millis;
 use crate::shard::ReplyTo;
@@ -20,26 +21,62 @@ const RECORD_WORK: usize = 1024;
 pub struct Pending {
     closed: VecDeque<Record>,
     open: Record,
+    /// What is on its way to queues, here and under way.
+    pub ahead: Ahead,
 }
 
-/// Operations of one record, and whom to tell of them.
+/// Operations of one record.
 #[derive(Debug, Default)]
 pub struct Record {
     pub bytes: Vec<u8>,
     ops: u32,
     work: usize,
-    pub replies: Replies,
+    aside: Aside,
 }
 
-/// Whom to tell of which operation of a record, ascending.
-pub type Replies = VecDeque<(u32, ReplyTo)>;
+/// What the leader knows beside a record.
+#[derive(Debug, Default)]
+pub struct Aside {
+    /// Whom to tell of which operation, ascending.
+    replies: Replies,
+    /// Copies of QoS 0 that go out behind so many operations, ascending.
+    copies: VecDeque<(u32, Copy)>,
+    copies_bytes: usize,
+    /// Where its messages for queues are counted.
+    places: Vec<Place>,
+}
+
+type Replies = VecDeque<(u32, ReplyTo)>;
 
 /// A record that was offered to the log.
 #[derive(Debug)]
 struct Proposed {
     term: Term,
     index: Index,
-    replies: Replies,
+    aside: Aside,
+}
+
+impl Aside {
+    /// Whom to tell of this operation.
+    pub fn reply(&mut self, number: usize) -> Option<ReplyTo> {
+        self.replies.front().filter(|(of, _)| *of as usize == number)?;
+        self.replies.pop_front().map(|(_, reply)| reply)
+    }
+
+    /// The next copy that waited for the operations before this one.
+    pub fn copy(&mut self, number: usize) -> Option<Copy> {
+        self.copies.front().filter(|(behind, _)| *behind as usize <= number)?;
+        self.copies.pop_front().map(|(_, copy)| copy)
+    }
+
+    fn push_copy(&mut self, behind: u32, copy: Copy) {
+        self.copies_bytes += copy.len_bytes();
+        self.copies.push_back((behind, copy));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.replies.is_empty() && self.copies.is_empty() && self.places.is_empty()
+    }
 }
 
 impl Pending {
@@ -48,12 +85,14 @@ impl Pending {
     }
 
     pub fn len_bytes(&self) -> usize {
-        self.closed.iter().map(|record| record.bytes.len()).sum::<usize>() + self.open.bytes.len()
+        self.closed.iter().chain([&self.open]).map(Record::len_bytes).sum()
     }
 
     /// Adds an operation; `reply` is told when it is applied.
     pub fn push(&mut self, at: Millis, op: &Op<'_>, reply: Option<ReplyTo>) {
+        let noted = self.open.aside.places.len();
         self.open.push(at, op, reply);
+        self.ahead.enter(&self.open.aside.places[noted..]);
         if self.open.bytes.len() >= RECORD_BYTES || self.open.work >= RECORD_WORK {
             self.closed.push_back(std::mem::take(&mut self.open));
         }
@@ -63,10 +102,23 @@ impl Pending {
     pub fn refuse(&mut self, mut is_unwanted: impl FnMut(&Op<'_>) -> bool) -> Vec<ReplyTo> {
         let mut refused = Vec::new();
         for record in self.closed.iter_mut().chain([&mut self.open]) {
+            self.ahead.leave(&record.aside.places);
             record.refuse(&mut is_unwanted, &mut refused);
+            self.ahead.enter(&record.aside.places);
         }
         self.closed.retain(|record| record.ops > 0);
         refused
+    }
+
+    /// Keeps a copy of QoS 0 until what is here is applied; gives it back if nothing is.
+    pub fn attach(&mut self, copy: Copy) -> Option<Copy> {
+        let last = match self.open.ops {
+            0 => self.closed.back_mut(),
+            _ => Some(&mut self.open),
+        };
+        let Some(record) = last else { return Some(copy) };
+        record.aside.push_copy(record.ops, copy);
+        None
     }
 
     /// The oldest record; what is added afterwards goes to another one.
@@ -84,18 +136,27 @@ impl Pending {
 }
 
 impl Record {
+    fn len_bytes(&self) -> usize {
+        self.bytes.len() + self.aside.copies_bytes
+    }
+
     fn refuse(&mut self, is_unwanted: &mut impl FnMut(&Op<'_>) -> bool, refused: &mut Vec<ReplyTo>) {
         let Ok((at, ops)) = op::open(&self.bytes) else { return };
         let mut kept = Record::default();
-        for (number, op) in (0..).zip(op::iter(ops)) {
+        for (number, op) in op::iter(ops).enumerate() {
             let op = op.expect("it was encoded by this leader");
-            let reply = match self.replies.front() {
-                Some((of, _)) if *of == number => self.replies.pop_front().map(|(_, reply)| reply),
-                _ => None,
-            };
-            match reply {
+            while let Some(copy) = self.aside.copy(number) {
+                kept.aside.push_copy(kept.ops, copy);
+            }
+            match self.aside.reply(number) {
                 Some(reply) if is_unwanted(&op) => refused.push(reply),
                 reply => kept.push(at, &op, reply),
+            }
+        }
+        // Where nothing is left of the record, nothing was before them.
+        if kept.ops > 0 {
+            while let Some(copy) = self.aside.copy(usize::MAX) {
+                kept.aside.push_copy(kept.ops, copy);
             }
         }
         *self = kept;
@@ -107,8 +168,9 @@ impl Record {
         }
         op::frame(&mut self.bytes, |bytes| record::encode_into(op, bytes));
         if let Some(reply) = reply {
-            self.replies.push_back((self.ops, reply));
+            self.aside.replies.push_back((self.ops, reply));
         }
+        note_places(op, &mut self.aside.places);
         self.ops += 1;
         self.work += op.work();
     }
@@ -116,40 +178,60 @@ impl Record {
 
 /// Records under way through the log, oldest first.
 #[derive(Debug, Default)]
-pub struct Underway(VecDeque<Proposed>);
+pub struct Underway {
+    proposed: VecDeque<Proposed>,
+    /// Of copies that wait for them.
+    copies_bytes: usize,
+}
 
 impl Underway {
-    pub fn push(&mut self, term: Term, index: Index, replies: Replies) {
-        if !replies.is_empty() {
-            self.0.push_back(Proposed { term, index, replies });
+    pub fn push(&mut self, term: Term, index: Index, record: Record) {
+        let aside = record.aside;
+        if !aside.is_empty() {
+            self.copies_bytes += aside.copies_bytes;
+            self.proposed.push_back(Proposed { term, index, aside });
         }
     }
 
-    /// The replies that belong to an applied record: none if it is another leader's.
-    pub fn take(&mut self, term: Term, index: Index) -> Replies {
-        while self.0.front().is_some_and(|oldest| oldest.index < index) {
-            self.0.pop_front();
+    /// Bytes that are kept here.
+    pub fn len_bytes(&self) -> usize {
+        self.copies_bytes
+    }
+
+    /// Keeps a copy of QoS 0 until all that is here is applied.
+    pub fn attach(&mut self, copy: Copy) {
+        if let Some(last) = self.proposed.back_mut() {
+            self.copies_bytes += copy.len_bytes();
+            last.aside.push_copy(u32::MAX, copy);
         }
-        match self.0.front() {
-            Some(oldest) if oldest.index == index => {
-                let proposed = self.0.pop_front().expect("there is a front");
-                if proposed.term == term { proposed.replies } else { Replies::new() }
+    }
+
+    /// What belongs to a record that is being applied: nothing if it is another leader's. Its messages are not ahead any
+    /// more.
+    pub fn take(&mut self, term: Term, index: Index, pending: &mut Pending) -> Aside {
+        while self.proposed.front().is_some_and(|oldest| oldest.index <= index) {
+            let oldest = self.proposed.pop_front().expect("there is a front");
+            self.copies_bytes -= oldest.aside.copies_bytes;
+            pending.ahead.leave(&oldest.aside.places);
+            if oldest.index == index {
+                return if oldest.term == term { oldest.aside } else { Aside::default() };
             }
-            _ => Replies::new(),
         }
+        Aside::default()
     }
 
-    /// The replies that belong to a record that will never be written.
-    pub fn withdraw(&mut self, index: Index) -> Replies {
-        let Some(at) = self.0.iter().position(|proposed| proposed.index == index) else {
-            return Replies::new();
-        };
-        self.0.remove(at).map(|proposed| proposed.replies).unwrap_or_default()
+    /// Whom to tell of a record that will never be written.
+    pub fn withdraw(&mut self, index: Index) -> impl Iterator<Item = ReplyTo> {
+        let at = self.proposed.iter().position(|proposed| proposed.index == index);
+        let aside = at.and_then(|at| self.proposed.remove(at)).map(|proposed| proposed.aside);
+        let aside = aside.unwrap_or_default();
+        self.copies_bytes -= aside.copies_bytes;
+        aside.replies.into_iter().map(|(_, reply)| reply)
     }
 
     /// Leadership is lost: what is under way may or may not be committed, so nobody is told anything.
     pub fn clear(&mut self) {
-        self.0.clear();
+        *self = Self::default();
     }
 }
 
@@ -164,12 +246,14 @@ mod tests {
 
     #[test]
     fn replies_belong_to_the_record_of_their_term() {
-        let mut underway = Underway::default();
-        underway.push(Term(1), Index(5), [(0, reply(1))].into());
-        underway.push(Term(1), Index(6), [(2, reply(2))].into());
-        assert!(underway.take(Term(2), Index(5)).is_empty());
-        assert_eq!(underway.take(Term(1), Index(6)), [(2, reply(2))]);
-        assert!(underway.take(Term(1), Index(6)).is_empty());
+        let (mut underway, mut pending) = (Underway::default(), Pending::default());
+        for index in [5, 6] {
+            pending.push(77, &Op::Trim { to: 1, number: 2 }, Some(reply(index)));
+            underway.push(Term(1), Index(index), pending.take().unwrap());
+        }
+        assert_eq!(underway.take(Term(2), Index(5), &mut pending).reply(0), None);
+        assert_eq!(underway.take(Term(1), Index(6), &mut pending).reply(0), Some(reply(6)));
+        assert_eq!(underway.take(Term(1), Index(6), &mut pending).reply(0), None);
     }
 
     #[test]
@@ -185,7 +269,36 @@ mod tests {
         assert_eq!(pending.refuse(|op| op.adds()), [reply(5), reply(6)]);
         let record = pending.take().unwrap();
         assert_eq!(op::iter(op::open(&record.bytes).unwrap().1).count(), 2);
-        assert_eq!(record.replies, [(1, reply(9))]);
+        assert_eq!(record.aside.replies, [(1, reply(9))]);
+    }
+
+    fn copy(message: &'static str) -> Copy {
+        let delivery = op::Delivery::new(convoy_wire::QoS::AtMostOnce, false, 0);
+        Copy { session: crate::session::SessionNumber(1), delivery, message: message.into() }
+    }
+
+    #[test]
+    fn copies_go_out_behind_the_operations_that_were_before_them() {
+        let mut pending = Pending::default();
+        assert!(pending.attach(copy("nothing is before it")).is_some());
+        let (wanted, unwanted) = (Op::Trim { to: 1, number: 2 }, Op::Retain { partition: 1, message: b"m" });
+        for (op, message) in [(&wanted, "1"), (&unwanted, "2"), (&wanted, "3")] {
+            pending.push(77, op, Some(reply(5)));
+            assert!(pending.attach(copy(message)).is_none());
+        }
+        assert_eq!(pending.refuse(|op| op.adds()), [reply(5)]);
+        let mut underway = Underway::default();
+        underway.push(Term(1), Index(1), pending.take().unwrap());
+        underway.attach(copy("4"));
+        assert!(underway.len_bytes() > 0);
+        let mut aside = underway.take(Term(1), Index(1), &mut pending);
+        let mut out = |number| {
+            let copies = std::iter::from_fn(|| aside.copy(number).map(|copy| copy.message));
+            copies.collect::<Vec<_>>()
+        };
+        assert_eq!([out(0), out(1)], [vec![], vec!["1", "2"]]);
+        assert_eq!((out(2), out(usize::MAX)), (vec!["3".into()], vec!["4".into()]));
+        assert_eq!(underway.len_bytes(), 0);
     }
 
     #[test]
@@ -198,7 +311,7 @@ mod tests {
         let ops: Vec<_> = op::iter(ops).map(Result::unwrap).collect();
         assert_eq!(at, 77);
         assert_eq!(ops, [Op::Trim { to: 1, number: 2 }, Op::Trim { to: 3, number: 4 }]);
-        assert_eq!(record.replies, [(1, reply(9))]);
+        assert_eq!(record.aside.replies, [(1, reply(9))]);
         assert!(pending.is_empty());
     }
 }

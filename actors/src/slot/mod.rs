@@ -2,6 +2,7 @@
 //! Sessions, topic partitions and Retained partitions of a slot are keyed state in here, one mailbox, no locks.
 
 mod active;
+mod ahead;
 mod apply;
 mod body;
 mod call;
@@ -30,6 +31,7 @@ mod wills;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use convoy_ids::{SlotId, Term};
 use convoy_membership::Partitioning;
 use convoy_storage::record::{Decode, Encode};
@@ -128,7 +130,7 @@ pub struct Turn<'a> {
     /// Subscriptions whose first level is a wildcard.
     pub root: &'a Routes,
     pub fan_out: &'a mut FanOut,
-    /// Operations for other slots that were entered in an outbox.
+    /// What is to be carried to other slots.
     pub emitted: &'a mut Vec<Emitted>,
     /// Root routes that the meta group has applied.
     pub root_changes: &'a mut Vec<RootChange>,
@@ -161,14 +163,13 @@ pub struct Counts {
     pub shared: u64,
 }
 
-/// An operation on its way from an outbox to the slot it is for.
+/// What a record causes in other slots, in this order.
 #[derive(Debug)]
-pub struct Emitted {
-    pub from: SlotId,
-    pub to: SlotId,
-    pub number: u64,
-    pub op: Vec<u8>,
-    pub reply: Option<ReplyTo>,
+pub enum Emitted {
+    /// An operation on its way from an outbox to the slot it is for.
+    Op { from: SlotId, to: SlotId, number: u64, op: Vec<u8>, reply: Option<ReplyTo> },
+    /// A copy of QoS 0 for a Session that outlives its connection.
+    Copy { session: SessionNumber, delivery: Delivery, message: Bytes },
 }
 
 /// A Subscription whose first level is a wildcard begins (with a route) or ends.

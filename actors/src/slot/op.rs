@@ -279,7 +279,7 @@ impl Delivery {
     const RETAIN: u8 = 1 << 2;
     const SHARED: u8 = 1 << 7;
 
-    pub fn new(qos: QoS, retain: bool, identifier: u32) -> Self {
+    pub const fn new(qos: QoS, retain: bool, identifier: u32) -> Self {
         let mut identifiers = [0; Self::IDENTIFIERS];
         identifiers[0] = identifier;
         Self { qos, retain, identifiers, group: 0 }

@@ -7,7 +7,7 @@ use convoy_wire::ReasonCode;
 
 use super::apply::Context;
 use super::op::{Again, Op, Target, targets_run};
-use super::{Slot, Turn, client_of, rows};
+use super::{Emitted, Slot, Turn, client_of, rows};
 use crate::message::Message;
 use crate::session::{Epoch, Place, SessionNumber};
 use crate::shard::Answer;
@@ -101,7 +101,10 @@ impl Slot {
                 Some(_) => {}
                 None if found.delivery.qos == convoy_wire::QoS::AtMostOnce => {
                     if self.leading {
-                        turn.outlet.pass(found.session, found.delivery, &message);
+                        // Behind what was emitted before.
+                        let message = turn.outlet.edge.whole(&message);
+                        let (session, delivery) = (found.session, found.delivery);
+                        turn.emitted.push(Emitted::Copy { session, delivery, message });
                     }
                 }
                 None => {

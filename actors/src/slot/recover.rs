@@ -139,7 +139,7 @@ impl Slot {
         let (from, to) = rows::outboxes(self.id);
         for (key, op) in state.scan(&from, &to)? {
             if let Some((to, number)) = rows::split_outbox(&key) {
-                emitted.push(Emitted { from: self.id, to, number, op, reply: None });
+                emitted.push(Emitted::Op { from: self.id, to, number, op, reply: None });
             }
         }
         let (from, to) = rows::all_live(self.id);

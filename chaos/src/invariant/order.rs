@@ -1,4 +1,5 @@
-//! Invariant 3: per (publisher, topic, QoS), first deliveries come in the order of the PUBLISHes [MQTT-4.6.0].
+//! Invariant 3: per (publisher, topic, QoS), first deliveries come in the order of the PUBLISHes [MQTT-4.6.0]; those of QoS 0
+//! and 1 of one connection also among each other. What a lasting Session publishes at QoS 2 goes by its own log first.
 //!
 //! Duplicates may come at any time and gaps may be (a message refused or unknown); what may not be is a message that is
 //! seen for the first time after a later one. Members of a Shared Subscription are promised no order.
@@ -15,6 +16,8 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
     for life in &ledger.lives {
         let mut seen: HashSet<&Message> = HashSet::new();
         let mut highest: HashMap<(&Name, &Name, Qos), u64> = HashMap::new();
+        // By connection and topic, where the last one was published that came.
+        let mut latest: HashMap<(u32, &Name), usize> = HashMap::new();
         for delivery in life.deliveries.iter().filter(|delivery| !delivery.retained) {
             let message = &delivery.message;
             // What another member left comes when it comes.
@@ -31,12 +34,29 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
                     at: delivery.index,
                     said: format!("{message} reached {} for the first time after {highest}", life.client),
                 });
-            } else {
-                *highest = message.seq;
+                continue;
             }
+            *highest = message.seq;
+            let Some((connection, published)) = said_once(ledger, message) else { continue };
+            let latest = latest.entry((connection, &message.topic)).or_default();
+            if published < *latest {
+                violations.push(Violation {
+                    invariant: NAME,
+                    at: delivery.index,
+                    said: format!("{message} reached {} behind a later one of another QoS", life.client),
+                });
+            }
+            *latest = published.max(*latest);
         }
     }
     violations
+}
+
+/// On which connection a message of QoS 0 or 1 was published and at which event, if it was sent once.
+fn said_once(ledger: &Ledger, message: &Message) -> Option<(u32, usize)> {
+    let sent = ledger.sent_of(message).filter(|sent| sent.first == sent.last)?;
+    let link = ledger.events[sent.first].what.link()?;
+    (message.qos < Qos::ExactlyOnce).then_some((link.connection, sent.first))
 }
 
 /// An expired message was passed over, and before that was on record the Server died: it cannot know then that it never
@@ -76,6 +96,21 @@ mod tests {
     fn duplicates_gaps_and_other_levels_are_in_order() {
         assert_eq!(delivered(&[(1, 1), (1, 2), (1, 4), (1, 1), (1, 2), (1, 5)]), 0);
         assert_eq!(delivered(&[(1, 2), (2, 1), (0, 1)]), 0);
+    }
+
+    #[test]
+    fn levels_below_two_of_one_connection_are_in_order_too() {
+        let mut tale = Tale::default();
+        let van = tale.connect("van", Terms::lasting(), false);
+        let desk = tale.connect("desk", Terms::clean(), false);
+        tale.subscribe(&van, "#", 2);
+        let [two, one, zero] = [2, 1, 0].map(|qos| message("desk", "cmd", qos, 1));
+        [&two, &one, &zero].into_iter().for_each(|message| tale.send(&desk, message));
+        tale.deliver(&van, &zero);
+        tale.deliver(&van, &two);
+        assert_eq!(check(&tale.ledger()).len(), 0);
+        tale.deliver(&van, &one);
+        assert_eq!(check(&tale.ledger()).len(), 1);
     }
 
     #[test]

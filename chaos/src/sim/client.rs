@@ -673,8 +673,9 @@ impl Client {
     fn greet(&mut self, link: &Link, chance: &mut Stream, log: &mut Log) {
         if self.character.greets && !self.resting && matches!(self.phase, Phase::Open(_)) {
             let topic = format!("will/{}", self.name).as_str().into();
-            // Its Will has QoS 2, and a sequence of its own; QoS 0 may pass what waits in a queue.
-            self.publish(link, topic, Qos::AtLeastOnce, Retain::No, chance, log);
+            // Its Will has QoS 2, and a sequence of its own.
+            let qos = if chance.one_in(2) { Qos::AtMostOnce } else { Qos::AtLeastOnce };
+            self.publish(link, topic, qos, Retain::No, chance, log);
         }
     }
 

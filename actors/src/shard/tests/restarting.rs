@@ -272,7 +272,7 @@ fn damage_that_stops_writing_leaves_what_can_be_read_and_is_called_by_its_name()
     world.publish(publisher, publish("x/y", "refused", 101));
     world.publish(publisher, Publish { retain: true, ..publish("z", "refused", 102) });
     world.publish(publisher, publish("z", "passes", 103));
-    world.publish(publisher, publish("x/y", "passes", 0));
+    world.publish(publisher, publish("x/z", "passes", 0));
     world.publish(exact, Publish { qos: QoS::ExactlyOnce, ..publish("z", "refused", 2) });
     world.pass(100);
     let answers = [(101, refused), (102, refused), (103, ReasonCode::Success)];
