@@ -23,6 +23,21 @@ pub struct Options {
     pub min_free_bytes: u64,
     /// Where chance begins that no Client may know; drawn at each start.
     pub secret: Secret,
+    /// For a simulation alone: no configuration reaches it.
+    pub without: Without,
+}
+
+/// A rule that is left out, to see that a check which should notice does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Without {
+    #[default]
+    Nothing,
+    /// A root route is answered for when everything that was decided before it is applied.
+    RootAnswer,
+    /// A SUBSCRIBE is asked for when other shards have taken what its connection sent before.
+    Hearing,
+    /// A message of QoS 0 waits for what is ahead of it on the way to the same queue.
+    Place,
 }
 
 /// What becomes of a second connection with a Client Identifier that is connected.

@@ -5,6 +5,7 @@
 #[path = "sim/fleet.rs"]
 mod fleet;
 
+use convoy_actors::Without;
 use convoy_chaos::invariant::racing;
 use convoy_chaos::oracle::{Event, Fault, Qos, What};
 use convoy_chaos::sim::client::Character;
@@ -51,6 +52,7 @@ fn setup(seed: u64, shards: u16) -> Setup {
         crash_every: None,
         full: None,
         lying_disk: false,
+        without: Without::Nothing,
     }
 }
 
@@ -105,6 +107,33 @@ fn whoever_meets_a_retained_message_has_it_once() {
         }
     }
     assert!(races > 0 && (races > 20 || seeds(40).len() < 40), "{races} races");
+}
+
+#[test]
+fn whoever_meets_values_by_a_wildcard_has_each_of_them_once() {
+    for seed in seeds(10) {
+        for shards in [1, 3] {
+            judge(Setup { characters: fleet::staring(), work: 12 * SECOND, ..setup(seed, shards) })
+                .unwrap_or_else(|said| panic!("{said}"));
+        }
+    }
+}
+
+#[test]
+fn a_rule_that_is_left_out_is_noticed() {
+    let day = |characters, work, without| Setup { characters, work, without, ..setup(0, 3) };
+    for (setup, what) in [
+        (day(fleet::staring(), 12 * SECOND, Without::RootAnswer), "neither as it came"),
+        (day(everybody(), 3 * SECOND, Without::Hearing), "while nothing was subscribed for it"),
+        (day(everybody(), 3 * SECOND, Without::Place), "of another QoS"),
+    ] {
+        // By one of so few seeds: a check that needs more luck than this would not be one.
+        let notices = |seed| {
+            let outcome = run(Setup { seed: Seed(seed), ..setup.clone() });
+            outcome.judge(Some(GROUP)).wrong.iter().any(|said| said.contains(what))
+        };
+        assert!((1..=5).any(notices), "without {:?} nobody says {what:?}", setup.without);
+    }
 }
 
 /// What the judge says of a day whose deliveries were changed afterwards.

@@ -15,6 +15,7 @@ use crate::clock::Now;
 use crate::connection::SHARED_FROM;
 use crate::message::Message;
 use crate::metric;
+use crate::options::Without;
 use crate::session::{Epoch, Place, SessionNumber};
 use crate::slot::{Ack, Again, Delivery, Emitted, Held, Op, SessionCall, Turn};
 use crate::topic::Announcement;
@@ -167,8 +168,11 @@ impl Shard {
     pub(super) fn pass(&mut self, now: Now, session: SessionNumber, delivery: Delivery, whole: Bytes) {
         let mut turn = turn!(self, now);
         match self.slots.get(session.slot()) {
-            Some(slot) if slot.is_serving() => slot.pass(session, delivery, &whole, &mut turn),
-            Some(_) => {}
+            Some(slot) if !slot.is_serving() => {}
+            Some(slot) if self.options.without == Without::Place => {
+                slot.pass_on(session, delivery, &whole, &mut turn);
+            }
+            Some(slot) => slot.pass(session, delivery, &whole, &mut turn),
             None => {
                 self.outlet.edge.begin_with(&whole);
                 let Ok(message) = Message::decode(&whole) else { return };

@@ -10,6 +10,7 @@ use super::Shard;
 use super::mail::{Answer, Letter, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
+use crate::options::Without;
 use crate::retained;
 use crate::session::{Place, SessionNumber};
 use crate::slot::{Again, Op, RootChange, Target};
@@ -141,6 +142,9 @@ impl Shard {
             None => self.root.remove(&filter, subscriber),
         }
         if let Some(reply) = reply {
+            if self.options.without == Without::RootAnswer {
+                return self.outlet.answer(reply, answer);
+            }
             self.rooted.0.push_back((self.numbers, reply, answer));
             self.tell_rooted();
         }

@@ -8,6 +8,7 @@ use super::mail::{Answer, Letter, ReplyTo};
 use super::packets::Outcome;
 use crate::connection::{Ask, AskKind, Barrier, UNTOLD};
 use crate::metric;
+use crate::options::Without;
 use crate::session::Subscription;
 use crate::slot::{SessionCall, Wanted};
 
@@ -124,6 +125,9 @@ impl Shard {
         let connection = &mut self.outlet.edge.connections[key as usize];
         let went_away = std::mem::take(&mut connection.inbound.went_away);
         let went_by_log = std::mem::take(&mut connection.inbound.went_by_log);
+        if self.options.without == Without::Hearing {
+            return 0;
+        }
         let reply = ReplyTo { home: connection.home, token: token::HEARD | number };
         let by = self.outlet.post.shard_of(connection.session.slot());
         let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());

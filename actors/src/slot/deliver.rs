@@ -216,7 +216,7 @@ impl Slot {
     }
 
     /// The same, where nothing is before it that is not in the queue.
-    pub(super) fn pass_on(
+    pub fn pass_on(
         &mut self,
         session: SessionNumber,
         delivery: Delivery,

@@ -79,6 +79,7 @@ impl Bench {
             shared: Default::default(),
             min_free_bytes: 1 << 20,
             secret: Secret::from_number(7),
+            without: Default::default(),
         };
         let engine = Arc::new(Model::new());
         let node = NodeId::new(1).expect("one is not zero");

@@ -1,11 +1,11 @@
 //! Invariant 3, of one connection: what it sends takes effect in the order sent. A message behind a SUBSCRIBE comes back to
-//! its sender, one behind an UNSUBSCRIBE does not, whether that was answered when the message left or not.
+//! its sender, one before it or behind an UNSUBSCRIBE does not, whether that was answered when the message left or not.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Violation;
-use crate::oracle::{Connection, Ledger, Message, Name, Qos, Retain, What, matches};
+use crate::oracle::{Connection, Ledger, Message, Name, Qos, Retain, Span, What, matches};
 
 const NAME: &str = "3 order of what one connection sends";
 
@@ -42,10 +42,7 @@ fn of_connection(ledger: &Ledger, connection: &Connection, events: &[usize]) -> 
                 let mut of_topic = filters.iter().filter(|(filter, _)| matches(filter, &message.topic));
                 let said = match of_topic.find_map(|(_, asked)| *asked) {
                     Some(asked) => lost(ledger, connection, message, asked, index, closed),
-                    None if filters.keys().any(|filter| matches(filter, &message.topic)) => {
-                        back(ledger, connection, message, index)
-                    }
-                    None => None,
+                    None => back(ledger, connection, message, index),
                 };
                 violations.extend(said.map(|said| Violation { invariant: NAME, at: index, said }));
             }
@@ -79,15 +76,26 @@ fn lost(
         .then(|| format!("{message} left behind a SUBSCRIBE to {} and did not come back", span.filter))
 }
 
-/// Whether a message that left behind an UNSUBSCRIBE came back, though nothing is subscribed that it could come by.
+/// Whether a message came back, though nothing was subscribed when it left that it could come by.
 fn back(ledger: &Ledger, connection: &Connection, message: &Message, index: usize) -> Option<String> {
     let life = life(ledger, connection)?;
-    let accounts =
-        life.spans_for(&message.topic).any(|span| span.doubt_from.is_none_or(|doubt| doubt > index));
+    // Sent again it may meet what was subscribed since.
+    ledger.sent_of(message).filter(|sent| sent.first == sent.last)?;
+    let ends_before = |span: &Span| match (span.over, span.doubt_from) {
+        (Some(over), _) if over < index => true,
+        // Behind an UNSUBSCRIBE that was done; one that was followed by a SUBSCRIBE was perhaps not.
+        (Some(_), Some(doubt)) => {
+            let again = |other: &Span| other.filter == span.filter && other.asked > doubt;
+            doubt < index && !life.spans.iter().any(again)
+        }
+        _ => false,
+    };
+    let accounts = life.spans_for(&message.topic).any(|span| span.asked < index && !ends_before(span));
     let came =
         life.deliveries.iter().find(|delivery| delivery.message == *message && delivery.index > index)?;
-    (!accounts && !life.doubtful)
-        .then(|| format!("{message} left behind an UNSUBSCRIBE and came back at event {}", came.index))
+    (!accounts && !life.doubtful).then(|| {
+        format!("{message} left while nothing was subscribed for it and came back at event {}", came.index)
+    })
 }
 
 /// The Session of a connection.
@@ -129,6 +137,21 @@ mod tests {
             }
             tale.wait(2);
             tale.send(&van, &message("van", "other", 0, 1));
+            assert_eq!(check(&tale.ledger()).len(), expected);
+        }
+    }
+
+    #[test]
+    fn own_message_before_a_subscribe_that_comes_is_caught() {
+        for (came, expected) in [(true, 1), (false, 0)] {
+            let mut tale = Tale::default();
+            let van = tale.connect("van", Terms::clean(), false);
+            let own = message("van", "echo/1", 0, 1);
+            tale.send(&van, &own);
+            tale.subscribe(&van, "echo/#", 1);
+            if came {
+                tale.deliver(&van, &own);
+            }
             assert_eq!(check(&tale.ledger()).len(), expected);
         }
     }

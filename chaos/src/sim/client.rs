@@ -56,7 +56,7 @@ pub struct Character {
     pub hasty: bool,
     /// Member of a Shared Subscription: judged by what the group gets.
     pub shared: bool,
-    /// Publishes in one write with its SUBSCRIBEs and UNSUBSCRIBEs.
+    /// Publishes in one write with its SUBSCRIBEs and UNSUBSCRIBEs, before them and behind them.
     pub hurried: bool,
     /// Says on the topic of its Will that it is there, first of all.
     pub greets: bool,
@@ -292,6 +292,10 @@ impl Client {
         if self.request.is_none() {
             let next = self.character.filters.iter().find(|(filter, _)| !self.subscribed.contains(filter));
             if let Some((filter, qos)) = next.cloned() {
+                if self.character.hurried && !self.resting && self.state.in_flight() < WINDOW {
+                    let topic: Name = chance.pick(&self.character.topics).as_str().into();
+                    self.publish(&link, topic, *chance.pick(&Qos::ALL), Retain::No, chance, log);
+                }
                 self.subscribe(&link, &filter, qos, log);
                 if !self.character.hurried {
                     return Act::Nothing;

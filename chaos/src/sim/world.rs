@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use convoy_actors::{
-    Heed, Identity, Limits, Listener, Mail, Options, Output, Peer, Secret, Shard, Transport,
+    Heed, Identity, Limits, Listener, Mail, Options, Output, Peer, Secret, Shard, Transport, Without,
 };
 use convoy_ids::NodeId;
 use convoy_membership::Partitioning;
@@ -37,6 +37,8 @@ pub struct Setup {
     pub crash_every: Option<Micros>,
     /// The disk only says that it has synced: a run that the judge must not let pass.
     pub lying_disk: bool,
+    /// A rule that the shards leave out: a run that the judge must not let pass.
+    pub without: Without,
     /// The disk is full from the first to the second time.
     pub full: Option<(Micros, Micros)>,
 }
@@ -304,6 +306,7 @@ impl World {
             shared: Default::default(),
             min_free_bytes: 1 << 20,
             secret: Secret::from_number(self.setup.seed.0),
+            without: self.setup.without,
         };
         for shard in 0..shards {
             let node = NodeId::new(1).expect("one is not zero");

@@ -118,6 +118,26 @@ pub fn curious() -> Vec<Character> {
     all
 }
 
+/// Those who come and go to see many values at once, of whose first level they say nothing, while these change.
+pub fn staring() -> Vec<Character> {
+    let mut all = Vec::new();
+    for (name, stay) in [("clerk-1", Stay::Lasting), ("clerk-2", Stay::Clean), ("clerk-3", Stay::Lasting)] {
+        let mut clerk = Character::new(name, V5, stay);
+        clerk.retains = (0..40).map(|fact| format!("{name}/{fact}")).collect();
+        clerk.pause = (5 * MILLISECOND, 20 * MILLISECOND);
+        all.push(clerk);
+    }
+    for (name, version, stay) in
+        [("starer", V5, Stay::Clean), ("starer-3", V311, Stay::Lasting), ("starer-5", V5, Stay::Lasting)]
+    {
+        let mut starer = Character::new(name, version, stay).filters(&[("+/+", AtLeastOnce)]);
+        starer.wavers = 3;
+        starer.pause = (50 * MILLISECOND, 600 * MILLISECOND);
+        all.push(starer);
+    }
+    all
+}
+
 /// So few that every sync of their day can be cut.
 pub fn few() -> Vec<Character> {
     let keep = ["truck", "lorry", "desk", "archive", "keeper", "coroner", "widower", "ant", "bee"];

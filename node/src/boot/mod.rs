@@ -98,6 +98,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
         shared: config.shared_subscriptions.clone(),
         min_free_bytes: config.storage.min_free_bytes,
         secret: Secret::new(identity::chance().context("no random numbers to be had")?),
+        without: Default::default(),
     };
 
     let layout = Layout { slots: options.slots, shards, partitioning: options.partitioning };

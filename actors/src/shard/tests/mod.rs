@@ -210,6 +210,7 @@ impl<const SHARDS: usize> World<SHARDS> {
             shared: Default::default(),
             min_free_bytes: 1 << 20,
             secret: Secret::from_number(7),
+            without: Default::default(),
         };
         let engine = Arc::new(Model::new());
         let now = Now { monotonic: 1_000, wall: 1_700_000_000_000 };
