@@ -59,14 +59,18 @@ impl Output {
         self.pieces.push_back(bytes);
     }
 
-    /// The next bytes to be written, in order.
-    pub fn slices<'a>(&'a self, into: &mut [IoSlice<'a>; 16]) -> usize {
-        let mut used = 0;
+    /// The next bytes to be written, in order, up to `limit` of them.
+    pub fn slices<'a>(&'a self, into: &mut [IoSlice<'a>; 16], limit: usize) -> usize {
+        let (mut used, mut left) = (0, limit);
         let parts = self.pieces.iter().map(|piece| &piece[..]).chain([&self.tail[..]]);
         for part in parts.filter(|part| !part.is_empty()).take(into.len()) {
             let part = if used == 0 { &part[self.written.min(part.len())..] } else { part };
-            into[used] = IoSlice::new(part);
+            into[used] = IoSlice::new(&part[..part.len().min(left)]);
+            left -= into[used].len();
             used += 1;
+            if left == 0 {
+                break;
+            }
         }
         used
     }
@@ -116,7 +120,7 @@ mod tests {
 
     fn read(output: &Output) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 16];
-        let used = output.slices(&mut slices);
+        let used = output.slices(&mut slices, usize::MAX);
         slices[..used].iter().flat_map(|slice| slice.to_vec()).collect()
     }
 
@@ -147,6 +151,23 @@ mod tests {
         assert_eq!((output.len(), read(&output)), (2, b"fg".to_vec()));
         output.advance(2);
         assert!(output.is_empty());
+    }
+
+    #[test]
+    fn no_more_is_given_out_than_is_asked_for() {
+        let mut output = Output::default();
+        output.tail().extend_from_slice(b"abcd");
+        output.advance(1);
+        output.share(Bytes::from_static(b"efghi"));
+        let lengths = |limit| {
+            let mut slices = [IoSlice::new(&[]); 16];
+            let used = output.slices(&mut slices, limit);
+            slices[..used].iter().map(|slice| slice.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            [lengths(2), lengths(3), lengths(5), lengths(9)],
+            [vec![2], vec![3], vec![3, 2], vec![3, 5]]
+        );
     }
 
     #[test]

@@ -45,8 +45,14 @@ impl Shard {
                     let takes_records = self.takes_records();
                     match self.slots.get(slot).filter(|slot| slot.is_serving() && takes_records) {
                         Some(slot) => {
-                            let op = Op::Enqueue { message: part(message), targets: part(targets) };
-                            slot.pending.push(now.wall, &op, reply);
+                            let targets = part(targets);
+                            match mail.shared(message) {
+                                Some(whole) => slot.pending.push_shared(now.wall, whole, targets, reply),
+                                None => {
+                                    let op = Op::Enqueue { message: part(message), targets };
+                                    slot.pending.push(now.wall, &op, reply);
+                                }
+                            }
                         }
                         None => {
                             if let Some(reply) = reply {

@@ -154,6 +154,8 @@ pub struct Shard {
     unwritten: Vec<(SlotId, Index)>,
     /// Nothing can be promised any more: the reason.
     failure: Option<String>,
+    /// The slot, by its place, that is asked first for more than a little in the next round.
+    proposes_first: usize,
     /// When acknowledgements of Clients are put on record next, if nothing else does it sooner.
     save_at: u64,
     asks: u64,
@@ -257,6 +259,7 @@ impl Shard {
             applied: Vec::new(),
             unwritten: Vec::new(),
             failure: None,
+            proposes_first: 0,
             save_at: 0,
             asks: 0,
             properties: Vec::new(),

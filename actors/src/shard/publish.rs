@@ -12,7 +12,7 @@ use crate::connection;
 use crate::message::Message;
 use crate::metric;
 use crate::session::{Place, SessionNumber};
-use crate::slot::{Again, Delivery, Op, Target, targets_run};
+use crate::slot::{Again, Delivery, LATE_BYTES, Op, Target, targets_run};
 use crate::topic::{Chooser, Pick};
 
 /// Runs of targets whose memory is kept for the next message: one or two for each slot.
@@ -70,6 +70,7 @@ impl Shard {
         let needs_record =
             |found: &crate::topic::Found| found.home.is_none() && found.delivery.qos > QoS::AtMostOnce;
         let needed = fan_out.found().iter().any(needs_record);
+        let is_large = message.encoded_len() >= LATE_BYTES;
         let Self { slots, fan_out, outlet, .. } = self;
         if needed {
             if failed {
@@ -85,7 +86,9 @@ impl Shard {
                 }
             }
             self.message.clear();
-            message.encode_into(&mut self.message);
+            if !is_large {
+                message.encode_into(&mut self.message);
+            }
             match self.targets.len() > TARGETS_KEPT {
                 true => self.targets.clear(),
                 false => self.targets.iter_mut().for_each(|(_, targets)| targets.clear()),
@@ -109,7 +112,7 @@ impl Shard {
             }
             let slot = found.session.slot();
             // The run of its slot that is being filled is among the last.
-            let run = targets_run(self.message.len());
+            let run = targets_run(message.encoded_len());
             let fits = |(of, targets): &(SlotId, Vec<u8>)| *of == slot && targets.len() < run;
             let at = self.targets.iter().rposition(fits).unwrap_or_else(|| {
                 self.targets.push((slot, Vec::new()));
@@ -130,7 +133,17 @@ impl Shard {
         for (slot, targets) in self.targets.iter().filter(|(_, targets)| !targets.is_empty()) {
             parts += 1;
             if let Some(slot) = slots.get(*slot) {
-                slot.pending.push(now.wall, &Op::Enqueue { message: &self.message, targets }, reply);
+                match is_large {
+                    true => slot.pending.push_shared(
+                        now.wall,
+                        &outlet.edge.encoded.whole(message),
+                        targets,
+                        reply,
+                    ),
+                    false => {
+                        slot.pending.push(now.wall, &Op::Enqueue { message: &self.message, targets }, reply)
+                    }
+                }
                 continue;
             }
             let shard = outlet.post.shard_of(*slot);

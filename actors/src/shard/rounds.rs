@@ -18,7 +18,13 @@ use crate::slot::{Pending, Turn};
 const SAVE_EVERY: u64 = 100;
 
 /// Bytes of applied changes that wait for the engine, beyond which they are written before the next record is applied.
-const APPLIED_BYTES: usize = 8 << 20;
+const APPLIED_BYTES: usize = 2 << 20;
+
+/// Bytes that one round takes of those who have much. It is written in one piece.
+const ROUND_BYTES: usize = 4 << 20;
+
+/// A record of this size is much.
+const SMALL_BYTES: usize = 64 << 10;
 
 /// Operations, and what each of them does for single Sessions and slots, that are applied in one piece: a few milliseconds.
 const APPLY_WORK: u64 = 2048;
@@ -46,41 +52,13 @@ impl Shard {
             self.look_for_room(now);
         }
         let save = now.monotonic >= self.save_at;
-        let mut records = 0;
         for slot in self.slots.table.iter_mut().filter(|slot| slot.is_serving()) {
             if slot.has_unsaved() && (save || slot.must_save() || !slot.pending.is_empty()) {
                 slot.save_acknowledged(now.wall);
                 self.save_at = now.monotonic + SAVE_EVERY;
             }
-            while let Some(mut record) = slot.pending.take() {
-                match self.driver.propose(slot.id, std::mem::take(&mut record.bytes)) {
-                    Ok((term, index)) => {
-                        slot.underway.push(term, index, record);
-                        self.unwritten.push((slot.id, index));
-                        records += 1;
-                    }
-                    Err((error, bytes)) => {
-                        record.bytes = bytes;
-                        slot.pending.restore(record);
-                        if matches!(error, ProposeError::TooLarge { .. }) {
-                            // It will never fit: whoever asked for it is told, and nobody else waits behind it.
-                            let refused = slot.refuse(|_, op| op.adds());
-                            if refused.is_empty() {
-                                fail(slot, &error);
-                            }
-                            for reply in refused {
-                                self.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
-                            }
-                            continue;
-                        }
-                        if error == ProposeError::Stalled {
-                            self.stalled = true;
-                        }
-                        break;
-                    }
-                }
-            }
         }
+        let records = self.propose();
         if records > 0 {
             self.records.increment(records);
         }
@@ -90,6 +68,69 @@ impl Shard {
         // What was refused is not waited for.
         self.tell_rooted();
         self.settle(now);
+    }
+
+    /// Offers what slots have gathered to the log, up to the size of a round. What is small goes at once, so that nobody
+    /// waits behind those who have much; they take turns.
+    fn propose(&mut self) -> u64 {
+        let (slots, mut records, mut left) = (self.slots.table.len(), 0, ROUND_BYTES);
+        for place in 0..slots {
+            if self.slots.table[place].pending.next_bytes() < SMALL_BYTES {
+                records += u64::from(self.propose_next(place));
+            }
+        }
+        let first = self.proposes_first;
+        for place in (first..slots).chain(0..first.min(slots)) {
+            self.proposes_first = place + 1;
+            loop {
+                let bytes = self.slots.table[place].pending.next_bytes();
+                if left == 0 || !self.propose_next(place) {
+                    break;
+                }
+                records += 1;
+                left = left.saturating_sub(bytes);
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        records
+    }
+
+    /// Offers the oldest record of the slot at this place. False if there is none, or it cannot be taken now.
+    fn propose_next(&mut self, place: usize) -> bool {
+        let slot = &mut self.slots.table[place];
+        while slot.is_serving()
+            && let Some(mut record) = slot.pending.take()
+        {
+            match self.driver.propose(slot.id, std::mem::take(&mut record.bytes)) {
+                Ok((term, index)) => {
+                    slot.underway.push(term, index, record);
+                    self.unwritten.push((slot.id, index));
+                    return true;
+                }
+                Err((error, bytes)) => {
+                    record.bytes = bytes;
+                    slot.pending.restore(record);
+                    if matches!(error, ProposeError::TooLarge { .. }) {
+                        // It will never fit: whoever asked for it is told, and nobody else waits behind it.
+                        let refused = slot.refuse(|_, op| op.adds());
+                        if refused.is_empty() {
+                            fail(slot, &error);
+                        }
+                        for reply in refused {
+                            self.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
+                        }
+                        continue;
+                    }
+                    if error == ProposeError::Stalled {
+                        self.stalled = true;
+                    }
+                    return false;
+                }
+            }
+        }
+        false
     }
 
     /// Before records are made, and at every tick: if little room is left, what waits for its record and adds to the disk

@@ -19,6 +19,9 @@ use crate::session::SessionNumber;
 use crate::shard::{Answer, Begun, ReplyTo};
 use crate::topic::Choice;
 
+/// Bytes of a record that are as much work as one small operation.
+const UNIT_BYTES: usize = 512;
+
 /// Why a slot cannot go on. Nothing after this record is applied until the reason is gone.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -60,6 +63,7 @@ impl Slot {
         let unreadable = |error| Failure::Record { slot: self.id, index, error };
         let (at, ops) = op::open(data).map_err(unreadable)?;
         let (grants, counts) = (self.grants, self.counts);
+        turn.outlet.edge.work += (data.len() / UNIT_BYTES) as u64;
         for (number, op) in op::iter(ops).enumerate() {
             turn.outlet.edge.work += 1;
             self.give_out(&mut aside, number, turn);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use convoy_ids::{Index, Term};
 use convoy_storage::record;
 
@@ -15,6 +16,9 @@ const RECORD_BYTES: usize = 1 << 20;
 
 /// And at so many operations, those for Sessions counted by these: it is applied in one piece.
 const RECORD_WORK: usize = 1024;
+
+/// A message of this size is put into its record when that is proposed: until then all that wait for it share it.
+pub const LATE_BYTES: usize = 64 << 10;
 
 /// Operations that will be records: one a round, unless there is much.
 #[derive(Debug, Default)]
@@ -32,6 +36,16 @@ pub struct Record {
     ops: u32,
     work: usize,
     aside: Aside,
+    late: Vec<Late>,
+}
+
+/// An operation [`Op::Enqueue`] that is still to be put into its record.
+#[derive(Debug)]
+struct Late {
+    /// Behind so many bytes of the others.
+    behind: usize,
+    message: Bytes,
+    targets: Box<[u8]>,
 }
 
 /// What the leader knows beside a record.
@@ -92,8 +106,22 @@ impl Pending {
     pub fn push(&mut self, at: Millis, op: &Op<'_>, reply: Option<ReplyTo>) {
         let noted = self.open.aside.places.len();
         self.open.push(at, op, reply);
+        self.entered(noted);
+    }
+
+    /// Adds a message for these Sessions, as an operation [`Op::Enqueue`]. A large one is shared for as long as it waits.
+    pub fn push_shared(&mut self, at: Millis, message: &Bytes, targets: &[u8], reply: Option<ReplyTo>) {
+        let noted = self.open.aside.places.len();
+        match message.len() < LATE_BYTES {
+            true => self.open.push(at, &Op::Enqueue { message, targets }, reply),
+            false => self.open.push_late(at, message.clone(), targets, reply),
+        }
+        self.entered(noted);
+    }
+
+    fn entered(&mut self, noted: usize) {
         self.ahead.enter(&self.open.aside.places[noted..]);
-        if self.open.bytes.len() >= RECORD_BYTES || self.open.work >= RECORD_WORK {
+        if self.open.len_bytes() >= RECORD_BYTES || self.open.work >= RECORD_WORK {
             self.closed.push_back(std::mem::take(&mut self.open));
         }
     }
@@ -121,12 +149,19 @@ impl Pending {
         None
     }
 
+    /// Bytes of the oldest record.
+    pub fn next_bytes(&self) -> usize {
+        self.closed.front().unwrap_or(&self.open).len_bytes()
+    }
+
     /// The oldest record; what is added afterwards goes to another one.
     pub fn take(&mut self) -> Option<Record> {
         if self.closed.is_empty() && self.open.ops == 0 {
             return None;
         }
-        Some(self.closed.pop_front().unwrap_or_else(|| std::mem::take(&mut self.open)))
+        let mut record = self.closed.pop_front().unwrap_or_else(|| std::mem::take(&mut self.open));
+        record.complete();
+        Some(record)
     }
 
     /// Puts a record back that the log would not take.
@@ -136,11 +171,8 @@ impl Pending {
 }
 
 impl Record {
-    fn len_bytes(&self) -> usize {
-        self.bytes.len() + self.aside.copies_bytes
-    }
-
     fn refuse(&mut self, is_unwanted: &mut impl FnMut(&Op<'_>) -> bool, refused: &mut Vec<ReplyTo>) {
+        self.complete();
         let Ok((at, ops)) = op::open(&self.bytes) else { return };
         let mut kept = Record::default();
         for (number, op) in op::iter(ops).enumerate() {
@@ -167,12 +199,46 @@ impl Record {
             op::begin(at, &mut self.bytes);
         }
         op::frame(&mut self.bytes, |bytes| record::encode_into(op, bytes));
+        self.enter(op, reply);
+    }
+
+    fn push_late(&mut self, at: Millis, message: Bytes, targets: &[u8], reply: Option<ReplyTo>) {
+        if self.ops == 0 {
+            op::begin(at, &mut self.bytes);
+        }
+        self.enter(&Op::Enqueue { message: &message, targets }, reply);
+        self.late.push(Late { behind: self.bytes.len(), message, targets: targets.into() });
+    }
+
+    fn enter(&mut self, op: &Op<'_>, reply: Option<ReplyTo>) {
         if let Some(reply) = reply {
             self.aside.replies.push_back((self.ops, reply));
         }
         note_places(op, &mut self.aside.places);
         self.ops += 1;
         self.work += op.work();
+    }
+
+    fn len_bytes(&self) -> usize {
+        let late = self.late.iter().map(|late| late.message.len() + late.targets.len());
+        self.bytes.len() + late.sum::<usize>() + self.aside.copies_bytes
+    }
+
+    /// Puts in what was left out.
+    fn complete(&mut self) {
+        if self.late.is_empty() {
+            return;
+        }
+        // What stands around a message of an operation is shorter than this.
+        let room = self.len_bytes() + self.late.len() * 32;
+        let (early, mut at) = (std::mem::replace(&mut self.bytes, Vec::with_capacity(room)), 0);
+        for Late { behind, message, targets } in std::mem::take(&mut self.late) {
+            self.bytes.extend_from_slice(&early[at..behind]);
+            at = behind;
+            let op = Op::Enqueue { message: &message, targets: &targets };
+            op::frame(&mut self.bytes, |bytes| record::encode_into(&op, bytes));
+        }
+        self.bytes.extend_from_slice(&early[at..]);
     }
 }
 
@@ -299,6 +365,26 @@ mod tests {
         assert_eq!([out(0), out(1)], [vec![], vec!["1", "2"]]);
         assert_eq!((out(2), out(usize::MAX)), (vec!["3".into()], vec!["4".into()]));
         assert_eq!(underway.len_bytes(), 0);
+    }
+
+    #[test]
+    fn a_large_message_is_shared_until_its_record_is_taken_and_is_where_it_was_added() {
+        let (large, small) = (Bytes::from(vec![7; LATE_BYTES]), Bytes::from_static(b"small"));
+        let (mut pending, mut at_once) = (Pending::default(), Pending::default());
+        let trim = Op::Trim { to: 1, number: 2 };
+        for (message, reply) in [(&large, Some(reply(1))), (&small, None), (&large, None)] {
+            pending.push_shared(77, message, b"targets", reply);
+            pending.push(77, &trim, None);
+            at_once.push(77, &Op::Enqueue { message, targets: b"targets" }, reply);
+            at_once.push(77, &trim, None);
+        }
+        assert!(pending.open.bytes.len() < LATE_BYTES && pending.len_bytes() > 2 * LATE_BYTES);
+        let (record, whole) = (pending.take().unwrap(), at_once.take().unwrap());
+        assert!(record.bytes == whole.bytes);
+        assert_eq!(
+            (record.bytes.capacity() < 3 * LATE_BYTES, record.aside.replies),
+            (true, whole.aside.replies)
+        );
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub use active::Active;
 
 pub use call::{Ack, SessionCall, Wanted};
 pub use in_line::InLine;
-pub use leader::{Pending, Underway};
+pub use leader::{LATE_BYTES, Pending, Underway};
 pub use mend::{Losses, mend};
 pub use op::{Again, Delivery, Farewell, Op, RouteRow, Target, targets_run};
 pub use owner::{Owner, check_queued, check_state, name_of_session, owner_of, plain_name};

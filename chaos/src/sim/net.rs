@@ -36,7 +36,7 @@ impl Pipe {
         while !output.is_empty() && self.bytes.len() < ROOM {
             let room = ROOM - self.bytes.len();
             let mut slices = [IoSlice::new(&[]); 16];
-            let used = output.slices(&mut slices);
+            let used = output.slices(&mut slices, usize::MAX);
             let before = self.bytes.len();
             for slice in &slices[..used] {
                 let left = room - (self.bytes.len() - before);

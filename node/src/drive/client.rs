@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::Accepted;
+use super::bulk::{self, PIECE_BYTES, SMALL_BYTES};
 use super::shard::Driver;
 use crate::listen::Admitted;
 use crate::stream::{Carried, Goodbye, Stream, Tls, WebSocket};
@@ -18,6 +19,8 @@ use crate::stream::{Carried, Goodbye, Stream, Tls, WebSocket};
 /// Wakes a connection's task from within its thread.
 #[derive(Default)]
 pub struct Wake {
+    /// In the line of those who are sent much.
+    pub place: Cell<bulk::Place>,
     woken: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -231,7 +234,12 @@ impl<S: Stream> Client<S> {
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut taken = 0;
         let written = self.poll_write_on(context, &mut taken);
-        if written.is_pending() {
+        if written.is_pending() && self.wake.place.get() == bulk::Place::InLine {
+            // It waits for others, and that says nothing of its Client but for what was taken before.
+            if taken > 0 && std::mem::take(&mut self.is_stalled) {
+                self.driver.shard.borrow_mut().write_ends(self.key);
+            }
+        } else if written.is_pending() {
             if taken > 0 || !self.is_stalled {
                 self.driver.shard.borrow_mut().write_stalls(self.driver.clock.now(), self.key);
             }
@@ -253,14 +261,22 @@ impl<S: Stream> Client<S> {
                     return self.stream.poll_flush(context);
                 }
             }
+            let much = self.sending.len() > SMALL_BYTES;
+            if much && !self.driver.bulk.may_write(&self.wake) {
+                return Poll::Pending;
+            }
             let mut slices = [IoSlice::new(&[]); 16];
-            let used = self.sending.slices(&mut slices);
+            let used = self.sending.slices(&mut slices, if much { PIECE_BYTES } else { SMALL_BYTES });
             match self.stream.poll_write(context, &slices[..used]) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
                     self.driver.sent.increment(written as u64);
                     self.sending.advance(written);
                     *taken += written;
+                    if much && self.sending.len() > SMALL_BYTES {
+                        self.driver.bulk.stand_in_line(&self.wake);
+                        return Poll::Pending;
+                    }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,

@@ -1,6 +1,7 @@
 //! Drives shards: one thread and one single-threaded runtime each. Sockets, clocks and syncs are here; what to do about
 //! them is decided in `convoy_actors`.
 
+mod bulk;
 mod client;
 mod clock;
 mod shard;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::LocalSet;
 
+use super::bulk::Bulk;
 use super::client::{self, Wake};
 use super::clock::Clock;
 use super::{Event, Mailbox, Surroundings};
@@ -35,6 +36,7 @@ pub struct Driver {
     pub pulse: Pulse,
     pub scratch: RefCell<Box<[u8]>>,
     pub wakes: RefCell<Vec<Option<Rc<Wake>>>>,
+    pub bulk: Bulk,
     pub received: metrics::Counter,
     pub sent: metrics::Counter,
     dirty: RefCell<Vec<u32>>,
@@ -149,7 +151,8 @@ impl Driver {
         }
         self.wake_dirty();
         self.feel();
-        if self.open_mail() || self.shard.borrow().has_more() {
+        let is_written_on = self.bulk.next_turn();
+        if self.open_mail() || is_written_on || self.shard.borrow().has_more() {
             self.after();
         }
         let mut turns = self.turns.get();
@@ -223,6 +226,7 @@ pub fn start(
             pulse,
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
             wakes: RefCell::new(Vec::new()),
+            bulk: Bulk::default(),
             received: metrics::counter!(crate::observe::metrics::RECEIVED_BYTES),
             sent: metrics::counter!(crate::observe::metrics::SENT_BYTES),
             dirty: RefCell::new(Vec::new()),

@@ -55,6 +55,9 @@ pub enum Record<'a> {
     },
 }
 
+/// Memory that an empty batch keeps.
+const KEPT_BYTES: usize = 8 << 20;
+
 impl Batch {
     pub fn new() -> Self {
         Self { bytes: vec![0; HEADER] }
@@ -121,9 +124,10 @@ impl Batch {
         self.set_count(Some(mark.count));
     }
 
-    /// Forgets all records and keeps the memory.
+    /// Forgets all records and keeps the memory, as far as it is not out of all proportion.
     pub fn clear(&mut self) {
         self.bytes.truncate(HEADER);
+        self.bytes.shrink_to(KEPT_BYTES);
         self.set_count(Some(0));
     }
 

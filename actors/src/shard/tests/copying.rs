@@ -231,3 +231,47 @@ fn a_large_message_that_is_pushed_out_of_every_queue_goes_from_the_disk() {
     assert_eq!(holding_rows(&world), 0);
     assert!(queue_bytes(&world) < 100_000);
 }
+
+#[test]
+fn a_round_takes_a_share_of_what_is_large_and_what_is_small_does_not_wait_behind_it() {
+    let mut world = super::super::World::<1>::new();
+    let slot_of = |client_id| {
+        convoy_membership::slot_of(
+            &convoy_ids::ActorId::Session { tenant: "", client_id },
+            world.options.slots,
+        )
+    };
+    let small_slot = slot_of("small");
+    let names: Vec<_> = (0..40).map(|number| format!("s{number}")).collect();
+    let names: Vec<_> = names.iter().filter(|name| slot_of(name) != small_slot).collect();
+    for name in &names {
+        let subscriber = world.subscriber(lasting(name), &["x/y"]);
+        world.cut_and_settle(subscriber);
+    }
+    let small = world.subscriber(lasting("small"), &["a/b"]);
+    let publisher = world.connect(passing("p"));
+    let payload = "m".repeat(1_000_000);
+    for packet_id in 1..=3 {
+        world.send(publisher, Packet::Publish(publish("x/y", &payload, packet_id)));
+    }
+    world.send(publisher, Packet::Publish(publish("a/b", "small", 4)));
+    let shard = &mut world.shards[0];
+    let before = shard.slots.pending_bytes();
+    for (_, round) in std::mem::take(&mut world.rounds) {
+        shard.synced(world.now, round);
+    }
+    while shard.slots.pending_bytes() == before {
+        shard.turn(world.now);
+    }
+    let taken = before - shard.slots.pending_bytes();
+    assert!(before > 12 * MEGABYTE && taken < 6 * MEGABYTE, "{taken} of {before} bytes in one round");
+    assert!(shard.slots.get(small_slot).unwrap().pending.is_empty());
+    world.settle();
+    assert_eq!(world.got(publisher), [1, 2, 3, 4].map(|id| Got::Puback(id, ReasonCode::Success)));
+    assert_eq!(world.payloads(small), ["small"]);
+    for name in names {
+        let subscriber = world.join(lasting(name));
+        // CONNACK, and as many of the messages as may be under way.
+        assert_eq!(world.got(subscriber).len(), 3);
+    }
+}

@@ -311,7 +311,7 @@ impl<const SHARDS: usize> World<SHARDS> {
             }
             while !output.is_empty() {
                 let mut slices = [IoSlice::new(&[]); 16];
-                let used = output.slices(&mut slices);
+                let used = output.slices(&mut slices, usize::MAX);
                 let before = line.bytes.len();
                 slices[..used].iter().for_each(|slice| line.bytes.extend_from_slice(slice));
                 let written = line.bytes.len() - before;

@@ -10,7 +10,6 @@ pub(super) const ATTACK: Attack = Attack {
     name: "1 MB to 1,000 offline Sessions",
     settings: &[("CONVOY_LIMITS__CONNECTS_PER_SECOND", "10000")],
     run: |ground| Box::pin(run(ground)),
-    known_open: Some("a record for many Sessions is applied in one piece"),
     ..PLAIN
 };
 

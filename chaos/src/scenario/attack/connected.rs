@@ -16,7 +16,6 @@ pub(super) const ATTACK: Attack = Attack {
     process: ProcessLimits { descriptors: 4096, ..PLAIN.process },
     settings: &[("CONVOY_LIMITS__CONNECTS_PER_SECOND", "10000")],
     run: |ground| Box::pin(run(ground)),
-    known_open: Some("a large fan-out is one piece of work"),
     ..PLAIN
 };
 
