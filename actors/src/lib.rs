@@ -5,6 +5,7 @@
 
 mod access;
 mod activity;
+mod budget;
 mod chance;
 mod clock;
 mod connection;
@@ -25,6 +26,7 @@ pub use access::{
     Policy, Principal, Proof, Rule, Verdict, Who,
 };
 pub use activity::{Activity, Beat, Pulse};
+pub use budget::{Allowance, Usage};
 pub use chance::Secret;
 pub use clock::{Millis, Now};
 pub use connection::{

@@ -3,6 +3,7 @@
 use convoy_membership::Partitioning;
 use convoy_wire::TopicFilter;
 
+use crate::budget::{Allowance, Usage};
 use crate::chance::Secret;
 use crate::connection::{Features, RateLimits};
 use crate::session::QueueLimits;
@@ -90,6 +91,8 @@ pub struct Limits {
     pub unfinished_bytes: usize,
     /// Subscriptions of one Session; more are refused.
     pub subscriptions_per_session: u32,
+    /// What may be stored of the node, and of each user.
+    pub stored: Allowance,
     /// Retained Messages of the node; each of its shards may keep its share.
     pub retained_messages: u64,
     /// Bytes of them.
@@ -129,6 +132,7 @@ impl Default for Limits {
             unread_timeout: 60_000,
             unfinished_bytes: 64 << 20,
             subscriptions_per_session: 1_000,
+            stored: Allowance { node: Usage::UNLIMITED, user: Usage::UNLIMITED },
             retained_messages: 1_000_000,
             retained_bytes: 4 << 30,
             topic_levels: 128,

@@ -82,6 +82,7 @@ impl Shard {
             Some(_) => None,
             None => Some(ReasonCode::ServerBusy),
         };
+        let unable = unable.or_else(|| self.over_budget(now, id, &call));
         if self.failure.is_some() && matches!(call, SessionCall::Release { .. }) {
             // It changes nothing that it is not on record: PUBREL comes again. To be refused, its Client would be closed
             // and could not come back to read.

@@ -133,6 +133,8 @@ pub enum Letter {
         reply: ReplyTo,
         passes_on: bool,
     },
+    /// What this shard has stored, as far as others have to know it.
+    Stored(crate::budget::Report),
     /// What a connection tells of a member of Shared Subscriptions.
     Presence(Announcement),
     /// Read a chunk of Retained Messages for a connection.

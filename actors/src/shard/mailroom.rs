@@ -77,6 +77,7 @@ impl Shard {
                 Letter::RootRoute { filter, subscriber, route, reply } => {
                     self.root_changed(RootChange { filter, subscriber, route, reply });
                 }
+                Letter::Stored(report) => self.budget.hear(&report),
                 Letter::Presence(announcement) => self.presence.take(&announcement),
                 Letter::Hear { reply, passes_on } => self.hear(reply, passes_on),
                 Letter::RootIsKnown => self.know_root(now),

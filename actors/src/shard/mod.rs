@@ -4,6 +4,7 @@
 
 mod admit;
 mod answers;
+mod budget;
 mod calls;
 mod certificates;
 mod connect;
@@ -41,6 +42,7 @@ use metrics::Counter;
 
 use crate::access::{Access, Bans};
 use crate::activity::Pulse;
+use crate::budget::{Budget, Usage};
 use crate::chance::Chance;
 use crate::clock::Now;
 use crate::connection::{Output, Peer, Stage};
@@ -65,6 +67,7 @@ macro_rules! turn {
         Turn {
             now: $now,
             state: &mut $shard.state,
+            budget: &mut $shard.budget,
             outlet: &mut $shard.outlet,
             root: &$shard.root,
             fan_out: &mut $shard.fan_out,
@@ -115,6 +118,8 @@ pub struct Shard {
     slots: Slots,
     driver: Driver,
     state: State,
+    /// What is stored on this node.
+    budget: Budget,
     /// Subscriptions whose first level is a wildcard, of the whole fleet.
     root: Routes,
     /// Who is there of Shared Subscriptions.
@@ -189,6 +194,8 @@ pub struct Observation {
     pub shared_subscriptions: u64,
     pub retained_messages: u64,
     pub retained_bytes: u64,
+    /// What counts against the limits of the node.
+    pub stored: Usage,
     /// Because receivers are too slow, or their queues full.
     pub messages_dropped: u64,
     pub tally: Tally,
@@ -212,6 +219,7 @@ impl Observation {
         self.shared_subscriptions += other.shared_subscriptions;
         self.retained_messages += other.retained_messages;
         self.retained_bytes += other.retained_bytes;
+        self.stored = self.stored.and(&other.stored);
         self.messages_dropped += other.messages_dropped;
         self.tally.merge(&other.tally);
         self.stalled |= other.stalled;
@@ -230,12 +238,14 @@ impl Shard {
         let mut chance = Chance::of(&options.secret, &identity);
         let mut driver = Driver::new(Arc::clone(&engine), node, replication);
         let mut root = Routes::new(options.secret.of_tables());
-        let slots = Slots::open(&options, &post, &*engine, node, &mut driver, &mut root)?;
+        let mut budget = Budget::default();
+        let slots = Slots::open(&options, &post, &*engine, node, &mut driver, &mut root, &mut budget)?;
         Ok(Self {
             outlet: Outlet { edge, post, applied: VecDeque::new() },
             slots,
             driver,
             state: State::new(engine),
+            budget,
             root,
             presence: Presence::default(),
             numbers: 0,
@@ -456,6 +466,7 @@ impl Shard {
             shared_subscriptions: self.slots.iter().map(|slot| slot.counts().shared).sum(),
             retained_messages: self.slots.iter().map(|slot| slot.retained().messages).sum(),
             retained_bytes: self.slots.iter().map(|slot| slot.retained().bytes).sum(),
+            stored: self.budget.own().total(),
             messages_dropped: self.outlet.edge.tally.dropped
                 + self.slots.iter().map(|slot| slot.dropped).sum::<u64>(),
             tally: self.outlet.edge.tally.clone(),

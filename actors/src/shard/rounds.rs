@@ -375,6 +375,7 @@ impl Shard {
         self.outlet.edge.unpause(now.monotonic);
         self.outlet.edge.tick(now);
         self.driver.tick();
+        self.tell_stored();
         self.look_for_room(now);
         if self.failure.is_some() {
             self.read_on(now);

@@ -6,6 +6,7 @@ use convoy_storage::replica::Driver;
 
 use super::Error;
 use super::mail::Post;
+use crate::budget::{Budget, Sums};
 use crate::options::Options;
 use crate::slot::{Pending, Slot};
 use crate::topic::Routes;
@@ -25,16 +26,17 @@ impl Slots {
         node: NodeId,
         driver: &mut Driver,
         root: &mut Routes,
+        budget: &mut Budget,
     ) -> Result<Self, Error> {
         let mut table = Vec::new();
         let here = post.here();
         for number in (here..options.slots).step_by(usize::from(post.shards())) {
             let id = SlotId(number);
-            table.push(Slot::recover(id, engine, options, root)?);
+            table.push(Slot::recover(id, engine, options, root, budget)?);
             driver.open(id, &[node])?;
         }
         // Every shard follows the meta group's routes; the first one leads it.
-        let meta = Slot::recover(SlotId::META, engine, options, root)?;
+        let meta = Slot::recover(SlotId::META, engine, options, root, budget)?;
         let has_meta = post.is_here(SlotId::META);
         if has_meta {
             table.push(meta);
@@ -74,4 +76,5 @@ pub fn fail(slot: &mut Slot, error: &dyn std::fmt::Display) {
     slot.failure = Some(format!("slot {}: {error}", slot.id));
     slot.pending = Pending::default();
     slot.line.clear();
+    slot.connecting = Sums::default();
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use convoy_storage::engine::{Error, Family};
+use convoy_storage::engine::{Engine, Error, Family};
 use convoy_storage::envelope;
 
+use super::budget::Counted;
 use super::op::Delivery;
 use super::overflow::Overflow;
 use super::state::State;
@@ -21,6 +22,8 @@ pub struct Active {
     /// Tenant and Client Identifier.
     pub name: Box<[u8]>,
     pub row: SessionRow,
+    /// What was counted of it.
+    pub counted: Counted,
     /// Set for a Session that outlives its connection.
     pub queue: Option<Box<Queue>>,
     /// The connection that messages are delivered to; of the leader alone.
@@ -33,7 +36,8 @@ pub struct Active {
 
 impl Active {
     pub fn new(name: &[u8], row: SessionRow, queue: Option<Box<Queue>>) -> Self {
-        Self { name: name.into(), row, queue, link: None, sent: 0, overflow: None }
+        let counted = Counted::of(&row, queue.as_deref());
+        Self { name: name.into(), row, counted, queue, link: None, sent: 0, overflow: None }
     }
 }
 
@@ -59,18 +63,23 @@ pub struct Link {
 /// Reads a Session's queue state from its rows.
 pub fn queue(state: &mut State, session: SessionNumber) -> Result<Queue, Error> {
     let head: Head = state.get(&rows::head(session))?.unwrap_or_default();
-    let (from, to) = (rows::queued(session, head.floor), rows::queued(session, Seq::MAX));
-    let last = match state.engine().last(Family::Queue, &from, &to)? {
-        Some((key, value)) => {
-            let seq = rows::seq_of_queued(&key).ok_or_else(|| damaged(&key, "key"))?;
-            Some((seq, stored::open(&key, &value)?.came))
-        }
-        None => None,
-    };
+    let last = end_of_queue(&**state.engine(), session, head.floor)?;
     let (from, to) = rows::all_received(session);
     let received: BTreeSet<Seq> =
         state.scan(&from, &to)?.iter().filter_map(|(key, _)| rows::seq_of_received(key)).collect();
     Ok(Queue::recover(head, last, received))
+}
+
+/// Number and running total of the last message of a queue.
+pub fn end_of_queue(
+    engine: &dyn Engine,
+    session: SessionNumber,
+    floor: Seq,
+) -> Result<Option<(Seq, u64)>, Error> {
+    let (from, to) = (rows::queued(session, floor), rows::queued(session, Seq::MAX));
+    let Some((key, value)) = engine.last(Family::Queue, &from, &to)? else { return Ok(None) };
+    let seq = rows::seq_of_queued(&key).ok_or_else(|| damaged(&key, "key"))?;
+    Ok(Some((seq, stored::open(&key, &value)?.came)))
 }
 
 fn damaged(key: &[u8], reason: &str) -> Error {

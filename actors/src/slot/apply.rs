@@ -90,6 +90,9 @@ impl Slot {
 
     fn apply_op(&mut self, op: Op<'_>, context: Context, turn: &mut Turn<'_>) -> Result<(), Error> {
         let done = Answer::Done;
+        if self.leading && context.reply.is_some() {
+            self.connects(&op, false);
+        }
         match op {
             Op::Connect {
                 name,

@@ -24,6 +24,8 @@ impl Slot {
         };
         let Some(queue) = &mut active.queue else { return Ok(()) };
         let (seq, came) = queue.push(message.len() as u32);
+        active.weigh(turn.budget);
+        let Some(queue) = &active.queue else { return Ok(()) };
         let fits = active.overflow.is_none() && active.row.limits.hold(queue.len(), queue.bytes());
         let inline = if body.is_some() { &[][..] } else { message };
         let row = stored::Stored { came, delivery: target.delivery, message: inline, body };
@@ -60,6 +62,7 @@ impl Slot {
         }
         queue.note_sent(sent);
         turn.state.put(rows::head(session), &queue.head());
+        self.weigh(session, turn);
         self.relieved(session);
         Ok(())
     }

@@ -50,6 +50,7 @@ impl Slot {
                     sent,
                     yields,
                 };
+                self.connects(&op, true);
                 self.pending.push(at, &op, Some(reply));
             }
             SessionCall::Ready { session, epoch, home, receive_maximum, is_plain } => {

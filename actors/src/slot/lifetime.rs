@@ -8,6 +8,7 @@ use convoy_storage::engine::{Error, Family};
 
 use super::active::Active;
 use super::apply::Context;
+use super::budget::Counted;
 use super::op::Farewell;
 use super::redispatch::SHARED;
 use super::{Op, Slot, Turn, client_of, rows};
@@ -127,12 +128,16 @@ impl Slot {
                     active.queue = Some(Box::default());
                 }
                 active.row = row;
+                active.weigh_anew(turn.budget);
             }
             MapEntry::Vacant(entry) => {
                 self.counts.sessions += 1;
                 turn.state.put_bytes(rows::name(number), name);
                 let queue = row.has_queue.then(Box::<Queue>::default);
-                entry.insert(Box::new(Active::new(name, row, queue)));
+                let mut active = Active::new(name, row, queue);
+                active.counted = Counted::default();
+                active.weigh_anew(turn.budget);
+                entry.insert(Box::new(active));
                 self.names.insert(name.into(), number);
             }
         }
@@ -199,6 +204,7 @@ impl Slot {
             self.publish_will(session, context, turn)?;
         }
         self.save(session, turn);
+        self.weigh(session, turn);
         self.remember_due(session, turn);
         self.idle.push_back(session);
         if self.leading && self.active[&session].queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
@@ -258,6 +264,7 @@ impl Slot {
         }
         self.publish_will(session, context, turn)?;
         self.save(session, turn);
+        self.weigh(session, turn);
         self.remember_due(session, turn);
         Ok(())
     }
@@ -320,7 +327,8 @@ impl Slot {
             self.unroute(session, filter, &row.places, context.unanswered(), turn);
             turn.state.delete(key);
         }
-        let active = self.active.remove(&session).expect("the caller has activated the Session");
+        let mut active = self.active.remove(&session).expect("the caller has activated the Session");
+        active.forget(turn.budget);
         self.counts.sessions = self.counts.sessions.saturating_sub(1);
         self.names.remove(&active.name);
         turn.state.delete(rows::client(self.id, &active.name));

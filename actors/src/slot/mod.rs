@@ -5,6 +5,7 @@ mod active;
 mod ahead;
 mod apply;
 mod body;
+mod budget;
 mod call;
 mod deliver;
 mod enqueue;
@@ -38,6 +39,7 @@ use convoy_storage::record::{Decode, Encode};
 use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::budget::{Budget, Sums};
 use crate::clock::{Millis, Now};
 use crate::retained::Sweep;
 use crate::session::{Epoch, Place, SessionNumber};
@@ -45,6 +47,7 @@ use crate::shard::{Outlet, ReplyTo};
 use crate::topic::{FanOut, Routes};
 
 pub use active::Active;
+pub use budget::wanted_by;
 
 pub use call::{Ack, SessionCall, Wanted};
 pub use in_line::InLine;
@@ -79,6 +82,8 @@ pub struct Slot {
     /// Number of the last message that has a row of its own.
     bodies: u64,
     counts: Counts,
+    /// What CONNECTs ask for that have no outcome yet; of the leader alone.
+    pub connecting: Sums,
     /// Each by itself: the table grows by doubling, and half of it may be empty.
     active: FxHashMap<SessionNumber, Box<Active>>,
     retained: RetainedSize,
@@ -126,6 +131,7 @@ pub fn client_of(name: &[u8]) -> u64 {
 pub struct Turn<'a> {
     pub now: Now,
     pub state: &'a mut State,
+    pub budget: &'a mut Budget,
     pub outlet: &'a mut Outlet,
     /// Subscriptions whose first level is a wildcard.
     pub root: &'a Routes,

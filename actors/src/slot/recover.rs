@@ -5,12 +5,14 @@ use convoy_storage::engine::{Engine, Error, Family};
 use rustc_hash::FxHashMap;
 use std::ops::ControlFlow;
 
+use super::budget::count_stored;
 use super::op::{Farewell, Op, RouteRow};
 use super::outbox::{Outbox, Outboxes};
 use super::state::decode;
 use super::{
     Asked, Counts, Emitted, InLine, Pending, RetainedSize, Slot, State, Underway, Wills, active, rows,
 };
+use crate::budget::{Budget, Sums};
 use crate::clock::{Millis, Now};
 use crate::options::Options;
 use crate::retained::Sweep;
@@ -34,6 +36,7 @@ impl Slot {
         engine: &dyn Engine,
         options: &Options,
         root: &mut Routes,
+        budget: &mut Budget,
     ) -> Result<Self, Error> {
         let route_seed = options.secret.of_tables();
         let mut grants = Vec::new();
@@ -71,6 +74,7 @@ impl Slot {
             failure: None,
             grants,
             counts,
+            connecting: Sums::default(),
             retained,
             numbered,
             line: InLine::default(),
@@ -94,6 +98,7 @@ impl Slot {
             slots: options.slots,
             partitioning: options.partitioning,
         };
+        count_stored(id, engine, budget);
         scan(engine, rows::routes(id), |key, value| {
             let Some((partition, subscriber, filter)) = rows::split_route(key) else { return Ok(()) };
             let route: RouteRow = decode(key, value)?;
@@ -170,6 +175,7 @@ impl Slot {
         self.asked = Asked::default();
         self.outboxes.values_mut().for_each(Outbox::forget_asked);
         self.line.clear();
+        self.connecting = Sums::default();
         self.wills = Wills::default();
         self.unsaved.clear();
         for active in self.active.values_mut() {

@@ -91,6 +91,7 @@ impl Slot {
             queue.remove(seq, message.len() as u32);
             turn.state.remove_queued(session, seq, message.len() as u32)?;
             turn.state.put(rows::head(session), &queue.head());
+            active.weigh(turn.budget);
             self.send_on(session, &name, false, &delivery, &message, context, turn)?;
         }
         if self.leading && seqs.len() >= RUN {

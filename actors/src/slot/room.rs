@@ -8,9 +8,11 @@ use std::collections::BTreeSet;
 
 use convoy_storage::engine::Error;
 
+use super::budget::wanted_by;
 use super::call::SessionCall;
 use super::op::Op;
 use super::{Slot, State, rows};
+use crate::budget::User;
 use crate::clock::Millis;
 use crate::message::Message;
 use crate::session::{SessionNumber, SessionRow, Will};
@@ -47,6 +49,7 @@ impl Slot {
     /// tell.
     pub fn refuse(&mut self, mut is_unwanted: impl FnMut(&Self, &Op<'_>) -> bool) -> Vec<ReplyTo> {
         let (mut pending, mut numbers) = (std::mem::take(&mut self.pending), BTreeSet::new());
+        let mut connects = Vec::new();
         let refused = pending.refuse(|op| {
             let is_unwanted = is_unwanted(self, op);
             if let Op::InLine { number, .. } = op
@@ -54,9 +57,17 @@ impl Slot {
             {
                 numbers.insert(*number);
             }
+            if let Op::Connect { owner, expiry_seconds, will, .. } = op
+                && is_unwanted
+            {
+                connects.push((User::of(owner), wanted_by(*expiry_seconds, will.as_ref())));
+            }
             is_unwanted
         });
         self.pending = pending;
+        for (user, wanted) in connects {
+            self.connecting.remove(user, &wanted);
+        }
         if !numbers.is_empty() {
             self.line.refuse(&numbers);
         }

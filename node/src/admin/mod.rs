@@ -33,7 +33,7 @@ pub use page::Page;
 pub use problem::Problem;
 pub use readiness::{Readiness, Reason};
 pub use retained::{Retained, Whole};
-pub use status::{ListenerState, NodeState, Source, Status};
+pub use status::{ListenerState, NodeState, Source, Status, Stored};
 pub use subscriptions::Subscription;
 pub use topics::{Topic, Way};
 

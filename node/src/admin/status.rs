@@ -1,6 +1,7 @@
 //! `/status`: one page about this node, for people and for `convoy ctl status`.
 
 use super::Reason;
+use convoy_actors::Usage;
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr, time::Duration};
 use utoipa::ToSchema;
@@ -35,8 +36,29 @@ pub struct NodeState {
     pub sessions_connected: u64,
     pub subscriptions: u64,
     pub retained_messages: u64,
+    pub stored: Stored,
     /// Free bytes of the file system that holds `data`.
     pub storage_free_bytes: u64,
+}
+
+/// What is stored, and how much may be, whoever stores it: the section `[limits]` of the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Stored {
+    pub used: Amounts,
+    pub limit: Amounts,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Amounts {
+    /// Sessions that outlive their connections.
+    pub sessions: u64,
+}
+
+impl From<Usage> for Amounts {
+    fn from(usage: Usage) -> Self {
+        let Usage { sessions, .. } = usage;
+        Self { sessions }
+    }
 }
 
 /// An address the node serves.
@@ -99,6 +121,8 @@ impl fmt::Display for Status {
         line("connections", &state.connections)?;
         let (sessions, connected) = (state.sessions, state.sessions_connected);
         line("sessions", &format_args!("{sessions}, {connected} connected"))?;
+        let Stored { used, limit } = state.stored;
+        line("lasting", &format_args!("{} of {} Sessions", used.sessions, limit.sessions))?;
         line("subscribed", &format_args!("{} Topic Filters", state.subscriptions))?;
         line("retained", &format_args!("{} messages", state.retained_messages))?;
         line("data", &format_args!("{}, {} MiB free", state.data, state.storage_free_bytes >> 20))

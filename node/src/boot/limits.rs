@@ -1,9 +1,10 @@
 //! The configuration's limits as the actors take them.
 
-use convoy_actors::{Features, Limits, QueueLimits, RateLimits};
+use convoy_actors::{Allowance, Features, Limits, QueueLimits, RateLimits, Usage};
 use std::time::Duration;
 
 use crate::config::LimitsOptions;
+use crate::observe::metrics::SESSIONS_LASTING_LIMIT;
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -11,6 +12,16 @@ fn millis(duration: Duration) -> u64 {
 
 fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// What the node may store.
+pub fn of_node(options: &LimitsOptions) -> Usage {
+    Usage { sessions: options.sessions, ..Usage::UNLIMITED }
+}
+
+/// Shows them beside what is used of them.
+pub fn tell(options: &LimitsOptions) {
+    metrics::gauge!(SESSIONS_LASTING_LIMIT).set(options.sessions as f64);
 }
 
 /// Those of each of so many shards.
@@ -39,6 +50,7 @@ pub fn of(options: &LimitsOptions, features: &Features, shards: u16) -> Limits {
         unfinished_bytes: (options.unfinished_bytes / usize::from(shards))
             .max(2 * options.packet_bytes as usize),
         subscriptions_per_session: options.subscriptions_per_session,
+        stored: Allowance { node: of_node(options), user: options.user },
         retained_messages: options.retained_messages,
         retained_bytes: options.retained_bytes,
         topic_levels: options.topic_levels,

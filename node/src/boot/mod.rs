@@ -289,6 +289,7 @@ fn share_descriptors(config: &Config) -> anyhow::Result<descriptors::Shares> {
         );
     }
     metrics::gauge!(CONNECTIONS_LIMIT).set(f64::from(connections));
+    limits::tell(&config.limits);
     Ok(shares)
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
 
-use crate::admin::{ListenerState, NodeState, Source};
+use crate::admin::{ListenerState, NodeState, Source, Stored};
 use crate::config::Config;
 use crate::listen::Bound;
 use crate::observe::figures::{self, Turns};
@@ -43,6 +43,7 @@ impl Board {
             data: config.node.data.display().to_string(),
             shards: usize::from(shards),
             listeners: states,
+            stored: Stored { limit: super::limits::of_node(&config.limits).into(), ..Stored::default() },
             ..NodeState::default()
         };
         Self {
@@ -139,6 +140,7 @@ impl Source for Board {
             sessions_connected: totals.sessions_connected,
             subscriptions: totals.subscriptions,
             retained_messages: totals.retained_messages,
+            stored: Stored { used: totals.stored.into(), ..self.fixed.stored },
             storage_free_bytes: self.free_bytes.load(Ordering::Relaxed),
             ..self.fixed.clone()
         }

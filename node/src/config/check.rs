@@ -157,6 +157,10 @@ impl Check<'_> {
             ("limits", "session_expiry_maximum", limits.session_expiry_maximum.as_secs()),
         );
         self.at_most(
+            ("limits", "sessions_per_user", limits.user.sessions),
+            ("limits", "sessions", limits.sessions),
+        );
+        self.at_most(
             ("limits", "connects_per_second", u64::from(limits.connects_per_second)),
             ("limits", "connections", u64::from(limits.connections).max(100)),
         );

@@ -1,7 +1,7 @@
 //! The sections of the configuration. Each field says what it changes, when to raise it and what that costs.
 
 use super::listener::Network;
-use convoy_actors::{Excess, SecondConnection};
+use convoy_actors::{Excess, SecondConnection, Usage};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// `[node]`: this process.
@@ -126,6 +126,16 @@ pub struct LimitsOptions {
     /// Longest Session Expiry Interval granted. Lower it where vehicles are scrapped without a word: state and
     /// queue of a Session stay on disk until it expires.
     pub session_expiry_maximum: Duration,
+    /// Sessions of this node that outlive their connections; beyond it a CONNECT that would begin another one is refused
+    /// with Quota exceeded (3.x: Server unavailable). Whoever has one is let in. Sessions that end with their connection are
+    /// bounded by `connections`. Raise it for fleets whose vehicles are away for long: each costs disk, and memory for
+    /// its Subscriptions. Shards know what others hold as of a tenth of a second ago, so it may be exceeded by what
+    /// comes in that time.
+    pub sessions: u64,
+    /// The same of each user, and of all Clients without a user name together: key `sessions_per_user`. By default half
+    /// of the node's, so that no single user shuts all others out. Lower it where each vehicle has a user name of its own. The
+    /// error above holds for it too, and a sixteenth of it with several shards.
+    pub user: Usage,
     /// Subscriptions of one Session; SUBACK refuses more. As many Topic Filters may wait for their Retained Messages.
     /// Profiles of cloud products set far lower ones.
     pub subscriptions_per_session: u32,
@@ -264,6 +274,8 @@ impl Default for LimitsOptions {
         let connections = 1_000_000;
         let connects_per_second = Self::connects_per_second_for(connections);
         let half_open = Self::half_open_for(connections);
+        // A fleet of one user may have as many as it may have connections.
+        let sessions = 2_000_000;
         Self {
             packet_bytes: 1024 * KIB,
             connect_packet_bytes: 128 * KIB,
@@ -284,6 +296,8 @@ impl Default for LimitsOptions {
             queue_age: 3 * DAY,
             session_expiry_default: 2 * HOUR,
             session_expiry_maximum: NEVER,
+            sessions,
+            user: Usage { sessions: Self::of_user(sessions), ..Usage::UNLIMITED },
             subscriptions_per_session: 1_000,
             topic_levels: 128,
             topic_bytes: 4096,
@@ -308,6 +322,11 @@ impl Default for LimitsOptions {
 impl LimitsOptions {
     pub(super) fn connects_per_second_for(connections: u32) -> u32 {
         (connections / 100).max(100)
+    }
+
+    /// What one user may have of what the node may.
+    pub(super) fn of_user(limit: u64) -> u64 {
+        limit.div_ceil(2)
     }
 
     pub(super) fn half_open_for(connections: u32) -> u32 {

@@ -62,6 +62,8 @@ pub const PAYLOAD_RECEIVED: &str = "convoy_payload_received_bytes_total";
 pub const PAYLOAD_SENT: &str = "convoy_payload_sent_bytes_total";
 pub const CLIENTS_CONNECTED: &str = "convoy_clients_connected";
 pub const SESSIONS: &str = "convoy_sessions";
+pub const SESSIONS_LASTING: &str = "convoy_sessions_lasting";
+pub const SESSIONS_LASTING_LIMIT: &str = "convoy_sessions_lasting_limit";
 pub const SESSIONS_EXPIRED: &str = "convoy_sessions_expired_total";
 pub const SUBSCRIPTIONS: &str = "convoy_subscriptions";
 pub const RETAINED_MESSAGES: &str = "convoy_retained_messages";
@@ -136,6 +138,8 @@ pub const ALL: &[Metric] = &[
     counter(PAYLOAD_SENT, "bytes of payloads written to clients; about a second old"),
     gauge(CLIENTS_CONNECTED, "connected clients, by listener, transport and protocol version"),
     gauge(SESSIONS, "sessions of the slots led here, by state: connected, offline"),
+    gauge(SESSIONS_LASTING, "sessions that outlive their connections: what counts against limits.sessions"),
+    gauge(SESSIONS_LASTING_LIMIT, "limits.sessions"),
     counter(SESSIONS_EXPIRED, "sessions that have expired"),
     gauge(SUBSCRIPTIONS, "subscriptions of these sessions, by kind: own, shared"),
     gauge(RETAINED_MESSAGES, "retained messages"),

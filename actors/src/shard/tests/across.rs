@@ -54,6 +54,8 @@ mod sharing;
 mod silent;
 #[path = "starving.rs"]
 mod starving;
+#[path = "storing.rs"]
+mod storing;
 #[path = "subscribing.rs"]
 mod subscribing;
 #[path = "telling.rs"]

@@ -42,6 +42,10 @@ impl Reader {
         let expiry = Duration::ZERO..=NEVER;
         section.duration("session_expiry_default", &mut options.session_expiry_default, expiry.clone());
         section.duration("session_expiry_maximum", &mut options.session_expiry_maximum, expiry);
+        let counts = 1..=1 << 40;
+        section.number("sessions", &mut options.sessions, counts.clone());
+        options.user.sessions = LimitsOptions::of_user(options.sessions);
+        section.number("sessions_per_user", &mut options.user.sessions, counts);
         section.number("subscriptions_per_session", &mut options.subscriptions_per_session, 1..=10_000_000);
         section.number("topic_levels", &mut options.topic_levels, 1..=1024);
         section.number("topic_bytes", &mut options.topic_bytes, 16..=u16::MAX);

@@ -1,0 +1,193 @@
+//! What users and the node may store: refused beyond, whoever comes back is served, and the sums are what the rows say.
+
+use super::*;
+use crate::access::{ClientIdOwner, Policy};
+use crate::budget::{Allowance, Sums, Usage, User};
+
+/// The node may store so much, and each user.
+fn world(node: Usage, user: Usage) -> World {
+    let mut world = World::with(Limits { stored: Allowance { node, user }, ..Limits::default() });
+    world.listener =
+        Arc::new(Listener { allow_anonymous: Some(true), ..Listener::new("test", Transport::Tcp) });
+    world.set_access(Access::new(
+        vec![],
+        Policy { authenticates: true, client_id_owner: ClientIdOwner::Any, ..Policy::default() },
+    ));
+    world
+}
+
+fn sessions(sessions: u64) -> Usage {
+    Usage { sessions, ..Usage::UNLIMITED }
+}
+
+fn begun(present: bool) -> [Got; 1] {
+    [Got::Connack(ReasonCode::Success, present)]
+}
+
+const REFUSED: [Got; 2] = [Got::Connack(ReasonCode::QuotaExceeded, false), Got::Closed];
+
+/// Every shard is told what the others hold.
+fn tell(world: &mut World) {
+    world.pass(100);
+}
+
+fn connack(world: &mut World, user: &str, connect: Connect<'_>) -> Vec<Got> {
+    let client = world.join_as(user, connect);
+    let got = world.got(client);
+    if got.len() == 1 {
+        world.send_and_settle(client, goodbye());
+    }
+    tell(world);
+    got
+}
+
+/// What shards count, and what they would count if they were opened now.
+fn sums(world: &World) -> (Vec<Sums>, Vec<Sums>) {
+    let opened = open(&world.engine, world.start + 1, &world.options, &world.access, world.shards.len());
+    let of = |shards: &[Shard]| shards.iter().map(|shard| shard.budget.own().clone()).collect();
+    (of(&world.shards), of(&opened))
+}
+
+#[test]
+fn a_user_has_so_many_sessions_and_the_node_has() {
+    let mut world = world(sessions(5), sessions(3));
+    for name in ["a1", "a2", "a3"] {
+        assert_eq!(connack(&mut world, "ann", lasting(name)), begun(false));
+    }
+    assert_eq!(connack(&mut world, "ann", lasting("a4")), REFUSED);
+    let old = Connect { clean_start: false, ..Connect::new(V311, "a5") };
+    // 3.1.1 knows no quota: Server unavailable.
+    assert_eq!(
+        connack(&mut world, "ann", old),
+        [Got::Connack(ReasonCode::ServerUnavailable, false), Got::Closed]
+    );
+    assert_eq!(connack(&mut world, "ann", passing("a6")), begun(false));
+    for name in ["b1", "b2"] {
+        assert_eq!(connack(&mut world, "bob", lasting(name)), begun(false));
+    }
+    assert_eq!(connack(&mut world, "bob", lasting("b3")), REFUSED);
+    // Whoever has a Session comes back to it, or begins it anew.
+    assert_eq!(connack(&mut world, "ann", lasting("a1")), begun(true));
+    assert_eq!(connack(&mut world, "ann", Connect { clean_start: true, ..lasting("a1") }), begun(false));
+    world.restart();
+    tell(&mut world);
+    assert_eq!(connack(&mut world, "bob", lasting("b3")), REFUSED);
+    assert_eq!(connack(&mut world, "ann", lasting("a2")), begun(true));
+    // One that ends makes room.
+    assert_eq!(connack(&mut world, "ann", Connect { clean_start: true, ..passing("a1") }), begun(false));
+    assert_eq!(connack(&mut world, "bob", lasting("b3")), begun(false));
+}
+
+#[test]
+fn connects_that_wait_for_the_log_count() {
+    let mut world = world(Usage::UNLIMITED, sessions(4));
+    let names: Vec<_> = (0..200).map(|number| format!("c{number}")).collect();
+    let clients: Vec<_> = names.iter().map(|name| world.ask(lasting(name))).collect();
+    world.settle();
+    let granted = clients.iter().filter(|client| world.got(**client) == begun(false)).count();
+    // No shard knows yet what the others have granted.
+    assert!((4..=4 * world.shards.len()).contains(&granted), "{granted}");
+    assert!(world.shards.iter().all(|shard| shard.slots.iter().all(|slot| slot.connecting.is_empty())));
+}
+
+#[test]
+fn a_will_that_there_is_no_room_for_is_refused_and_one_that_is_not_larger_is_taken() {
+    let room = Usage { stored_bytes: 120, ..Usage::UNLIMITED };
+    let mut world = world(Usage::UNLIMITED, room);
+    let will = |payload: &'static [u8]| {
+        let topic = convoy_wire::TopicName::new("will").unwrap();
+        let (qos, properties) = (QoS::AtLeastOnce, Default::default());
+        Some(convoy_wire::Will { topic, payload, qos, retain: false, properties })
+    };
+    let first = world.join_as("ann", Connect { will: will(&[b'x'; 60]), ..lasting("a") });
+    assert_eq!(world.got(first), begun(false));
+    tell(&mut world);
+    let second = world.join_as("ann", Connect { will: will(&[b'x'; 60]), ..lasting("b") });
+    assert_eq!(world.got(second), REFUSED);
+    let again = world.join_as("ann", Connect { will: will(&[b'y'; 60]), ..lasting("a") });
+    assert_eq!(world.got(again), begun(true));
+    let other = world.join_as("bob", Connect { will: will(&[b'x'; 60]), ..lasting("b") });
+    assert_eq!(world.got(other), begun(false));
+}
+
+#[test]
+fn the_sums_are_what_a_recount_finds_whatever_was_done() {
+    let mut world = world(Usage::UNLIMITED, Usage::UNLIMITED);
+    let mut chance = crate::chance::Chance::of(
+        &Secret::from_number(11),
+        &Identity { node: NodeId::new(1).unwrap(), start: 1, shard: 0, shards: 1 },
+    );
+    let mut below = |limit: u64| chance.number() % limit;
+    let names: Vec<_> = (0..12).map(|number| format!("c{number}")).collect();
+    let publisher = |world: &mut World| world.connect(passing("publisher"));
+    let mut by = publisher(&mut world);
+    let mut clients: Vec<Option<Client>> = vec![None; names.len()];
+    for step in 0..600 {
+        let at = below(names.len() as u64) as usize;
+        // Those who were taken over or refused are gone.
+        for client in &mut clients {
+            *client = client.filter(|client| world.lines[client.0].key.is_some());
+        }
+        match (below(9), clients[at]) {
+            (0..=2, _) => {
+                let expiry = [0, 2, 3600][below(3) as usize];
+                let properties =
+                    ConnectProperties { session_expiry_interval: Some(expiry), ..Default::default() };
+                let payload = vec![b'w'; below(100) as usize];
+                let will = convoy_wire::Will {
+                    topic: convoy_wire::TopicName::new("x/will").unwrap(),
+                    payload: &payload,
+                    qos: QoS::AtLeastOnce,
+                    retain: below(2) == 0,
+                    properties: Default::default(),
+                };
+                let will = Some(will).filter(|_| below(3) == 0);
+                let clean_start = below(4) == 0;
+                let connect = Connect { clean_start, properties, will, ..passing(&names[at]) };
+                let client = match below(4) {
+                    0 => world.join(connect),
+                    user => world.join_as(["ann", "bob", "cy"][user as usize - 1], connect),
+                };
+                clients[at] = Some(client);
+                let filter = ["x/#", "x/y", "$share/g/x/y"][below(3) as usize];
+                world.subscribe_all(client, &[filter]);
+            }
+            (3, Some(client)) => world.cut_and_settle(client),
+            (4, Some(client)) => world.send_and_settle(client, goodbye()),
+            (5, _) => world.pass([10, 500, 4000][below(3) as usize]),
+            (6, _) if step % 5 == 0 => {
+                world.restart();
+                clients.fill(None);
+                by = publisher(&mut world);
+            }
+            (6, Some(client)) => {
+                for got in world.got(client) {
+                    if let Got::Publish(received) = got
+                        && received.packet_id > 0
+                        && below(2) == 0
+                    {
+                        world.send_and_settle(client, puback(received.packet_id));
+                    }
+                }
+            }
+            _ => {
+                // It may have been silent for too long.
+                if world.lines[by.0].key.is_none() {
+                    by = publisher(&mut world);
+                }
+                let payload = "p".repeat(below(3000) as usize);
+                let topic = ["x/y", "x/1", "x/2"][below(3) as usize];
+                world.publish(by, Publish { retain: below(3) == 0, ..publish(topic, &payload, 1) });
+            }
+        }
+        if step % 20 == 0 {
+            world.settle();
+            let (kept, counted) = sums(&world);
+            assert_eq!(kept, counted, "step {step}");
+        }
+    }
+    world.pass(100);
+    let total = sums(&world).1.iter().fold(Usage::default(), |all, sums| all.and(&sums.total()));
+    assert!(total.sessions > 0 && total.stored_bytes > 0, "{total:?}");
+    assert!(world.shards.iter().all(|shard| shard.budget.used(User::NOBODY).node == total));
+}

@@ -1,0 +1,139 @@
+//! What a slot's Sessions count as against the limits of their users and of the node (see [`crate::budget`]). Each is
+//! weighed when something of it has changed, and what it was counted as before is remembered with it: so the sums follow
+//! from what is there, and no path can forget to give something back.
+
+use convoy_ids::SlotId;
+use convoy_storage::engine::{Engine, Error, Family};
+use std::ops::ControlFlow;
+
+use super::active::{Active, end_of_queue};
+use super::op::Op;
+use super::state::decode;
+use super::{Slot, Turn, rows};
+use crate::budget::{Budget, Usage, User};
+use crate::clock::Millis;
+use crate::session::{Head, Queue, SessionNumber, SessionRow, Will};
+
+/// What a Session was counted as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    pub user: User,
+    bytes: u64,
+    lasts: bool,
+}
+
+impl Counted {
+    pub fn of(row: &SessionRow, queue: Option<&Queue>) -> Self {
+        Self::weigh(User::of(&row.owner), row, queue)
+    }
+
+    fn weigh(user: User, row: &SessionRow, queue: Option<&Queue>) -> Self {
+        let will = row.will.as_ref().map_or(0, |will| will.message.len() as u64);
+        // Queues come with Sessions that last, and stay with those that did.
+        Self { user, bytes: will + queue.map_or(0, Queue::bytes), lasts: row.has_queue }
+    }
+
+    fn usage(&self) -> Usage {
+        Usage { sessions: u64::from(self.lasts), stored_bytes: self.bytes, ..Usage::default() }
+    }
+}
+
+/// What a CONNECT asks for, if it finds no Session.
+pub fn wanted_by(expiry_seconds: u32, will: Option<&Will>) -> Usage {
+    let stored_bytes = will.map_or(0, |will| will.message.len() as u64);
+    Usage { sessions: u64::from(expiry_seconds > 0), stored_bytes, ..Usage::default() }
+}
+
+impl Active {
+    /// Counts what there is of it now.
+    pub fn weigh(&mut self, budget: &mut Budget) {
+        let before = self.counted;
+        self.counted = Counted::weigh(before.user, &self.row, self.queue.as_deref());
+        budget.change(before.user, &before.usage(), &self.counted.usage());
+    }
+
+    /// It belongs to whom its row says.
+    pub fn weigh_anew(&mut self, budget: &mut Budget) {
+        self.forget(budget);
+        self.counted.user = User::of(&self.row.owner);
+        self.weigh(budget);
+    }
+
+    /// It counts no more.
+    pub fn forget(&mut self, budget: &mut Budget) {
+        let before = std::mem::take(&mut self.counted);
+        budget.change(before.user, &before.usage(), &Usage::default());
+    }
+}
+
+impl Slot {
+    /// To be called when the Will or the queue of an active Session has changed.
+    pub(super) fn weigh(&mut self, session: SessionNumber, turn: &mut Turn<'_>) {
+        if let Some(active) = self.active.get_mut(&session) {
+            active.weigh(turn.budget);
+        }
+    }
+
+    /// What a CONNECT adds to the Session that it finds, if it finds one.
+    pub fn added_by_connect(
+        &self,
+        name: &[u8],
+        expiry_seconds: u32,
+        will: Option<&Will>,
+        at: Millis,
+        state: &mut super::State,
+    ) -> Result<Usage, Error> {
+        let wanted = wanted_by(expiry_seconds, will);
+        let row = state.get::<SessionRow>(&rows::client(self.id, name))?;
+        let Some(row) = row.filter(|row| row.ends_at().is_none_or(|end| end > at)) else { return Ok(wanted) };
+        let has = wanted_by(if row.has_queue { row.expiry_seconds } else { 0 }, row.will.as_ref());
+        Ok(wanted.without(&has))
+    }
+
+    /// A CONNECT waits for its outcome, or has it.
+    pub(super) fn connects(&mut self, op: &Op<'_>, begins: bool) {
+        let Op::Connect { owner, expiry_seconds, will, .. } = op else { return };
+        let (user, wanted) = (User::of(owner), wanted_by(*expiry_seconds, will.as_ref()));
+        match begins {
+            _ if wanted == Usage::default() => {}
+            true => self.connecting.add(user, &wanted),
+            false => self.connecting.remove(user, &wanted),
+        }
+    }
+}
+
+/// Counts what the rows of a slot hold. What cannot be read is not counted: whoever needs it will say so, and a node with
+/// a damaged row starts.
+pub fn count_stored(id: SlotId, engine: &dyn Engine, budget: &mut Budget) {
+    let mut sessions = Vec::new();
+    let (from, to) = rows::clients(id, b"");
+    let scanned = engine.scan(Family::Session, &from, &to, &mut |key, value| {
+        if let Ok(row) = decode::<SessionRow>(key, value) {
+            sessions.push((row.number, Counted::of(&row, None)));
+        }
+        ControlFlow::Continue(())
+    });
+    let mut unread = scanned.err();
+    for (session, mut counted) in sessions {
+        if counted.lasts {
+            match queue_bytes(engine, session) {
+                Ok(bytes) => counted.bytes += bytes,
+                Err(error) => unread = Some(error),
+            }
+        }
+        budget.change(counted.user, &Usage::default(), &counted.usage());
+    }
+    if let Some(error) = unread {
+        tracing::warn!(slot = %id, %error, "some of what is stored is not counted against its limits");
+    }
+}
+
+fn queue_bytes(engine: &dyn Engine, session: SessionNumber) -> Result<u64, Error> {
+    let mut value = Vec::new();
+    let head: Head = match engine.get(Family::Session, &rows::head(session), &mut value)? {
+        true => decode(&rows::head(session), &value)?,
+        false => Head::default(),
+    };
+    let last = end_of_queue(engine, session, head.floor)?;
+    Ok(Queue::recover(head, last, Default::default()).bytes())
+}
