@@ -104,9 +104,10 @@ fn verdict(ledger: &Ledger, place: usize, connection: &Connection, will: &Will) 
     let Some((closed, by)) = connection.closed else {
         return if next.is_some() { Verdict::Either } else { Verdict::Never("its connection is open") };
     };
-    if let Some(disconnect) = connection.disconnect {
-        // The Server's own close, with no crash since, shows that it has read the DISCONNECT.
-        return if by == Closer::Server && !ledger.crashed_between(disconnect, closed) {
+    if connection.disconnect.is_some() {
+        // The Server's own close shows that it has read the DISCONNECT, unless its death closed the connection. A Client
+        // that does not know yet of that writes on.
+        return if by == Closer::Server && !ledger.crashed_between(connection.connect, closed) {
             Verdict::Never("its Client disconnected normally")
         } else {
             Verdict::Either
@@ -194,6 +195,16 @@ mod tests {
             let (mut tale, watcher, van, will) = scene(0);
             tale.disconnect(&van);
             assert_eq!(violations(tale, &watcher, &will, times), expected);
+        }
+    }
+
+    #[test]
+    fn a_disconnect_that_a_dead_server_is_told_may_be_unheard() {
+        for times in [0, 1] {
+            let (mut tale, watcher, van, will) = scene(0);
+            tale.fault(Fault::Killed);
+            tale.disconnect(&van);
+            assert_eq!(violations(tale, &watcher, &will, times), 0);
         }
     }
 
