@@ -39,21 +39,23 @@ fn soon(seconds: u64) -> Instant {
     Instant::now() + Duration::from_secs(seconds)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_can_be_read_of_a_damaged_folder_is_salvaged() {
-    let folder = common::folder();
-    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+fn client(name: &str, node: &Node, history: &History) -> Client {
+    Client::new(name, ProtocolVersion::V5, node.mqtt(), history).with_payload_bytes(4000)
+}
+
+fn vans() -> impl Iterator<Item = String> {
+    (0..20).map(|at| format!("van-{at}"))
+}
+
+/// A node that keeps messages for each of the vans, and Retained Messages.
+async fn filled(old: &Path, aside: &Path) -> Node {
     let history = History::new();
-    let mut node = Node::new(common::broker(), &old, folder.path(), &history)
+    let mut node = Node::new(common::broker(), old, aside, &history)
         .expect("a folder and ports")
         .with_setting("CONVOY_STORAGE__WRITE_BUFFER_BYTES", &(1 << 20).to_string());
     node.start().await.expect("it starts");
-    let client = |name: &str, node: &Node, history: &History| {
-        Client::new(name, ProtocolVersion::V5, node.mqtt(), history).with_payload_bytes(4000)
-    };
-    let vans: Vec<String> = (0..20).map(|at| format!("van-{at}")).collect();
-    for van in &vans {
-        let mut van = client(van, &node, &history);
+    for van in vans() {
+        let mut van = client(&van, &node, &history);
         van.connect(Terms::lasting()).await.expect("it is let in");
         van.subscribe("cmd/#", Qos::AtLeastOnce).await.expect("it may");
         van.disconnect().await;
@@ -68,6 +70,49 @@ async fn what_can_be_read_of_a_damaged_folder_is_salvaged() {
     }
     assert!(desk.settle(soon(60)).await.expect("it is connected"), "publishes were not answered");
     desk.disconnect().await;
+    node
+}
+
+/// Starts a node on what was salvaged. Sessions that are present, and messages that were delivered to them.
+async fn resumed(new: &Path, aside: &Path, list: &str) -> (u64, u64) {
+    let history = History::new();
+    let mut node = Node::new(common::broker(), new, aside, &history).expect("a folder and ports");
+    node.start().await.unwrap_or_else(|error| panic!("{error}: {list}"));
+    let (mut present, mut delivered) = (0, 0);
+    for van in vans() {
+        let mut van = client(&van, &node, &history);
+        present += u64::from(van.connect(Terms::lasting()).await.expect("it is let in"));
+        while van.step(Instant::now() + Duration::from_millis(400)).await.expect("it stays") {}
+        delivered += van.delivered_count();
+    }
+    println!("{present} of 20 Sessions resumed, {delivered} of {} messages delivered", 20 * MESSAGES);
+    let mut desk = client("desk", &node, &history);
+    desk.connect(Terms::lasting()).await.expect("it is let in");
+    for _ in 0..50 {
+        desk.publish("cmd/desk", Qos::AtLeastOnce, Retain::No).await.expect("it may");
+    }
+    assert!(desk.settle(soon(20)).await.expect("it is connected"), "publishes are not answered");
+    assert!(node.is_ready().await, "{}", node.stderr());
+    (present, delivered)
+}
+
+/// Salvages into a new folder, which is whole then: the list of what was lost.
+fn salvaged(from: &str, to: &Path) -> String {
+    let to = to.display().to_string();
+    let output = data(&["salvage", "--from", from, "--to", &to]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    println!("{}", said(&output));
+    let list = std::fs::read_to_string(format!("{to}/SALVAGE.txt")).expect("the list is there");
+    assert!(list.lines().count() > 1, "{list}");
+    assert_eq!(data(&["check", "--data", &to]).status.code(), Some(0), "{list}");
+    list
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_be_read_of_a_damaged_folder_is_salvaged() {
+    let folder = common::folder();
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    let mut node = filled(&old, folder.path()).await;
 
     // Of a folder in use nothing is said, and nothing is made.
     let (path, to) = (old.display().to_string(), new.display().to_string());
@@ -93,32 +138,27 @@ async fn what_can_be_read_of_a_damaged_folder_is_salvaged() {
     assert_ne!(checked.insert(name.clone(), whole[&name].clone()), None);
     assert!(checked == whole, "the check has changed the folder");
 
-    let output = data(&["salvage", "--from", &path, "--to", &to]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    println!("{}", said(&output));
-    let list = std::fs::read_to_string(new.join("SALVAGE.txt")).expect("the list is there");
-    assert!(list.lines().count() > 1, "{list}");
-    assert_eq!(data(&["check", "--data", &to]).status.code(), Some(0), "{list}");
-
-    let history = History::new();
-    let mut node = Node::new(common::broker(), &new, &folder.path().join("aside"), &history)
-        .expect("a folder and ports");
-    node.start().await.unwrap_or_else(|error| panic!("{error}: {list}"));
-    let (mut present, mut delivered) = (0, 0);
-    for van in &vans {
-        let mut van = client(van, &node, &history);
-        present += u64::from(van.connect(Terms::lasting()).await.expect("it is let in"));
-        while van.step(Instant::now() + Duration::from_millis(400)).await.expect("it stays") {}
-        delivered += van.delivered_count();
-    }
-    println!("{present} of 20 Sessions resumed, {delivered} of {} messages delivered", 20 * MESSAGES);
+    let list = salvaged(&path, &new);
+    let (present, delivered) = resumed(&new, &folder.path().join("aside"), &list).await;
     assert!(present >= 15, "{present} of 20 Sessions are left: {list}");
     assert!(delivered > 20 * MESSAGES / 2, "{delivered} messages are left: {list}");
-    let mut desk = client("desk", &node, &history);
-    desk.connect(Terms::lasting()).await.expect("it is let in");
-    for _ in 0..50 {
-        desk.publish("cmd/desk", Qos::AtLeastOnce, Retain::No).await.expect("it may");
-    }
-    assert!(desk.settle(soon(20)).await.expect("it is connected"), "publishes are not answered");
-    assert!(node.is_ready().await, "{}", node.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_whose_list_of_files_is_damaged_is_salvaged_whole() {
+    let folder = common::folder();
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    let mut node = filled(&old, folder.path()).await;
+    node.kill().await;
+    let manifest = std::fs::read_to_string(old.join("CURRENT")).expect("it is there");
+    std::fs::write(old.join(manifest.trim_end()), b"").expect("it can be written");
+    let path = old.display().to_string();
+    let output = data(&["check", "--data", &path]);
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains(manifest.trim_end()), "{}", said(&output));
+    let list = salvaged(&path, &new);
+    assert!(list.contains(manifest.trim_end()), "{list}");
+    assert!(!new.join("rebuilt").exists(), "what was needed in between is left");
+    let resumed = resumed(&new, &folder.path().join("aside"), &list).await;
+    assert_eq!(resumed, (20, 20 * MESSAGES), "{list}");
 }

@@ -31,9 +31,10 @@ pub fn run(folder: &Path) -> anyhow::Result<ExitCode> {
     let out = &mut io::stdout().lock();
     let opened = match ReadOnly::open(folder) {
         Ok(opened) => opened,
-        // Nothing behind it can be read.
+        // Nothing behind it is read: it takes a new list of files, and that changes the folder or makes another.
         Err(error @ OpenError::Damaged { .. }) => {
             writeln!(out, "{error}")?;
+            writeln!(out, "convoy data salvage makes a new folder of what the files hold, without it")?;
             return Ok(ExitCode::from(exit::DAMAGED));
         }
         Err(error) => {

@@ -4,7 +4,7 @@
 use anyhow::{Context, ensure};
 use convoy_actors::inventory::{self, Inventory};
 use convoy_ids::SlotId;
-use convoy_storage::engine::rocks::{self, Gap, LogEnd, ReadOnly, Rocks};
+use convoy_storage::engine::rocks::{self, Gap, LogEnd, OpenError, ReadOnly, Rebuilt, Rocks};
 use convoy_storage::engine::{Batch, Engine, Family};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -22,22 +22,50 @@ const BATCH_BYTES: usize = 4 << 20;
 /// The list of what was lost, in the new folder.
 const LIST: &str = "SALVAGE.txt";
 
+/// Where a list of files is made anew, in the new folder. It goes when that is done.
+const SCRATCH: &str = "rebuilt";
+
 /// # Errors
 ///
 /// The old folder cannot be read at all, a node works in it, or the new one is not empty. What was written of the new
 /// folder is of no use then.
 pub fn run(from: &Path, to: &Path) -> anyhow::Result<ExitCode> {
-    let old = ReadOnly::open(from).with_context(|| format!("{} cannot be read", from.display()))?;
     let is_empty = !to.exists() || fs::read_dir(to)?.next().is_none();
     ensure!(is_empty, "{} is not empty: name a folder that is, or is not there", to.display());
     boot::begin_private();
+    let unreadable = || format!("{} cannot be read", from.display());
+    let scratch = to.join(SCRATCH);
+    let (old, rebuilt) = match ReadOnly::open(from) {
+        Ok(old) => (old, None),
+        // The list of files is damaged: without it nothing is opened, and the files may be as they were.
+        Err(OpenError::Damaged { place, reason }) => {
+            let made = rocks::rebuild(from, &scratch).with_context(unreadable)?;
+            let note = format!(
+                "{place} was damaged ({reason}), and tables and logs were read as they lie: what had been deleted may be back"
+            );
+            (ReadOnly::open(&scratch).with_context(unreadable)?, Some((made, note)))
+        }
+        Err(error) => return Err(error).with_context(unreadable),
+    };
     let layout = Identity::layout_of(&old.engine)
         .with_context(|| format!("who the node of {} was cannot be read", from.display()))?;
     let new = Rocks::open(to, &rocks::Options::default())
         .with_context(|| format!("{} cannot be made", to.display()))?;
     let mut salvage =
         Salvage { old: &old, new: &new, lost: BTreeMap::new(), damaged: BTreeSet::new(), rows: 0 };
-    salvage.end_of_log();
+    match rebuilt {
+        None => salvage.end_of_log(&old.log),
+        Some((Rebuilt { log, lost }, note)) => {
+            salvage.lost.insert((SlotId(0), note), 0);
+            for table in lost {
+                let what = format!("all that was in {}, which cannot be read at all", table.display());
+                salvage.lost.insert((SlotId(0), what), 1);
+                // Whose it was nobody knows.
+                salvage.damaged.extend(slots(&layout));
+            }
+            salvage.end_of_log(&log);
+        }
+    }
     for family in Family::ALL {
         salvage.copy(family, &layout)?;
     }
@@ -47,7 +75,12 @@ pub fn run(from: &Path, to: &Path) -> anyhow::Result<ExitCode> {
     Identity::raise_starts(&new)?;
     new.sync()?;
     copy_others(from, to)?;
-    salvage.tell(from, to)
+    let told = salvage.tell(from, to);
+    drop(old);
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch)?;
+    }
+    told
 }
 
 struct Salvage<'a> {
@@ -60,8 +93,8 @@ struct Salvage<'a> {
 }
 
 impl Salvage<'_> {
-    fn end_of_log(&mut self) {
-        if let LogEnd::Damaged { file, offset } = &self.old.log {
+    fn end_of_log(&mut self, log: &LogEnd) {
+        if let LogEnd::Damaged { file, offset } = log {
             let what = format!("all that was written after offset {offset} of {}", file.display());
             self.lost.insert((SlotId(0), what), 1);
         }
@@ -159,6 +192,9 @@ fn copy_others(from: &Path, to: &Path) -> io::Result<()> {
 fn slots_of(gap: &Gap, layout: &Layout) -> Vec<SlotId> {
     let first = inventory::slot_of(&gap.after).unwrap_or(SlotId(0));
     let last = inventory::slot_of(&gap.before).unwrap_or(SlotId::META);
-    let all = (0..layout.slots).map(SlotId).chain([SlotId::META]);
-    all.filter(|slot| (first..=last).contains(slot)).collect()
+    slots(layout).filter(|slot| (first..=last).contains(slot)).collect()
+}
+
+fn slots(layout: &Layout) -> impl Iterator<Item = SlotId> + use<> {
+    (0..layout.slots).map(SlotId).chain([SlotId::META])
 }

@@ -27,11 +27,13 @@ use super::{Batch, Engine, Error, Family, Pair, Space, Visit};
 
 mod damage;
 mod read_only;
+mod rebuild;
 mod survey;
 mod wal;
 
 pub use damage::Note;
 pub use read_only::{LogEnd, ReadOnly};
+pub use rebuild::{Rebuilt, rebuild};
 pub use survey::Gap;
 
 type Database = DBWithThreadMode<SingleThreaded>;

@@ -32,6 +32,16 @@ pub enum LogEnd {
     },
 }
 
+impl LogEnd {
+    pub(super) fn of(folder: &Path) -> io::Result<Self> {
+        Ok(match wal::inspect(folder)? {
+            wal::Verdict::Whole => Self::Whole,
+            wal::Verdict::Torn(wal::Place { file, offset }) => Self::Torn { file, offset },
+            wal::Verdict::Damaged(wal::Place { file, offset }) => Self::Damaged { file, offset },
+        })
+    }
+}
+
 /// A database that is only read.
 pub struct ReadOnly {
     pub engine: Rocks,
@@ -58,11 +68,7 @@ impl ReadOnly {
         {
             return Err(damaged_log(&file, offset));
         }
-        let log = match wal::inspect(folder).map_err(failed)? {
-            wal::Verdict::Whole => LogEnd::Whole,
-            wal::Verdict::Torn(wal::Place { file, offset }) => LogEnd::Torn { file, offset },
-            wal::Verdict::Damaged(wal::Place { file, offset }) => LogEnd::Damaged { file, offset },
-        };
+        let log = LogEnd::of(folder).map_err(failed)?;
         let refused = |error| refusal(folder, error);
         let settings = settings(&Options::default(), true, false).map_err(refused)?;
         let families = ["default"].into_iter().chain(Family::ALL.map(Family::name));
@@ -75,7 +81,7 @@ impl ReadOnly {
     }
 }
 
-fn lock(folder: &Path) -> Result<Option<fs::File>, OpenError> {
+pub(super) fn lock(folder: &Path) -> Result<Option<fs::File>, OpenError> {
     let path = folder.join("LOCK");
     let failed =
         |error: io::Error| OpenError::Failed { path: path.display().to_string(), reason: error.to_string() };

@@ -571,3 +571,73 @@ fn a_missing_current_is_told_as_itself() {
     fs::write(&current, kept).unwrap();
     assert_eq!(count(&open(folder.path()).unwrap()), 300);
 }
+
+#[test]
+fn a_list_of_files_that_is_damaged_is_made_anew_of_the_files() {
+    // All in the log, all in a table, and some of both, with what was deleted in the one and stands in the other.
+    let both = flushed();
+    let engine = open(both.path()).unwrap();
+    let mut batch = Batch::new();
+    batch.delete(Family::Queue, &7_u32.to_be_bytes());
+    batch.put(Family::Meta, b"\0\0who", b"I");
+    engine.write(&batch).unwrap();
+    let both = copy(engine.path());
+    for (folder, count) in [(killed_with(300), 300), (flushed(), 3000), (both, 2999)] {
+        let current = folder.path().join("CURRENT");
+        let manifest = folder.path().join(fs::read_to_string(&current).unwrap().trim_end());
+        let harms: [&dyn Fn(); 3] =
+            [&|| flip(&manifest, 60), &|| fs::write(&manifest, b"").unwrap(), &|| {
+                fs::remove_file(&current).unwrap()
+            }];
+        for harm in harms {
+            harm();
+            let before = names(folder.path());
+            let into = tempfile::tempdir().unwrap();
+            let rebuilt = rebuild(folder.path(), &into.path().join("new")).unwrap();
+            assert_eq!(rebuilt, Rebuilt { log: LogEnd::Whole, lost: Vec::new() });
+            assert_eq!(names(folder.path()), before, "the old folder has changed");
+            let engine = open(&into.path().join("new")).unwrap();
+            let mut keys = [0; Family::ALL.len()];
+            for (family, keys) in Family::ALL.into_iter().zip(&mut keys) {
+                let mut add = |_: &[u8], _: &[u8]| {
+                    *keys += 1;
+                    ControlFlow::Continue(())
+                };
+                engine.scan(family, b"", &[0xff; 8], &mut add).unwrap();
+            }
+            assert_eq!(keys.iter().sum::<u32>(), count + u32::from(count == 2999));
+        }
+    }
+}
+
+#[test]
+fn a_table_that_cannot_be_read_at_all_is_told_when_the_list_is_made_anew() {
+    let folder = flushed();
+    let table = file_with(folder.path(), "sst");
+    fs::write(&table, b"nothing of the kind").unwrap();
+    fs::remove_file(folder.path().join("CURRENT")).unwrap();
+    let into = tempfile::tempdir().unwrap();
+    let rebuilt = rebuild(folder.path(), &into.path().join("new")).unwrap();
+    assert_eq!(rebuilt.lost, [table]);
+    assert_eq!(count(&open(&into.path().join("new")).unwrap()), 0);
+}
+
+#[test]
+fn the_log_is_taken_up_to_its_damage_when_the_list_is_made_anew() {
+    let folder = killed_with(300);
+    let log = file_with(folder.path(), "log");
+    flip(&log, log.metadata().unwrap().len() / 2);
+    fs::remove_file(folder.path().join("CURRENT")).unwrap();
+    let into = tempfile::tempdir().unwrap();
+    let rebuilt = rebuild(folder.path(), &into.path().join("new")).unwrap();
+    assert!(matches!(rebuilt.log, LogEnd::Damaged { file, .. } if file == log));
+    let left = count(&open(&into.path().join("new")).unwrap());
+    assert!((100..200).contains(&left), "{left}");
+}
+
+fn names(folder: &Path) -> Vec<(PathBuf, u64)> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let mut names: Vec<_> = files.map(|file| (file.path(), file.metadata().unwrap().len())).collect();
+    names.sort();
+    names
+}
