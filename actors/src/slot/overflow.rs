@@ -75,6 +75,12 @@ impl Active {
         }
     }
 
+    /// Messages from this one on wait. What an earlier process may have sent is as good as sent, until it was sent again
+    /// or is known not to have been.
+    fn waiting_from(&self) -> Seq {
+        self.unsent().max(self.queue.as_ref().map_or(0, |queue| queue.perhaps_sent()))
+    }
+
     /// What waits beyond the limits of the queue. What the Client has finished counts no more, though the record of
     /// that is still to come.
     fn excess(&self) -> Option<Excess> {
@@ -85,7 +91,7 @@ impl Active {
         let underway = self.link.as_ref().map_or(0, |link| {
             link.inflight.bytes() + link.finished.iter().map(|(_, bytes)| u64::from(*bytes)).sum::<u64>()
         });
-        queue.excess(&self.row.limits, self.unsent(), underway)
+        queue.excess(&self.row.limits, self.waiting_from(), underway)
     }
 }
 
@@ -110,12 +116,10 @@ impl Slot {
     pub fn relieve(&mut self, session: SessionNumber, turn: &mut Turn<'_>) -> Result<(), Error> {
         let Some(active) = self.active.get_mut(&session) else { return Ok(()) };
         let excess = active.excess();
-        let unsent = active.unsent();
+        let from = active.waiting_from();
         let Some(overflow) = &mut active.overflow else { return Ok(()) };
         overflow.is_listed = false;
         let (Some(excess), Some(queue)) = (excess, &active.queue) else { return Ok(()) };
-        // What an earlier process may have sent is as good as sent, until it was sent again or is known not to have been.
-        let from = unsent.max(queue.perhaps_sent());
         let mut search =
             Search { now: turn.now.wall, age: active.row.limits.age, excess, found: Vec::new(), overflow };
         if queue.runs() < RUNS {

@@ -14,9 +14,9 @@ const NAME: &str = "1 overflow";
 /// Topics whose queues may overflow; on all others the workload holds back before that.
 pub const TOPICS: &str = "flood/";
 
-/// So many newer messages are there at least when one gives way: half of what a Session holds, for the other half may be
-/// under way.
-const KEPT: usize = 500;
+/// So many newer messages are there at least when one gives way: what a Session may hold, but for those that were being
+/// acknowledged.
+const KEPT: usize = 900;
 
 pub fn check(ledger: &Ledger) -> Vec<Violation> {
     let lives = ledger.lives.iter().filter(|life| life.ends.is_none());
