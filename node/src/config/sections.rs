@@ -178,7 +178,8 @@ pub struct LimitsOptions {
     /// The same three for one address (IPv4) or the first 64 bits of one (IPv6): keys `connections_per_address`,
     /// `half_open_per_address` and `connects_per_second_per_address`. By default half of the node's connections, a
     /// quarter of its half-open ones and half of its new ones, so that no single address shuts all others out. Lower them
-    /// where each vehicle has an address of its own; behind the NAT of a carrier many have one.
+    /// where each vehicle has an address of its own; behind the NAT of a carrier many have one. Where descriptors leave room
+    /// for fewer connections than said, they are at most so large a share of what is left.
     pub address: AddressLimits,
     /// Networks to which the limits of addresses do not apply. By default this machine.
     pub addresses_exempt: Vec<Network>,
@@ -336,7 +337,7 @@ impl LimitsOptions {
 
 impl AddressLimits {
     /// The defaults, for a node with these limits.
-    pub(super) fn of_node(connections: u32, half_open: u32, connects_per_second: u32) -> Self {
+    pub fn of_node(connections: u32, half_open: u32, connects_per_second: u32) -> Self {
         Self {
             connections: connections.div_ceil(2),
             half_open: half_open.div_ceil(4),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::addresses::{Addresses, Place};
-use crate::config::Listener;
+use crate::config::{AddressLimits, LimitsOptions, Listener};
 use crate::observe::metrics::{
     CONNECTIONS_ACCEPTED, CONNECTIONS_HALF_OPEN, CONNECTIONS_REFUSED, LISTENER_CONNECTIONS,
 };
@@ -80,7 +80,21 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(node: Limit, half_open: u32, addresses: Addresses) -> Self {
+    /// Where there is room for fewer connections than the limits say, shares of it shrink alike: an address whose Clients
+    /// are not connected by MQTT yet must not take all of the places that there are for such.
+    pub fn new(limits: &LimitsOptions, connections: u32) -> Self {
+        let (mut half_open, mut of_address) = (limits.half_open, limits.address);
+        if connections < limits.connections {
+            let at_most = AddressLimits::of_node(connections, connections.div_ceil(2), u32::MAX);
+            half_open = half_open.min(connections.div_ceil(2));
+            of_address.connections = of_address.connections.min(at_most.connections);
+            of_address.half_open = of_address.half_open.min(at_most.half_open);
+        }
+        let node = Limit::new(connections, limits.connects_per_second);
+        Self::of(node, half_open, Addresses::new(of_address, limits.addresses_exempt.clone()))
+    }
+
+    fn of(node: Limit, half_open: u32, addresses: Addresses) -> Self {
         Self {
             node,
             half_open: AtomicU64::new(0),
@@ -239,12 +253,11 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::AddressLimits;
     use std::time::Duration;
 
     fn shared(node: Limit, half_open: u32) -> Arc<Shared> {
         let limits = AddressLimits { connections: 9, half_open: 9, connects_per_second: 9 };
-        Arc::new(Shared::new(node, half_open, Addresses::new(limits, Vec::new())))
+        Arc::new(Shared::of(node, half_open, Addresses::new(limits, Vec::new())))
     }
 
     fn admission(own: Limit, shared: &Arc<Shared>) -> Arc<Admission> {
@@ -304,6 +317,23 @@ mod tests {
         drop((first, second));
         assert_eq!(node.half_open.load(Ordering::Relaxed), 0);
         assert_eq!(node.node.open.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn where_there_is_little_room_an_address_leaves_others_places_to_connect() {
+        // 1,024 descriptors leave room for so many.
+        for connections in [64, 723, 10_000, 1_000_000] {
+            let limits = LimitsOptions { connects_per_second: u32::MAX, ..LimitsOptions::default() };
+            let address = AddressLimits { connects_per_second: u32::MAX, ..LimitsOptions::default().address };
+            let node = Arc::new(Shared::new(&LimitsOptions { address, ..limits }, connections));
+            let (admission, now) = (admission(Limit::new(u32::MAX, u32::MAX), &node), Instant::now());
+            let from = |last| Some([203, 0, 113, last].into());
+            let guesses: Vec<_> =
+                (0..connections).map_while(|_| admission.admit(from(7), now).ok()).collect();
+            let vehicles: Vec<_> =
+                (0..connections).map_while(|_| admission.admit(from(8), now).ok()).collect();
+            assert!(!guesses.is_empty() && vehicles.len() >= guesses.len(), "of {connections}");
+        }
     }
 
     #[test]

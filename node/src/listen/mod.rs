@@ -16,9 +16,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 pub use accept::next as next_connection;
-use addresses::Addresses;
 pub use admit::Admitted;
-use admit::{Admission, Limit, Shared};
+use admit::{Admission, Shared};
 use gate::Gate;
 pub use gate::LogLimit;
 pub use handshake::{Handshakes, Options as HandshakeOptions, Shards};
@@ -42,19 +41,7 @@ impl Bound {
 
 /// Takes the addresses and reads the certificates. There is room for so many connections of all listeners together.
 pub fn bind(config: &Config, connections: u32) -> anyhow::Result<Vec<Bound>> {
-    let limits = &config.limits;
-    // Where there is room for fewer than was said, shares of it shrink alike.
-    let at_most_half = |share: u32| match connections < limits.connections {
-        true => share.min(connections.div_ceil(2)),
-        false => share,
-    };
-    let mut of_address = limits.address;
-    of_address.connections = at_most_half(of_address.connections);
-    let shared = Arc::new(Shared::new(
-        Limit::new(connections, limits.connects_per_second),
-        at_most_half(limits.half_open),
-        Addresses::new(of_address, limits.addresses_exempt.clone()),
-    ));
+    let shared = Arc::new(Shared::new(&config.limits, connections));
     let mut listeners = Vec::new();
     for options in &config.mqtt {
         let kind = options.kind;

@@ -21,9 +21,6 @@ pub(super) const ATTACK: Attack = Attack {
         ("CONVOY_MQTT__ALLOW_ANONYMOUS", "true"),
     ],
     run: |ground| Box::pin(run(ground)),
-    known_open: Some(
-        "few descriptors: a vehicle is cut off though the address that guesses has no more than its share",
-    ),
     ..PLAIN
 };
 
