@@ -33,7 +33,7 @@ pub use connection::{
     Certificate, CertificateId, Excess, Features, Listener, Output, Peer, RateLimits, Transport,
 };
 pub use metric::ALL as METRICS;
-pub use options::{Limits, Options, SecondConnection, Without};
+pub use options::{FAN_OUT_PIECE, Limits, Options, SecondConnection, Without};
 pub use session::{Home, Place, QueueLimits, SessionNumber, Subscription};
 pub use shard::SysTopics;
 pub use shard::{Error, Heed, Identity, MESSAGE_BYTES, Mail, Observation, Shard};

@@ -24,9 +24,15 @@ pub struct Options {
     pub min_free_bytes: u64,
     /// Where chance begins that no Client may know; drawn at each start.
     pub secret: Secret,
+    /// Receivers of one message that are served before others have their turn.
+    pub fan_out_piece: usize,
     /// For a simulation alone: no configuration reaches it.
     pub without: Without,
 }
+
+/// What [`Options::fan_out_piece`] is but for tests: to deliver to so many, and to write to them, takes two
+/// milliseconds.
+pub const FAN_OUT_PIECE: usize = 512;
 
 /// A rule that is left out, to see that a check which should notice does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

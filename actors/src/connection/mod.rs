@@ -102,6 +102,8 @@ pub struct Connection {
     pub rate: Option<Box<Rate>>,
     /// Monotonic milliseconds before which nothing is read from the Client; zero for none.
     pub paused_until: u64,
+    /// What it published is being passed on in pieces, and nothing is read from the Client meanwhile.
+    pub is_casting: bool,
     /// Largest packet that the Client takes.
     pub packet_bytes_limit: u32,
     pub receive_maximum: u16,
@@ -186,6 +188,7 @@ impl Connection {
             doomed_at: None,
             rate: None,
             paused_until: 0,
+            is_casting: false,
             packet_bytes_limit: u32::MAX,
             receive_maximum: u16::MAX,
             aliases: None,
@@ -217,6 +220,7 @@ impl Connection {
             Stage::New => true,
             Stage::Open => {
                 self.paused_until == 0
+                    && !self.is_casting
                     && self.inbound.waiting() < usize::from(limits.receive_maximum)
                     && !self.has_unread_answers(limits)
                     && self.barrier.is_none()

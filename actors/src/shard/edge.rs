@@ -156,6 +156,16 @@ impl Edge {
         (found.home.serial == home.serial).then_some(&mut **found)
     }
 
+    /// What a connection published has been passed on to everybody: it is read from again.
+    pub(super) fn casting_ends(&mut self, publisher: Option<Home>) {
+        if let Some(home) = publisher
+            && let Some(connection) = self.find(&home)
+        {
+            connection.is_casting = false;
+            self.mark(home.key);
+        }
+    }
+
     pub fn mark(&mut self, key: u32) {
         if let Some(connection) = self.connections.get_mut(key as usize)
             && !connection.is_dirty

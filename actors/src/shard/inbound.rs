@@ -82,9 +82,11 @@ impl Shard {
                 }
             }
             None => {
+                self.outlet.casts.forget_newest();
                 if let Ok(None) = self.publish(now, place, &message, origin, None) {
                     self.outlet.edge.connections[key as usize].inbound.went_away = true;
                 }
+                self.hold_for_casts(key);
             }
             Some(packet_id) if qos == QoS::ExactlyOnce && connection.lasting => {
                 let token = connection.inbound.begin(packet_id, qos, 1, now.monotonic);
@@ -99,7 +101,9 @@ impl Shard {
             Some(packet_id) => {
                 let token = connection.inbound.begin(packet_id, qos, UNTOLD, now.monotonic);
                 let reply = ReplyTo { home: connection.home, token };
+                self.outlet.casts.forget_newest();
                 let published = self.publish(now, place, &message, origin, Some(reply));
+                self.hold_for_casts(key);
                 let connection = &mut self.outlet.edge.connections[key as usize];
                 match published {
                     // The partition's shard will tell.
@@ -117,6 +121,14 @@ impl Shard {
             self.outlet.edge.pause(key, until);
         }
         Ok(())
+    }
+
+    /// Who publishes for very many is not read from until that is passed on.
+    fn hold_for_casts(&mut self, key: u32) {
+        let connection = &mut self.outlet.edge.connections[key as usize];
+        if self.outlet.casts.is_held_for(connection.home) {
+            connection.is_casting = true;
+        }
     }
 
     /// Whether a message is new and allowed. What is not is answered here, or ends the connection.

@@ -79,7 +79,9 @@ impl Shard {
                 }
                 Letter::Stored(report) => self.budget.hear(&report),
                 Letter::Presence(announcement) => self.presence.take(&announcement),
-                Letter::Hear { reply, passes_on } => self.hear(reply, passes_on),
+                Letter::Hear { reply, passes_on } => {
+                    self.hear(reply, passes_on);
+                }
                 Letter::RootIsKnown => self.know_root(now),
                 Letter::Retained(request) => self.read_retained(now, *request),
                 Letter::Deliver { home, session, delivery, message } => {

@@ -6,6 +6,7 @@ mod admit;
 mod answers;
 mod budget;
 mod calls;
+mod casting;
 mod certificates;
 mod connect;
 mod deliver;
@@ -54,6 +55,7 @@ use crate::slot::{Delivery, Emitted, RootChange, State};
 use crate::tally::Tally;
 use crate::topic::{FanOut, Presence, Routes};
 
+pub use casting::Casts;
 pub use edge::Edge;
 pub use mail::{Answer, Begun, Mail, Post, ReplyTo};
 pub use outlet::Outlet;
@@ -241,7 +243,7 @@ impl Shard {
         let mut budget = Budget::default();
         let slots = Slots::open(&options, &post, &*engine, node, &mut driver, &mut root, &mut budget)?;
         Ok(Self {
-            outlet: Outlet { edge, post, applied: VecDeque::new() },
+            outlet: Outlet { edge, post, applied: VecDeque::new(), casts: Casts::new(options.fan_out_piece) },
             slots,
             driver,
             state: State::new(engine),
@@ -421,7 +423,8 @@ impl Shard {
 
     /// Whether a turn has left something that the next one goes on with at once.
     pub fn has_more(&self) -> bool {
-        !self.backlog.is_empty() && !self.stalled && self.failure.is_none()
+        let applies = !self.backlog.is_empty() && !self.stalled && self.failure.is_none();
+        applies || !self.outlet.casts.is_empty()
     }
 
     /// Mail for other shards.
@@ -429,16 +432,19 @@ impl Shard {
         self.outlet.post.take()
     }
 
-    /// So much waits for the log that nothing more is taken from Clients until it has gone there.
+    /// So much waits for the log, or to be passed on to very many, that nothing more is taken from Clients until it has
+    /// gone there.
     pub fn is_congested(&self) -> bool {
         // Where nothing is written nothing is waited for: the connections that there are can only end.
-        self.failure.is_none() && self.slots.pending_bytes() > PENDING_BYTES_LIMIT
+        let too_much = |bytes| bytes > PENDING_BYTES_LIMIT;
+        self.failure.is_none() && too_much(self.slots.pending_bytes())
+            || too_much(self.outlet.casts.len_bytes())
     }
 
-    /// Whether mail of other shards can be taken: what it asks for waits for the log too. Where records are refused
+    /// Whether mail of other shards can be taken: what it asks for waits as that of Clients does. Where records are refused
     /// nothing more comes to wait.
     pub fn takes_mail(&self) -> bool {
-        !self.takes_records() || !self.is_congested()
+        !self.outlet.casts.is_full() && (!self.takes_records() || !self.is_congested())
     }
 
     /// Every slot of this shard is led, so that all Clients can be served.

@@ -6,6 +6,7 @@ use convoy_ids::SlotId;
 use convoy_wire::{PacketId, ReasonCode};
 
 use super::answers::token;
+use super::casting::Casts;
 use super::edge::Edge;
 use super::mail::{Answer, Letter, Part, Post, ReplyTo};
 use crate::clock::Now;
@@ -18,6 +19,8 @@ pub struct Outlet {
     pub post: Post,
     /// What slots have applied of the outboxes of slots of this shard, to be taken up when the current event is done.
     pub applied: VecDeque<Applied>,
+    /// Messages for very many, which are passed on in pieces.
+    pub casts: Casts,
 }
 
 /// Slot `to` has applied what `from` had in its outbox up to this number.

@@ -42,6 +42,25 @@ impl Shard {
             // It is offered to each member once.
             self.presence.has_gone(again.not);
         }
+        if origin.again.is_none() && self.outlet.casts.holds(message.topic) {
+            self.outlet.edge.begin_of(message);
+            let whole = self.outlet.edge.whole(message);
+            self.outlet.casts.wait(message.topic, whole, place, origin, reply);
+            return Ok(None);
+        }
+        self.publish_here(now, place, message, origin, reply)
+    }
+
+    /// The same for a message whose partition is here and which nothing of its topic is before.
+    pub(super) fn publish_here(
+        &mut self,
+        now: Now,
+        place: Place,
+        message: &Message<'_>,
+        origin: Origin,
+        reply: Option<ReplyTo>,
+    ) -> Result<Option<Begun>, ReasonCode> {
+        let slot = SlotId(place.slot);
         let (stalled, low_space, failed) = (self.stalled, self.low_space, self.failure.is_some());
         self.outlet.edge.pulse.tell(Activity::Publish, u32::from(slot.0));
         let Self { slots, fan_out, root, presence, options, published_so_far, draws, .. } = self;
@@ -65,6 +84,13 @@ impl Shard {
         fan_out.merge();
         if origin.again.is_some() && fan_out.found().is_empty() {
             self.outlet.edge.drop_shared();
+        }
+        let is_many = self.outlet.casts.is_many(fan_out.found().len());
+        if is_many && again.is_none() && !self.outlet.casts.has_room() {
+            self.outlet.edge.begin_of(message);
+            let whole = self.outlet.edge.whole(message);
+            self.outlet.casts.wait(message.topic, whole, place, origin, reply);
+            return Ok(None);
         }
         self.outlet.edge.work += fan_out.found().len() as u64;
         let needs_record =
@@ -96,7 +122,12 @@ impl Shard {
         }
 
         outlet.edge.begin_of(message);
+        let mut casting = Vec::new();
         for found in fan_out.found() {
+            if is_many && !needs_record(found) {
+                casting.push(*found);
+                continue;
+            }
             if let Some(home) = found.home {
                 outlet.deliver(home, found.session, &found.delivery, message, now);
                 continue;
@@ -125,11 +156,16 @@ impl Shard {
             self.pass_those_here(now);
         }
         let matched = !self.fan_out.found().is_empty();
+        let mut parts = 0;
+        if !casting.is_empty() {
+            parts += 1;
+            let whole = self.outlet.edge.whole(message);
+            self.outlet.casts.begin(message.topic, whole, casting, reply);
+        }
         if !needed {
-            return Ok(Some(Begun { parts: 0, matched }));
+            return Ok(Some(Begun { parts, matched }));
         }
         let Self { slots, outlet, .. } = self;
-        let mut parts = 0;
         for (slot, targets) in self.targets.iter().filter(|(_, targets)| !targets.is_empty()) {
             parts += 1;
             if let Some(slot) = slots.get(*slot) {

@@ -36,6 +36,7 @@ impl Shard {
     /// The end of a burst of events: what has been gathered goes to the log, unless a sync is under way; then it
     /// gathers on.
     pub fn turn(&mut self, now: Now) {
+        self.cast_on(now);
         self.settle(now);
         if self.has_more() {
             self.apply_backlog(now);

@@ -141,9 +141,8 @@ impl Shard {
         if went_by_log {
             unheard += u32::from(shards);
             if by == here {
-                self.hear(reply, true);
-                // This shard has answered already, and nobody waited yet.
-                unheard -= 1;
+                // Where this shard has answered already, nobody waited yet.
+                unheard -= u32::from(self.hear(reply, true));
             } else {
                 self.outlet.post.send(by, Letter::Hear { reply, passes_on: true });
             }
@@ -151,12 +150,17 @@ impl Shard {
         unheard
     }
 
-    /// What was sent before this is taken. Where it went on from here by the log, the other shards are asked too.
-    pub(super) fn hear(&mut self, reply: ReplyTo, passes_on: bool) {
+    /// What was sent before this is taken, or waits for its topic: then this is answered later. Where it went on from here by
+    /// the log, the other shards are asked too. Whether it is answered.
+    pub(super) fn hear(&mut self, reply: ReplyTo, passes_on: bool) -> bool {
         let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
         for shard in (0..shards).filter(|shard| *shard != here && passes_on) {
             self.outlet.post.send(shard, Letter::Hear { reply, passes_on: false });
         }
-        self.outlet.answer(reply, Answer::Done);
+        let waits = self.outlet.casts.ask(reply);
+        if !waits {
+            self.outlet.answer(reply, Answer::Done);
+        }
+        !waits
     }
 }

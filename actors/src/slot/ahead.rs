@@ -11,6 +11,7 @@ use rustc_hash::FxHasher;
 use super::op::{Delivery, Op, Target};
 use crate::message::Message;
 use crate::session::SessionNumber;
+use crate::topic::hash_of;
 
 /// Two that meet in one place of the table are taken for one, which costs a copy the wait for a sync.
 const PLACES: usize = 1024;
@@ -51,7 +52,7 @@ impl Ahead {
 
     /// Whether a message of this topic is on its way to the queue of this Session.
     pub fn holds(&self, topic: &str, session: SessionNumber) -> bool {
-        self.0[usize::from(place(hash(topic), session))] > 0
+        self.0[usize::from(place(hash_of(topic), session))] > 0
     }
 }
 
@@ -66,7 +67,7 @@ pub fn note_places(op: &Op<'_>, places: &mut Vec<Place>) {
     match op {
         Op::Enqueue { message, targets } => {
             let Ok(message) = Message::decode(message) else { return };
-            let topic = hash(message.topic);
+            let topic = hash_of(message.topic);
             places.extend(Target::all(targets).map(|target| place(topic, target.session)));
         }
         Op::Inbox { op, .. } => {
@@ -76,12 +77,6 @@ pub fn note_places(op: &Op<'_>, places: &mut Vec<Place>) {
         }
         _ => {}
     }
-}
-
-fn hash(topic: &str) -> u64 {
-    let mut hasher = FxHasher::default();
-    hasher.write(topic.as_bytes());
-    hasher.finish()
 }
 
 fn place(topic: u64, session: SessionNumber) -> Place {

@@ -8,11 +8,10 @@
 //! decided before it is applied, and its Retained Messages are read up to the last of those numbers.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::hash::Hasher;
 
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::FxHashMap;
 
-use crate::topic::Found;
+use crate::topic::{Found, hash_of};
 
 /// What the leader has decided and not applied yet.
 #[derive(Debug, Default)]
@@ -36,7 +35,7 @@ impl InLine {
     /// time.
     #[inline]
     pub fn holds(&self, topic: &str) -> bool {
-        !self.decided.is_empty() && self.topics.contains_key(&hash(topic))
+        !self.decided.is_empty() && self.topics.contains_key(&hash_of(topic))
     }
 
     /// Bytes that are kept here.
@@ -51,7 +50,7 @@ impl InLine {
 
     /// Numbers ascend.
     pub fn push(&mut self, number: u64, topic: &str, found: Vec<Found>) {
-        let decided = Decided { number, topic: hash(topic), found: found.into() };
+        let decided = Decided { number, topic: hash_of(topic), found: found.into() };
         *self.topics.entry(decided.topic).or_default() += 1;
         self.bytes += decided.len_bytes();
         self.decided.push_back(decided);
@@ -98,12 +97,6 @@ impl Decided {
     fn len_bytes(&self) -> usize {
         size_of::<Self>() + self.found.len() * size_of::<Found>()
     }
-}
-
-fn hash(topic: &str) -> u64 {
-    let mut hasher = FxHasher::default();
-    hasher.write(topic.as_bytes());
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -91,10 +91,16 @@ impl Slot {
         }
         // A record holds many messages: none may go out in the encoding of the one before it.
         turn.outlet.edge.begin_message();
+        let live = fan_out.found().iter().filter(|found| found.home.is_some()).count();
+        let casts = live > 0
+            && self.leading
+            && (turn.outlet.casts.is_many(live) || turn.outlet.casts.holds(message.topic));
+        let mut casting = Vec::new();
         let mut by_slot: std::collections::BTreeMap<SlotId, Vec<u8>> = Default::default();
         let run = targets_run(bytes.len());
         for found in fan_out.found() {
             match found.home {
+                Some(_) if casts => casting.push(*found),
                 Some(home) if self.leading => {
                     turn.outlet.deliver(home, found.session, &found.delivery, &message, turn.now);
                 }
@@ -118,6 +124,10 @@ impl Slot {
                     }
                 }
             }
+        }
+        if casts {
+            let whole = turn.outlet.edge.whole(&message);
+            turn.outlet.casts.begin_behind(message.topic, whole, casting);
         }
         turn.outlet.edge.work += fan_out.found().len() as u64;
         let matched = !fan_out.found().is_empty();

@@ -1,5 +1,9 @@
 //! Topic partitions: which Subscriptions a message matches, and who gets it.
 
+use std::hash::Hasher;
+
+use rustc_hash::FxHasher;
+
 mod fan_out;
 mod presence;
 mod routes;
@@ -10,3 +14,10 @@ pub use fan_out::{FanOut, Found};
 pub use presence::{Announcement, Level, News, Presence};
 pub use routes::{Choice, Chooser, Pick, Routes, group_of};
 pub use shared::{Options as SharedOptions, Strategy};
+
+/// Tells topics apart, but for a few that only wait for each other.
+pub fn hash_of(topic: &str) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(topic.as_bytes());
+    hasher.finish()
+}

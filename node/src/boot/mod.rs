@@ -11,7 +11,7 @@ mod watchdog;
 
 use anyhow::Context;
 use convoy_actors::query::Layout;
-use convoy_actors::{Bans, Identity as ShardIdentity, Now, Options, Secret, Shard};
+use convoy_actors::{Bans, FAN_OUT_PIECE, Identity as ShardIdentity, Now, Options, Secret, Shard};
 use convoy_membership::Partitioning;
 use convoy_storage::engine::rocks::{self, Rocks};
 use convoy_storage::engine::{Engine, Space};
@@ -98,6 +98,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
         shared: config.shared_subscriptions.clone(),
         min_free_bytes: config.storage.min_free_bytes,
         secret: Secret::new(identity::chance().context("no random numbers to be had")?),
+        fan_out_piece: FAN_OUT_PIECE,
         without: Default::default(),
     };
 

@@ -10,6 +10,8 @@ type World = super::World<3>;
 mod access;
 #[path = "admitting.rs"]
 mod admitting;
+#[path = "casting.rs"]
+mod casting;
 #[path = "connecting.rs"]
 mod connecting;
 #[path = "copying.rs"]

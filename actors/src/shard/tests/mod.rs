@@ -210,6 +210,8 @@ impl<const SHARDS: usize> World<SHARDS> {
             shared: Default::default(),
             min_free_bytes: 1 << 20,
             secret: Secret::from_number(7),
+            // Across shards two receivers are very many.
+            fan_out_piece: if SHARDS == 1 { crate::options::FAN_OUT_PIECE } else { 1 },
             without: Default::default(),
         };
         let engine = Arc::new(Model::new());

@@ -8,6 +8,8 @@ type World = super::World<1>;
 mod access;
 #[path = "admitting.rs"]
 mod admitting;
+#[path = "casting.rs"]
+mod casting;
 #[path = "connecting.rs"]
 mod connecting;
 #[path = "copying.rs"]
