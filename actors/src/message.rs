@@ -3,11 +3,12 @@
 
 use convoy_wire::QoS;
 
+use crate::budget::User;
 use crate::clock::Millis;
 use crate::session::SessionNumber;
 
 /// An Application Message outside of any packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Message<'a> {
     pub topic: &'a str,
     /// What travels with the message (MQTT 5.0, 3.3.2.3), as [`convoy_wire::Forwardable`] holds it.
@@ -21,6 +22,8 @@ pub struct Message<'a> {
     pub expires_at: Option<Millis>,
     /// Who published it, for No Local [MQTT-3.8.3-3]; zero if no Session did.
     pub publisher: SessionNumber,
+    /// Whose Retained Message it will be; of others nobody asks.
+    pub user: User,
 }
 
 /// The bytes are not a message that [`Message::encode_into`] wrote.
@@ -30,25 +33,42 @@ pub struct Error(&'static str);
 
 const HEAD: usize = 1 + 8 + 8 + 8 + 2 + 4;
 const RETAIN: u8 = 0b100;
+/// The user follows the head.
+const USER: u8 = 0b1000;
 const QOS: u8 = 0b011;
 
 impl<'a> Message<'a> {
     /// Appends the message; [`Message::decode`] reads it back.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         out.reserve(self.encoded_len());
-        out.push(self.qos as u8 | if self.retain { RETAIN } else { 0 });
+        let has_user = if self.has_user() { USER } else { 0 };
+        out.push(self.qos as u8 | if self.retain { RETAIN } else { 0 } | has_user);
         out.extend_from_slice(&self.published_at.to_le_bytes());
         out.extend_from_slice(&self.expires_at.unwrap_or(0).to_le_bytes());
         out.extend_from_slice(&self.publisher.0.to_le_bytes());
         out.extend_from_slice(&(self.topic.len() as u16).to_le_bytes());
         out.extend_from_slice(&(self.properties.len() as u32).to_le_bytes());
+        if self.has_user() {
+            out.extend_from_slice(&self.user.0.to_le_bytes());
+        }
         out.extend_from_slice(self.topic.as_bytes());
         out.extend_from_slice(self.properties);
         out.extend_from_slice(self.payload);
     }
 
     pub fn encoded_len(&self) -> usize {
-        HEAD + self.topic.len() + self.properties.len() + self.payload.len()
+        let user = if self.has_user() { size_of::<User>() } else { 0 };
+        HEAD + user + self.topic.len() + self.properties.len() + self.payload.len()
+    }
+
+    /// Most messages are kept for nobody's account.
+    fn has_user(&self) -> bool {
+        self.retain && self.user != User::NOBODY
+    }
+
+    /// Whether it is kept for its topic [MQTT-3.3.1-5], and does not delete what is.
+    pub fn is_kept(&self) -> bool {
+        self.retain && !self.payload.is_empty()
     }
 
     /// Borrows a message from the bytes of [`Message::encode_into`].
@@ -57,6 +77,13 @@ impl<'a> Message<'a> {
         let u64_at = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
         let topic_len = u16::from_le_bytes([head[25], head[26]]) as usize;
         let properties_len = u32::from_le_bytes([head[27], head[28], head[29], head[30]]) as usize;
+        let (user, rest) = match head[0] & USER {
+            0 => (User::NOBODY, rest),
+            _ => {
+                let (user, rest) = rest.split_first_chunk().ok_or(Error("user cut short"))?;
+                (User(u64::from_le_bytes(*user)), rest)
+            }
+        };
         let (topic, rest) = rest.split_at_checked(topic_len).ok_or(Error("topic cut short"))?;
         let (properties, payload) =
             rest.split_at_checked(properties_len).ok_or(Error("properties cut short"))?;
@@ -70,6 +97,7 @@ impl<'a> Message<'a> {
             published_at: u64_at(1),
             expires_at: (expires_at != 0).then_some(expires_at),
             publisher: SessionNumber(u64_at(17)),
+            user,
         })
     }
 
@@ -106,6 +134,7 @@ mod tests {
             published_at: 1_000,
             expires_at: Some(61_500),
             publisher: SessionNumber(9),
+            user: User(7),
         }
     }
 
@@ -115,6 +144,11 @@ mod tests {
         message().encode_into(&mut bytes);
         assert_eq!(bytes.len(), message().encoded_len());
         assert_eq!(Message::decode(&bytes), Ok(message()));
+        let of_nobody = Message { user: User::NOBODY, ..message() };
+        let mut shorter = Vec::new();
+        of_nobody.encode_into(&mut shorter);
+        assert_eq!(shorter.len() + 8, bytes.len());
+        assert_eq!(Message::decode(&shorter), Ok(of_nobody));
     }
 
     #[test]

@@ -99,10 +99,6 @@ pub struct Limits {
     pub subscriptions_per_session: u32,
     /// What may be stored of the node, and of each user.
     pub stored: Allowance,
-    /// Retained Messages of the node; each of its shards may keep its share.
-    pub retained_messages: u64,
-    /// Bytes of them.
-    pub retained_bytes: u64,
     pub topic_levels: u16,
     pub topic_bytes: u16,
     /// Levels of a Topic Filter with `+`, a last `#` not counted: it bounds what matching one message costs, whoever
@@ -139,8 +135,6 @@ impl Default for Limits {
             unfinished_bytes: 64 << 20,
             subscriptions_per_session: 1_000,
             stored: Allowance { node: Usage::UNLIMITED, user: Usage::UNLIMITED },
-            retained_messages: 1_000_000,
-            retained_bytes: 4 << 30,
             topic_levels: 128,
             topic_bytes: 4096,
             wildcard_levels: 12,

@@ -3,6 +3,7 @@
 use convoy_wire::{Connect, ProtocolVersion, ReasonCode};
 
 use crate::access::Author;
+use crate::budget::User;
 use crate::clock::Millis;
 use crate::message::Message;
 use crate::metric;
@@ -119,6 +120,7 @@ pub fn accept(
                 published_at: now,
                 expires_at: None,
                 publisher: SessionNumber(0),
+                user: User::of(connection.principal.owner()),
             }
             .encode_into(&mut message);
             Some(Box::new(Will {

@@ -17,6 +17,7 @@ mod rate;
 use convoy_wire::{Connack, Disconnect, ProtocolVersion, ReasonCode};
 
 use crate::access::{Permits, Principal, Who};
+use crate::budget::User;
 use crate::clock::Millis;
 use crate::metric;
 use crate::options::Limits;
@@ -71,6 +72,8 @@ pub struct Connection {
     /// Who the Client was found to be.
     pub principal: Principal,
     pub client_id: Box<str>,
+    /// The principal, as what it stores is counted.
+    pub user: User,
     /// What it may do; `None` for everything.
     pub permits: Option<Box<Permits>>,
     /// The body of a CONNECT that waits for a verdict.
@@ -170,6 +173,7 @@ impl Connection {
             peer,
             principal: Principal::ANONYMOUS,
             client_id: Box::default(),
+            user: User::NOBODY,
             permits: None,
             unproven: None,
             stage: Stage::New,

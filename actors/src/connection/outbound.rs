@@ -274,6 +274,7 @@ mod tests {
         published_at: 0,
         expires_at: None,
         publisher: SessionNumber(1),
+        user: crate::budget::User::NOBODY,
     };
 
     #[test]

@@ -215,6 +215,7 @@ mod tests {
             published_at: 0,
             expires_at: None,
             publisher: SessionNumber(0),
+            user: crate::budget::User::NOBODY,
         }
     }
 

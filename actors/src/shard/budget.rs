@@ -9,12 +9,26 @@ use super::slots::fail;
 use super::{Shard, Slots};
 use crate::budget::{Usage, Used, User};
 use crate::clock::Now;
+use crate::message::Message;
 use crate::metric;
+use crate::session::Place;
 use crate::slot::{SessionCall, wanted_by};
 
 impl Shard {
     /// Why a connection's call is refused, if what it adds to is full.
     pub(super) fn over_budget(&mut self, now: Now, id: SlotId, call: &SessionCall) -> Option<ReasonCode> {
+        match call {
+            SessionCall::Connect { .. } => self.over_sessions(now, id, call),
+            SessionCall::Accept { place, message, .. } => {
+                let limit = self.over_retained(*place, &Message::decode(message).ok()?)?;
+                metric::met(limit);
+                Some(ReasonCode::QuotaExceeded)
+            }
+            _ => None,
+        }
+    }
+
+    fn over_sessions(&mut self, now: Now, id: SlotId, call: &SessionCall) -> Option<ReasonCode> {
         let SessionCall::Connect { name, owner, expiry_seconds, will, .. } = call else { return None };
         let (user, will) = (User::of(owner), will.as_deref());
         let wanted = wanted_by(*expiry_seconds, will);
@@ -38,6 +52,34 @@ impl Shard {
         }
     }
 
+    /// The key of the limit that keeps a message from being retained. One that is there may be deleted, and replaced by one
+    /// that is not larger. Of another shard's partition it is what was written last that is looked at.
+    pub(super) fn over_retained(&mut self, place: Place, message: &Message<'_>) -> Option<&'static str> {
+        if !message.is_kept() {
+            return None;
+        }
+        let bytes = message.encoded_len() as u64;
+        let whole = Usage { retained_messages: 1, retained_bytes: bytes, ..Usage::default() };
+        let (allowance, used) = (self.options.limits.stored, self.used(message.user));
+        let limit = used.exceeds(&allowance, &Used { node: whole, user: whole })?;
+        let kept = self.state.retained(SlotId(place.slot), place.partition, message.topic);
+        // What cannot be read stops its slot when the message is stored.
+        let Ok(Some(kept)) = kept else { return Some(limit) };
+        let more = Usage { retained_bytes: bytes.saturating_sub(u64::from(kept.bytes)), ..Usage::default() };
+        let user = if kept.user == message.user || more == Usage::default() { more } else { whole };
+        used.exceeds(&allowance, &Used { node: more, user })
+    }
+
+    /// A Will that cannot be retained is published all the same: nobody is there to be told. `None` if it may stay as it is.
+    pub(super) fn without_keeping(&mut self, place: Place, message: &[u8]) -> Option<Vec<u8>> {
+        let will = Message::decode(message).ok()?;
+        let limit = self.over_retained(place, &will)?;
+        metric::met(limit);
+        let mut bytes = Vec::new();
+        Message { retain: false, ..will }.encode_into(&mut bytes);
+        Some(bytes)
+    }
+
     /// What the node holds and what of a user, with what was asked for here and has no outcome yet.
     pub(super) fn used(&self, user: User) -> Used {
         let underway = self.slots.underway(user);
@@ -58,9 +100,10 @@ impl Shard {
 impl Slots {
     fn underway(&self, user: User) -> Used {
         let mut underway = Used { node: Usage::default(), user: Usage::default() };
-        for slot in self.iter().filter(|slot| !slot.connecting.is_empty()) {
-            underway.node = underway.node.and(&slot.connecting.total());
-            underway.user = underway.user.and(&slot.connecting.of(user));
+        let sums = self.iter().flat_map(|slot| [&slot.connecting, slot.line.kept()]);
+        for sums in sums.filter(|sums| !sums.is_empty()) {
+            underway.node = underway.node.and(&sums.total());
+            underway.user = underway.user.and(&sums.of(user));
         }
         underway
     }

@@ -247,6 +247,8 @@ impl Shard {
                     // The number is taken up, and nothing else happens.
                     return Some(encoded(&Op::Expire { topics: Vec::new() }));
                 }
+                let plain = self.without_keeping(Place { slot: to.0, partition }, message);
+                let message = plain.as_deref().unwrap_or(message);
                 let chosen = self.choose(to, partition, message, client, None);
                 let place = Place { slot: to.0, partition };
                 chosen.or_else(|| Some(encoded(&crate::slot::publish(place, message, client, None))))
@@ -271,7 +273,7 @@ impl Shard {
         let Decision { root_targets, chosen, found } = self.decision(to, partition, &message, client, again);
         let root_targets = &root_targets[..];
         Some(if in_line {
-            let number = self.enter(to, message.topic, found);
+            let number = self.enter(to, &message, found);
             encoded(&Op::InLine { number, partition, message: bytes, root_targets, chosen })
         } else {
             encoded(&Op::Publish { partition, message: bytes, client, again, root_targets, chosen })

@@ -7,6 +7,7 @@ use super::answers::{token, welcome};
 use super::mail::ReplyTo;
 use super::packets::Outcome;
 use crate::access::{Admission, ClientIdOwner, Permits, Verdict as Proven, Who};
+use crate::budget::User;
 use crate::clock::Now;
 use crate::connection::{self, Refusal, Stage};
 use crate::metric;
@@ -99,6 +100,7 @@ impl Shard {
             return Err(ReasonCode::NotAuthorized);
         }
         connection.permits = permits;
+        connection.user = User::of(connection.principal.owner());
         if connection.packet_bytes_limit < CONNACK_BYTES {
             // A Client that does not take our CONNACK is told nothing at all [MQTT-3.1.2-24].
             let mut connack = Vec::new();

@@ -10,6 +10,7 @@ use super::Shard;
 use super::mail::{Answer, Letter, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
+use crate::metric;
 use crate::options::Without;
 use crate::retained;
 use crate::session::{Place, SessionNumber};
@@ -41,19 +42,20 @@ impl Shard {
         client: u64,
         reply: Option<ReplyTo>,
     ) -> Result<(), ReasonCode> {
-        let deletes = message.retain && message.payload.is_empty();
+        let adds = !message.retain || message.is_kept();
         if self.failure.is_some() {
             return Err(ReasonCode::ServerUnavailable);
         }
-        if self.stalled || self.low_space && !deletes {
+        if self.stalled || self.low_space && adds {
             return Err(ReasonCode::QuotaExceeded);
         }
-        if message.retain && !deletes {
-            self.room_for_retained(place, message.topic)?;
+        if let Some(limit) = self.over_retained(place, message) {
+            metric::met(limit);
+            return Err(ReasonCode::QuotaExceeded);
         }
         let slot = SlotId(place.slot);
         let decision = self.decision(slot, place.partition, message, client, None);
-        let number = self.enter(slot, message.topic, decision.found);
+        let number = self.enter(slot, message, decision.found);
         self.message.clear();
         message.encode_into(&mut self.message);
         let op = Op::InLine {
@@ -68,12 +70,12 @@ impl Shard {
     }
 
     /// Gives a message of this topic its place in line: the number that stands in its record.
-    pub(super) fn enter(&mut self, slot: SlotId, topic: &str, found: Vec<Found>) -> u64 {
+    pub(super) fn enter(&mut self, slot: SlotId, message: &Message<'_>, found: Vec<Found>) -> u64 {
         self.outlet.edge.work += found.len() as u64;
         let Some(slot) = self.slots.get(slot) else { return 0 };
         // One of another shard's time may be higher, where a slot is not led yet.
         self.numbers = self.numbers.max(slot.numbered) + 1;
-        slot.line.push(self.numbers, topic, found);
+        slot.line.push(self.numbers, message, found);
         self.numbers
     }
 

@@ -61,6 +61,7 @@ impl Shard {
             published_at: now.wall,
             expires_at: interval.map(|seconds| now.wall + u64::from(seconds) * 1000),
             publisher: connection.session,
+            user: connection.user,
         };
         self.published.increment(1);
         connection.traffic.messages_received += 1;

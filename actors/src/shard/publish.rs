@@ -221,24 +221,4 @@ impl Shard {
             self.outlet.edge.drop_shared();
         }
     }
-
-    /// Whether one more Retained Message fits. Each shard has its share of what the node may keep; a topic that has
-    /// one already may always change it.
-    pub(super) fn room_for_retained(&mut self, place: Place, topic: &str) -> Result<(), ReasonCode> {
-        let shards = u64::from(self.outlet.post.shards());
-        let limits = &self.options.limits;
-        let kept = self.slots.iter().map(|slot| slot.retained());
-        let (messages, bytes) =
-            kept.fold((0, 0), |(messages, bytes), kept| (messages + kept.messages, bytes + kept.bytes));
-        if messages < limits.retained_messages / shards && bytes < limits.retained_bytes / shards {
-            return Ok(());
-        }
-        match self.state.retained(SlotId(place.slot), place.partition, topic) {
-            Ok(Some(_)) => Ok(()),
-            _ => {
-                metric::met("retained_messages");
-                Err(ReasonCode::QuotaExceeded)
-            }
-        }
-    }
 }

@@ -293,6 +293,7 @@ fn message<'a>(topic: &'a str, publication: &'a Publication, now: Now) -> Messag
         published_at: now.wall,
         expires_at: interval.map(|seconds| now.wall + u64::from(seconds) * 1000),
         publisher: SessionNumber(0),
+        user: crate::budget::User::NOBODY,
     }
 }
 

@@ -112,5 +112,6 @@ fn message<'a>(topic: &'a str, value: &'a str, now: Now) -> Message<'a> {
         published_at: now.wall,
         expires_at: None,
         publisher: SessionNumber(0),
+        user: crate::budget::User::NOBODY,
     }
 }

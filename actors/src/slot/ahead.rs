@@ -98,7 +98,8 @@ mod tests {
         let topic = "x/y";
         let (properties, payload, publisher) = (&[][..], &[][..], SessionNumber(1));
         let (qos, retain, published_at, expires_at) = (QoS::AtLeastOnce, false, 0, None);
-        Message { topic, properties, payload, qos, retain, published_at, expires_at, publisher }
+        let user = crate::budget::User::NOBODY;
+        Message { topic, properties, payload, qos, retain, published_at, expires_at, publisher, user }
             .encode_into(&mut message);
         let delivery = Delivery::new(QoS::AtLeastOnce, false, 0);
         for session in [7, 8] {

@@ -11,6 +11,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use rustc_hash::FxHashMap;
 
+use crate::budget::{Sums, Usage, User};
+use crate::message::Message;
 use crate::topic::{Found, hash_of};
 
 /// What the leader has decided and not applied yet.
@@ -20,12 +22,16 @@ pub struct InLine {
     /// How many of them there are of a topic.
     topics: FxHashMap<u64, u32>,
     bytes: usize,
+    /// What is to be kept of them.
+    kept: Sums,
 }
 
 #[derive(Debug)]
 struct Decided {
     number: u64,
     topic: u64,
+    /// Whose Retained Message it will be, of so many bytes; of none for what is not kept.
+    kept: (User, u32),
     /// Sessions that end with their connection and have a root route.
     found: Box<[Found]>,
 }
@@ -49,8 +55,11 @@ impl InLine {
     }
 
     /// Numbers ascend.
-    pub fn push(&mut self, number: u64, topic: &str, found: Vec<Found>) {
-        let decided = Decided { number, topic: hash_of(topic), found: found.into() };
+    pub fn push(&mut self, number: u64, message: &Message<'_>, found: Vec<Found>) {
+        let kept = if message.is_kept() { message.encoded_len() as u32 } else { 0 };
+        let kept = (message.user, kept);
+        let decided = Decided { number, topic: hash_of(message.topic), kept, found: found.into() };
+        self.kept.add(decided.kept.0, &decided.usage());
         *self.topics.entry(decided.topic).or_default() += 1;
         self.bytes += decided.len_bytes();
         self.decided.push_back(decided);
@@ -82,7 +91,13 @@ impl InLine {
         *self = Self::default();
     }
 
+    /// What will be kept of what is not applied yet.
+    pub fn kept(&self) -> &Sums {
+        &self.kept
+    }
+
     fn forget(&mut self, decided: &Decided) {
+        self.kept.remove(decided.kept.0, &decided.usage());
         self.bytes -= decided.len_bytes();
         if let Some(count) = self.topics.get_mut(&decided.topic) {
             *count -= 1;
@@ -94,6 +109,11 @@ impl InLine {
 }
 
 impl Decided {
+    fn usage(&self) -> Usage {
+        let bytes = u64::from(self.kept.1);
+        Usage { retained_messages: u64::from(bytes > 0), retained_bytes: bytes, ..Usage::default() }
+    }
+
     fn len_bytes(&self) -> usize {
         size_of::<Self>() + self.found.len() * size_of::<Found>()
     }
@@ -107,9 +127,11 @@ mod tests {
     fn a_topic_is_in_line_until_the_last_of_its_messages_is_applied() {
         let mut line = InLine::default();
         assert!(!line.holds("a"));
-        line.push(1, "a", Vec::new());
-        line.push(4, "b", Vec::new());
-        line.push(5, "a", Vec::new());
+        let message = |topic| Message { topic, retain: true, payload: b"1", ..Message::default() };
+        line.push(1, &message("a"), Vec::new());
+        line.push(4, &message("b"), Vec::new());
+        line.push(5, &message("a"), Vec::new());
+        assert_eq!(line.kept().total().retained_messages, 3);
         assert!(line.holds("a") && line.holds("b") && !line.holds("c"));
         assert!(line.take(1).is_some() && line.take(2).is_none());
         assert!(line.holds("a"));
@@ -118,5 +140,6 @@ mod tests {
         assert_eq!(line.first(), Some(4));
         assert!(line.take(4).is_some());
         assert_eq!((line.first(), line.len_bytes()), (None, 0));
+        assert!(line.kept().is_empty());
     }
 }

@@ -17,8 +17,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::op::{Op, RouteRow};
 use super::owner::{name_of_session, plain_name};
 use super::redispatch::SHARED;
-use super::state::decode;
+use super::state::{Kept, decode};
 use super::{Counts, RetainedSize, rows, stored};
+use crate::budget::User;
+use crate::message::Message;
 use crate::retained;
 use crate::session::{Head, Seq, SessionNumber, SessionRow, SubscriptionRow};
 
@@ -264,18 +266,28 @@ impl Mend<'_> {
 
     fn retained(&mut self, slot: SlotId) -> Result<(), Error> {
         let mut size = RetainedSize::default();
+        let mut sizes: BTreeMap<User, RetainedSize> = BTreeMap::new();
         let mut numbered = self.get::<u64>(&rows::numbered(slot))?.unwrap_or(0);
         let (from, to) = rows::of_slot(slot);
         self.engine.scan(Family::Retained, &from, &to, &mut |_, value| {
             if let Ok((number, message)) = retained::split(value) {
                 numbered = numbered.max(number);
-                size.messages += 1;
-                size.bytes += message.len() as u64;
+                let user = Message::decode(message).map_or(User::NOBODY, |message| message.user);
+                let kept = Kept { bytes: message.len() as u32, expires_at: None, user };
+                size.change(None, Some(kept));
+                sizes.entry(user).or_default().change(None, Some(kept));
             }
             ControlFlow::Continue(())
         })?;
         self.put(&rows::numbered(slot), &numbered);
         self.put(&rows::retained(slot), &size);
+        for (key, _) in self.scan(rows::all_retained_of(slot))? {
+            self.batch.delete(Family::Session, &key);
+        }
+        sizes.remove(&User::NOBODY);
+        for (user, size) in &sizes {
+            self.put(&rows::retained_of(slot, *user), size);
+        }
         Ok(())
     }
 

@@ -39,7 +39,7 @@ use convoy_storage::record::{Decode, Encode};
 use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::budget::{Budget, Sums};
+use crate::budget::{Budget, Sums, User};
 use crate::clock::{Millis, Now};
 use crate::retained::Sweep;
 use crate::session::{Epoch, Place, SessionNumber};
@@ -87,6 +87,8 @@ pub struct Slot {
     /// Each by itself: the table grows by doubling, and half of it may be empty.
     active: FxHashMap<SessionNumber, Box<Active>>,
     retained: RetainedSize,
+    /// Of it, what users have that have a name.
+    retained_of: FxHashMap<User, RetainedSize>,
     /// Number of the last Retained Message that was decided on and is applied.
     pub numbered: u64,
     /// Of the leader alone.

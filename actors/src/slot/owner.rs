@@ -79,7 +79,7 @@ pub fn check_state(key: &[u8], value: &[u8]) -> Result<(), String> {
             decodes::<u64>(value)
         }
         Some(&kind::COUNTS) => decodes::<Counts>(value),
-        Some(&kind::RETAINED) => decodes::<RetainedSize>(value),
+        Some(&(kind::RETAINED | kind::RETAINED_OF)) => decodes::<RetainedSize>(value),
         Some(&kind::CLIENT) => decodes::<SessionRow>(value),
         Some(&kind::SUBSCRIPTION) => decodes::<SubscriptionRow>(value),
         Some(&kind::HEAD) => decodes::<Head>(value),

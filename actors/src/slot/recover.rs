@@ -76,6 +76,7 @@ impl Slot {
             counts,
             connecting: Sums::default(),
             retained,
+            retained_of: FxHashMap::default(),
             numbered,
             line: InLine::default(),
             wills: Wills::default(),
@@ -99,6 +100,13 @@ impl Slot {
             partitioning: options.partitioning,
         };
         count_stored(id, engine, budget);
+        scan(engine, rows::all_retained_of(id), |key, value| {
+            if let Some(user) = rows::user_of(key) {
+                slot.recover_retained(user, decode(key, value)?, budget);
+            }
+            Ok(())
+        })?;
+        slot.recover_retained_of_nobody(budget);
         scan(engine, rows::routes(id), |key, value| {
             let Some((partition, subscriber, filter)) = rows::split_route(key) else { return Ok(()) };
             let route: RouteRow = decode(key, value)?;

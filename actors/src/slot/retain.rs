@@ -4,8 +4,8 @@ use convoy_storage::engine::Error;
 
 use super::apply::Context;
 use super::state::Kept;
-use super::{Slot, Turn, rows};
-use crate::clock::Millis;
+use super::{RetainedSize, Slot, Turn, rows};
+use crate::budget::{Budget, Usage, User};
 use crate::message::Message;
 
 impl Slot {
@@ -23,7 +23,7 @@ impl Slot {
         })?;
         let before = turn.state.retained(self.id, partition, message.topic)?;
         // [MQTT-3.3.1-6]: no payload, no Retained Message.
-        let after = (!message.payload.is_empty()).then_some((bytes, message.expires_at));
+        let after = (!message.payload.is_empty()).then(|| (bytes, Kept::of(bytes, &message)));
         if number > 0 {
             self.numbered = self.numbered.max(number);
             turn.state.put(rows::numbered(self.id), &self.numbered);
@@ -53,15 +53,74 @@ impl Slot {
         topic: &str,
         number: u64,
         before: Option<Kept>,
-        after: Option<(&[u8], Option<Millis>)>,
+        after: Option<(&[u8], Kept)>,
         turn: &mut Turn<'_>,
     ) {
         turn.state.put_retained(self.id, partition, topic, number, after);
-        let before = before.map(|kept| kept.bytes);
-        let after = after.map(|(bytes, _)| bytes.len() as u32);
-        let size = &mut self.retained;
-        size.messages = size.messages + u64::from(after.is_some()) - u64::from(before.is_some());
-        size.bytes = size.bytes + u64::from(after.unwrap_or(0)) - u64::from(before.unwrap_or(0));
+        let after = after.map(|(_, kept)| kept);
+        self.retained.change(before, after);
         turn.state.put(rows::retained(self.id), &self.retained);
+        let (old, new) = (before.map(|kept| kept.user), after.map(|kept| kept.user));
+        if let Some(user) = old {
+            self.count_retained(user, before, after.filter(|kept| kept.user == user), turn);
+        }
+        if let Some(user) = new.filter(|new| old != Some(*new)) {
+            self.count_retained(user, None, after, turn);
+        }
+    }
+
+    /// A user has other Retained Messages than before. What one has is a row: to count the messages themselves at the start
+    /// would be to read all of them.
+    fn count_retained(&mut self, user: User, before: Option<Kept>, after: Option<Kept>, turn: &mut Turn<'_>) {
+        let usage =
+            |kept: Option<Kept>| kept.map_or(Usage::default(), |kept| RetainedSize::of(&kept).usage());
+        turn.budget.change(user, &usage(before), &usage(after));
+        if user == User::NOBODY {
+            // What is nobody's is what is left.
+            return;
+        }
+        let size = self.retained_of.entry(user).or_default();
+        size.change(before, after);
+        if *size == RetainedSize::default() {
+            self.retained_of.remove(&user);
+            turn.state.delete(rows::retained_of(self.id, user));
+        } else {
+            turn.state.put(rows::retained_of(self.id, user), size);
+        }
+    }
+
+    /// Takes up what a user has by the row that says so.
+    pub(super) fn recover_retained(&mut self, user: User, size: RetainedSize, budget: &mut Budget) {
+        budget.change(user, &Usage::default(), &size.usage());
+        self.retained_of.insert(user, size);
+    }
+
+    /// What is of no user.
+    pub(super) fn recover_retained_of_nobody(&self, budget: &mut Budget) {
+        let mut left = self.retained.usage();
+        self.retained_of.values().for_each(|size| left = left.without(&size.usage()));
+        budget.change(User::NOBODY, &Usage::default(), &left);
+    }
+}
+
+impl RetainedSize {
+    pub(super) fn of(kept: &Kept) -> Self {
+        Self { messages: 1, bytes: u64::from(kept.bytes) }
+    }
+
+    /// Another Retained Message is there than before, or none.
+    pub(super) fn change(&mut self, before: Option<Kept>, after: Option<Kept>) {
+        for gone in before.iter().map(Self::of) {
+            self.messages = self.messages.saturating_sub(gone.messages);
+            self.bytes = self.bytes.saturating_sub(gone.bytes);
+        }
+        for new in after.iter().map(Self::of) {
+            self.messages += new.messages;
+            self.bytes += new.bytes;
+        }
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        Usage { retained_messages: self.messages, retained_bytes: self.bytes, ..Usage::default() }
     }
 }

@@ -3,6 +3,7 @@
 
 use convoy_ids::SlotId;
 
+use crate::budget::User;
 use crate::clock::Millis;
 use crate::session::{Seq, SessionNumber};
 
@@ -14,6 +15,8 @@ pub(super) mod kind {
     pub const COUNTS: u8 = b'm';
     /// How many Retained Messages there are, and their bytes.
     pub const RETAINED: u8 = b'k';
+    /// User -> how many Retained Messages it has, and their bytes.
+    pub const RETAINED_OF: u8 = b'd';
     /// Number of the last Retained Message that was decided on.
     pub const NUMBERED: u8 = b'w';
     /// tenant, 0, Client Identifier -> `SessionRow`.
@@ -86,6 +89,19 @@ pub fn counts(slot: SlotId) -> Key {
 
 pub fn retained(slot: SlotId) -> Key {
     key(slot, kind::RETAINED, &[])
+}
+
+pub fn retained_of(slot: SlotId, user: User) -> Key {
+    key(slot, kind::RETAINED_OF, &[&user.0.to_be_bytes()])
+}
+
+pub fn all_retained_of(slot: SlotId) -> (Key, Key) {
+    range(slot, kind::RETAINED_OF)
+}
+
+/// The user at the end of a key.
+pub fn user_of(key: &[u8]) -> Option<User> {
+    Some(User(u64::from_be_bytes(key.get(3..11)?.try_into().ok()?)))
 }
 
 pub fn numbered(slot: SlotId) -> Key {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::op::Delivery;
 use super::rows::{self, Key};
 use super::stored::{self, Stored};
+use crate::budget::User;
 use crate::clock::Millis;
 use crate::message::Message;
 use crate::retained;
@@ -43,6 +44,14 @@ pub struct State {
 pub struct Kept {
     pub bytes: u32,
     pub expires_at: Option<Millis>,
+    /// Who published it.
+    pub user: User,
+}
+
+impl Kept {
+    pub fn of(bytes: &[u8], message: &Message<'_>) -> Self {
+        Self { bytes: bytes.len() as u32, expires_at: message.expires_at, user: message.user }
+    }
 }
 
 impl State {
@@ -152,20 +161,20 @@ impl State {
         }
     }
 
-    /// Sets, with its number and the time at which it expires, or deletes the Retained Message of a topic.
+    /// Sets, with its number and what is to be known of it, or deletes the Retained Message of a topic.
     pub fn put_retained(
         &mut self,
         slot: SlotId,
         partition: u64,
         topic: &str,
         number: u64,
-        message: Option<(&[u8], Option<Millis>)>,
+        message: Option<(&[u8], Kept)>,
     ) {
         match message {
             Some((message, _)) => retained::put(&mut self.batch, slot, partition, topic, number, message),
             None => retained::remove(&mut self.batch, slot, partition, topic),
         }
-        let kept = message.map(|(message, expires_at)| Kept { bytes: message.len() as u32, expires_at });
+        let kept = message.map(|(_, kept)| kept);
         self.retained.insert((slot, partition, topic.into()), kept);
     }
 
@@ -180,10 +189,11 @@ impl State {
         if !retained::get(&*self.engine, slot, partition, topic, &mut self.value)? {
             return Ok(None);
         }
-        let bytes = self.value.len() as u32;
         // One that cannot be read expires never, and may be replaced.
-        let expires_at = Message::decode(&self.value).ok().and_then(|message| message.expires_at);
-        Ok(Some(Kept { bytes, expires_at }))
+        let message = Message::decode(&self.value).ok();
+        let kept = message.map(|message| Kept::of(&self.value, &message));
+        let unread = Kept { bytes: self.value.len() as u32, expires_at: None, user: User::NOBODY };
+        Ok(Some(kept.unwrap_or(unread)))
     }
 
     pub fn put_bytes(&mut self, key: Key, value: &[u8]) {

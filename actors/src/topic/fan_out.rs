@@ -120,6 +120,7 @@ mod tests {
         published_at: 0,
         expires_at: None,
         publisher: SessionNumber(7),
+        user: crate::budget::User::NOBODY,
     };
 
     fn route(qos: u8, identifier: u32) -> RouteRow {

@@ -283,6 +283,7 @@ mod tests {
             published_at: 0,
             expires_at: None,
             publisher: SessionNumber(0),
+            user: crate::budget::User::NOBODY,
         };
         let mut fan_out = FanOut::default();
         routes.find(&message, pick, &mut fan_out);

@@ -52,12 +52,15 @@ pub struct Stored {
 pub struct Amounts {
     /// Sessions that outlive their connections.
     pub sessions: u64,
+    pub retained_messages: u64,
+    /// Of their Topic Names, properties and payloads.
+    pub retained_bytes: u64,
 }
 
 impl From<Usage> for Amounts {
     fn from(usage: Usage) -> Self {
-        let Usage { sessions, .. } = usage;
-        Self { sessions }
+        let Usage { sessions, retained_messages, retained_bytes, .. } = usage;
+        Self { sessions, retained_messages, retained_bytes }
     }
 }
 
@@ -124,7 +127,9 @@ impl fmt::Display for Status {
         let Stored { used, limit } = state.stored;
         line("lasting", &format_args!("{} of {} Sessions", used.sessions, limit.sessions))?;
         line("subscribed", &format_args!("{} Topic Filters", state.subscriptions))?;
-        line("retained", &format_args!("{} messages", state.retained_messages))?;
+        let (messages, bytes) = (used.retained_messages, used.retained_bytes >> 20);
+        let (most, most_bytes) = (limit.retained_messages, limit.retained_bytes >> 20);
+        line("retained", &format_args!("{messages} of {most} messages, {bytes} of {most_bytes} MiB"))?;
         line("data", &format_args!("{}, {} MiB free", state.data, state.storage_free_bytes >> 20))
     }
 }

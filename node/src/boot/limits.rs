@@ -1,10 +1,10 @@
 //! The configuration's limits as the actors take them.
 
-use convoy_actors::{Allowance, Features, Limits, QueueLimits, RateLimits, Usage};
+use convoy_actors::{Allowance, Features, Limits, QueueLimits, RateLimits};
 use std::time::Duration;
 
 use crate::config::LimitsOptions;
-use crate::observe::metrics::SESSIONS_LASTING_LIMIT;
+use crate::observe::metrics::{RETAINED_BYTES_LIMIT, RETAINED_MESSAGES_LIMIT, SESSIONS_LASTING_LIMIT};
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -14,14 +14,11 @@ fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// What the node may store.
-pub fn of_node(options: &LimitsOptions) -> Usage {
-    Usage { sessions: options.sessions, ..Usage::UNLIMITED }
-}
-
 /// Shows them beside what is used of them.
 pub fn tell(options: &LimitsOptions) {
     metrics::gauge!(SESSIONS_LASTING_LIMIT).set(options.sessions as f64);
+    metrics::gauge!(RETAINED_MESSAGES_LIMIT).set(options.retained_messages as f64);
+    metrics::gauge!(RETAINED_BYTES_LIMIT).set(options.retained_bytes as f64);
 }
 
 /// Those of each of so many shards.
@@ -50,9 +47,7 @@ pub fn of(options: &LimitsOptions, features: &Features, shards: u16) -> Limits {
         unfinished_bytes: (options.unfinished_bytes / usize::from(shards))
             .max(2 * options.packet_bytes as usize),
         subscriptions_per_session: options.subscriptions_per_session,
-        stored: Allowance { node: of_node(options), user: options.user },
-        retained_messages: options.retained_messages,
-        retained_bytes: options.retained_bytes,
+        stored: Allowance { node: options.of_node(), user: options.user },
         topic_levels: options.topic_levels,
         wildcard_levels: options.wildcard_levels,
         topic_bytes: options.topic_bytes,

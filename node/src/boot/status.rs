@@ -43,7 +43,7 @@ impl Board {
             data: config.node.data.display().to_string(),
             shards: usize::from(shards),
             listeners: states,
-            stored: Stored { limit: super::limits::of_node(&config.limits).into(), ..Stored::default() },
+            stored: Stored { limit: config.limits.of_node().into(), ..Stored::default() },
             ..NodeState::default()
         };
         Self {

@@ -161,6 +161,14 @@ impl Check<'_> {
             ("limits", "sessions", limits.sessions),
         );
         self.at_most(
+            ("limits", "retained_messages_per_user", limits.user.retained_messages),
+            ("limits", "retained_messages", limits.retained_messages),
+        );
+        self.at_most(
+            ("limits", "retained_bytes_per_user", limits.user.retained_bytes),
+            ("limits", "retained_bytes", limits.retained_bytes),
+        );
+        self.at_most(
             ("limits", "connects_per_second", u64::from(limits.connects_per_second)),
             ("limits", "connections", u64::from(limits.connections).max(100)),
         );

@@ -132,9 +132,10 @@ pub struct LimitsOptions {
     /// its Subscriptions. Shards know what others hold as of a tenth of a second ago, so it may be exceeded by what
     /// comes in that time.
     pub sessions: u64,
-    /// The same of each user, and of all Clients without a user name together: key `sessions_per_user`. By default half
-    /// of the node's, so that no single user shuts all others out. Lower it where each vehicle has a user name of its own. The
-    /// error above holds for it too, and a sixteenth of it with several shards.
+    /// What one user may have of `sessions`, `retained_messages` and `retained_bytes`; all Clients without a user name
+    /// are one: keys `sessions_per_user`, `retained_messages_per_user` and `retained_bytes_per_user`. By default half of
+    /// what the node may, so that no single user shuts all others out. Lower them where each vehicle has a user name of
+    /// its own. With several shards they may be exceeded by a sixteenth more.
     pub user: Usage,
     /// Subscriptions of one Session; SUBACK refuses more. As many Topic Filters may wait for their Retained Messages.
     /// Profiles of cloud products set far lower ones.
@@ -148,9 +149,11 @@ pub struct LimitsOptions {
     /// of two trees, so each further level doubles what a stranger can make one message cost. What was subscribed before
     /// it was lowered stays.
     pub wildcard_levels: u16,
-    /// Retained Messages of this node; beyond it a new one is refused, replacing and deleting go on.
+    /// Retained Messages of this node. Beyond it a new one is refused with Quota exceeded (3.x: closed after five seconds
+    /// without its acknowledgement), and dropped at QoS 0; a Will is published and not retained. Replacing one by another that
+    /// is not larger goes on, and deleting.
     pub retained_messages: u64,
-    /// Bytes of Retained Messages of this node, on disk.
+    /// Bytes of Retained Messages of this node on disk: Topic Names, properties and payloads. Beyond it the same.
     pub retained_bytes: u64,
     /// Messages per second that one Client may publish; zero for any number. A second's worth may come at once. Set it
     /// to keep one Client from taking what many need.
@@ -275,8 +278,13 @@ impl Default for LimitsOptions {
         let connections = 1_000_000;
         let connects_per_second = Self::connects_per_second_for(connections);
         let half_open = Self::half_open_for(connections);
-        // A fleet of one user may have as many as it may have connections.
-        let sessions = 2_000_000;
+        // Half of it is enough for a fleet of one user.
+        let node = Usage {
+            sessions: 2_000_000,
+            retained_messages: 2_000_000,
+            retained_bytes: 8 * GIB,
+            ..Usage::UNLIMITED
+        };
         Self {
             packet_bytes: 1024 * KIB,
             connect_packet_bytes: 128 * KIB,
@@ -297,14 +305,14 @@ impl Default for LimitsOptions {
             queue_age: 3 * DAY,
             session_expiry_default: 2 * HOUR,
             session_expiry_maximum: NEVER,
-            sessions,
-            user: Usage { sessions: Self::of_user(sessions), ..Usage::UNLIMITED },
+            sessions: node.sessions,
+            user: Self::of_user(&node),
             subscriptions_per_session: 1_000,
             topic_levels: 128,
             topic_bytes: 4096,
             wildcard_levels: 12,
-            retained_messages: 1_000_000,
-            retained_bytes: 4 * GIB,
+            retained_messages: node.retained_messages,
+            retained_bytes: node.retained_bytes,
             publish_messages_per_second: 0,
             publish_bytes_per_second: 0,
             publish_excess: Excess::Wait,
@@ -326,8 +334,19 @@ impl LimitsOptions {
     }
 
     /// What one user may have of what the node may.
-    pub(super) fn of_user(limit: u64) -> u64 {
-        limit.div_ceil(2)
+    pub(super) fn of_user(node: &Usage) -> Usage {
+        Usage {
+            sessions: node.sessions.div_ceil(2),
+            stored_bytes: node.stored_bytes.div_ceil(2),
+            retained_messages: node.retained_messages.div_ceil(2),
+            retained_bytes: node.retained_bytes.div_ceil(2),
+        }
+    }
+
+    /// What the node may store.
+    pub fn of_node(&self) -> Usage {
+        let Self { sessions, retained_messages, retained_bytes, .. } = *self;
+        Usage { sessions, retained_messages, retained_bytes, ..Usage::UNLIMITED }
     }
 
     pub(super) fn half_open_for(connections: u32) -> u32 {

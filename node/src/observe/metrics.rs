@@ -68,6 +68,8 @@ pub const SESSIONS_EXPIRED: &str = "convoy_sessions_expired_total";
 pub const SUBSCRIPTIONS: &str = "convoy_subscriptions";
 pub const RETAINED_MESSAGES: &str = "convoy_retained_messages";
 pub const RETAINED_BYTES: &str = "convoy_retained_bytes";
+pub const RETAINED_MESSAGES_LIMIT: &str = "convoy_retained_messages_limit";
+pub const RETAINED_BYTES_LIMIT: &str = "convoy_retained_bytes_limit";
 pub const SLOTS: &str = "convoy_slots";
 pub const SLOTS_LED: &str = "convoy_slots_led";
 pub const ACKNOWLEDGE_SECONDS: &str = "convoy_publish_acknowledge_seconds";
@@ -144,6 +146,8 @@ pub const ALL: &[Metric] = &[
     gauge(SUBSCRIPTIONS, "subscriptions of these sessions, by kind: own, shared"),
     gauge(RETAINED_MESSAGES, "retained messages"),
     gauge(RETAINED_BYTES, "bytes of retained messages"),
+    gauge(RETAINED_MESSAGES_LIMIT, "limits.retained_messages"),
+    gauge(RETAINED_BYTES_LIMIT, "limits.retained_bytes"),
     gauge(SLOTS, "slots of which there is a replica here, the meta group included"),
     gauge(SLOTS_LED, "of them, slots that are led here"),
     histogram(ACKNOWLEDGE_SECONDS, "time from a publish of qos 1 or 2 to its acknowledgement"),

@@ -132,8 +132,7 @@ fn what_a_stopped_slot_is_sent_holds_nobody_else_up() {
 
 #[test]
 fn what_no_record_can_hold_is_refused_and_the_next_message_is_taken() {
-    let mut world =
-        World::with(Limits { packet_bytes: 100 << 20, retained_bytes: 1 << 30, ..Limits::default() });
+    let mut world = World::with(Limits { packet_bytes: 100 << 20, ..Limits::default() });
     let publisher = world.connect(passing("p"));
     let payload = "m".repeat(65 << 20);
     for (packet_id, payload) in [(1, payload.as_str()), (2, "small")] {

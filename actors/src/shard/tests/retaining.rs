@@ -151,31 +151,6 @@ fn more_than_a_session_may_keep_come_all_the_same() {
 }
 
 #[test]
-fn retained_messages_have_a_bound_within_which_topics_may_change() {
-    // Of three shards each may keep one, and perhaps one of them has none of these topics.
-    let limits = Limits { retained_messages: 3, ..Limits::default() };
-    let mut world = World::with(limits);
-    let publisher = world.connect(passing("p"));
-    let mut kept = Vec::new();
-    for number in 1..=12 {
-        let topic = format!("x/{number}");
-        world.publish(publisher, retain(&topic, "1", number));
-        match world.got(publisher)[..] {
-            [Got::Puback(_, ReasonCode::Success)] => kept.push(topic),
-            [Got::Puback(_, ReasonCode::QuotaExceeded)] => {}
-            ref other => panic!("{other:?}"),
-        }
-    }
-    assert!((2..=3).contains(&kept.len()), "{kept:?}");
-    world.publish(publisher, retain(&kept[0], "changed", 20));
-    world.publish(publisher, retain(&kept[1], "", 21));
-    let success = |packet_id| Got::Puback(packet_id, ReasonCode::Success);
-    assert_eq!(world.got(publisher), [success(20), success(21)]);
-    world.publish(publisher, retain(&kept[1], "again", 22));
-    assert_eq!(world.got(publisher), [success(22)]);
-}
-
-#[test]
 fn what_has_expired_goes_from_the_disk_and_what_replaced_it_stays() {
     let mut world = World::new();
     let publisher = world.connect(passing("p"));

@@ -191,3 +191,113 @@ fn the_sums_are_what_a_recount_finds_whatever_was_done() {
     assert!(total.sessions > 0 && total.stored_bytes > 0, "{total:?}");
     assert!(world.shards.iter().all(|shard| shard.budget.used(User::NOBODY).node == total));
 }
+
+fn retained(messages: u64, bytes: u64) -> Usage {
+    Usage { retained_messages: messages, retained_bytes: bytes, ..Usage::UNLIMITED }
+}
+
+/// Retains a message and tells how it was answered; an empty payload deletes.
+fn retain(world: &mut World, publisher: Client, qos: QoS, topic: &str, payload: &str) -> ReasonCode {
+    world.publish(publisher, Publish { qos, retain: true, ..publish(topic, payload, 1) });
+    let reason = match world.got(publisher)[..] {
+        [Got::Puback(1, reason) | Got::Pubrec(1, reason)] => reason,
+        ref other => panic!("{other:?}"),
+    };
+    if qos == QoS::ExactlyOnce && !reason.is_error() {
+        world.send_and_settle(publisher, pubrel(1));
+        world.got(publisher);
+    }
+    tell(world);
+    reason
+}
+
+fn kept(world: &World) -> u64 {
+    world.shards.iter().map(|shard| shard.observe().retained_messages).sum()
+}
+
+const DONE: ReasonCode = ReasonCode::Success;
+const FULL: ReasonCode = ReasonCode::QuotaExceeded;
+
+#[test]
+fn a_user_has_so_many_retained_messages_and_the_node_has() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        for lasts in [true, false] {
+            let mut world = world(retained(5, 1 << 20), retained(3, 1 << 20));
+            let come = |world: &mut World, user: &str| {
+                let client = world.join_as(user, if lasts { lasting(user) } else { passing(user) });
+                world.got(client);
+                client
+            };
+            let (ann, bob) = (come(&mut world, "ann"), come(&mut world, "bob"));
+            for topic in ["a/1", "b/2", "c/3"] {
+                assert_eq!(retain(&mut world, ann, qos, topic, "1"), DONE);
+            }
+            assert_eq!(retain(&mut world, ann, qos, "d/4", "1"), FULL);
+            assert_eq!(retain(&mut world, bob, qos, "e/5", "1"), DONE);
+            assert_eq!(retain(&mut world, bob, qos, "f/6", "1"), DONE);
+            assert_eq!(retain(&mut world, bob, qos, "g/7", "1"), FULL);
+            // A refused identifier may be used again, and another value takes nothing.
+            assert_eq!(retain(&mut world, ann, qos, "a/1", "2"), DONE);
+            // QoS 0 cannot be told.
+            world.publish(bob, Publish { retain: true, ..publish("g/7", "1", 0) });
+            assert_eq!(kept(&world), 5);
+            world.restart();
+            tell(&mut world);
+            let (ann, bob) = (come(&mut world, "ann"), come(&mut world, "bob"));
+            assert_eq!(retain(&mut world, ann, qos, "d/4", "1"), FULL);
+            assert_eq!(retain(&mut world, bob, qos, "g/7", "1"), FULL);
+            assert_eq!(retain(&mut world, ann, qos, "b/2", ""), DONE);
+            assert_eq!(retain(&mut world, bob, qos, "g/7", "1"), DONE);
+            assert_eq!(kept(&world), 5);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_larger_replaces_where_there_is_no_room_and_takes_over_the_account() {
+    let head = 31 + 8 + 3;
+    let mut world = world(Usage::UNLIMITED, retained(9, head + 10));
+    let ann = world.join_as("ann", passing("ann"));
+    let bob = world.join_as("bob", passing("bob"));
+    world.got(ann);
+    world.got(bob);
+    let qos = QoS::AtLeastOnce;
+    assert_eq!(retain(&mut world, ann, qos, "x/y", "1234567890"), DONE);
+    assert_eq!(retain(&mut world, ann, qos, "x/y", "12345678901"), FULL);
+    assert_eq!(retain(&mut world, ann, qos, "x/y", "123456789-"), DONE);
+    assert_eq!(retain(&mut world, bob, qos, "x/z", "1234567890"), DONE);
+    assert_eq!(retain(&mut world, bob, qos, "x/y", "123"), DONE);
+    // It is Bob's now.
+    assert_eq!(retain(&mut world, ann, qos, "x/1", "1234567890"), DONE);
+    assert_eq!(sums(&world).0, sums(&world).1);
+}
+
+#[test]
+fn retained_messages_that_wait_for_the_log_count() {
+    let mut world = world(Usage::UNLIMITED, retained(4, 1 << 20));
+    let ann = world.join_as("ann", passing("ann"));
+    world.got(ann);
+    for number in 1..=100 {
+        let topic = format!("t{number}/x");
+        world.send(ann, Packet::Publish(Publish { retain: true, ..publish(&topic, "1", number) }));
+    }
+    world.settle();
+    // No shard knows yet what the others have taken.
+    assert!((4..=4 * world.shards.len() as u64).contains(&kept(&world)), "{}", kept(&world));
+    assert!(world.shards.iter().all(|shard| shard.slots.iter().all(|slot| slot.line.kept().is_empty())));
+}
+
+#[test]
+fn a_will_that_cannot_be_retained_is_published() {
+    let mut world = world(Usage::UNLIMITED, retained(1, 1 << 20));
+    let subscriber = world.subscriber(passing("s"), &["#"]);
+    let topic = convoy_wire::TopicName::new("will/1").unwrap();
+    let (qos, properties) = (QoS::AtLeastOnce, Default::default());
+    let will = convoy_wire::Will { topic, payload: b"gone", qos, retain: true, properties };
+    let ann = world.join_as("ann", Connect { will: Some(will), ..passing("ann") });
+    world.got(ann);
+    assert_eq!(retain(&mut world, ann, QoS::AtLeastOnce, "x/y", "1"), DONE);
+    world.cut_and_settle(ann);
+    assert_eq!(world.payloads(subscriber), ["1", "gone"]);
+    assert_eq!(kept(&world), 1);
+}

@@ -16,6 +16,7 @@ mod pings;
 mod releases;
 mod retained_again;
 mod retained_flood;
+mod retained_topics;
 mod row;
 mod sessions;
 mod shares;
@@ -45,6 +46,7 @@ pub const ALL: &[Attack] = &[
     unsubscribes::ATTACK,
     retained_again::ATTACK,
     retained_flood::ATTACK,
+    retained_topics::ATTACK,
     away::ATTACK,
     connected::ATTACK,
     shares::ATTACK,

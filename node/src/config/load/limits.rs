@@ -42,16 +42,11 @@ impl Reader {
         let expiry = Duration::ZERO..=NEVER;
         section.duration("session_expiry_default", &mut options.session_expiry_default, expiry.clone());
         section.duration("session_expiry_maximum", &mut options.session_expiry_maximum, expiry);
-        let counts = 1..=1 << 40;
-        section.number("sessions", &mut options.sessions, counts.clone());
-        options.user.sessions = LimitsOptions::of_user(options.sessions);
-        section.number("sessions_per_user", &mut options.user.sessions, counts);
         section.number("subscriptions_per_session", &mut options.subscriptions_per_session, 1..=10_000_000);
         section.number("topic_levels", &mut options.topic_levels, 1..=1024);
         section.number("topic_bytes", &mut options.topic_bytes, 16..=u16::MAX);
         section.number("wildcard_levels", &mut options.wildcard_levels, 1..=20);
-        section.number("retained_messages", &mut options.retained_messages, 0..=1 << 40);
-        section.bytes("retained_bytes", &mut options.retained_bytes, 0..=1 << 50);
+        section.stored(&mut options);
         let per_second = 0..=1_000_000_000;
         section.number(
             "publish_messages_per_second",
@@ -73,6 +68,19 @@ impl Reader {
 }
 
 impl Section<'_> {
+    /// What may be stored, of the node and of each user: a half, unless it is said.
+    fn stored(&mut self, options: &mut LimitsOptions) {
+        let (counts, bytes) = (0..=1 << 40, 0..=1 << 50);
+        self.number("sessions", &mut options.sessions, counts.clone());
+        self.number("retained_messages", &mut options.retained_messages, counts.clone());
+        self.bytes("retained_bytes", &mut options.retained_bytes, bytes.clone());
+        let mut user = LimitsOptions::of_user(&options.of_node());
+        self.number("sessions_per_user", &mut user.sessions, counts.clone());
+        self.number("retained_messages_per_user", &mut user.retained_messages, counts);
+        self.bytes("retained_bytes_per_user", &mut user.retained_bytes, bytes);
+        options.user = user;
+    }
+
     /// What strangers and single addresses may take: shares of what there is, unless it is said.
     fn addresses(&mut self, options: &mut LimitsOptions) {
         let LimitsOptions { connections, connects_per_second, .. } = *options;
