@@ -129,6 +129,12 @@ pub struct Allowance {
     pub user: Usage,
 }
 
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { node: Usage::UNLIMITED, user: Usage::UNLIMITED }
+    }
+}
+
 /// What would be stored of the node and of one user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used {
@@ -166,7 +172,10 @@ pub struct Report {
 /// What a shard knows of what is stored on its node.
 #[derive(Debug, Default)]
 pub struct Budget {
+    allowance: Allowance,
     own: Sums,
+    /// Bytes on their way from slot to slot, which are no user's.
+    outboxes: u64,
     others: Sums,
     /// What others were told of `own`, where they were told anything.
     told: FxHashMap<User, Usage>,
@@ -177,6 +186,30 @@ pub struct Budget {
 }
 
 impl Budget {
+    pub fn new(allowance: Allowance) -> Self {
+        Self { allowance, ..Self::default() }
+    }
+
+    pub fn allowance(&self) -> &Allowance {
+        &self.allowance
+    }
+
+    /// Whether more waits for the Sessions of a user than may.
+    pub fn is_over(&self, user: User) -> bool {
+        let limit = self.allowance.user.stored_bytes;
+        limit < u64::MAX && self.own.of(user).and(&self.others.of(user)).stored_bytes > limit
+    }
+
+    /// So many bytes wait in outboxes here.
+    pub fn set_outboxes(&mut self, bytes: u64) {
+        self.outboxes = bytes;
+    }
+
+    /// All that this shard holds.
+    pub fn total(&self) -> Usage {
+        self.own.total.and(&Usage { stored_bytes: self.outboxes, ..Usage::default() })
+    }
+
     /// What is stored here for a user was `before`.
     pub fn change(&mut self, user: User, before: &Usage, after: &Usage) {
         if before == after {
@@ -192,19 +225,21 @@ impl Budget {
     /// What the node holds, and what of a user.
     pub fn used(&self, user: User) -> Used {
         Used {
-            node: self.own.total.and(&self.others.total),
+            node: self.total().and(&self.others.total),
             user: self.own.of(user).and(&self.others.of(user)),
         }
     }
 
     /// What the slots of this shard hold.
+    #[cfg(test)]
     pub fn own(&self) -> &Sums {
         &self.own
     }
 
     /// What others have to be told; nothing if nothing has changed that matters to them.
-    pub fn report(&mut self, shards: u16, limit: &Usage) -> Option<Report> {
+    pub fn report(&mut self, shards: u16) -> Option<Report> {
         self.last = None;
+        let limit = self.allowance.user;
         let mut report = Report::default();
         for user in self.changed.drain() {
             let (own, told) = (self.own.of(user), self.told.get(&user).copied().unwrap_or_default());
@@ -220,8 +255,9 @@ impl Budget {
                 };
             }
         }
-        report.total = self.own.total.change_from(&self.told_total);
-        self.told_total = self.own.total;
+        let total = self.total();
+        report.total = total.change_from(&self.told_total);
+        self.told_total = total;
         (!report.users.is_empty() || !report.total.is_empty()).then_some(report)
     }
 
@@ -248,25 +284,26 @@ mod tests {
 
     #[test]
     fn others_are_told_of_all_and_of_users_who_store_much() {
-        let (mut here, mut there) = (Budget::default(), Budget::default());
+        let allowance = Allowance { user: sessions(3200), ..Allowance::default() };
+        let (mut here, mut there) = (Budget::new(allowance), Budget::new(allowance));
         let (much, little) = (User::of("much"), User::of("little"));
-        let limit = sessions(3200);
         here.change(much, &sessions(0), &sessions(101));
         here.change(little, &sessions(0), &sessions(100));
-        there.hear(&here.report(2, &limit).unwrap());
+        there.hear(&here.report(2).unwrap());
         assert_eq!(there.used(much), Used { node: sessions(201), user: sessions(101) });
         assert_eq!(there.used(little).user, sessions(0));
-        assert_eq!(here.report(2, &limit), None);
+        assert_eq!(here.report(2), None);
         here.change(much, &sessions(101), &sessions(0));
         here.change(little, &sessions(100), &sessions(0));
-        there.hear(&here.report(2, &limit).unwrap());
+        there.hear(&here.report(2).unwrap());
         assert!(there.others.is_empty() && here.told.is_empty() && here.own.is_empty());
     }
 
     #[test]
     fn what_is_told_never_drifts() {
         let limit = Usage { sessions: 64, stored_bytes: 1 << 20, ..Usage::UNLIMITED };
-        let mut shards = [Budget::default(), Budget::default(), Budget::default()];
+        let allowance = Allowance { user: limit, ..Allowance::default() };
+        let mut shards = [(); 3].map(|()| Budget::new(allowance));
         let mut held: FxHashMap<(usize, User), Usage> = FxHashMap::default();
         let mut chance = 7_u64;
         let mut next = |below: u64| {
@@ -282,14 +319,14 @@ mod tests {
             *before = after;
             if round % 7 == 0 {
                 let from = next(3) as usize;
-                let report = shards[from].report(3, &limit);
+                let report = shards[from].report(3);
                 for to in (0..3).filter(|to| *to != from) {
                     report.iter().for_each(|report| shards[to].hear(report));
                 }
             }
         }
         for from in 0..3 {
-            let report = shards[from].report(3, &limit);
+            let report = shards[from].report(3);
             (0..3)
                 .filter(|to| *to != from)
                 .for_each(|to| report.iter().for_each(|report| shards[to].hear(report)));

@@ -3,7 +3,7 @@
 use convoy_membership::Partitioning;
 use convoy_wire::TopicFilter;
 
-use crate::budget::{Allowance, Usage};
+use crate::budget::Allowance;
 use crate::chance::Secret;
 use crate::connection::{Features, RateLimits};
 use crate::session::QueueLimits;
@@ -134,7 +134,7 @@ impl Default for Limits {
             unread_timeout: 60_000,
             unfinished_bytes: 64 << 20,
             subscriptions_per_session: 1_000,
-            stored: Allowance { node: Usage::UNLIMITED, user: Usage::UNLIMITED },
+            stored: Allowance::default(),
             topic_levels: 128,
             topic_bytes: 4096,
             wildcard_levels: 12,

@@ -20,6 +20,9 @@ impl Shard {
         match call {
             SessionCall::Connect { .. } => self.over_sessions(now, id, call),
             SessionCall::Accept { place, message, .. } => {
+                if self.over_stored(message.len(), 1) {
+                    return Some(ReasonCode::QuotaExceeded);
+                }
                 let limit = self.over_retained(*place, &Message::decode(message).ok()?)?;
                 metric::met(limit);
                 Some(ReasonCode::QuotaExceeded)
@@ -32,7 +35,7 @@ impl Shard {
         let SessionCall::Connect { name, owner, expiry_seconds, will, .. } = call else { return None };
         let (user, will) = (User::of(owner), will.as_deref());
         let wanted = wanted_by(*expiry_seconds, will);
-        let allowance = self.options.limits.stored;
+        let allowance = *self.budget.allowance();
         let used = self.used(user);
         let exceeds = |wanted| used.exceeds(&allowance, &Used { node: wanted, user: wanted });
         exceeds(wanted)?;
@@ -52,6 +55,21 @@ impl Shard {
         }
     }
 
+    /// Whether a message of so many bytes for so many Sessions is too much for the node. What one user may store is no
+    /// concern of its publisher's: see [`crate::slot::Slot::relieve`].
+    pub(super) fn over_stored(&self, bytes: usize, sessions: usize) -> bool {
+        let limit = self.budget.allowance().node.stored_bytes;
+        if limit == u64::MAX || sessions == 0 {
+            return false;
+        }
+        let more = (bytes as u64).saturating_mul(sessions as u64);
+        let is_over = self.budget.used(User::NOBODY).node.stored_bytes.saturating_add(more) > limit;
+        if is_over {
+            metric::met("stored_bytes");
+        }
+        is_over
+    }
+
     /// The key of the limit that keeps a message from being retained. One that is there may be deleted, and replaced by one
     /// that is not larger. Of another shard's partition it is what was written last that is looked at.
     pub(super) fn over_retained(&mut self, place: Place, message: &Message<'_>) -> Option<&'static str> {
@@ -60,7 +78,7 @@ impl Shard {
         }
         let bytes = message.encoded_len() as u64;
         let whole = Usage { retained_messages: 1, retained_bytes: bytes, ..Usage::default() };
-        let (allowance, used) = (self.options.limits.stored, self.used(message.user));
+        let (allowance, used) = (*self.budget.allowance(), self.used(message.user));
         let limit = used.exceeds(&allowance, &Used { node: whole, user: whole })?;
         let kept = self.state.retained(SlotId(place.slot), place.partition, message.topic);
         // What cannot be read stops its slot when the message is stored.
@@ -90,7 +108,8 @@ impl Shard {
     /// Tells other shards what is stored here.
     pub(super) fn tell_stored(&mut self) {
         let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
-        let Some(report) = self.budget.report(shards, &self.options.limits.stored.user) else { return };
+        self.budget.set_outboxes(self.slots.iter().map(|slot| slot.outbox_bytes()).sum());
+        let Some(report) = self.budget.report(shards) else { return };
         for shard in (0..shards).filter(|shard| *shard != here) {
             self.outlet.post.send(shard, Letter::Stored(report.clone()));
         }

@@ -240,7 +240,7 @@ impl Shard {
         let mut chance = Chance::of(&options.secret, &identity);
         let mut driver = Driver::new(Arc::clone(&engine), node, replication);
         let mut root = Routes::new(options.secret.of_tables());
-        let mut budget = Budget::default();
+        let mut budget = Budget::new(options.limits.stored);
         let slots = Slots::open(&options, &post, &*engine, node, &mut driver, &mut root, &mut budget)?;
         Ok(Self {
             outlet: Outlet { edge, post, applied: VecDeque::new(), casts: Casts::new(options.fan_out_piece) },
@@ -472,7 +472,7 @@ impl Shard {
             shared_subscriptions: self.slots.iter().map(|slot| slot.counts().shared).sum(),
             retained_messages: self.slots.iter().map(|slot| slot.retained().messages).sum(),
             retained_bytes: self.slots.iter().map(|slot| slot.retained().bytes).sum(),
-            stored: self.budget.own().total(),
+            stored: self.budget.total(),
             messages_dropped: self.outlet.edge.tally.dropped
                 + self.slots.iter().map(|slot| slot.dropped).sum::<u64>(),
             tally: self.outlet.edge.tally.clone(),

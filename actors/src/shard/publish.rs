@@ -95,14 +95,17 @@ impl Shard {
         self.outlet.edge.work += fan_out.found().len() as u64;
         let needs_record =
             |found: &crate::topic::Found| found.home.is_none() && found.delivery.qos > QoS::AtMostOnce;
-        let needed = fan_out.found().iter().any(needs_record);
+        let queues = fan_out.found().iter().filter(|found| needs_record(found)).count();
+        let needed = queues > 0;
+        // What a member of a Shared Subscription has left was acknowledged to its publisher.
+        let too_much = again.is_none() && self.over_stored(message.encoded_len(), queues);
         let is_large = message.encoded_len() >= LATE_BYTES;
         let Self { slots, fan_out, outlet, .. } = self;
         if needed {
             if failed {
                 return Err(ReasonCode::ServerUnavailable);
             }
-            if stalled || low_space {
+            if stalled || low_space || too_much {
                 return Err(ReasonCode::QuotaExceeded);
             }
             let queues = fan_out.found().iter().filter(|found| needs_record(found));

@@ -26,7 +26,8 @@ impl Slot {
         let (seq, came) = queue.push(message.len() as u32);
         active.weigh(turn.budget);
         let Some(queue) = &active.queue else { return Ok(()) };
-        let fits = active.overflow.is_none() && active.row.limits.hold(queue.len(), queue.bytes());
+        let over = leading && turn.budget.is_over(active.counted.user);
+        let fits = !over && active.overflow.is_none() && active.row.limits.hold(queue.len(), queue.bytes());
         let inline = if body.is_some() { &[][..] } else { message };
         let row = stored::Stored { came, delivery: target.delivery, message: inline, body };
         turn.state.put_queued(target.session, seq, &row);
@@ -35,6 +36,9 @@ impl Slot {
         }
         if leading {
             self.deliver_fresh(target.session, seq, target.delivery, message, turn);
+            if over {
+                self.owe(target.session, message.len());
+            }
             if !fits {
                 self.watch_overflow(target.session, message);
             }

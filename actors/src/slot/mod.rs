@@ -205,6 +205,11 @@ impl Slot {
         self.outboxes.get(&SlotId(place.slot)).is_some_and(outbox::Outbox::is_full)
     }
 
+    /// Bytes on their way to other slots.
+    pub fn outbox_bytes(&self) -> u64 {
+        self.outboxes.values().map(outbox::Outbox::waiting_bytes).sum()
+    }
+
     /// Retained Messages of this slot.
     pub fn retained(&self) -> RetainedSize {
         self.retained

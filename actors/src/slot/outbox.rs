@@ -49,6 +49,11 @@ impl Outbox {
         self.waiting.len() >= OPS || self.waiting_bytes >= BYTES
     }
 
+    /// Bytes that wait.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes
+    }
+
     /// The number of the next operation, which has so many bytes.
     pub fn push(&mut self, bytes: usize) -> u64 {
         self.last += 1;

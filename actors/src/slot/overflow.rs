@@ -3,6 +3,9 @@
 //!
 //! Only the leader knows what was sent up to now, and what time it is. So it decides, and what goes stands in a record; a
 //! queue is over its limits until that is applied.
+//!
+//! Where the Sessions of a user together hold more than they may, a queue that a message comes into lets as many bytes go, as
+//! if it were full: whoever published it is not held up by those who do not read.
 
 use std::ops::ControlFlow;
 
@@ -31,6 +34,8 @@ const RUNS: usize = 1024;
 pub struct Overflow {
     /// Messages that are proposed to go, ascending: none of them is sent any more.
     going: Vec<Seq>,
+    /// Bytes that came while the Sessions of its user held more than they may: as many go.
+    owed: u64,
     /// In the list of Sessions whose queues are to be looked at.
     is_listed: bool,
     /// The next message to be looked at for its expiry, and the soonest expiry of those before it.
@@ -84,6 +89,16 @@ impl Active {
     /// What waits beyond the limits of the queue. What the Client has finished counts no more, though the record of
     /// that is still to come.
     fn excess(&self) -> Option<Excess> {
+        let owed = self.overflow.as_ref().map_or(0, |overflow| overflow.owed);
+        let own = self.own_excess();
+        if owed == 0 {
+            return own;
+        }
+        let own = own.unwrap_or(Excess { messages: 0, bytes: 0 });
+        Some(Excess { bytes: own.bytes.max(owed), ..own })
+    }
+
+    fn own_excess(&self) -> Option<Excess> {
         let queue = self.queue.as_ref()?;
         if self.row.limits.hold(queue.len(), queue.bytes()) {
             return None;
@@ -96,6 +111,13 @@ impl Active {
 }
 
 impl Slot {
+    /// A message has come into the queue of this Session, whose user may not hold more.
+    pub(super) fn owe(&mut self, session: SessionNumber, bytes: usize) {
+        if let Some(active) = self.active.get_mut(&session) {
+            active.overflow.get_or_insert_default().owed += bytes as u64;
+        }
+    }
+
     /// A message has come into the queue of this Session, and some may have to go.
     pub(super) fn watch_overflow(&mut self, session: SessionNumber, message: &[u8]) {
         let Some(active) = self.active.get_mut(&session) else { return };
@@ -119,6 +141,7 @@ impl Slot {
         let from = active.waiting_from();
         let Some(overflow) = &mut active.overflow else { return Ok(()) };
         overflow.is_listed = false;
+        let owed = std::mem::take(&mut overflow.owed);
         let (Some(excess), Some(queue)) = (excess, &active.queue) else { return Ok(()) };
         let mut search =
             Search { now: turn.now.wall, age: active.row.limits.age, excess, found: Vec::new(), overflow };
@@ -134,6 +157,9 @@ impl Slot {
         overflow.going = messages.iter().map(|(seq, _)| *seq).collect();
         if messages.is_empty() {
             return Ok(());
+        }
+        if owed > 0 && dropped > 0 {
+            crate::metric::met("stored_bytes_per_user");
         }
         self.dropped += dropped;
         metrics::counter!(crate::metric::QUEUE_DROPPED).increment(dropped);

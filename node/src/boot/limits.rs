@@ -4,7 +4,9 @@ use convoy_actors::{Allowance, Features, Limits, QueueLimits, RateLimits};
 use std::time::Duration;
 
 use crate::config::LimitsOptions;
-use crate::observe::metrics::{RETAINED_BYTES_LIMIT, RETAINED_MESSAGES_LIMIT, SESSIONS_LASTING_LIMIT};
+use crate::observe::metrics::{
+    RETAINED_BYTES_LIMIT, RETAINED_MESSAGES_LIMIT, SESSIONS_LASTING_LIMIT, STORED_BYTES_LIMIT,
+};
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -17,6 +19,7 @@ fn seconds(duration: Duration) -> u32 {
 /// Shows them beside what is used of them.
 pub fn tell(options: &LimitsOptions) {
     metrics::gauge!(SESSIONS_LASTING_LIMIT).set(options.sessions as f64);
+    metrics::gauge!(STORED_BYTES_LIMIT).set(options.stored_bytes as f64);
     metrics::gauge!(RETAINED_MESSAGES_LIMIT).set(options.retained_messages as f64);
     metrics::gauge!(RETAINED_BYTES_LIMIT).set(options.retained_bytes as f64);
 }

@@ -161,6 +161,10 @@ impl Check<'_> {
             ("limits", "sessions", limits.sessions),
         );
         self.at_most(
+            ("limits", "stored_bytes_per_user", limits.user.stored_bytes),
+            ("limits", "stored_bytes", limits.stored_bytes),
+        );
+        self.at_most(
             ("limits", "retained_messages_per_user", limits.user.retained_messages),
             ("limits", "retained_messages", limits.retained_messages),
         );

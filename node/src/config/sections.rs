@@ -132,10 +132,16 @@ pub struct LimitsOptions {
     /// its Subscriptions. Shards know what others hold as of a tenth of a second ago, so it may be exceeded by what
     /// comes in that time.
     pub sessions: u64,
-    /// What one user may have of `sessions`, `retained_messages` and `retained_bytes`; all Clients without a user name
-    /// are one: keys `sessions_per_user`, `retained_messages_per_user` and `retained_bytes_per_user`. By default half of
-    /// what the node may, so that no single user shuts all others out. Lower them where each vehicle has a user name of
-    /// its own. With several shards they may be exceeded by a sixteenth more.
+    /// Bytes that wait for Sessions of this node on disk, of their Wills, and on their way from slot to slot. A message that
+    /// several Sessions wait for counts for each. Beyond it publications that would add to them are refused with Quota
+    /// exceeded (3.x: closed after five seconds without its acknowledgement), and a CONNECT with a larger Will; what was
+    /// acknowledged stays. It may be exceeded by what is on its way to the log.
+    pub stored_bytes: u64,
+    /// What one user may have of `sessions`, `stored_bytes`, `retained_messages` and `retained_bytes`; all Clients without
+    /// a user name are one: the same keys with `_per_user` behind them. By default half of what the node may, so that no
+    /// single user shuts all others out. Lower them where each vehicle has a user name of its own. With several shards they
+    /// may be exceeded by a sixteenth more. Whoever publishes to a user whose Sessions hold `stored_bytes_per_user` is not
+    /// refused: the Session that gets the message lets as many bytes go, as where its own queue is full.
     pub user: Usage,
     /// Subscriptions of one Session; SUBACK refuses more. As many Topic Filters may wait for their Retained Messages.
     /// Profiles of cloud products set far lower ones.
@@ -283,7 +289,7 @@ impl Default for LimitsOptions {
             sessions: 2_000_000,
             retained_messages: 2_000_000,
             retained_bytes: 8 * GIB,
-            ..Usage::UNLIMITED
+            stored_bytes: 64 * GIB,
         };
         Self {
             packet_bytes: 1024 * KIB,
@@ -306,6 +312,7 @@ impl Default for LimitsOptions {
             session_expiry_default: 2 * HOUR,
             session_expiry_maximum: NEVER,
             sessions: node.sessions,
+            stored_bytes: node.stored_bytes,
             user: Self::of_user(&node),
             subscriptions_per_session: 1_000,
             topic_levels: 128,
@@ -345,8 +352,8 @@ impl LimitsOptions {
 
     /// What the node may store.
     pub fn of_node(&self) -> Usage {
-        let Self { sessions, retained_messages, retained_bytes, .. } = *self;
-        Usage { sessions, retained_messages, retained_bytes, ..Usage::UNLIMITED }
+        let Self { sessions, stored_bytes, retained_messages, retained_bytes, .. } = *self;
+        Usage { sessions, stored_bytes, retained_messages, retained_bytes }
     }
 
     pub(super) fn half_open_for(connections: u32) -> u32 {

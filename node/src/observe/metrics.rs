@@ -68,6 +68,8 @@ pub const SESSIONS_EXPIRED: &str = "convoy_sessions_expired_total";
 pub const SUBSCRIPTIONS: &str = "convoy_subscriptions";
 pub const RETAINED_MESSAGES: &str = "convoy_retained_messages";
 pub const RETAINED_BYTES: &str = "convoy_retained_bytes";
+pub const STORED_BYTES: &str = "convoy_stored_bytes";
+pub const STORED_BYTES_LIMIT: &str = "convoy_stored_bytes_limit";
 pub const RETAINED_MESSAGES_LIMIT: &str = "convoy_retained_messages_limit";
 pub const RETAINED_BYTES_LIMIT: &str = "convoy_retained_bytes_limit";
 pub const SLOTS: &str = "convoy_slots";
@@ -146,6 +148,12 @@ pub const ALL: &[Metric] = &[
     gauge(SUBSCRIPTIONS, "subscriptions of these sessions, by kind: own, shared"),
     gauge(RETAINED_MESSAGES, "retained messages"),
     gauge(RETAINED_BYTES, "bytes of retained messages"),
+    gauge(
+        STORED_BYTES,
+        "bytes that wait for sessions on disk, of their wills, and on their way from slot to slot: what counts against \
+         limits.stored_bytes",
+    ),
+    gauge(STORED_BYTES_LIMIT, "limits.stored_bytes"),
     gauge(RETAINED_MESSAGES_LIMIT, "limits.retained_messages"),
     gauge(RETAINED_BYTES_LIMIT, "limits.retained_bytes"),
     gauge(SLOTS, "slots of which there is a replica here, the meta group included"),

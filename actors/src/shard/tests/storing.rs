@@ -301,3 +301,134 @@ fn a_will_that_cannot_be_retained_is_published() {
     assert_eq!(world.payloads(subscriber), ["1", "gone"]);
     assert_eq!(kept(&world), 1);
 }
+
+fn stored(bytes: u64) -> Usage {
+    Usage { stored_bytes: bytes, ..Usage::UNLIMITED }
+}
+
+/// A Session with a Subscription, whose Client goes at once.
+fn away(world: &mut World, user: &str, name: &str, filter: &str) {
+    let client = world.join_as(user, lasting(name));
+    world.subscribe_all(client, &[filter]);
+    world.cut_and_settle(client);
+}
+
+/// Publishes to `x/y` and tells how it was answered.
+fn offer(world: &mut World, publisher: Client, qos: QoS, payload: &str) -> ReasonCode {
+    world.publish(publisher, Publish { qos, ..publish("x/y", payload, 1) });
+    let reason = match world.got(publisher)[..] {
+        [Got::Puback(1, reason) | Got::Pubrec(1, reason)] => reason,
+        ref other => panic!("{other:?}"),
+    };
+    if qos == QoS::ExactlyOnce && !reason.is_error() {
+        world.send_and_settle(publisher, pubrel(1));
+        world.got(publisher);
+    }
+    tell(world);
+    reason
+}
+
+#[test]
+fn publishers_are_refused_when_the_node_holds_as_much_as_it_may_and_nothing_acknowledged_is_lost() {
+    for (qos, by) in
+        [(QoS::AtLeastOnce, passing("p")), (QoS::ExactlyOnce, passing("p")), (QoS::ExactlyOnce, lasting("p"))]
+    {
+        let mut world = world(stored(10_000), Usage::UNLIMITED);
+        for number in 0..4 {
+            away(&mut world, "ann", &format!("a{number}"), "x/y");
+        }
+        let publisher = world.join(by);
+        world.got(publisher);
+        let payload = "p".repeat(900);
+        let answers: Vec<_> = (0..5).map(|_| offer(&mut world, publisher, qos, &payload)).collect();
+        // Of QoS 2 from a Session that lasts nobody knows yet for how many it is.
+        let taken = if qos == QoS::ExactlyOnce && by == lasting("p") { 3 } else { 2 };
+        assert_eq!(answers, [[DONE].repeat(taken), [FULL].repeat(5 - taken)].concat(), "{qos:?}");
+        // Who is there, or asked for QoS 0, costs nothing.
+        let (there, lasts) = (world.subscriber(passing("s"), &["y/z"]), world.connect(lasting("t")));
+        world.subscribe(lasts, "y/z", SubscriptionOptions::new(QoS::AtMostOnce));
+        world.publish(publisher, publish("y/z", "live", 9));
+        assert_eq!(world.got(publisher), [Got::Puback(9, DONE)]);
+        assert_eq!(
+            (world.payloads(there), world.payloads(lasts)),
+            (vec!["live".into()], vec!["live".into()])
+        );
+        world.restart();
+        tell(&mut world);
+        let publisher = world.join(by);
+        world.got(publisher);
+        assert_eq!(offer(&mut world, publisher, qos, &payload), FULL);
+        // Whoever reads makes room.
+        let reader = world.join_as("ann", lasting("a1"));
+        let got = world.got(reader);
+        assert_eq!(got[0], Got::Connack(DONE, true));
+        assert_eq!(got.len(), 1 + taken);
+        for got in got {
+            match got {
+                Got::Publish(message) if message.qos == 1 => {
+                    world.send_and_settle(reader, puback(message.packet_id));
+                }
+                Got::Publish(message) => {
+                    world.send_and_settle(reader, pubrec(message.packet_id));
+                    world.send_and_settle(reader, pubcomp(message.packet_id));
+                }
+                _ => {}
+            }
+        }
+        world.got(reader);
+        world.cut_and_settle(reader);
+        tell(&mut world);
+        // What counts is what it would be afterwards, with all four.
+        assert_eq!(offer(&mut world, publisher, qos, "little"), DONE);
+    }
+}
+
+#[test]
+fn a_user_who_does_not_read_lets_its_oldest_messages_go_and_refuses_nobody() {
+    let mut world = world(Usage::UNLIMITED, stored(5_000));
+    away(&mut world, "ann", "a1", "x/y");
+    away(&mut world, "ann", "a2", "x/y");
+    away(&mut world, "bob", "b", "x/y");
+    let publisher = world.connect(passing("p"));
+    let payload = |number: u32| format!("{number:0900}");
+    for number in 0..5 {
+        assert_eq!(offer(&mut world, publisher, QoS::AtLeastOnce, &payload(number)), DONE);
+    }
+    let held = |world: &World, user| {
+        world.shards.iter().map(|shard| shard.budget.own().of(User::of(user)).stored_bytes).sum::<u64>()
+    };
+    assert!((3_700..=5_000).contains(&held(&world, "ann")), "{}", held(&world, "ann"));
+    let read = |world: &mut World, user, name| {
+        let client = world.join_as(user, lasting(name));
+        let messages = world.got(client).into_iter().filter_map(|got| match got {
+            Got::Publish(message) => Some(message.payload.trim_start_matches('0').to_owned()),
+            _ => None,
+        });
+        messages.collect::<Vec<_>>()
+    };
+    // The youngest are there, in each of its Sessions, and all of the other user's.
+    for name in ["a1", "a2"] {
+        let numbers = read(&mut world, "ann", name);
+        assert_eq!(numbers.last().map(String::as_str), Some("4"), "{name}: {numbers:?}");
+        assert!((1..=3).contains(&numbers.len()), "{name}: {numbers:?}");
+    }
+    assert_eq!(read(&mut world, "bob", "b"), ["", "1", "2", "3", "4"]);
+    let dropped: u64 = world.shards.iter().map(|shard| shard.observe().messages_dropped).sum();
+    assert!(dropped > 0);
+}
+
+#[test]
+fn what_is_under_way_to_a_user_who_stores_too_much_stays() {
+    // [MQTT-4.4.0-1]
+    let mut world = world(Usage::UNLIMITED, stored(500));
+    let reader = world.join_as("ann", lasting("a"));
+    world.subscribe_all(reader, &["x/y"]);
+    let publisher = world.connect(passing("p"));
+    for number in 0..4 {
+        assert_eq!(offer(&mut world, publisher, QoS::AtLeastOnce, &format!("{number:0300}")), DONE);
+    }
+    assert_eq!(world.payloads(reader).len(), 4);
+    world.cut_and_settle(reader);
+    let reader = world.join_as("ann", lasting("a"));
+    assert_eq!(world.got(reader).len(), 1 + 4);
+}
