@@ -97,6 +97,8 @@ pub struct Limits {
     pub unfinished_bytes: usize,
     /// Subscriptions of one Session; more are refused.
     pub subscriptions_per_session: u32,
+    /// Bytes of their Topic Filters; more are refused.
+    pub filter_bytes_per_session: u64,
     /// What may be stored of the node, and of each user.
     pub stored: Allowance,
     pub topic_levels: u16,
@@ -134,6 +136,7 @@ impl Default for Limits {
             unread_timeout: 60_000,
             unfinished_bytes: 64 << 20,
             subscriptions_per_session: 1_000,
+            filter_bytes_per_session: 256 << 10,
             stored: Allowance::default(),
             topic_levels: 128,
             topic_bytes: 4096,

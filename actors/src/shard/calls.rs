@@ -93,10 +93,9 @@ impl Shard {
         {
             return self.outlet.answer(reply, Answer::Refused(reason));
         }
-        let limit = self.options.limits.subscriptions_per_session;
         let mut turn = turn!(self, now);
         let Some(slot) = self.slots.get(id) else { return };
-        if let Err(error) = slot.on_call(call, limit, &mut turn) {
+        if let Err(error) = slot.on_call(call, &self.options.limits, &mut turn) {
             fail(slot, &error);
         }
     }

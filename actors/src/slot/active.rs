@@ -22,6 +22,8 @@ pub struct Active {
     /// Tenant and Client Identifier.
     pub name: Box<[u8]>,
     pub row: SessionRow,
+    /// Bytes of its Topic Filters, once somebody has asked; of the leader alone.
+    pub filter_bytes: Option<u64>,
     /// What was counted of it.
     pub counted: Counted,
     /// Set for a Session that outlives its connection.
@@ -37,7 +39,16 @@ pub struct Active {
 impl Active {
     pub fn new(name: &[u8], row: SessionRow, queue: Option<Box<Queue>>) -> Self {
         let counted = Counted::of(&row, queue.as_deref());
-        Self { name: name.into(), row, counted, queue, link: None, sent: 0, overflow: None }
+        Self {
+            name: name.into(),
+            row,
+            filter_bytes: None,
+            counted,
+            queue,
+            link: None,
+            sent: 0,
+            overflow: None,
+        }
     }
 }
 

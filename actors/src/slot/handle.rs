@@ -8,17 +8,12 @@ use super::call::{SessionCall, Wanted};
 use super::op::{Entry, Op, Target};
 use super::{Slot, Turn, rows};
 use crate::metric;
+use crate::options::Limits;
 use crate::session::{SessionNumber, SubscriptionRow};
 use crate::shard::Answer;
 
 impl Slot {
-    /// `subscriptions_limit` is how many a Session may have.
-    pub fn on_call(
-        &mut self,
-        call: SessionCall,
-        subscriptions_limit: u32,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), Error> {
+    pub fn on_call(&mut self, call: SessionCall, limits: &Limits, turn: &mut Turn<'_>) -> Result<(), Error> {
         let at = turn.now.wall;
         match call {
             SessionCall::Connect {
@@ -78,8 +73,8 @@ impl Slot {
                     turn.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
                     return Ok(());
                 }
-                if let Some(granted) = self.granted(subscriptions_limit, session, &wanted, turn)? {
-                    metric::met("subscriptions_per_session");
+                if let Some((granted, limit)) = self.granted(limits, session, &wanted, turn)? {
+                    metric::met(limit);
                     if !granted.contains(&true) {
                         turn.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
                         return Ok(());
@@ -126,30 +121,58 @@ impl Slot {
         Ok(())
     }
 
-    /// Which Topic Filters the Session may have where `limit` does not allow all of them: the first ones, and those that it
-    /// has already.
+    /// Which Topic Filters the Session may have where limits do not allow all of them: those that fit, in their order, and
+    /// those that it has already. With the limit that the first of the others meets.
     fn granted(
-        &self,
-        limit: u32,
+        &mut self,
+        limits: &Limits,
         session: SessionNumber,
         wanted: &[Wanted],
         turn: &mut Turn<'_>,
-    ) -> Result<Option<Vec<bool>>, Error> {
+    ) -> Result<Option<(Vec<bool>, &'static str)>, Error> {
+        let (limit, limit_bytes) =
+            (limits.subscriptions_per_session as usize, limits.filter_bytes_per_session);
         let mut count = self.active.get(&session).map_or(0, |active| active.row.subscriptions as usize);
-        if count + wanted.len() <= limit as usize {
+        let all = count + wanted.len();
+        if all <= limit && all as u64 * u64::from(limits.topic_bytes) <= limit_bytes {
             return Ok(None);
         }
-        let (mut granted, mut new) = (Vec::with_capacity(wanted.len()), FxHashSet::default());
+        let mut bytes = self.filter_bytes(session, turn)?;
+        let (mut granted, mut new, mut met) = (Vec::with_capacity(wanted.len()), FxHashSet::default(), None);
         for wanted in wanted {
             let filter = wanted.filter.as_str();
             let exists = new.contains(filter) || turn.state.contains(&rows::subscription(session, filter))?;
-            let fits = exists || count < limit as usize;
-            if fits && !exists {
+            let exceeded = match () {
+                () if exists => None,
+                () if count >= limit => Some("subscriptions_per_session"),
+                () if bytes + filter.len() as u64 > limit_bytes => Some("filter_bytes_per_session"),
+                () => None,
+            };
+            if exceeded.is_none() && !exists {
                 new.insert(filter);
                 count += 1;
+                bytes += filter.len() as u64;
             }
-            granted.push(fits);
+            granted.push(exceeded.is_none());
+            met = met.or(exceeded);
         }
-        Ok(Some(granted).filter(|granted| granted.contains(&false)))
+        Ok(met.map(|met| (granted, met)))
+    }
+
+    /// Bytes of the Topic Filters of an active Session: counted when somebody asks first, and kept from then on.
+    fn filter_bytes(&mut self, session: SessionNumber, turn: &mut Turn<'_>) -> Result<u64, Error> {
+        let Some(active) = self.active.get_mut(&session) else { return Ok(0) };
+        if let Some(bytes) = active.filter_bytes {
+            return Ok(bytes);
+        }
+        let mut bytes = 0;
+        if active.row.subscriptions > 0 {
+            let (from, to) = rows::subscriptions(session);
+            for (key, _) in turn.state.scan(&from, &to)? {
+                bytes += rows::filter_of_subscription(&key).map_or(0, |filter| filter.len() as u64);
+            }
+        }
+        active.filter_bytes = Some(bytes);
+        Ok(bytes)
     }
 }

@@ -25,7 +25,7 @@ impl Slot {
             return Ok(Answer::Refused(ReasonCode::SessionTakenOver));
         };
         let home = active.row.home.filter(|_| !active.row.has_queue);
-        let (mut more, mut existed) = (0, Vec::with_capacity(entries.len()));
+        let (mut more, mut existed, mut bytes) = (0, Vec::with_capacity(entries.len()), 0);
         for (at, entry) in (0..).zip(entries) {
             // Each says of itself where it was registered.
             let reply = context.reply.map(|reply| reply.of_entry(at));
@@ -33,6 +33,7 @@ impl Slot {
             existed.push(turn.state.contains(&key)?);
             if existed.last() == Some(&false) {
                 self.count_subscription(entry.filter, true);
+                bytes += entry.filter.len() as u64;
             }
             turn.state.put(key, &entry.row);
             for place in &entry.row.places {
@@ -50,6 +51,7 @@ impl Slot {
         if new > 0 {
             let active = self.active.get_mut(&session).expect("it was activated above");
             active.row.subscriptions += new;
+            active.filter_bytes = active.filter_bytes.map(|before| before + bytes);
             self.save(session, turn);
         }
         Ok(Answer::Subscribed { more, existed })
@@ -97,7 +99,7 @@ impl Slot {
         if self.activate(session, turn)?.is_none_or(|active| active.row.epoch != epoch) {
             return Ok(Answer::Refused(ReasonCode::SessionTakenOver));
         }
-        let (mut more, mut existed) = (0, Vec::with_capacity(filters.len()));
+        let (mut more, mut existed, mut bytes) = (0, Vec::with_capacity(filters.len()), 0);
         for filter in filters {
             let key = rows::subscription(session, filter);
             let row: Option<SubscriptionRow> = turn.state.get(&key)?;
@@ -105,6 +107,7 @@ impl Slot {
             if let Some(row) = row {
                 turn.state.delete(key);
                 self.count_subscription(filter, false);
+                bytes += filter.len() as u64;
                 more += self.unroute(session, filter, &row.places, context, turn);
             }
         }
@@ -112,6 +115,7 @@ impl Slot {
         if gone > 0 {
             let active = self.active.get_mut(&session).expect("it was activated above");
             active.row.subscriptions -= gone.min(active.row.subscriptions);
+            active.filter_bytes = active.filter_bytes.map(|before| before.saturating_sub(bytes));
             self.save(session, turn);
         }
         Ok(Answer::Subscribed { more, existed })

@@ -50,6 +50,7 @@ pub fn of(options: &LimitsOptions, features: &Features, shards: u16) -> Limits {
         unfinished_bytes: (options.unfinished_bytes / usize::from(shards))
             .max(2 * options.packet_bytes as usize),
         subscriptions_per_session: options.subscriptions_per_session,
+        filter_bytes_per_session: options.filter_bytes_per_session,
         stored: Allowance { node: options.of_node(), user: options.user },
         topic_levels: options.topic_levels,
         wildcard_levels: options.wildcard_levels,

@@ -146,6 +146,9 @@ pub struct LimitsOptions {
     /// Subscriptions of one Session; SUBACK refuses more. As many Topic Filters may wait for their Retained Messages.
     /// Profiles of cloud products set far lower ones.
     pub subscriptions_per_session: u32,
+    /// Bytes of the Topic Filters of one Session; SUBACK refuses more with Quota exceeded. Each is kept with the Session
+    /// and in every partition that it touches. Raise it with `subscriptions_per_session`, for long Topic Filters.
+    pub filter_bytes_per_session: u64,
     /// Levels of a Topic Name or Topic Filter. Matching walks them one by one.
     pub topic_levels: u16,
     /// Bytes of a Topic Name or Topic Filter; the protocol allows 65,535.
@@ -315,6 +318,7 @@ impl Default for LimitsOptions {
             stored_bytes: node.stored_bytes,
             user: Self::of_user(&node),
             subscriptions_per_session: 1_000,
+            filter_bytes_per_session: 256 << 10,
             topic_levels: 128,
             topic_bytes: 4096,
             wildcard_levels: 12,

@@ -324,3 +324,35 @@ fn at_the_limit_each_topic_filter_has_its_own_answer() {
         assert_eq!(world.got(client), [Got::Suback(77, vec![refused; 3])]);
     }
 }
+
+#[test]
+fn topic_filters_of_a_session_have_so_many_bytes_together() {
+    // [MQTT-3.8.4-5]: as with their number, each has its own answer.
+    for connect in [passing("a"), lasting("a")] {
+        let mut world = World::with(Limits { filter_bytes_per_session: 30, ..Limits::default() });
+        let ask = |world: &mut World, client, filters: &[&str]| {
+            let filters = filters.iter().map(|filter| TopicFilter::new(filter).unwrap());
+            let all: Vec<_> = filters.map(|filter| Subscription { filter, options: PLAIN }).collect();
+            world.send_and_settle(client, subscribe(&all));
+            match world.got(client).pop() {
+                Some(Got::Suback(77, reasons)) => reasons,
+                other => panic!("{other:?}"),
+            }
+        };
+        let (granted, refused) = (ReasonCode::GrantedQoS1, ReasonCode::QuotaExceeded);
+        let client = world.connect(connect);
+        assert_eq!(ask(&mut world, client, &["x/11111111", "x/22222222"]), [granted; 2]);
+        // What is there takes nothing, and what is shorter fits behind what is too long.
+        let more = ["x/11111111", "x/333333333", "x/33333333", "y"];
+        assert_eq!(ask(&mut world, client, &more), [granted, refused, granted, refused]);
+        world.unsubscribe(client, &["x/22222222", "nothing"]);
+        world.got(client);
+        assert_eq!(ask(&mut world, client, &["x/444444444"]), [refused]);
+        assert_eq!(ask(&mut world, client, &["x/44444444"]), [granted]);
+        if connect == lasting("a") {
+            world.restart();
+            let client = world.connect(connect);
+            assert_eq!(ask(&mut world, client, &["y", "x/11111111"]), [refused, granted]);
+        }
+    }
+}

@@ -43,6 +43,7 @@ impl Reader {
         section.duration("session_expiry_default", &mut options.session_expiry_default, expiry.clone());
         section.duration("session_expiry_maximum", &mut options.session_expiry_maximum, expiry);
         section.number("subscriptions_per_session", &mut options.subscriptions_per_session, 1..=10_000_000);
+        section.bytes("filter_bytes_per_session", &mut options.filter_bytes_per_session, 1024..=1 << 40);
         section.number("topic_levels", &mut options.topic_levels, 1..=1024);
         section.number("topic_bytes", &mut options.topic_bytes, 16..=u16::MAX);
         section.number("wildcard_levels", &mut options.wildcard_levels, 1..=20);
