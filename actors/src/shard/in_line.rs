@@ -95,7 +95,7 @@ impl Shard {
         if let Some(again) = again.filter(|again| again.ended) {
             self.presence.has_gone(again.not);
         }
-        let Self { slots, fan_out, root, presence, options, .. } = self;
+        let Self { slots, fan_out, root, presence, options, outlet, .. } = self;
         let random = self.published_so_far ^ self.draws;
         let pick = Pick::Leader(Chooser { options: &options.shared, presence, client, random, again });
         fan_out.clear();
@@ -104,11 +104,13 @@ impl Shard {
             routes.find(message, pick, fan_out);
             let shared = fan_out.found().iter().filter(|found| found.delivery.group().is_some());
             decision.chosen.extend(shared.map(|found| found.session));
+            outlet.edge.work += fan_out.work();
             fan_out.clear();
         }
         if !root.is_empty() {
             root.find(message, pick, fan_out);
         }
+        outlet.edge.work += fan_out.work();
         for found in fan_out.found() {
             if found.delivery.group().is_some() {
                 decision.chosen.push(found.session);

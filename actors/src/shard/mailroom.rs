@@ -12,16 +12,28 @@ use crate::clock::Now;
 use crate::message::Message;
 use crate::slot::{Op, RootChange};
 
+/// Letters, and what they cause, that are taken up in one piece: a few milliseconds.
+const WORK_A_PIECE: u64 = 2048;
+
 impl Shard {
-    /// Mail from another shard.
+    /// Mail from another shard, all at once.
     pub fn mail(&mut self, now: Now, mut mail: Mail) {
+        while !self.open(now, &mut mail) {}
+    }
+
+    /// A piece of mail from another shard, as far as it goes before others have their turn: whether that was all of it.
+    pub fn open(&mut self, now: Now, mail: &mut Mail) -> bool {
         self.outlet.edge.now = now.monotonic;
         self.outlet.edge.pulse.tell(Activity::Mail, 0);
-        let letters = std::mem::take(&mut mail.letters);
+        let until = self.outlet.edge.work + WORK_A_PIECE;
+        let mut letters = std::mem::take(&mut mail.letters).into_iter();
         let part = |part: Part| mail.part(part);
         // The message that was begun last, by its number, and where it lies.
         let mut begun = None;
-        for letter in letters {
+        while self.outlet.edge.work < until
+            && let Some(letter) = letters.next()
+        {
+            self.outlet.edge.work += 1;
             match letter {
                 Letter::Publish { place, origin, message, reply } => {
                     if let Some(whole) = mail.shared(message) {
@@ -85,12 +97,12 @@ impl Shard {
                 Letter::RootIsKnown => self.know_root(now),
                 Letter::Retained(request) => self.read_retained(now, *request),
                 Letter::Deliver { home, session, delivery, message } => {
-                    self.begin(&mail, message, &mut begun);
+                    self.begin(mail, message, &mut begun);
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
                     self.outlet.edge.deliver(&home, session, &delivery, &message, now);
                 }
                 Letter::Send { home, packet_id, dup, delivery, message } => {
-                    self.begin(&mail, message, &mut begun);
+                    self.begin(mail, message, &mut begun);
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
                     self.outlet.edge.send(&home, packet_id, dup, &delivery, &message, now);
                 }
@@ -107,6 +119,8 @@ impl Shard {
             }
             self.settle(now);
         }
+        mail.letters = letters.collect();
+        mail.letters.is_empty()
     }
 
     /// Why a message is not taken for Sessions of a slot.

@@ -92,7 +92,7 @@ impl Shard {
             self.outlet.casts.wait(message.topic, whole, place, origin, reply);
             return Ok(None);
         }
-        self.outlet.edge.work += fan_out.found().len() as u64;
+        self.outlet.edge.work += fan_out.work();
         let needs_record =
             |found: &crate::topic::Found| found.home.is_none() && found.delivery.qos > QoS::AtMostOnce;
         let queues = fan_out.found().iter().filter(|found| needs_record(found)).count();

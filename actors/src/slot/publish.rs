@@ -129,7 +129,7 @@ impl Slot {
             let whole = turn.outlet.edge.whole(&message);
             turn.outlet.casts.begin_behind(message.topic, whole, casting);
         }
-        turn.outlet.edge.work += fan_out.found().len() as u64;
+        turn.outlet.edge.work += fan_out.work();
         let matched = !fan_out.found().is_empty();
         *turn.fan_out = fan_out;
         for (slot, targets) in by_slot.into_iter().filter(|(_, targets)| !targets.is_empty()) {

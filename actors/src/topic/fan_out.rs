@@ -22,13 +22,29 @@ pub struct FanOut {
     /// The Topic Filter of the first match, while it is the only one.
     filter: Option<u32>,
     several_filters: bool,
+    /// Nodes of routes that were tried.
+    steps: u64,
 }
+
+/// Nodes that are tried in the time that a receiver takes.
+const STEPS_A_UNIT: u64 = 32;
 
 impl FanOut {
     pub fn clear(&mut self) {
         self.found.clear();
         self.filter = None;
         self.several_filters = false;
+        self.steps = 0;
+    }
+
+    /// Routes were looked through.
+    pub fn add_steps(&mut self, steps: u64) {
+        self.steps += steps;
+    }
+
+    /// What it has cost to find them, and costs to tell them, in units of work.
+    pub fn work(&self) -> u64 {
+        self.found.len() as u64 + self.steps / STEPS_A_UNIT
     }
 
     /// Keeps what passes from place `from` on.

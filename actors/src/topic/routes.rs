@@ -146,7 +146,7 @@ impl Routes {
             Pick::Leader(chooser) => chooser.again,
             Pick::Agreed(choice) => choice.again,
         };
-        self.trie.matches(message.topic, &mut |&key, subscriber| match subscriber {
+        let steps = self.trie.matches(message.topic, &mut |&key, subscriber| match subscriber {
             Subscriber::One { filter, route } => {
                 if again.is_none() {
                     into.add(*filter, SessionNumber(key), route, message);
@@ -161,6 +161,7 @@ impl Routes {
                 }
             }
         });
+        into.add_steps(steps);
     }
 }
 

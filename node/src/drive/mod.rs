@@ -4,6 +4,7 @@
 mod bulk;
 mod client;
 mod clock;
+mod room;
 mod shard;
 pub mod sync;
 
@@ -16,6 +17,7 @@ use std::sync::{Arc, mpsc};
 use tokio::sync::mpsc as queue;
 use tokio::sync::oneshot;
 
+use room::Room;
 pub use shard::start;
 
 use crate::auth::Auth;
@@ -25,9 +27,6 @@ use sync::Syncer;
 
 /// Events that wait for a shard, beyond which whoever brings them waits.
 const MAILBOX: usize = 1024;
-
-/// Bytes of mail that wait for a shard, beyond which whoever brings more keeps it and reads nothing from Clients.
-const MAIL_BYTES: usize = 16 << 20;
 
 /// What a shard is told from outside its thread.
 pub enum Event {
@@ -66,6 +65,8 @@ pub struct ShardHandle {
     events: queue::Sender<Event>,
     /// Bytes of mail that were handed over and are not opened yet.
     mail_bytes: Arc<AtomicUsize>,
+    /// Bytes that may be so: whoever brings more keeps it and reads nothing from Clients.
+    mail_room: Arc<AtomicUsize>,
 }
 
 pub type Mailbox = queue::Receiver<Event>;
@@ -82,7 +83,8 @@ pub struct Surroundings {
 
 pub fn mailbox() -> (ShardHandle, Mailbox) {
     let (sender, mailbox) = queue::channel(MAILBOX);
-    (ShardHandle { events: sender, mail_bytes: Arc::default() }, mailbox)
+    let mail_room = Arc::new(AtomicUsize::new(Room::default().bytes()));
+    (ShardHandle { events: sender, mail_bytes: Arc::default(), mail_room }, mailbox)
 }
 
 impl ShardHandle {
@@ -95,7 +97,7 @@ impl ShardHandle {
     pub fn try_mail(&self, mail: Mail) -> Option<Mail> {
         let bytes = mail.len_bytes();
         // Each sender may be over it by one batch.
-        if self.mail_bytes() > MAIL_BYTES {
+        if self.mail_bytes() > self.mail_room() {
             return Some(mail);
         }
         self.mail_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -111,6 +113,16 @@ impl ShardHandle {
     /// Bytes of mail that wait.
     pub fn mail_bytes(&self) -> usize {
         self.mail_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of mail that may wait.
+    pub fn mail_room(&self) -> usize {
+        self.mail_room.load(Ordering::Relaxed)
+    }
+
+    /// The shard opens its mail slower or faster than before.
+    fn set_mail_room(&self, bytes: usize) {
+        self.mail_room.store(bytes, Ordering::Relaxed);
     }
 
     /// Mail of so many bytes needs no room any more.
@@ -182,9 +194,9 @@ mod tests {
     #[test]
     fn a_mailbox_is_full_by_bytes_until_they_are_opened() {
         let (handle, _mailbox) = mailbox();
-        assert!(handle.try_mail(mail(MAIL_BYTES + 1)).is_none());
+        assert!(handle.try_mail(mail(handle.mail_room() + 1)).is_none());
         let back = handle.try_mail(mail(1)).expect("there is no room");
-        handle.mail_opened(MAIL_BYTES + 1);
+        handle.mail_opened(handle.mail_room() + 1);
         assert!(handle.try_mail(back).is_none());
     }
 }

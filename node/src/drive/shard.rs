@@ -15,7 +15,7 @@ use tokio::task::LocalSet;
 use super::bulk::Bulk;
 use super::client::{self, Wake};
 use super::clock::Clock;
-use super::{Event, Mailbox, Surroundings};
+use super::{Event, Mailbox, Room, Surroundings};
 use crate::boot::Watch;
 use crate::observe::figures::Turns;
 
@@ -27,6 +27,9 @@ const TICKS_A_SECOND: u32 = 10;
 
 /// Time for mail of other shards in a turn.
 const OPENING: Duration = Duration::from_millis(2);
+
+/// Mail, or what is left of it, and its bytes when it came.
+type Unopened = (usize, convoy_actors::Mail);
 
 /// A shard and what its tasks share. Borrows never cross an `await`.
 pub struct Driver {
@@ -52,7 +55,8 @@ pub struct Driver {
     /// Mail that did not fit its shard's mailbox, in order, by shard.
     held: RefCell<Vec<VecDeque<convoy_actors::Mail>>>,
     /// Mail for this shard that waits until less waits for the log. It counts for the mailbox until it is opened.
-    unopened: RefCell<VecDeque<convoy_actors::Mail>>,
+    unopened: RefCell<VecDeque<Unopened>>,
+    room: RefCell<Room>,
 }
 
 impl Driver {
@@ -73,18 +77,26 @@ impl Driver {
         if self.unopened.borrow().is_empty() {
             return false;
         }
-        let (began, mut opened) = (Instant::now(), false);
+        let me = &self.surroundings.shards[usize::from(self.surroundings.number)];
+        let (began, mut is_opening, mut opened) = (Instant::now(), false, 0);
         while began.elapsed() < OPENING {
             let mut shard = self.shard.borrow_mut();
             if !shard.takes_mail() {
                 break;
             }
-            let Some(mail) = self.unopened.borrow_mut().pop_front() else { break };
-            opened = true;
-            self.surroundings.shards[usize::from(self.surroundings.number)].mail_opened(mail.len_bytes());
-            shard.mail(self.clock.now(), mail);
+            let Some((bytes, mut mail)) = self.unopened.borrow_mut().pop_front() else { break };
+            is_opening = true;
+            if shard.open(self.clock.now(), &mut mail) {
+                me.mail_opened(bytes);
+                opened += bytes;
+            } else {
+                self.unopened.borrow_mut().push_front((bytes, mail));
+            }
         }
-        opened
+        let mut room = self.room.borrow_mut();
+        room.note(began.elapsed(), opened);
+        me.set_mail_room(room.bytes());
+        is_opening
     }
 
     /// Has the credentials looked up of Clients who have to prove who they are.
@@ -190,6 +202,8 @@ impl Driver {
         let number = self.surroundings.number;
         metrics::gauge!(crate::observe::metrics::MAIL_BYTES, "shard" => number.to_string())
             .set(self.surroundings.shards[usize::from(number)].mail_bytes() as f64);
+        metrics::gauge!(crate::observe::metrics::MAIL_ROOM, "shard" => number.to_string())
+            .set(self.surroundings.shards[usize::from(number)].mail_room() as f64);
         let shard = self.shard.borrow();
         self.surroundings.board.put(
             self.surroundings.number,
@@ -238,6 +252,7 @@ pub fn start(
             turn: Notify::new(),
             asked: RefCell::default(),
             unopened: RefCell::default(),
+            room: RefCell::default(),
             held: RefCell::new((0..surroundings.shards.len()).map(|_| VecDeque::new()).collect()),
             surroundings,
         });
@@ -344,7 +359,7 @@ fn take(driver: &Rc<Driver>, event: Event) -> Flow {
                 tracing::debug!(%error, "a connection was lost at once");
             }
         }
-        Event::Mail(mail) => driver.unopened.borrow_mut().push_back(mail),
+        Event::Mail(mail) => driver.unopened.borrow_mut().push_back((mail.len_bytes(), mail)),
         Event::Synced(round, Ok(())) => {
             driver.shard.borrow_mut().synced(now, round);
             if driver.shard.borrow().is_ready() {

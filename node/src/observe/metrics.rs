@@ -49,6 +49,7 @@ pub const CERTIFICATE_RELOADS: &str = "convoy_certificate_reloads_total";
 pub const RECEIVED_BYTES: &str = "convoy_received_bytes_total";
 pub const SENT_BYTES: &str = "convoy_sent_bytes_total";
 pub const MAIL_BYTES: &str = "convoy_mail_bytes";
+pub const MAIL_ROOM: &str = "convoy_mail_room_bytes";
 pub const MAIL_HELD: &str = "convoy_mail_held_total";
 pub const AUTHENTICATIONS: &str = "convoy_authentications_total";
 pub const AUTHENTICATION_SECONDS: &str = "convoy_authentication_seconds";
@@ -129,6 +130,10 @@ pub const ALL: &[Metric] = &[
     gauge(
         MAIL_BYTES,
         "bytes of mail from other shards that wait to be opened, by shard; a tenth of a second old",
+    ),
+    gauge(
+        MAIL_ROOM,
+        "bytes of mail that may wait, by shard: what is opened in a tenth of a second, and 16 MiB at most",
     ),
     counter(
         MAIL_HELD,

@@ -200,3 +200,45 @@ fn one_message_for_many_sessions_of_a_slot_is_several_operations() {
         );
     }
 }
+
+#[test]
+fn mail_that_is_dear_is_opened_in_pieces() {
+    let mut world = World::new();
+    if world.shards.len() == 1 {
+        return;
+    }
+    // Ways of ten levels that almost match.
+    for part in 0..2 {
+        let subscriber = world.connect(passing(&format!("s{part}")));
+        for way in (0..1024_u32).filter(|way| way % 2 == part) {
+            let level = |bit: u32| if way >> bit & 1 == 0 { "/a" } else { "/+" };
+            let filter: String = (0..10).map(level).collect();
+            world.subscribe(subscriber, &format!("a{filter}/b"), SubscriptionOptions::new(QoS::AtMostOnce));
+        }
+    }
+    let topic = ["a"; 20].join("/");
+    let (_, slot) = world.options.partitioning.locate("", &topic, world.options.slots);
+    let to = usize::from(world.shards[0].outlet.post.shard_of(slot));
+    let mut publisher = world.connect(passing("p"));
+    while world.lines[publisher.0].shard == to {
+        publisher = world.connect(passing("p"));
+    }
+    let mut bytes = Vec::new();
+    for _ in 0..200 {
+        Packet::Publish(publish(&topic, "x", 0)).encode(V5, &mut bytes).unwrap();
+    }
+    let Line { shard, key, .. } = world.lines[publisher.0];
+    world.shards[shard].receive(world.now, key.unwrap(), &bytes);
+    let mut mail: Vec<_> = world.shards[shard].take_mail().collect();
+    let (_, mail) = &mut mail[0];
+    let (mut pieces, mut is_open) = (0, false);
+    while !is_open {
+        let before = world.shards[to].outlet.edge.work;
+        is_open = world.shards[to].open(world.now, mail);
+        let work = world.shards[to].outlet.edge.work - before;
+        // As many steps as half of the levels' ways; the last message may go over.
+        assert!(work < 2048 + 100, "{work}");
+        pieces += 1;
+    }
+    assert!(pieces > 3, "{pieces}");
+}
