@@ -192,7 +192,7 @@ impl Shard {
     fn refuse_unwritten(&mut self) {
         for (slot, index) in std::mem::take(&mut self.unwritten) {
             let Some(slot) = self.slots.get(slot) else { continue };
-            for reply in slot.underway.withdraw(index) {
+            for reply in slot.underway.withdraw(index, &mut slot.pending) {
                 self.outlet.answer(reply, Answer::Refused(ReasonCode::ServerUnavailable));
             }
         }

@@ -23,12 +23,14 @@ pub struct Ahead(Box<[u32; PLACES]>);
 /// Where a message for a Session is counted.
 pub type Place = u16;
 
-/// A copy of QoS 0 that waits for a record.
+/// A copy of QoS 0 that waits for a record. It is ahead of later ones itself, for what it waits for may be applied before
+/// the record that it waits with.
 #[derive(Debug)]
 pub struct Copy {
     pub session: SessionNumber,
     pub delivery: Delivery,
     pub message: Bytes,
+    place: Place,
 }
 
 impl Default for Ahead {
@@ -57,6 +59,15 @@ impl Ahead {
 }
 
 impl Copy {
+    pub fn new(session: SessionNumber, topic: &str, delivery: Delivery, message: Bytes) -> Self {
+        Self { session, delivery, message, place: place(hash_of(topic), session) }
+    }
+
+    /// Where it is counted.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
     pub fn len_bytes(&self) -> usize {
         size_of::<Self>() + self.message.len()
     }

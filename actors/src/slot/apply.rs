@@ -83,7 +83,7 @@ impl Slot {
 
     /// The copies of QoS 0 that waited for the operations before this one.
     fn give_out(&mut self, aside: &mut Aside, number: usize, turn: &mut Turn<'_>) {
-        while let Some(Copy { session, delivery, message }) = aside.copy(number) {
+        while let Some(Copy { session, delivery, message, .. }) = aside.copy(number) {
             self.pass_on(session, delivery, &message, turn);
         }
     }

@@ -209,9 +209,10 @@ impl Slot {
         if !self.pending.ahead.holds(topic, session) {
             return self.pass_on(session, delivery, message, turn);
         }
-        let copy = Copy { session, delivery, message: message.clone() };
-        if let Some(copy) = self.pending.attach(copy) {
-            self.underway.attach(copy);
+        let copy = Copy::new(session, topic, delivery, message.clone());
+        let copy = self.pending.attach(copy).and_then(|copy| self.underway.attach(copy, &mut self.pending));
+        if let Some(copy) = copy {
+            self.pass_on(session, delivery, &copy.message, turn);
         }
     }
 

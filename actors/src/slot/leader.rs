@@ -85,6 +85,7 @@ impl Aside {
 
     fn push_copy(&mut self, behind: u32, copy: Copy) {
         self.copies_bytes += copy.len_bytes();
+        self.places.push(copy.place());
         self.copies.push_back((behind, copy));
     }
 
@@ -145,6 +146,7 @@ impl Pending {
             _ => Some(&mut self.open),
         };
         let Some(record) = last else { return Some(copy) };
+        self.ahead.enter(&[copy.place()]);
         record.aside.push_copy(record.ops, copy);
         None
     }
@@ -264,12 +266,13 @@ impl Underway {
         self.copies_bytes
     }
 
-    /// Keeps a copy of QoS 0 until all that is here is applied.
-    pub fn attach(&mut self, copy: Copy) {
-        if let Some(last) = self.proposed.back_mut() {
-            self.copies_bytes += copy.len_bytes();
-            last.aside.push_copy(u32::MAX, copy);
-        }
+    /// Keeps a copy of QoS 0 until all that is here is applied; gives it back if nothing is.
+    pub fn attach(&mut self, copy: Copy, pending: &mut Pending) -> Option<Copy> {
+        let Some(last) = self.proposed.back_mut() else { return Some(copy) };
+        self.copies_bytes += copy.len_bytes();
+        pending.ahead.enter(&[copy.place()]);
+        last.aside.push_copy(u32::MAX, copy);
+        None
     }
 
     /// What belongs to a record that is being applied: nothing if it is another leader's. Its messages are not ahead any
@@ -287,10 +290,11 @@ impl Underway {
     }
 
     /// Whom to tell of a record that will never be written.
-    pub fn withdraw(&mut self, index: Index) -> impl Iterator<Item = ReplyTo> {
+    pub fn withdraw(&mut self, index: Index, pending: &mut Pending) -> impl Iterator<Item = ReplyTo> {
         let at = self.proposed.iter().position(|proposed| proposed.index == index);
         let aside = at.and_then(|at| self.proposed.remove(at)).map(|proposed| proposed.aside);
         let aside = aside.unwrap_or_default();
+        pending.ahead.leave(&aside.places);
         self.copies_bytes -= aside.copies_bytes;
         aside.replies.into_iter().map(|(_, reply)| reply)
     }
@@ -340,7 +344,7 @@ mod tests {
 
     fn copy(message: &'static str) -> Copy {
         let delivery = op::Delivery::new(convoy_wire::QoS::AtMostOnce, false, 0);
-        Copy { session: crate::session::SessionNumber(1), delivery, message: message.into() }
+        Copy::new(crate::session::SessionNumber(1), "t", delivery, message.into())
     }
 
     #[test]
@@ -355,7 +359,7 @@ mod tests {
         assert_eq!(pending.refuse(|op| op.adds()), [reply(5)]);
         let mut underway = Underway::default();
         underway.push(Term(1), Index(1), pending.take().unwrap());
-        underway.attach(copy("4"));
+        assert!(underway.attach(copy("4"), &mut pending).is_none());
         assert!(underway.len_bytes() > 0);
         let mut aside = underway.take(Term(1), Index(1), &mut pending);
         let mut out = |number| {
@@ -365,6 +369,31 @@ mod tests {
         assert_eq!([out(0), out(1)], [vec![], vec!["1", "2"]]);
         assert_eq!((out(2), out(usize::MAX)), (vec!["3".into()], vec!["4".into()]));
         assert_eq!(underway.len_bytes(), 0);
+    }
+
+    #[test]
+    fn a_copy_that_waits_is_ahead_of_the_next_one() {
+        let session = crate::session::SessionNumber(1);
+        let (mut pending, mut underway) = (Pending::default(), Underway::default());
+        let trim = Op::Trim { to: 1, number: 2 };
+        // With the record that is open, and with the last one under way.
+        pending.push(77, &trim, None);
+        assert!(pending.attach(copy("1")).is_none() && pending.ahead.holds("t", session));
+        underway.push(Term(1), Index(1), pending.take().unwrap());
+        pending.push(77, &trim, Some(reply(2)));
+        underway.push(Term(1), Index(2), pending.take().unwrap());
+        assert!(underway.attach(copy("2"), &mut pending).is_none());
+        for (index, holds) in [(1, true), (2, false)] {
+            underway.take(Term(1), Index(index), &mut pending);
+            assert_eq!(pending.ahead.holds("t", session), holds, "record {index}");
+        }
+        // What is refused or not written leaves nothing behind.
+        pending.push(77, &Op::Retain { partition: 1, message: b"m" }, None);
+        assert!(pending.attach(copy("3")).is_none());
+        underway.push(Term(1), Index(3), pending.take().unwrap());
+        assert_eq!(underway.withdraw(Index(3), &mut pending).count(), 0);
+        assert!(!pending.ahead.holds("t", session));
+        assert!(underway.attach(copy("4"), &mut pending).is_some() && !pending.ahead.holds("t", session));
     }
 
     #[test]
