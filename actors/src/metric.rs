@@ -24,9 +24,16 @@ metrics! {
     SHARED_DROPPED = "convoy_messages_dropped_no_member_total",
     /// How often Clients met a limit, by the key of [limits] that sets it: the label `limit`.
     LIMIT_MET = "convoy_limit_met_total",
+    /// Connections that are not read from because as much of what they sent is under way as may be: it waits for a slot.
+    HELD_BACK = "convoy_connections_held_back",
+    /// Bytes of what Clients sent that wait for records of slots or in mail between shards; about a second old.
+    UNDERWAY_BYTES = "convoy_underway_bytes",
+    /// Messages of QoS 0 dropped because they came behind others of their topic, which waited for the log of a slot that
+    /// was full.
+    BEHIND_DROPPED = "convoy_messages_dropped_slot_full_total",
     /// Publications refused because their record could not be written.
     REFUSED = "convoy_publications_refused_total",
-    /// QoS 2 publications and SUBSCRIBE packets refused because too much waits for a slot that they have to reach.
+    /// Publications that go by a log, and SUBSCRIBE packets, refused because too much waits for a slot that they have to reach.
     OUTBOX_FULL = "convoy_refused_outbox_full_total",
     /// What Clients were denied by rules, by the label `action`: connect, publish, subscribe, receive, will; by bans, by `ban`; and the
     /// Sessions of others that they asked for: session.

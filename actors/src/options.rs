@@ -91,6 +91,9 @@ pub struct Limits {
     pub output_bytes: usize,
     /// Bytes of answers that wait to be written to one connection, beyond which nothing is read from it.
     pub answer_bytes: usize,
+    /// Bytes of one connection that may wait for records of slots, or in mail of other shards, beyond which nothing is
+    /// read from it.
+    pub underway_bytes: usize,
     /// Milliseconds in which a Client may take nothing of what waits for it before its connection is closed.
     pub unread_timeout: u64,
     /// Bytes of packets that are not whole or not judged yet, of all connections of the shard together.
@@ -133,6 +136,7 @@ impl Default for Limits {
             queue: QueueLimits { messages: 1000, bytes: 64 << 20, age: 3 * 24 * 3600 * 1000 },
             output_bytes: 1 << 20,
             answer_bytes: 64 << 10,
+            underway_bytes: 1 << 20,
             unread_timeout: 60_000,
             unfinished_bytes: 64 << 20,
             subscriptions_per_session: 1_000,

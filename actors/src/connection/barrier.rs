@@ -1,13 +1,14 @@
 //! What a connection sends takes effect in the order sent, though it goes to several slots. PUBLISHes keep their order
 //! by the ways they take. SUBSCRIBE and UNSUBSCRIBE go by the Session's slot to those of the partitions, so each of them
 //! is a barrier: nothing behind it is taken before it is answered, and it is not asked for before what the connection
-//! published ahead of it was taken. PUBREL waits in the same way where its PUBREC has not left. Who only publishes never
-//! waits here.
+//! published ahead of it was taken. PUBREL waits in the same way where its PUBREC has not left. Who only publishes does not
+//! wait here, unless a partition has to be asked whether it has room for a message.
 
 use convoy_wire::{PacketId, ReasonCode, RetainHandling};
 
 use super::inbound::{Inbound, Received};
 use crate::retained;
+use crate::session::Place;
 use crate::slot::{SessionCall, Wanted};
 
 /// What has to be answered before another packet is taken.
@@ -16,6 +17,19 @@ pub enum Barrier {
     Ask(Box<Ask>),
     /// A PUBREL whose PUBLISH is not acknowledged yet.
     Release(PacketId),
+    /// A QoS 2 PUBLISH to a partition that is asked whether it has room, until its PUBREC leaves. What the connection
+    /// published before is acknowledged first: it must not be overtaken on the way round.
+    Admit(Box<Admit>),
+}
+
+/// A QoS 2 PUBLISH that is taken by itself.
+#[derive(Debug)]
+pub struct Admit {
+    pub packet_id: PacketId,
+    pub bytes: usize,
+    pub place: Place,
+    /// Taken when it is sent.
+    pub message: Option<Vec<u8>>,
 }
 
 /// A SUBSCRIBE or UNSUBSCRIBE that is not acknowledged yet.
@@ -69,6 +83,14 @@ impl Ask {
 pub enum Step {
     Call(Box<SessionCall>),
     Release(PacketId),
+    Admit {
+        packet_id: PacketId,
+        bytes: usize,
+        place: Place,
+        message: Vec<u8>,
+    },
+    /// Everything is done.
+    Lift,
 }
 
 impl Barrier {
@@ -81,7 +103,14 @@ impl Barrier {
             Self::Release(packet_id) if inbound.received(*packet_id) != Some(Received::Accepting) => {
                 Some(Step::Release(*packet_id))
             }
-            Self::Ask(_) | Self::Release(_) => None,
+            Self::Admit(admit) if inbound.waiting() == 0 => {
+                let Admit { packet_id, bytes, place, .. } = **admit;
+                Some(match admit.message.take() {
+                    Some(message) => Step::Admit { packet_id, bytes, place, message },
+                    None => Step::Lift,
+                })
+            }
+            Self::Ask(_) | Self::Release(_) | Self::Admit(_) => None,
         }
     }
 }

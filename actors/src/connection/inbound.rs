@@ -26,6 +26,7 @@ struct Waiting {
     unmatched: bool,
     /// Of a QoS 2 message that was sent again before its PUBREC left: it has a PUBREC of its own and nothing else.
     again: bool,
+    bytes: u32,
     since: u64,
 }
 
@@ -61,6 +62,10 @@ impl Releases {
         self.since = now;
     }
 
+    pub fn waiting(&self) -> u32 {
+        self.waiting
+    }
+
     pub fn waiting_since(&self) -> Option<u64> {
         (self.waiting > 0).then_some(self.since)
     }
@@ -69,6 +74,8 @@ impl Releases {
 #[derive(Debug, Default)]
 pub struct Inbound {
     waiting: VecDeque<Waiting>,
+    /// Bytes of their messages.
+    waiting_bytes: usize,
     /// Token of the first in `waiting`.
     first: u64,
     received: FxHashMap<PacketId, Received>,
@@ -97,6 +104,10 @@ impl Inbound {
         self.waiting.len()
     }
 
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
     /// When the oldest of them came.
     pub fn waiting_since(&self) -> Option<u64> {
         self.waiting.front().map(|oldest| oldest.since)
@@ -106,11 +117,12 @@ impl Inbound {
         self.received.get(&packet_id).copied()
     }
 
-    /// A QoS 1 or 2 message came. Returns the token under which its parts are told.
-    pub fn begin(&mut self, packet_id: PacketId, qos: QoS, parts: i32, now: u64) -> u64 {
+    /// A QoS 1 or 2 message of so many bytes came. Returns the token under which its parts are told.
+    pub fn begin(&mut self, packet_id: PacketId, qos: QoS, parts: i32, bytes: usize, now: u64) -> u64 {
         if qos == QoS::ExactlyOnce {
             self.received.insert(packet_id, Received::Accepting);
         }
+        self.waiting_bytes += bytes;
         self.waiting.push_back(Waiting {
             packet_id,
             qos,
@@ -118,6 +130,7 @@ impl Inbound {
             refused: None,
             unmatched: false,
             again: false,
+            bytes: bytes as u32,
             since: now,
         });
         self.first + self.waiting.len() as u64 - 1
@@ -132,6 +145,7 @@ impl Inbound {
             refused: None,
             unmatched: false,
             again: true,
+            bytes: 0,
             since: now,
         });
     }
@@ -177,7 +191,7 @@ impl Inbound {
                 None if oldest.parts == 0 => ReasonCode::Success,
                 None => return false,
             };
-            let packet_id = oldest.packet_id;
+            let (packet_id, bytes) = (oldest.packet_id, oldest.bytes);
             let written = match oldest.qos {
                 QoS::ExactlyOnce => {
                     if oldest.again {
@@ -196,6 +210,7 @@ impl Inbound {
                 _ => Puback::new(packet_id, said(reason, Puback::may_say)).encode(version, out),
             };
             written.expect("an acknowledgement without properties can be written");
+            self.waiting_bytes -= bytes as usize;
             self.waiting.pop_front();
             self.first += 1;
         }
@@ -258,8 +273,8 @@ mod tests {
     #[test]
     fn acknowledgements_leave_in_the_order_of_their_messages() {
         let mut inbound = Inbound::default();
-        let first = inbound.begin(id(1), QoS::AtLeastOnce, UNTOLD, 0);
-        let second = inbound.begin(id(2), QoS::AtLeastOnce, 1, 0);
+        let first = inbound.begin(id(1), QoS::AtLeastOnce, UNTOLD, 0, 0);
+        let second = inbound.begin(id(2), QoS::AtLeastOnce, 1, 0, 0);
         inbound.part_done(second);
         assert!(acknowledged(&mut inbound, V5).is_empty());
         // The first of two parts answers before their number is known.
@@ -275,7 +290,7 @@ mod tests {
     fn a_refusal_is_said_in_5_and_holds_everything_back_in_3() {
         for (version, said) in [(V5, vec![0x40, 3, 0, 1, 0x97]), (ProtocolVersion::V311, vec![])] {
             let mut inbound = Inbound::default();
-            let token = inbound.begin(id(1), QoS::AtLeastOnce, 2, 0);
+            let token = inbound.begin(id(1), QoS::AtLeastOnce, 2, 0, 0);
             inbound.refuse(token, ReasonCode::QuotaExceeded);
             let mut out = Vec::new();
             assert_eq!(inbound.acknowledge(version, &mut out), said.is_empty());
@@ -286,7 +301,7 @@ mod tests {
     #[test]
     fn an_identifier_is_in_use_from_publish_to_release() {
         let mut inbound = Inbound::default();
-        let token = inbound.begin(id(7), QoS::ExactlyOnce, 1, 0);
+        let token = inbound.begin(id(7), QoS::ExactlyOnce, 1, 0, 0);
         assert_eq!(inbound.received(id(7)), Some(Received::Accepting));
         assert!(!inbound.release(id(7)));
         inbound.part_done(token);
@@ -302,7 +317,7 @@ mod tests {
             [(None, vec![0x50, 2, 0, 7]), (Some(ReasonCode::QuotaExceeded), vec![0x50, 3, 0, 7, 0x97])]
         {
             let mut inbound = Inbound::default();
-            let token = inbound.begin(id(7), QoS::ExactlyOnce, 1, 0);
+            let token = inbound.begin(id(7), QoS::ExactlyOnce, 1, 0, 0);
             inbound.came_again(id(7), 0);
             assert!(acknowledged(&mut inbound, V5).is_empty());
             match reason {

@@ -3,6 +3,7 @@
 
 mod alias;
 mod barrier;
+mod credit;
 mod encoded;
 mod features;
 mod handshake;
@@ -28,7 +29,8 @@ use crate::slot::Farewell;
 use crate::tally::Waits;
 
 pub use alias::Aliases;
-pub use barrier::{Ask, AskKind, Barrier, Step};
+pub use barrier::{Admit, Ask, AskKind, Barrier, Step};
+pub use credit::Credit;
 pub use encoded::{Encoded, Receiver};
 pub use features::Features;
 pub use handshake::{Refusal, TENANT, accept};
@@ -113,6 +115,8 @@ pub struct Connection {
     /// Set for a Client that takes Topic Aliases.
     pub aliases: Option<Box<Aliases>>,
     pub inbound: Inbound,
+    /// What it has caused that is still under way.
+    pub credit: Credit,
     /// PUBRELs on their way to the log.
     pub releases: Releases,
     /// Of a Session that ends with the connection.
@@ -197,6 +201,7 @@ impl Connection {
             receive_maximum: u16::MAX,
             aliases: None,
             inbound: Inbound::default(),
+            credit: Credit::default(),
             releases: Releases::default(),
             outbound: None,
             input: Vec::new(),
@@ -226,6 +231,8 @@ impl Connection {
                 self.paused_until == 0
                     && !self.is_casting
                     && self.inbound.waiting() < usize::from(limits.receive_maximum)
+                    && self.releases.waiting() < u32::from(limits.receive_maximum)
+                    && !self.has_used_credit(limits)
                     && !self.has_unread_answers(limits)
                     && self.barrier.is_none()
             }
@@ -233,6 +240,16 @@ impl Connection {
                 false
             }
         }
+    }
+
+    /// Whether as much is under way of what the Client sent as may be. Each packet is asked about.
+    pub fn has_used_credit(&self, limits: &Limits) -> bool {
+        self.credit.is_used_up(self.inbound.waiting_bytes(), limits.underway_bytes)
+    }
+
+    /// Bytes that it has caused and others hold for it.
+    pub fn underway_bytes(&self) -> usize {
+        self.credit.used(self.inbound.waiting_bytes())
     }
 
     /// Whether the Client was answered more than it has read. Each packet is asked about, for one read may hold many

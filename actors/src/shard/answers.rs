@@ -1,7 +1,7 @@
 //! What connections asked of slots is answered: CONNACK, the acknowledgements of publishers, SUBACK and UNSUBACK.
 
 use convoy_wire::{
-    Connack, PacketId, ProtocolVersion, Pubcomp, Pubrel, ReasonCode, RetainHandling, Suback, Unsuback,
+    Connack, PacketId, ProtocolVersion, Pubcomp, Pubrel, QoS, ReasonCode, RetainHandling, Suback, Unsuback,
 };
 
 use super::edge::Edge;
@@ -9,7 +9,7 @@ use super::mail::{Answer, ReplyTo};
 use crate::connection::{Ask, AskKind, Barrier, Connection, Greeting, Outbound, Stage, Step, UNTOLD, said};
 use crate::metric;
 use crate::options::Limits;
-use crate::session::Grant;
+use crate::session::{Grant, Place};
 use crate::slot::{SHARED, SessionCall};
 use crate::topic::group_of;
 
@@ -30,6 +30,10 @@ pub mod token {
     pub const BREAK: u64 = 6 << 56;
     /// Whether a shard has taken what it was sent; the rest is that of the [`ASK`] which waits for it.
     pub const HEARD: u64 = 7 << 56;
+    /// A message of QoS 0 by the log of its partition; the rest is how many bytes it has.
+    pub const KEPT: u64 = 8 << 56;
+    /// Whether a shard has opened the mail that a connection has caused.
+    pub const OPENED: u64 = 9 << 56;
 }
 
 /// Milliseconds that a Client of 3.x, to whom a refusal cannot be said, stays connected after one.
@@ -51,6 +55,14 @@ impl Edge {
             token::ASK => return self.on_asked(to, answer),
             token::HEARD => return self.on_heard(to),
             token::LEAVE => connection.drop_silently(),
+            token::OPENED => connection.credit.hear(),
+            token::KEPT => match answer {
+                Answer::Full => connection.credit.tighten(),
+                _ => {
+                    connection.credit.leave_log((to.token & !token::KIND) as usize);
+                    connection.credit.loosen(connection.inbound.waiting_bytes());
+                }
+            },
             _ if connection.stage != Stage::Open => return,
             token::UNKNOWN => {
                 let packet_id = PacketId::new(to.token as u16).expect("the token was made of an identifier");
@@ -85,6 +97,7 @@ impl Edge {
                         metrics::counter!(metric::REFUSED).increment(1);
                         connection.inbound.refuse(to.token, reason);
                     }
+                    Answer::Full => connection.credit.tighten(),
                     Answer::Subscribed { .. }
                     | Answer::Granting(_)
                     | Answer::Registered(_)
@@ -106,6 +119,12 @@ impl Edge {
         match barrier.step(&connection.inbound) {
             None => {}
             Some(Step::Call(call)) => self.calls.push_back(*call),
+            Some(Step::Admit { packet_id, bytes, place, message }) => {
+                self.accept_inbound(key, packet_id, bytes, place, message, true);
+            }
+            Some(Step::Lift) => {
+                self.lift_barrier(key);
+            }
             Some(Step::Release(packet_id)) => {
                 self.lift_barrier(key);
                 self.release_inbound(key, packet_id);
@@ -128,6 +147,24 @@ impl Edge {
             ask.unheard -= 1;
             self.step(to.home.key);
         }
+    }
+
+    /// A QoS 2 message goes to the log of the Session's slot; `asks`: see [`SessionCall::Accept`].
+    pub(super) fn accept_inbound(
+        &mut self,
+        key: u32,
+        packet_id: PacketId,
+        bytes: usize,
+        place: Place,
+        message: Vec<u8>,
+        asks: bool,
+    ) {
+        let connection = &mut self.connections[key as usize];
+        let token = connection.inbound.begin(packet_id, QoS::ExactlyOnce, 1, bytes, self.now);
+        connection.inbound.went_by_log = true;
+        let reply = ReplyTo { home: connection.home, token };
+        let (session, epoch) = (connection.session, connection.epoch);
+        self.calls.push_back(SessionCall::Accept { session, epoch, packet_id, place, message, asks, reply });
     }
 
     /// PUBREL came, and no PUBLISH of its identifier waits.
@@ -172,6 +209,7 @@ impl Edge {
             }
             Answer::Begun(_)
             | Answer::Done
+            | Answer::Full
             | Answer::Subscribed { .. }
             | Answer::Granting(_)
             | Answer::Registered(_) => return,
@@ -249,7 +287,7 @@ impl Edge {
                 ask.wanted.clear();
                 ask.parts = 0;
             }
-            Answer::Granted(_) => {}
+            Answer::Granted(_) | Answer::Full => {}
         }
         if ask.parts > 0 {
             return;
@@ -302,6 +340,7 @@ pub fn acknowledge(connection: &mut Connection, now: u64) {
     // What leaves together is counted by the oldest.
     let acknowledged = waiting - connection.inbound.waiting();
     if let Some(since) = since.filter(|_| acknowledged > 0) {
+        connection.credit.loosen(connection.inbound.waiting_bytes());
         connection.waits.add(now.saturating_sub(since), acknowledged as u64);
     }
 }

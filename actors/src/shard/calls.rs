@@ -54,6 +54,7 @@ impl Shard {
                 ),
                 None => return,
             },
+            SessionCall::Accept { asks: true, place, .. } => SlotId(place.slot),
             call => call.session().expect("only a CONNECT names no Session").slot(),
         };
         let shard = self.outlet.post.shard_of(slot);
@@ -93,10 +94,21 @@ impl Shard {
         {
             return self.outlet.answer(reply, Answer::Refused(reason));
         }
+        if let SessionCall::Accept { asks: true, .. } = call {
+            return self.admit(now, call);
+        }
+        let publisher = match &call {
+            SessionCall::Accept { reply, .. } => Some(*reply),
+            _ => None,
+        };
         let mut turn = turn!(self, now);
         let Some(slot) = self.slots.get(id) else { return };
         if let Err(error) = slot.on_call(call, &self.options.limits, &mut turn) {
             fail(slot, &error);
+        }
+        let is_full = slot.pending.is_full() || self.is_short;
+        if let Some(publisher) = publisher.filter(|_| is_full) {
+            self.outlet.answer(publisher, Answer::Full);
         }
     }
 

@@ -71,6 +71,8 @@ pub struct Edge {
     pub tally: Tally,
     /// Traffic and waits of connections that are gone.
     gone: Traffic,
+    /// What was told of credits last: connections held back, and bytes under way.
+    pub(super) credits: (u64, u64),
     open: Gauge,
     pub(super) delivered: Counter,
     pub(super) dropped: Counter,
@@ -111,6 +113,7 @@ impl Edge {
             operators: Operators::default(),
             tally: Tally::default(),
             gone: Traffic::default(),
+            credits: (0, 0),
             open: metrics::gauge!(metric::CONNECTIONS),
             delivered: metrics::counter!(metric::DELIVERED),
             dropped: metrics::counter!(metric::OUTPUT_DROPPED),

@@ -43,6 +43,13 @@ impl Shard {
         reply: Option<ReplyTo>,
     ) -> Result<(), ReasonCode> {
         let adds = !message.retain || message.is_kept();
+        let id = SlotId(place.slot);
+        let is_full = self.is_short || self.slots.get(id).is_some_and(|slot| slot.pending.is_full());
+        if is_full && reply.is_none() && !message.retain {
+            // Of QoS 0, from another shard: nobody there counts it.
+            self.outlet.edge.drop_behind(1);
+            return Ok(());
+        }
         if self.failure.is_some() {
             return Err(ReasonCode::ServerUnavailable);
         }
@@ -53,9 +60,11 @@ impl Shard {
             metric::met(limit);
             return Err(ReasonCode::QuotaExceeded);
         }
-        let slot = SlotId(place.slot);
-        let decision = self.decision(slot, place.partition, message, client, None);
-        let number = self.enter(slot, message, decision.found);
+        if self.has_no_room_for(place, message, client) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let decision = self.decision(id, place.partition, message, client, None);
+        let number = self.enter(id, message, decision.found);
         self.message.clear();
         message.encode_into(&mut self.message);
         let op = Op::InLine {
@@ -65,7 +74,10 @@ impl Shard {
             root_targets: &decision.root_targets,
             chosen: decision.chosen,
         };
-        self.slots.get(slot).expect("the caller has found it").pending.push(now.wall, &op, reply);
+        self.slots.get(id).expect("the caller has found it").pending.push(now.wall, &op, reply);
+        if let Some(reply) = reply.filter(|_| is_full) {
+            self.outlet.answer(reply, Answer::Full);
+        }
         Ok(())
     }
 

@@ -3,17 +3,16 @@
 use convoy_wire::{Forwardable, PacketId, Publish, Pubrec, QoS, ReasonCode};
 
 use super::Shard;
-use super::answers::acknowledge;
+use super::answers::{acknowledge, token};
 use super::mail::{Origin, ReplyTo};
 use super::packets::Outcome;
 use super::sys::reserved;
 use crate::access::DeniedPublish;
 use crate::clock::Now;
-use crate::connection::{self, Received, UNTOLD, Verdict};
+use crate::connection::{self, Admit, Barrier, Received, UNTOLD, Verdict};
 use crate::message::Message;
 use crate::metric;
 use crate::session::Place;
-use crate::slot::SessionCall;
 
 impl Shard {
     pub(super) fn on_publish(&mut self, now: Now, key: u32, publish: &Publish<'_>) -> Outcome {
@@ -83,24 +82,34 @@ impl Shard {
                 }
             }
             None => {
+                // Of what goes by the log the end is told; another shard is not asked about anything else.
+                let tells = publish.retain || self.outlet.post.is_here(slot);
+                let reply = ReplyTo { home: connection.home, token: token::KEPT | bytes as u64 };
+                let reply = Some(reply).filter(|_| tells);
                 self.outlet.casts.forget_newest();
-                if let Ok(None) = self.publish(now, place, &message, origin, None) {
-                    self.outlet.edge.connections[key as usize].inbound.went_away = true;
+                if let Ok(None) = self.publish(now, place, &message, origin, reply) {
+                    let connection = &mut self.outlet.edge.connections[key as usize];
+                    connection.inbound.went_away = true;
+                    if tells {
+                        connection.credit.enter_log(bytes);
+                    }
                 }
                 self.hold_for_casts(key);
             }
             Some(packet_id) if qos == QoS::ExactlyOnce && connection.lasting => {
-                let token = connection.inbound.begin(packet_id, qos, 1, now.monotonic);
-                connection.inbound.went_by_log = true;
-                let reply = ReplyTo { home: connection.home, token };
-                let (session, epoch) = (connection.session, connection.epoch);
-                let mut bytes = Vec::new();
-                message.encode_into(&mut bytes);
-                let call = SessionCall::Accept { session, epoch, packet_id, place, message: bytes, reply };
-                self.outlet.edge.calls.push_back(call);
+                let mut encoded = Vec::new();
+                message.encode_into(&mut encoded);
+                if self.backed_up.contains(&slot) {
+                    let message = Some(encoded);
+                    connection.barrier =
+                        Some(Barrier::Admit(Box::new(Admit { packet_id, bytes, place, message })));
+                    self.outlet.edge.step(key);
+                } else {
+                    self.outlet.edge.accept_inbound(key, packet_id, bytes, place, encoded, false);
+                }
             }
             Some(packet_id) => {
-                let token = connection.inbound.begin(packet_id, qos, UNTOLD, now.monotonic);
+                let token = connection.inbound.begin(packet_id, qos, UNTOLD, bytes, now.monotonic);
                 let reply = ReplyTo { home: connection.home, token };
                 self.outlet.casts.forget_newest();
                 let published = self.publish(now, place, &message, origin, Some(reply));
@@ -195,7 +204,7 @@ impl Shard {
     /// Refuses one message; the connection goes on.
     fn refuse(&mut self, now: Now, key: u32, packet_id: PacketId, qos: QoS, reason: ReasonCode) {
         let connection = &mut self.outlet.edge.connections[key as usize];
-        let token = connection.inbound.begin(packet_id, qos, 0, now.monotonic);
+        let token = connection.inbound.begin(packet_id, qos, 0, 0, now.monotonic);
         connection.inbound.refuse(token, reason);
         acknowledge(connection, now.monotonic);
         self.outlet.edge.mark(key);

@@ -21,6 +21,11 @@ pub struct ReplyTo {
 }
 
 impl ReplyTo {
+    /// Whether it tells of bytes that are not under way any more, and of nothing else.
+    pub fn is_credit(&self) -> bool {
+        self.token & token::KIND == token::KEPT
+    }
+
     /// The same, of one Topic Filter among those of a SUBSCRIBE.
     pub fn of_entry(self, at: u64) -> Self {
         Self { token: self.token | at.min(token::ENTRY), ..self }
@@ -52,6 +57,8 @@ pub enum Answer {
     Granting(Vec<bool>),
     /// As `Done`, for one place of a SUBSCRIBE's Topic Filter.
     Registered(crate::retained::Place),
+    /// It was taken, and the slot that it waits in is full: no more should come for now.
+    Full,
     /// Nothing was changed.
     Refused(ReasonCode),
     Granted(Grant),
@@ -126,6 +133,11 @@ pub enum Letter {
         route: Option<crate::slot::RouteRow>,
         reply: Option<ReplyTo>,
     },
+    /// So much waits in a slot for another one that it is asked before a message is taken for it; or no more.
+    BackedUp {
+        slot: SlotId,
+        is: bool,
+    },
     /// The routes above are all there are so far: slots may be led.
     RootIsKnown,
     /// Answer once this is read: what was sent before it is taken then. `passes_on`: ask the other shards the same.
@@ -186,6 +198,8 @@ pub struct Mail {
     pub letters: Vec<Letter>,
     /// The message that was laid last, by its number, and where.
     laid: Option<(u64, Part)>,
+    /// Of its bytes, those that are counted.
+    counted: usize,
 }
 
 impl Mail {
@@ -251,11 +265,21 @@ pub struct Post {
     out: Vec<Mail>,
     /// Closed batches, in their order.
     closed: Vec<(u16, Mail)>,
+    /// Bytes so far.
+    sent: u64,
+    /// Where they went since that was asked last, as [`Post::bit_of`] tells.
+    sent_to: u64,
 }
 
 impl Post {
     pub fn new(here: u16, shards: u16) -> Self {
-        Self { here, out: (0..shards).map(|_| Mail::default()).collect(), closed: Vec::new() }
+        Self {
+            here,
+            out: (0..shards).map(|_| Mail::default()).collect(),
+            closed: Vec::new(),
+            sent: 0,
+            sent_to: 0,
+        }
     }
 
     pub fn here(&self) -> u16 {
@@ -284,10 +308,29 @@ impl Post {
     pub fn send(&mut self, shard: u16, letter: Letter) {
         let mail = self.to(shard);
         mail.letters.push(letter);
-        if mail.len_bytes() >= MAIL_BYTES {
-            let mail = std::mem::take(mail);
+        let len = mail.len_bytes();
+        let more = len - std::mem::replace(&mut mail.counted, len);
+        let closed = (len >= MAIL_BYTES).then(|| std::mem::take(mail));
+        self.sent += more as u64;
+        self.sent_to |= Self::bit_of(shard);
+        if let Some(mail) = closed {
             self.closed.push((shard, mail));
         }
+    }
+
+    /// Bytes that were sent so far, to whichever shard.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// The shards that something was sent to since this was asked last.
+    pub fn take_sent_to(&mut self) -> u64 {
+        std::mem::take(&mut self.sent_to)
+    }
+
+    /// Stands for a shard in a set of them; on very large machines for a few.
+    pub fn bit_of(shard: u16) -> u64 {
+        1 << (shard % 64)
     }
 
     /// The batches that are not empty, with the shards they go to; those to one shard in their order.

@@ -65,6 +65,10 @@ impl Shard {
                                     slot.pending.push(now.wall, &op, reply);
                                 }
                             }
+                            let is_full = slot.pending.is_full() || self.is_short;
+                            if let Some(reply) = reply.filter(|_| is_full) {
+                                self.outlet.answer(reply, Answer::Full);
+                            }
                         }
                         None => {
                             if let Some(reply) = reply {
@@ -94,6 +98,7 @@ impl Shard {
                 Letter::Hear { reply, passes_on } => {
                     self.hear(reply, passes_on);
                 }
+                Letter::BackedUp { slot, is } => self.note_backed_up(slot, is),
                 Letter::RootIsKnown => self.know_root(now),
                 Letter::Retained(request) => self.read_retained(now, *request),
                 Letter::Deliver { home, session, delivery, message } => {

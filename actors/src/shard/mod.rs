@@ -4,11 +4,13 @@
 
 mod admit;
 mod answers;
+mod backing_up;
 mod budget;
 mod calls;
 mod casting;
 mod certificates;
 mod connect;
+mod credits;
 mod deliver;
 mod edge;
 mod groups;
@@ -32,7 +34,7 @@ mod tests;
 mod time;
 mod unfinished;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -146,6 +148,8 @@ pub struct Shard {
     stalled: bool,
     /// Little room is left on the disk: it is for those who come to read.
     low_space: bool,
+    /// Much waits for the log: publishers are told to wait for it.
+    is_short: bool,
     /// The meta group leads, and its routes are all in `root`: until then nobody may be told that a message reached
     /// everybody, so no slot is led.
     root_is_known: bool,
@@ -166,6 +170,8 @@ pub struct Shard {
     /// When acknowledgements of Clients are put on record next, if nothing else does it sooner.
     save_at: u64,
     asks: u64,
+    /// Slots, of whichever shard, that have much waiting for others: they are asked before a message is taken for them.
+    backed_up: BTreeSet<SlotId>,
     // Kept between uses for their memory.
     properties: Vec<u8>,
     message: Vec<u8>,
@@ -264,6 +270,7 @@ impl Shard {
             sync: None,
             stalled: false,
             low_space: false,
+            is_short: false,
             root_is_known: false,
             root_is_led: false,
             elected: Vec::new(),
@@ -274,6 +281,7 @@ impl Shard {
             proposes_first: 0,
             save_at: 0,
             asks: 0,
+            backed_up: BTreeSet::new(),
             properties: Vec::new(),
             message: Vec::new(),
             targets: Vec::new(),

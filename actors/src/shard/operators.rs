@@ -50,7 +50,8 @@ impl Operators {
             mail::Answer::Subscribed { .. }
             | mail::Answer::Granting(_)
             | mail::Answer::Registered(_)
-            | mail::Answer::Granted(_) => {}
+            | mail::Answer::Granted(_)
+            | mail::Answer::Full => {}
         }
     }
 

@@ -47,6 +47,8 @@ impl Shard {
             connect_bytes: self.options.limits.connect_packet_bytes as usize,
         };
         let until = self.outlet.edge.work + WORK_A_PIECE;
+        // What others have sent is not this Client's.
+        self.outlet.post.take_sent_to();
         while at < input.len() {
             if self.outlet.edge.work >= until {
                 paused = true;
@@ -59,6 +61,8 @@ impl Shard {
             if !connection.is_reading(&self.options.limits) {
                 if connection.has_unread_answers(&self.options.limits) {
                     metric::met("answer_bytes");
+                } else if connection.has_used_credit(&self.options.limits) {
+                    metric::met("underway_bytes");
                 }
                 paused = true;
                 is_heard |= !bytes.is_empty();
@@ -71,6 +75,7 @@ impl Shard {
                 at = input.len();
                 break;
             }
+            let sent = self.outlet.post.sent();
             let outcome = match cut(&input[at..], limits) {
                 Ok(Cut::Partial { needed }) => {
                     is_heard |= !bytes.is_empty()
@@ -91,6 +96,9 @@ impl Shard {
             }
             if !self.outlet.edge.calls.is_empty() {
                 self.settle(now);
+            }
+            if self.outlet.post.sent() > sent {
+                self.charge_mail(key, self.outlet.post.sent() - sent);
             }
         }
         let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };

@@ -5,7 +5,7 @@ use convoy_ids::SlotId;
 use convoy_wire::{QoS, ReasonCode};
 
 use super::Shard;
-use super::mail::{Begun, Letter, Origin, ReplyTo};
+use super::mail::{Answer, Begun, Letter, Origin, ReplyTo};
 use crate::activity::Activity;
 use crate::clock::Now;
 use crate::connection;
@@ -163,12 +163,15 @@ impl Shard {
         if !casting.is_empty() {
             parts += 1;
             let whole = self.outlet.edge.whole(message);
+            // Of QoS 0 nobody waits for the end.
+            let reply = reply.filter(|reply| !reply.is_credit());
             self.outlet.casts.begin(message.topic, whole, casting, reply);
         }
         if !needed {
             return Ok(Some(Begun { parts, matched }));
         }
         let Self { slots, outlet, .. } = self;
+        let mut is_full = self.is_short;
         for (slot, targets) in self.targets.iter().filter(|(_, targets)| !targets.is_empty()) {
             parts += 1;
             if let Some(slot) = slots.get(*slot) {
@@ -183,12 +186,16 @@ impl Shard {
                         slot.pending.push(now.wall, &Op::Enqueue { message: &self.message, targets }, reply)
                     }
                 }
+                is_full |= slot.pending.is_full();
                 continue;
             }
             let shard = outlet.post.shard_of(*slot);
             let message = outlet.lay(shard, message);
             let targets = outlet.post.to(shard).lay(|bytes| bytes.extend_from_slice(targets));
             outlet.post.send(shard, Letter::Enqueue { slot: *slot, message, targets, reply });
+        }
+        if let Some(reply) = reply.filter(|_| is_full) {
+            outlet.answer(reply, Answer::Full);
         }
         Ok(Some(Begun { parts, matched }))
     }

@@ -12,7 +12,7 @@ use super::{Shard, turn};
 use crate::activity::Activity;
 use crate::clock::Now;
 use crate::metric;
-use crate::slot::{Pending, Turn};
+use crate::slot::Turn;
 
 /// Milliseconds that acknowledgements of Clients may wait for company before they get a record of their own.
 const SAVE_EVERY: u64 = 100;
@@ -37,6 +37,8 @@ impl Shard {
     /// gathers on.
     pub fn turn(&mut self, now: Now) {
         self.cast_on(now);
+        self.feel_shortage();
+        self.tell_backed_up();
         self.settle(now);
         if self.has_more() {
             self.apply_backlog(now);
@@ -223,8 +225,9 @@ impl Shard {
             for reply in slot.refuse(|_, _| true) {
                 self.outlet.answer(reply, Answer::Refused(ReasonCode::ServerUnavailable));
             }
-            slot.pending = Pending::default();
+            slot.underway.lose(std::mem::take(&mut slot.pending));
         }
+        self.give_back_lost();
     }
 
     /// Applies what is committed, and carries on what follows from it.
@@ -378,6 +381,7 @@ impl Shard {
         self.driver.tick();
         self.tell_stored();
         self.look_for_room(now);
+        self.give_back_lost();
         if self.failure.is_some() {
             self.read_on(now);
         } else if self.stalled {
@@ -415,6 +419,7 @@ impl Shard {
     pub fn tick_connections(&mut self, now: Now) {
         self.outlet.edge.visit_all(now);
         self.outlet.edge.take_stock();
+        self.outlet.edge.tell_credits();
         self.presence.forget_gone();
         let mut failures = Vec::new();
         for slot in &mut self.slots.table {

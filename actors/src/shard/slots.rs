@@ -8,7 +8,7 @@ use super::Error;
 use super::mail::Post;
 use crate::budget::{Budget, Sums};
 use crate::options::Options;
-use crate::slot::{Pending, Slot};
+use crate::slot::Slot;
 use crate::topic::Routes;
 
 /// The slots of this shard, by their number.
@@ -74,7 +74,7 @@ impl Slots {
 pub fn fail(slot: &mut Slot, error: &dyn std::fmt::Display) {
     tracing::error!(slot = %slot.id, %error, "slot stopped");
     slot.failure = Some(format!("slot {}: {error}", slot.id));
-    slot.pending = Pending::default();
+    slot.underway.lose(std::mem::take(&mut slot.pending));
     slot.line.clear();
     slot.connecting = Sums::default();
 }

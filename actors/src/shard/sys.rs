@@ -92,7 +92,7 @@ impl Shard {
     ) {
         let Some(packet_id) = packet_id else { return };
         let connection = &mut self.outlet.edge.connections[key as usize];
-        let token = connection.inbound.begin(packet_id, qos, UNTOLD, now.monotonic);
+        let token = connection.inbound.begin(packet_id, qos, UNTOLD, 0, now.monotonic);
         match connection.version.has_properties() {
             true => connection.inbound.refuse(token, reason),
             false => connection.inbound.parts_begun(token, Begun { parts: 0, matched: true }),

@@ -248,7 +248,9 @@ impl Slot {
         let mut bytes = Vec::new();
         record::encode_into(op, &mut bytes);
         turn.outlet.edge.work += 1;
-        let number = self.outboxes.entry(to).or_default().push(bytes.len());
+        let outbox = self.outboxes.entry(to).or_default();
+        let number = outbox.push(bytes.len());
+        self.is_backed_up |= outbox.is_full();
         turn.state.put_bytes(rows::outbox(self.id, to, number), &bytes);
         turn.state.put(rows::outbox_next(self.id, to), &number);
         if self.leading {
@@ -294,5 +296,6 @@ impl Slot {
         for number in self.outboxes.entry(to).or_default().trim(number) {
             turn.state.delete(rows::outbox(self.id, to, number));
         }
+        self.weigh_outboxes();
     }
 }

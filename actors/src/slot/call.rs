@@ -83,6 +83,8 @@ pub enum SessionCall {
         packet_id: PacketId,
         place: Place,
         message: Vec<u8>,
+        /// The partition is asked first whether it has room for it: it is known to have little.
+        asks: bool,
         reply: ReplyTo,
     },
     /// A Retained Message for a new Subscription, at QoS 1 or 2.

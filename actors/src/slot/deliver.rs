@@ -10,6 +10,7 @@ use convoy_wire::{PacketId, QoS, ReasonCode};
 use super::active::{Active, Link, read_queue};
 use super::ahead::Copy;
 use super::call::Ack;
+use super::leader::SLOT_BYTES;
 use super::op::{Delivery, Op};
 use super::{Slot, Turn};
 use crate::clock::Now;
@@ -208,6 +209,9 @@ impl Slot {
         let Ok(Message { topic, .. }) = Message::decode(message) else { return };
         if !self.pending.ahead.holds(topic, session) {
             return self.pass_on(session, delivery, message, turn);
+        }
+        if self.pending.is_full() || self.underway.len_bytes() > SLOT_BYTES {
+            return turn.outlet.edge.drop_behind(1);
         }
         let copy = Copy::new(session, topic, delivery, message.clone());
         let copy = self.pending.attach(copy).and_then(|copy| self.underway.attach(copy, &mut self.pending));

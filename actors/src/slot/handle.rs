@@ -101,7 +101,7 @@ impl Slot {
                 metrics::counter!(metric::OUTBOX_FULL).increment(1);
                 turn.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
             }
-            SessionCall::Accept { session, epoch, packet_id, place, message, reply } => {
+            SessionCall::Accept { session, epoch, packet_id, place, message, asks: _, reply } => {
                 let packet_id = packet_id.get();
                 let op = Op::Accept { session, epoch, packet_id, place, message: &message };
                 self.pending.push(at, &op, Some(reply));

@@ -14,6 +14,9 @@ use crate::shard::ReplyTo;
 /// A record is closed at this size, and another one begun: a record must fit the log.
 const RECORD_BYTES: usize = 1 << 20;
 
+/// Bytes that wait for the log of one slot, beyond which each of its publishers has one message at a time under way.
+pub const SLOT_BYTES: usize = 8 << 20;
+
 /// And at so many operations, those for Sessions counted by these: it is applied in one piece.
 const RECORD_WORK: usize = 1024;
 
@@ -24,6 +27,7 @@ pub const LATE_BYTES: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub struct Pending {
     closed: VecDeque<Record>,
+    closed_bytes: usize,
     open: Record,
     /// What is on its way to queues, here and under way.
     pub ahead: Ahead,
@@ -89,6 +93,12 @@ impl Aside {
         self.copies.push_back((behind, copy));
     }
 
+    /// Takes out those who wait for nothing but room.
+    fn take_credits(&mut self, into: &mut Vec<ReplyTo>) {
+        into.extend(self.replies.iter().map(|(_, reply)| *reply).filter(ReplyTo::is_credit));
+        self.replies.retain(|(_, reply)| !reply.is_credit());
+    }
+
     fn is_empty(&self) -> bool {
         self.replies.is_empty() && self.copies.is_empty() && self.places.is_empty()
     }
@@ -100,7 +110,12 @@ impl Pending {
     }
 
     pub fn len_bytes(&self) -> usize {
-        self.closed.iter().chain([&self.open]).map(Record::len_bytes).sum()
+        self.closed_bytes + self.open.len_bytes()
+    }
+
+    /// Whether so much waits that publishers are told to wait for it.
+    pub fn is_full(&self) -> bool {
+        self.len_bytes() > SLOT_BYTES
     }
 
     /// Adds an operation; `reply` is told when it is applied.
@@ -122,7 +137,9 @@ impl Pending {
 
     fn entered(&mut self, noted: usize) {
         self.ahead.enter(&self.open.aside.places[noted..]);
-        if self.open.len_bytes() >= RECORD_BYTES || self.open.work >= RECORD_WORK {
+        let len_bytes = self.open.len_bytes();
+        if len_bytes >= RECORD_BYTES || self.open.work >= RECORD_WORK {
+            self.closed_bytes += len_bytes;
             self.closed.push_back(std::mem::take(&mut self.open));
         }
     }
@@ -136,16 +153,20 @@ impl Pending {
             self.ahead.enter(&record.aside.places);
         }
         self.closed.retain(|record| record.ops > 0);
+        self.closed_bytes = self.closed.iter().map(Record::len_bytes).sum();
         refused
     }
 
     /// Keeps a copy of QoS 0 until what is here is applied; gives it back if nothing is.
     pub fn attach(&mut self, copy: Copy) -> Option<Copy> {
-        let last = match self.open.ops {
-            0 => self.closed.back_mut(),
-            _ => Some(&mut self.open),
+        let record = match (self.open.ops, self.closed.back_mut()) {
+            (0, None) => return Some(copy),
+            (0, Some(last)) => {
+                self.closed_bytes += copy.len_bytes();
+                last
+            }
+            _ => &mut self.open,
         };
-        let Some(record) = last else { return Some(copy) };
         self.ahead.enter(&[copy.place()]);
         record.aside.push_copy(record.ops, copy);
         None
@@ -161,13 +182,20 @@ impl Pending {
         if self.closed.is_empty() && self.open.ops == 0 {
             return None;
         }
-        let mut record = self.closed.pop_front().unwrap_or_else(|| std::mem::take(&mut self.open));
+        let mut record = match self.closed.pop_front() {
+            None => std::mem::take(&mut self.open),
+            Some(record) => {
+                self.closed_bytes -= record.len_bytes();
+                record
+            }
+        };
         record.complete();
         Some(record)
     }
 
     /// Puts a record back that the log would not take.
     pub fn restore(&mut self, record: Record) {
+        self.closed_bytes += record.len_bytes();
         self.closed.push_front(record);
     }
 }
@@ -250,6 +278,8 @@ pub struct Underway {
     proposed: VecDeque<Proposed>,
     /// Of copies that wait for them.
     copies_bytes: usize,
+    /// Whom to tell that something is not under way any more, though nothing is known of it.
+    lost: Vec<ReplyTo>,
 }
 
 impl Underway {
@@ -279,12 +309,13 @@ impl Underway {
     /// more.
     pub fn take(&mut self, term: Term, index: Index, pending: &mut Pending) -> Aside {
         while self.proposed.front().is_some_and(|oldest| oldest.index <= index) {
-            let oldest = self.proposed.pop_front().expect("there is a front");
+            let mut oldest = self.proposed.pop_front().expect("there is a front");
             self.copies_bytes -= oldest.aside.copies_bytes;
             pending.ahead.leave(&oldest.aside.places);
-            if oldest.index == index {
-                return if oldest.term == term { oldest.aside } else { Aside::default() };
+            if (oldest.index, oldest.term) == (index, term) {
+                return oldest.aside;
             }
+            oldest.aside.take_credits(&mut self.lost);
         }
         Aside::default()
     }
@@ -301,7 +332,22 @@ impl Underway {
 
     /// Leadership is lost: what is under way may or may not be committed, so nobody is told anything.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.proposed.clear();
+        self.copies_bytes = 0;
+    }
+
+    /// What is here may never be applied, and what was to come next never proposed.
+    pub fn lose(&mut self, pending: Pending) {
+        let here = self.proposed.iter_mut().map(|proposed| &mut proposed.aside);
+        here.for_each(|aside| aside.take_credits(&mut self.lost));
+        for mut record in pending.closed.into_iter().chain([pending.open]) {
+            record.aside.take_credits(&mut self.lost);
+        }
+    }
+
+    /// Those who wait for nothing but the room that it took.
+    pub fn take_lost(&mut self) -> Vec<ReplyTo> {
+        std::mem::take(&mut self.lost)
     }
 }
 

@@ -51,6 +51,8 @@ pub use budget::wanted_by;
 
 pub use call::{Ack, SessionCall, Wanted};
 pub use in_line::InLine;
+#[cfg(test)]
+pub use leader::SLOT_BYTES;
 pub use leader::{LATE_BYTES, Pending, Underway};
 pub use mend::{Losses, mend};
 pub use op::{Again, Delivery, Farewell, Op, RouteRow, Target, targets_run};
@@ -101,6 +103,8 @@ pub struct Slot {
     idle: std::collections::VecDeque<SessionNumber>,
     partitions: FxHashMap<u64, Routes>,
     outboxes: outbox::Outboxes,
+    /// One of them is full.
+    is_backed_up: bool,
     /// Last number applied of each other slot's outbox.
     inboxes: BTreeMap<SlotId, u64>,
     pub pending: Pending,
@@ -202,7 +206,22 @@ impl Slot {
 
     /// Whether this slot is so far behind with what came from here that Clients may not add to it.
     fn is_full_towards(&self, place: &Place) -> bool {
-        self.outboxes.get(&SlotId(place.slot)).is_some_and(outbox::Outbox::is_full)
+        self.is_full_for(SlotId(place.slot))
+    }
+
+    /// The same of any slot.
+    pub fn is_full_for(&self, to: SlotId) -> bool {
+        self.outboxes.get(&to).is_some_and(outbox::Outbox::is_full)
+    }
+
+    /// Whether there is a slot for which so much waits here that Clients may not add to it.
+    pub fn is_backed_up(&self) -> bool {
+        self.is_backed_up
+    }
+
+    /// Something has gone from an outbox.
+    fn weigh_outboxes(&mut self) {
+        self.is_backed_up = self.is_backed_up && self.outboxes.values().any(outbox::Outbox::is_full);
     }
 
     /// Bytes on their way to other slots.

@@ -11,6 +11,9 @@ use convoy_ids::SlotId;
 const OPS: usize = 16_384;
 const BYTES: u64 = 8 << 20;
 
+/// Bytes that are applied over there and are worth a record to delete them.
+const TRIM_BYTES: u64 = 1 << 20;
+
 /// Operations for one other slot that are not known to be applied there.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -20,8 +23,12 @@ pub struct Outbox {
     first: u64,
     /// Applied there up to here; the rows may be deleted.
     applied: u64,
+    /// Bytes of operations that are applied there and still here.
+    spent_bytes: u64,
     /// It was proposed to delete rows up to here; of the leader alone.
     asked: u64,
+    /// Bytes of those.
+    asked_bytes: u64,
     /// Their numbers and sizes.
     waiting: VecDeque<(u64, u32)>,
     waiting_bytes: u64,
@@ -66,18 +73,21 @@ impl Outbox {
     pub fn applied(&mut self, number: u64) {
         while let Some(&(_, bytes)) = self.waiting.front().filter(|(first, _)| *first <= number) {
             self.waiting_bytes -= u64::from(bytes);
+            self.spent_bytes += u64::from(bytes);
             self.waiting.pop_front();
         }
         self.applied = self.applied.max(number);
     }
 
-    /// Up to which number rows may be deleted, if that is at least `worth` of them; to be proposed. Until that is applied
+    /// Up to which number rows may be deleted, if that is at least `worth` of them or large ones; to be proposed. Until that is applied
     /// there is nothing more to propose.
     pub fn ask_to_trim(&mut self, worth: u64) -> Option<u64> {
-        let is_worth = self.applied >= self.first && self.applied - self.first + 1 >= worth;
+        let is_worth = self.applied >= self.first
+            && (self.applied - self.first + 1 >= worth || self.spent_bytes >= TRIM_BYTES);
         let is_asked = self.asked >= self.first;
         (is_worth && !is_asked).then(|| {
             self.asked = self.applied;
+            self.asked_bytes = self.spent_bytes;
             self.applied
         })
     }
@@ -85,6 +95,7 @@ impl Outbox {
     /// What was proposed may never be applied.
     pub fn forget_asked(&mut self) {
         self.asked = 0;
+        self.asked_bytes = 0;
     }
 
     /// Rows up to `number` are being deleted: which ones.
@@ -92,6 +103,10 @@ impl Outbox {
         let rows = self.first.max(1)..=number;
         self.first = self.first.max(number + 1);
         self.applied(number);
+        self.spent_bytes -= std::mem::take(&mut self.asked_bytes).min(self.spent_bytes);
+        if self.first > self.applied {
+            self.spent_bytes = 0;
+        }
         rows
     }
 }
@@ -128,6 +143,24 @@ mod tests {
         assert_eq!(outbox.ask_to_trim(1), Some(4));
         outbox.forget_asked();
         assert_eq!(outbox.ask_to_trim(1), Some(4));
+    }
+
+    #[test]
+    fn large_rows_are_trimmed_though_they_are_few() {
+        let mut outbox = Outbox::recover(0);
+        for _ in 0..3 {
+            outbox.push(600_000);
+        }
+        outbox.applied(1);
+        assert_eq!(outbox.ask_to_trim(128), None);
+        outbox.applied(2);
+        assert_eq!(outbox.ask_to_trim(128), Some(2));
+        outbox.applied(3);
+        assert_eq!(outbox.trim(2), 1..=2);
+        assert_eq!(outbox.ask_to_trim(128), None);
+        outbox.push(600_000);
+        outbox.applied(4);
+        assert_eq!(outbox.ask_to_trim(128), Some(4));
     }
 
     #[test]

@@ -85,6 +85,7 @@ impl Slot {
             idle: Default::default(),
             partitions: FxHashMap::default(),
             outboxes: Outboxes::new(),
+            is_backed_up: false,
             inboxes: Default::default(),
             pending: Pending::default(),
             underway: Underway::default(),
@@ -135,6 +136,7 @@ impl Slot {
             }
             Ok(())
         })?;
+        slot.is_backed_up = slot.outboxes.values().any(Outbox::is_full);
         Ok(slot)
     }
 
@@ -178,8 +180,8 @@ impl Slot {
     pub fn follow(&mut self) {
         self.leading = false;
         self.elected = None;
+        self.underway.lose(std::mem::take(&mut self.pending));
         self.underway.clear();
-        self.pending = Pending::default();
         self.asked = Asked::default();
         self.outboxes.values_mut().for_each(Outbox::forget_asked);
         self.line.clear();
@@ -270,6 +272,7 @@ impl Slot {
     /// Slot `to` has applied everything up to `number`.
     pub fn outbox_applied(&mut self, to: SlotId, number: u64) {
         self.outboxes.entry(to).or_default().applied(number);
+        self.weigh_outboxes();
     }
 }
 

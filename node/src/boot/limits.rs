@@ -45,6 +45,7 @@ pub fn of(options: &LimitsOptions, features: &Features, shards: u16) -> Limits {
         },
         output_bytes: options.output_bytes,
         answer_bytes: options.answer_bytes,
+        underway_bytes: options.underway_bytes,
         unread_timeout: millis(options.unread_timeout),
         // A share holds one packet at least.
         unfinished_bytes: (options.unfinished_bytes / usize::from(shards))

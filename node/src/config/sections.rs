@@ -103,6 +103,12 @@ pub struct LimitsOptions {
     /// the messages. Beyond it nothing is read from its Client until that reads again. Raise it for Clients that send
     /// much before they read; every Client that does not read may hold that much memory.
     pub answer_bytes: usize,
+    /// Bytes of what one connection sent that may be under way: messages without their acknowledgement, messages of QoS 0
+    /// that wait for a record, and mail between shards that is not opened. Beyond it nothing is read from its Client until
+    /// some of it is done; others go on. Of a slot for which 8 MiB wait, or 16 MiB in its shard, each publisher has one
+    /// message at a time under way. Raise it for few fast publishers on a slow disk; each publisher may hold that much
+    /// memory.
+    pub underway_bytes: usize,
     /// A Client that takes nothing of what waits to be written to it for so long is closed. Raise it for links that
     /// are cut for minutes; such a Client holds its connection and what waits that long.
     pub unread_timeout: Duration,
@@ -306,6 +312,7 @@ impl Default for LimitsOptions {
             topic_alias_maximum: 16,
             output_bytes: 1 << 20,
             answer_bytes: 64 << 10,
+            underway_bytes: 1 << 20,
             unread_timeout: Duration::from_secs(60),
             unfinished_bytes: 128 << 20,
             acknowledge_timeout: Duration::from_secs(30),

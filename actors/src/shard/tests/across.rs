@@ -16,6 +16,8 @@ mod casting;
 mod connecting;
 #[path = "copying.rs"]
 mod copying;
+#[path = "crediting.rs"]
+mod crediting;
 #[path = "cutting.rs"]
 mod cutting;
 #[path = "delivering.rs"]

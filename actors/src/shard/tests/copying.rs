@@ -145,12 +145,13 @@ fn what_no_record_can_hold_is_refused_and_the_next_message_is_taken() {
 #[test]
 fn mail_is_not_opened_while_too_much_waits_for_the_log() {
     let mut world = World::new();
-    let publisher = world.connect(passing("p"));
+    let names: Vec<_> = (0..50).map(|number| format!("p{number}")).collect();
+    let publishers: Vec<_> = names.iter().map(|name| world.connect(passing(name))).collect();
     let payload = "m".repeat(1_000_000);
     // The sync does not end, so that what comes waits.
-    let retained = |packet_id| Publish { retain: true, ..publish("x/y", &payload, packet_id) };
-    for packet_id in 1..=50 {
-        world.send(publisher, Packet::Publish(retained(packet_id)));
+    let retained = Publish { retain: true, ..publish("x/y", &payload, 1) };
+    for publisher in publishers {
+        world.send(publisher, Packet::Publish(retained));
     }
     assert!(world.shards.iter().any(|shard| shard.is_congested() && !shard.takes_mail()));
     world.settle();
@@ -233,7 +234,8 @@ fn a_large_message_that_is_pushed_out_of_every_queue_goes_from_the_disk() {
 
 #[test]
 fn a_round_takes_a_share_of_what_is_large_and_what_is_small_does_not_wait_behind_it() {
-    let mut world = super::super::World::<1>::new();
+    let limits = Limits { underway_bytes: 64 << 20, ..Limits::default() };
+    let mut world = super::super::World::<1>::with(limits);
     let slot_of = |client_id| {
         convoy_membership::slot_of(
             &convoy_ids::ActorId::Session { tenant: "", client_id },

@@ -33,6 +33,7 @@ impl Reader {
         section.number("topic_alias_maximum", &mut options.topic_alias_maximum, 0..=u16::MAX);
         section.bytes("output_bytes", &mut options.output_bytes, 4096..=1 << 30);
         section.bytes("answer_bytes", &mut options.answer_bytes, 4096..=1 << 30);
+        section.bytes("underway_bytes", &mut options.underway_bytes, 16 << 10..=1 << 30);
         section.duration("unread_timeout", &mut options.unread_timeout, SECOND..=HOUR);
         section.bytes("unfinished_bytes", &mut options.unfinished_bytes, 1 << 20..=1 << 40);
         section.duration("acknowledge_timeout", &mut options.acknowledge_timeout, SECOND..=HOUR);

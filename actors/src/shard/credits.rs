@@ -1,0 +1,63 @@
+//! What connections have under way is counted where it leaves them and given back when it is taken: see
+//! [`crate::connection::Credit`].
+
+use convoy_wire::ReasonCode;
+
+use super::Shard;
+use super::answers::token;
+use super::edge::Edge;
+use super::mail::{Answer, Letter, Post, ReplyTo};
+use crate::metric;
+
+/// Bytes that may wait for the log of a whole shard, beyond which each publisher has one message at a time under way to it.
+const SHORT_BYTES: usize = 16 << 20;
+
+impl Shard {
+    /// A packet of a Client has caused mail.
+    pub(super) fn charge_mail(&mut self, key: u32, bytes: u64) {
+        let shards = self.outlet.post.take_sent_to();
+        let limit = self.options.limits.underway_bytes;
+        let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
+        let Some(asked) = connection.credit.mail(bytes as usize, shards, limit) else { return };
+        let reply = ReplyTo { home: connection.home, token: token::OPENED };
+        let all = (0..self.outlet.post.shards()).filter(|shard| *shard != self.outlet.post.here());
+        let asked: Vec<u16> = all.filter(|shard| asked & Post::bit_of(*shard) != 0).collect();
+        connection.credit.ask(asked.len() as u32);
+        for shard in asked {
+            self.outlet.post.send(shard, Letter::Hear { reply, passes_on: false });
+        }
+    }
+
+    /// So much waits for the log that publishers are told to wait for it.
+    pub(super) fn feel_shortage(&mut self) {
+        self.is_short = self.slots.pending_bytes() > SHORT_BYTES;
+    }
+
+    /// What a slot has dropped and nobody will apply is not under way any more.
+    pub(super) fn give_back_lost(&mut self) {
+        let Self { slots, outlet, .. } = self;
+        for reply in slots.table.iter_mut().flat_map(|slot| slot.underway.take_lost()) {
+            outlet.answer(reply, Answer::Refused(ReasonCode::ServerUnavailable));
+        }
+    }
+}
+
+impl Edge {
+    /// Messages of QoS 0 that would have to wait for a slot which is full.
+    pub fn drop_behind(&mut self, messages: u64) {
+        metrics::counter!(metric::BEHIND_DROPPED).increment(messages);
+        self.tally.dropped += messages;
+    }
+
+    /// Tells how much connections have under way, and how many of them are not read from for it.
+    pub(super) fn tell_credits(&mut self) {
+        let (mut held, mut bytes) = (0, 0);
+        for (_, connection) in &self.connections {
+            held += u64::from(connection.has_used_credit(&self.limits));
+            bytes += connection.underway_bytes() as u64;
+        }
+        let before = std::mem::replace(&mut self.credits, (held, bytes));
+        metrics::gauge!(metric::HELD_BACK).increment(held as f64 - before.0 as f64);
+        metrics::gauge!(metric::UNDERWAY_BYTES).increment(bytes as f64 - before.1 as f64);
+    }
+}
