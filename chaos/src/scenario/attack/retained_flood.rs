@@ -10,7 +10,7 @@ use crate::client::bytes::{publish, retained};
 pub(super) const ATTACK: Attack = Attack {
     name: "retained QoS 0 flood",
     run: |ground| Box::pin(run(ground)),
-    known_open: Some("what waits for the disk has no bound for the node"),
+    known_open: Some("buffers that RocksDB writes out have no bound of their own: little room is left"),
     ..PLAIN
 };
 
