@@ -88,9 +88,14 @@ pub fn end_of_queue(
     floor: Seq,
 ) -> Result<Option<(Seq, u64)>, Error> {
     let (from, to) = (rows::queued(session, floor), rows::queued(session, Seq::MAX));
-    let Some((key, value)) = engine.last(Family::Queue, &from, &to)? else { return Ok(None) };
-    let seq = rows::seq_of_queued(&key).ok_or_else(|| damaged(&key, "key"))?;
-    Ok(Some((seq, stored::open(&key, &value)?.came)))
+    let last = engine.last(Family::Queue, &from, &to)?;
+    last.map(|(key, value)| end_of(&key, &value)).transpose()
+}
+
+/// The number of the message in a row of a queue, and the running total that stands there.
+pub fn end_of(key: &[u8], value: &[u8]) -> Result<(Seq, u64), Error> {
+    let seq = rows::seq_of_queued(key).ok_or_else(|| damaged(key, "key"))?;
+    Ok((seq, stored::open(key, value)?.came))
 }
 
 fn damaged(key: &[u8], reason: &str) -> Error {

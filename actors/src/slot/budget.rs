@@ -4,15 +4,16 @@
 
 use convoy_ids::SlotId;
 use convoy_storage::engine::{Engine, Error, Family};
+use rustc_hash::FxHashMap;
 use std::ops::ControlFlow;
 
-use super::active::{Active, end_of_queue};
+use super::active::{Active, end_of};
 use super::op::Op;
 use super::state::decode;
 use super::{Slot, Turn, rows};
 use crate::budget::{Budget, Usage, User};
 use crate::clock::Millis;
-use crate::session::{Head, Queue, SessionNumber, SessionRow, Will};
+use crate::session::{Head, Queue, Seq, SessionNumber, SessionRow, Will};
 
 /// What a Session was counted as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,27 +114,47 @@ pub fn count_stored(id: SlotId, engine: &dyn Engine, budget: &mut Budget) {
         }
         ControlFlow::Continue(())
     });
-    let mut unread = scanned.err();
-    for (session, mut counted) in sessions {
-        if counted.lasts {
-            match queue_bytes(engine, session) {
-                Ok(bytes) => counted.bytes += bytes,
-                Err(error) => unread = Some(error),
-            }
-        }
+    // In the order of their queues: what is near to each other is read once.
+    sessions.sort_unstable_by_key(|(session, _)| *session);
+    let counted = count_queues(id, engine, &mut sessions);
+    for (_, counted) in sessions {
         budget.change(counted.user, &Usage::default(), &counted.usage());
     }
-    if let Some(error) = unread {
+    if let Err(error) = scanned.and(counted) {
         tracing::warn!(slot = %id, %error, "some of what is stored is not counted against its limits");
     }
 }
 
-fn queue_bytes(engine: &dyn Engine, session: SessionNumber) -> Result<u64, Error> {
-    let mut value = Vec::new();
-    let head: Head = match engine.get(Family::Session, &rows::head(session), &mut value)? {
-        true => decode(&rows::head(session), &value)?,
-        false => Head::default(),
-    };
-    let last = end_of_queue(engine, session, head.floor)?;
-    Ok(Queue::recover(head, last, Default::default()).bytes())
+/// Adds what is queued for these Sessions, which ascend.
+fn count_queues(
+    id: SlotId,
+    engine: &dyn Engine,
+    sessions: &mut [(SessionNumber, Counted)],
+) -> Result<(), Error> {
+    let mut heads = FxHashMap::default();
+    let (from, to) = rows::heads(id);
+    engine.scan(Family::Session, &from, &to, &mut |key, value| {
+        if let (Some(session), Ok(head)) = (rows::session_of_head(key), decode::<Head>(key, value)) {
+            heads.insert(session, head);
+        }
+        ControlFlow::Continue(())
+    })?;
+    let (lasting, queues): (Vec<_>, Vec<_>) = sessions
+        .iter_mut()
+        .filter(|(_, counted)| counted.lasts)
+        .map(|(session, counted)| {
+            let head = heads.remove(session).unwrap_or_default();
+            let (from, to) = (rows::queued(*session, head.floor), rows::queued(*session, Seq::MAX));
+            ((counted, head), (from, to))
+        })
+        .unzip();
+    let ranges: Vec<_> = queues.iter().map(|(from, to)| (&from[..], &to[..])).collect();
+    let mut ends = vec![None; ranges.len()];
+    let read = engine.last_of_each(Family::Queue, &ranges, &mut |number, key, value| {
+        ends[number] = end_of(key, value).ok();
+    });
+    for ((counted, head), end) in lasting.into_iter().zip(ends) {
+        counted.bytes += Queue::recover(head, end, Default::default()).bytes();
+    }
+    read
 }

@@ -208,6 +208,16 @@ pub fn head(session: SessionNumber) -> Key {
     key(session.slot(), kind::HEAD, &[&session.0.to_be_bytes()])
 }
 
+pub fn heads(slot: SlotId) -> (Key, Key) {
+    let from = key(slot, kind::HEAD, &[]);
+    (from.clone(), behind(from))
+}
+
+/// The Session at the end of the key of its queue's head.
+pub fn session_of_head(key: &[u8]) -> Option<SessionNumber> {
+    Some(SessionNumber(u64::from_be_bytes(*key.get(3..)?.first_chunk()?)))
+}
+
 pub fn unreleased(session: SessionNumber, packet_id: u16) -> Key {
     key(session.slot(), kind::UNRELEASED, &[&session.0.to_be_bytes(), &packet_id.to_be_bytes()])
 }

@@ -225,6 +225,18 @@ pub(crate) fn last_is_the_greatest_key_before_the_end(disk: &impl Disk) {
     let engine = a_to_e(disk);
     let last = |from: &[u8], to: &[u8]| engine.last(Family::Log, from, to).unwrap();
     assert_eq!(last(b"a", b"d"), Some((b"c".to_vec(), b"c1".to_vec())));
+    let each = |ranges: &[(&[u8], &[u8])]| {
+        let mut found = Vec::new();
+        let mut add = |number, key: &[u8], value: &[u8]| found.push((number, key.to_vec(), value.to_vec()));
+        engine.last_of_each(Family::Log, ranges, &mut add).unwrap();
+        let alone = ranges.iter().enumerate();
+        let alone =
+            alone.filter_map(|(number, (from, to))| last(from, to).map(|(key, value)| (number, key, value)));
+        assert_eq!(found, alone.collect::<Vec<_>>(), "{ranges:?}");
+        found.len()
+    };
+    assert_eq!([each(&[]), each(&[(b"a", b"d")]), each(&[(b"x", b"z")])], [0, 1, 0]);
+    assert_eq!(each(&[(b"\0", b"\x01"), (b"a", b"b"), (b"b", b"c"), (b"bb", b"bc"), (b"c", b"zz")]), 3);
     assert_eq!(last(b"a", b"d\0").unwrap().0, b"d");
     assert_eq!(last(b"", b"\xff").unwrap().0, b"e");
     assert_eq!(last(b"cc", b"d"), None);

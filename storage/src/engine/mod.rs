@@ -95,6 +95,9 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 /// What a scan does with each key and its value.
 pub type Visit<'a> = &'a mut (dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a);
 
+/// What is done with the number of a range, and the key and value that were found in it.
+pub type Found<'a> = &'a mut (dyn FnMut(usize, &[u8], &[u8]) + 'a);
+
 pub trait Engine: Send + Sync + 'static {
     /// Appends the value of `key` to `into` and returns true; false and nothing appended if there is none.
     fn get(&self, family: Family, key: &[u8], into: &mut Vec<u8>) -> Result<bool, Error>;
@@ -105,6 +108,17 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The greatest key in `[from, to)` with its value.
     fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Option<Pair>, Error>;
+
+    /// [`Engine::last`] of each of these ranges, which ascend and do not meet; `visit` gets the number of the range. To ask
+    /// for many at once costs much less: what is near to each other is read once.
+    fn last_of_each(&self, family: Family, ranges: &[(&[u8], &[u8])], visit: Found<'_>) -> Result<(), Error> {
+        for (number, (from, to)) in ranges.iter().enumerate() {
+            if let Some((key, value)) = self.last(family, from, to)? {
+                visit(number, &key, &value);
+            }
+        }
+        Ok(())
+    }
 
     /// Writes all of the batch or nothing. Visible to reads on return; durable only after a later [`Engine::sync`].
     fn write(&self, batch: &Batch) -> Result<(), Error>;

@@ -23,7 +23,7 @@ use rocksdb::{
     SingleThreaded, WriteBatch,
 };
 
-use super::{Batch, Engine, Error, Family, Pair, Space, Visit};
+use super::{Batch, Engine, Error, Family, Found, Pair, Space, Visit};
 
 mod damage;
 mod read_only;
@@ -303,6 +303,31 @@ impl Engine for Rocks {
         }
         iterator.status().map_err(|error| self.unreadable(error))?;
         Ok(None)
+    }
+
+    fn last_of_each(&self, family: Family, ranges: &[(&[u8], &[u8])], visit: Found<'_>) -> Result<(), Error> {
+        let [(first, _), .., (_, last)] = ranges else {
+            return match ranges.first() {
+                Some((from, to)) => {
+                    self.last(family, from, to)?.iter().for_each(|(key, value)| visit(0, key, value));
+                    Ok(())
+                }
+                None => Ok(()),
+            };
+        };
+        // One iterator for all: it holds the blocks at which it stands, and the indexes of all files.
+        let mut iterator = self.iterate(family, first, last);
+        for (number, (from, to)) in ranges.iter().enumerate() {
+            iterator.seek_for_prev(to);
+            if iterator.key() == Some(to) {
+                iterator.prev();
+            }
+            if let Some((key, value)) = iterator.item().filter(|(key, _)| key >= from) {
+                visit(number, key, value);
+            }
+            iterator.status().map_err(|error| self.unreadable(error))?;
+        }
+        Ok(())
     }
 
     fn write(&self, batch: &Batch) -> Result<(), Error> {
