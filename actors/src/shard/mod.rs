@@ -321,15 +321,16 @@ impl Shard {
         into.append(&mut self.outlet.edge.dirty);
     }
 
-    /// The bytes to be written to a Client; `sent` is what the caller has written out and gives back.
-    pub fn take_output(&mut self, now: impl FnOnce() -> Now, key: u32, sent: &mut Output) {
+    /// The bytes to be written to a Client; `sent` is what the caller has written out and gives back. Whether more was asked
+    /// for to send to it, perhaps of another shard: then a turn is due.
+    pub fn take_output(&mut self, now: impl FnOnce() -> Now, key: u32, sent: &mut Output) -> bool {
         if sent.is_empty() {
             let buffer = std::mem::take(sent).into_buffer();
             if buffer.capacity() > 0 && buffer.capacity() <= 64 << 10 && self.spare.len() < 256 {
                 self.spare.push(buffer);
             }
         }
-        let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
+        let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return false };
         connection.is_dirty = false;
         connection.unwritten_answers = connection.output.answer_bytes();
         if !connection.output.is_empty() {
@@ -340,6 +341,7 @@ impl Shard {
             self.outlet.edge.refill(key, now);
             if !self.outlet.edge.hungry.is_empty() {
                 self.settle(now);
+                return true;
             }
         } else if connection.output.is_empty() {
             let buffer = std::mem::take(&mut connection.output).into_buffer();
@@ -347,6 +349,7 @@ impl Shard {
                 self.spare.push(buffer);
             }
         }
+        false
     }
 
     /// Whether the Client has not been told yet that it is connected.

@@ -235,6 +235,8 @@ impl<S: Stream> Client<S> {
         let mut taken = 0;
         let written = self.poll_write_on(context, &mut taken);
         if written.is_pending() && self.wake.place.get() == bulk::Place::InLine {
+            // Its turn comes with the next one of the shard, which nothing else may have asked for.
+            self.driver.after();
             // It waits for others, and that says nothing of its Client but for what was taken before.
             if taken > 0 && std::mem::take(&mut self.is_stalled) {
                 self.driver.shard.borrow_mut().write_ends(self.key);
@@ -255,8 +257,11 @@ impl<S: Stream> Client<S> {
         loop {
             if self.sending.is_empty() {
                 let mut shard = self.driver.shard.borrow_mut();
-                shard.take_output(|| self.driver.clock.now(), self.key, &mut self.sending);
+                let asks = shard.take_output(|| self.driver.clock.now(), self.key, &mut self.sending);
                 drop(shard);
+                if asks {
+                    self.driver.after();
+                }
                 if self.sending.is_empty() {
                     return self.stream.poll_flush(context);
                 }
