@@ -5,16 +5,17 @@
 //! is taken.
 
 use convoy_ids::SlotId;
-use convoy_wire::{QoS, ReasonCode};
+use convoy_wire::ReasonCode;
 
 use super::Shard;
 use super::mail::{Answer, Letter};
+use super::publish::needs_record;
 use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;
 use crate::session::Place;
 use crate::slot::SessionCall;
-use crate::topic::{Chooser, Pick};
+use crate::topic::{Chooser, Pick, find_all};
 
 impl Shard {
     /// Tells all shards which slots of this one are backed up now, where that has changed.
@@ -66,17 +67,9 @@ impl Shard {
         };
         let random = *published_so_far ^ *draws;
         let pick = Pick::Leader(Chooser { options: &options.shared, presence, client, random, again: None });
-        fan_out.clear();
-        if let Some(routes) = slot.routes(place.partition) {
-            routes.find(message, pick, fan_out);
-        }
-        if !root.is_empty() {
-            root.find(message, pick, fan_out);
-        }
-        let has_no_room = fan_out.found().iter().any(|found| {
-            let waits = found.home.is_none() && found.delivery.qos > QoS::AtMostOnce;
-            waits && slot.is_full_for(found.session.slot())
-        });
+        find_all(slot.routes(place.partition), root, message, pick, fan_out);
+        let mut queues = fan_out.found().iter().filter(|found| needs_record(found));
+        let has_no_room = queues.any(|found| slot.is_full_for(found.session.slot()));
         fan_out.clear();
         if has_no_room {
             metrics::counter!(metric::OUTBOX_FULL).increment(1);

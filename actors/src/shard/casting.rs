@@ -181,7 +181,13 @@ impl Casts {
         self.newest = None;
     }
 
-    /// Whether a message was taken since then: this connection has published it.
+    /// Whether a message was taken since then.
+    #[inline]
+    pub fn has_newest(&self) -> bool {
+        self.newest.is_some()
+    }
+
+    /// The same: this connection has published it.
     #[inline]
     pub fn is_held_for(&mut self, publisher: Home) -> bool {
         let Some((topic, is_first)) = self.newest.take() else { return false };

@@ -7,6 +7,7 @@ use convoy_wire::ReasonCode;
 use metrics::{Counter, Gauge};
 use slab::Slab;
 
+use super::credits::Credits;
 use super::groups::Returned;
 use super::listening::Listening;
 use super::operators::Operators;
@@ -71,8 +72,7 @@ pub struct Edge {
     pub tally: Tally,
     /// Traffic and waits of connections that are gone.
     gone: Traffic,
-    /// What was told of credits last: connections held back, and bytes under way.
-    pub(super) credits: (u64, u64),
+    pub(super) credits: Credits,
     open: Gauge,
     pub(super) delivered: Counter,
     pub(super) dropped: Counter,
@@ -113,7 +113,7 @@ impl Edge {
             operators: Operators::default(),
             tally: Tally::default(),
             gone: Traffic::default(),
-            credits: (0, 0),
+            credits: Credits::default(),
             open: metrics::gauge!(metric::CONNECTIONS),
             delivered: metrics::counter!(metric::DELIVERED),
             dropped: metrics::counter!(metric::OUTPUT_DROPPED),

@@ -94,7 +94,9 @@ impl Shard {
                         connection.credit.enter_log(bytes);
                     }
                 }
-                self.hold_for_casts(key);
+                if self.outlet.casts.has_newest() {
+                    self.hold_for_casts(key);
+                }
             }
             Some(packet_id) if qos == QoS::ExactlyOnce && connection.lasting => {
                 let mut encoded = Vec::new();
@@ -113,7 +115,9 @@ impl Shard {
                 let reply = ReplyTo { home: connection.home, token };
                 self.outlet.casts.forget_newest();
                 let published = self.publish(now, place, &message, origin, Some(reply));
-                self.hold_for_casts(key);
+                if self.outlet.casts.has_newest() {
+                    self.hold_for_casts(key);
+                }
                 let connection = &mut self.outlet.edge.connections[key as usize];
                 match published {
                     // The partition's shard will tell.
@@ -134,6 +138,7 @@ impl Shard {
     }
 
     /// Who publishes for very many is not read from until that is passed on.
+    #[cold]
     fn hold_for_casts(&mut self, key: u32) {
         let connection = &mut self.outlet.edge.connections[key as usize];
         if self.outlet.casts.is_held_for(connection.home) {

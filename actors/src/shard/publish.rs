@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::metric;
 use crate::session::{Place, SessionNumber};
 use crate::slot::{Again, Delivery, LATE_BYTES, Op, Target, targets_run};
-use crate::topic::{Chooser, Pick};
+use crate::topic::{Chooser, Found, Pick, find_all};
 
 /// Runs of targets whose memory is kept for the next message: one or two for each slot.
 const TARGETS_KEPT: usize = 128;
@@ -43,15 +43,28 @@ impl Shard {
             self.presence.has_gone(again.not);
         }
         if origin.again.is_none() && self.outlet.casts.holds(message.topic) {
-            self.outlet.edge.begin_of(message);
-            let whole = self.outlet.edge.whole(message);
-            self.outlet.casts.wait(message.topic, whole, place, origin, reply);
+            self.wait_for_casts(place, message, origin, reply);
             return Ok(None);
         }
         self.publish_here(now, place, message, origin, reply)
     }
 
+    /// The message is matched later.
+    #[cold]
+    fn wait_for_casts(
+        &mut self,
+        place: Place,
+        message: &Message<'_>,
+        origin: Origin,
+        reply: Option<ReplyTo>,
+    ) {
+        self.outlet.edge.begin_of(message);
+        let whole = self.outlet.edge.whole(message);
+        self.outlet.casts.wait(message.topic, whole, place, origin, reply);
+    }
+
     /// The same for a message whose partition is here and which nothing of its topic is before.
+    #[inline]
     pub(super) fn publish_here(
         &mut self,
         now: Now,
@@ -61,7 +74,6 @@ impl Shard {
         reply: Option<ReplyTo>,
     ) -> Result<Option<Begun>, ReasonCode> {
         let slot = SlotId(place.slot);
-        let (stalled, low_space, failed) = (self.stalled, self.low_space, self.failure.is_some());
         self.outlet.edge.pulse.tell(Activity::Publish, u32::from(slot.0));
         let Self { slots, fan_out, root, presence, options, published_so_far, draws, .. } = self;
         let Some(slot) = slots.get(slot).filter(|slot| slot.is_serving()) else {
@@ -72,132 +84,140 @@ impl Shard {
             return self.publish_in_line(now, place, message, client, reply).map(|()| None);
         }
         *published_so_far = published_so_far.wrapping_add(1);
-        fan_out.clear();
         let random = *published_so_far ^ *draws;
         let pick = Pick::Leader(Chooser { options: &options.shared, presence, client, random, again });
-        if let Some(routes) = slot.routes(place.partition) {
-            routes.find(message, pick, fan_out);
-        }
-        if !root.is_empty() {
-            root.find(message, pick, fan_out);
-        }
+        find_all(slot.routes(place.partition), root, message, pick, fan_out);
         fan_out.merge();
-        if origin.again.is_some() && fan_out.found().is_empty() {
+        if again.is_some() && fan_out.found().is_empty() {
             self.outlet.edge.drop_shared();
         }
         let is_many = self.outlet.casts.is_many(fan_out.found().len());
         if is_many && again.is_none() && !self.outlet.casts.has_room() {
-            self.outlet.edge.begin_of(message);
-            let whole = self.outlet.edge.whole(message);
-            self.outlet.casts.wait(message.topic, whole, place, origin, reply);
+            self.wait_for_casts(place, message, origin, reply);
             return Ok(None);
         }
         self.outlet.edge.work += fan_out.work();
-        let needs_record =
-            |found: &crate::topic::Found| found.home.is_none() && found.delivery.qos > QoS::AtMostOnce;
+        let matched = !fan_out.found().is_empty();
         let queues = fan_out.found().iter().filter(|found| needs_record(found)).count();
-        let needed = queues > 0;
-        // What a member of a Shared Subscription has left was acknowledged to its publisher.
-        let too_much = again.is_none() && self.over_stored(message.encoded_len(), queues);
-        let is_large = message.encoded_len() >= LATE_BYTES;
-        let Self { slots, fan_out, outlet, .. } = self;
-        if needed {
-            if failed {
-                return Err(ReasonCode::ServerUnavailable);
-            }
-            if stalled || low_space || too_much {
-                return Err(ReasonCode::QuotaExceeded);
-            }
-            let queues = fan_out.found().iter().filter(|found| needs_record(found));
-            for slot in queues.map(|found| found.session.slot()) {
-                if slots.get(slot).is_some_and(|slot| slot.failure.is_some()) {
-                    return Err(ReasonCode::ServerUnavailable);
-                }
-            }
-            self.message.clear();
-            if !is_large {
-                message.encode_into(&mut self.message);
-            }
-            match self.targets.len() > TARGETS_KEPT {
-                true => self.targets.clear(),
-                false => self.targets.iter_mut().for_each(|(_, targets)| targets.clear()),
-            }
+        if queues > 0 {
+            // What a member of a Shared Subscription has left was acknowledged to its publisher.
+            self.begin_records(message, queues, again.is_none())?;
         }
+        self.outlet.edge.begin_of(message);
+        let mut parts = 0;
+        if is_many {
+            parts += self.cast(message, reply);
+        } else {
+            self.hand_out(now, message);
+        }
+        if queues > 0 {
+            parts += self.push_records(now, message, reply);
+        }
+        Ok(Some(Begun { parts, matched }))
+    }
 
-        outlet.edge.begin_of(message);
-        let mut casting = Vec::new();
+    /// Gives the message that was matched to those who need no record for it.
+    #[inline]
+    fn hand_out(&mut self, now: Now, message: &Message<'_>) {
+        let Self { fan_out, outlet, passing, .. } = self;
         for found in fan_out.found() {
-            if is_many && !needs_record(found) {
-                casting.push(*found);
-                continue;
-            }
             if let Some(home) = found.home {
                 outlet.deliver(home, found.session, &found.delivery, message, now);
-                continue;
-            }
-            if found.delivery.qos == QoS::AtMostOnce {
-                if outlet.post.is_here(found.session.slot()) {
-                    let whole = outlet.edge.whole(message);
-                    self.passing.push((found.session, found.delivery, whole));
-                } else {
-                    outlet.pass_away(found.session, found.delivery, message);
+            } else if found.delivery.qos == QoS::AtMostOnce {
+                match outlet.post.is_here(found.session.slot()) {
+                    true => passing.push((found.session, found.delivery, outlet.edge.whole(message))),
+                    false => outlet.pass_away(found.session, found.delivery, message),
                 }
-                continue;
             }
-            let slot = found.session.slot();
-            // The run of its slot that is being filled is among the last.
-            let run = targets_run(message.encoded_len());
-            let fits = |(of, targets): &(SlotId, Vec<u8>)| *of == slot && targets.len() < run;
-            let at = self.targets.iter().rposition(fits).unwrap_or_else(|| {
-                self.targets.push((slot, Vec::new()));
-                self.targets.len() - 1
-            });
-            Target { session: found.session, delivery: found.delivery }.push(&mut self.targets[at].1);
         }
-
         if !self.passing.is_empty() {
             self.pass_those_here(now);
         }
-        let matched = !self.fan_out.found().is_empty();
-        let mut parts = 0;
-        if !casting.is_empty() {
-            parts += 1;
-            let whole = self.outlet.edge.whole(message);
-            // Of QoS 0 nobody waits for the end.
-            let reply = reply.filter(|reply| !reply.is_credit());
-            self.outlet.casts.begin(message.topic, whole, casting, reply);
+    }
+
+    /// The same where they are very many: in pieces. In how many parts.
+    #[cold]
+    fn cast(&mut self, message: &Message<'_>, reply: Option<ReplyTo>) -> u32 {
+        let found = self.fan_out.found().iter();
+        let casting: Vec<_> = found.filter(|found| !needs_record(found)).copied().collect();
+        if casting.is_empty() {
+            return 0;
         }
-        if !needed {
-            return Ok(Some(Begun { parts, matched }));
+        let whole = self.outlet.edge.whole(message);
+        // Of QoS 0 nobody waits for the end.
+        let reply = reply.filter(|reply| !reply.is_credit());
+        self.outlet.casts.begin(message.topic, whole, casting, reply);
+        1
+    }
+
+    /// Whether the message that was matched can be put on record for so many queues, which are gathered by slot then.
+    /// `may_be_refused`: for want of room in what the node may store.
+    #[inline(never)]
+    fn begin_records(
+        &mut self,
+        message: &Message<'_>,
+        queues: usize,
+        may_be_refused: bool,
+    ) -> Result<(), ReasonCode> {
+        if self.failure.is_some() {
+            return Err(ReasonCode::ServerUnavailable);
+        }
+        let too_much = may_be_refused && self.over_stored(message.encoded_len(), queues);
+        if self.stalled || self.low_space || too_much {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let Self { slots, fan_out, targets, .. } = self;
+        match targets.len() > TARGETS_KEPT {
+            true => targets.clear(),
+            false => targets.iter_mut().for_each(|(_, targets)| targets.clear()),
+        }
+        let run = targets_run(message.encoded_len());
+        for found in fan_out.found().iter().filter(|found| needs_record(found)) {
+            let slot = found.session.slot();
+            if slots.get(slot).is_some_and(|slot| slot.failure.is_some()) {
+                return Err(ReasonCode::ServerUnavailable);
+            }
+            // The run of its slot that is being filled is among the last.
+            let fits = |(of, targets): &(SlotId, Vec<u8>)| *of == slot && targets.len() < run;
+            let at = targets.iter().rposition(fits).unwrap_or_else(|| {
+                targets.push((slot, Vec::new()));
+                targets.len() - 1
+            });
+            Target { session: found.session, delivery: found.delivery }.push(&mut targets[at].1);
+        }
+        Ok(())
+    }
+
+    /// Puts the message on record for those who were gathered. In how many parts.
+    #[inline(never)]
+    fn push_records(&mut self, now: Now, message: &Message<'_>, reply: Option<ReplyTo>) -> u32 {
+        let is_large = message.encoded_len() >= LATE_BYTES;
+        self.message.clear();
+        if !is_large {
+            message.encode_into(&mut self.message);
         }
         let Self { slots, outlet, .. } = self;
-        let mut is_full = self.is_short;
+        let (mut parts, mut is_full) = (0, self.is_short);
         for (slot, targets) in self.targets.iter().filter(|(_, targets)| !targets.is_empty()) {
             parts += 1;
-            if let Some(slot) = slots.get(*slot) {
-                match is_large {
-                    true => slot.pending.push_shared(
-                        now.wall,
-                        &outlet.edge.encoded.whole(message),
-                        targets,
-                        reply,
-                    ),
-                    false => {
-                        slot.pending.push(now.wall, &Op::Enqueue { message: &self.message, targets }, reply)
-                    }
-                }
-                is_full |= slot.pending.is_full();
+            let Some(slot) = slots.get(*slot) else {
+                let shard = outlet.post.shard_of(*slot);
+                let message = outlet.lay(shard, message);
+                let targets = outlet.post.to(shard).lay(|bytes| bytes.extend_from_slice(targets));
+                outlet.post.send(shard, Letter::Enqueue { slot: *slot, message, targets, reply });
                 continue;
+            };
+            if is_large {
+                slot.pending.push_shared(now.wall, &outlet.edge.whole(message), targets, reply);
+            } else {
+                slot.pending.push(now.wall, &Op::Enqueue { message: &self.message, targets }, reply);
             }
-            let shard = outlet.post.shard_of(*slot);
-            let message = outlet.lay(shard, message);
-            let targets = outlet.post.to(shard).lay(|bytes| bytes.extend_from_slice(targets));
-            outlet.post.send(shard, Letter::Enqueue { slot: *slot, message, targets, reply });
+            is_full |= slot.pending.is_full();
         }
         if let Some(reply) = reply.filter(|_| is_full) {
             outlet.answer(reply, Answer::Full);
         }
-        Ok(Some(Begun { parts, matched }))
+        parts
     }
 
     /// Passes on what the message that is being published is of QoS 0 for Sessions of slots here: before its records, for of
@@ -231,4 +251,9 @@ impl Shard {
             self.outlet.edge.drop_shared();
         }
     }
+}
+
+/// Whether it is for the queue of a Session, which is a matter of the log.
+pub(super) fn needs_record(found: &Found) -> bool {
+    found.home.is_none() && found.delivery.qos > QoS::AtMostOnce
 }

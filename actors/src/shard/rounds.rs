@@ -419,7 +419,6 @@ impl Shard {
     pub fn tick_connections(&mut self, now: Now) {
         self.outlet.edge.visit_all(now);
         self.outlet.edge.take_stock();
-        self.outlet.edge.tell_credits();
         self.presence.forget_gone();
         let mut failures = Vec::new();
         for slot in &mut self.slots.table {

@@ -173,8 +173,12 @@ impl Edge {
         let to = all.min(from + (all / SHARES).max(VISITS));
         for key in from..to {
             self.look(key as u32);
+            self.count_credit(key as u32);
         }
         self.visit_from = (to < all).then_some(to);
+        if self.visit_from.is_none() {
+            self.tell_credits();
+        }
     }
 
     /// Looks at one connection: what is due is done, what soon will be is remembered.

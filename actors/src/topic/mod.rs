@@ -12,7 +12,7 @@ mod trie;
 
 pub use fan_out::{FanOut, Found};
 pub use presence::{Announcement, Level, News, Presence};
-pub use routes::{Choice, Chooser, Pick, Routes, group_of};
+pub use routes::{Choice, Chooser, Pick, Routes, find_all, group_of};
 pub use shared::{Options as SharedOptions, Strategy};
 
 /// Tells topics apart, but for a few that only wait for each other.

@@ -165,6 +165,24 @@ impl Routes {
     }
 }
 
+/// Finds everybody for a message anew: in the routes of its partition, and in those that are of no partition.
+#[inline]
+pub fn find_all(
+    of_partition: Option<&Routes>,
+    root: &Routes,
+    message: &Message<'_>,
+    pick: Pick<'_>,
+    into: &mut FanOut,
+) {
+    into.clear();
+    if let Some(routes) = of_partition {
+        routes.find(message, pick, into);
+    }
+    if !root.is_empty() {
+        root.find(message, pick, into);
+    }
+}
+
 /// For an operator.
 impl Routes {
     /// Topic Filters with their subscribers and the members of their shares; see [`Trie::filters`].
