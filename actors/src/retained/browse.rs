@@ -8,9 +8,6 @@ use convoy_storage::engine::{Engine, Error};
 use super::read::{Cursor, Limits, Progress, read};
 use super::{key, serve};
 
-/// Keys that a partition costs at least.
-const STEPS_A_PARTITION: usize = 8;
-
 /// Visits what matches `filter` from the key `at` on, in these partitions or in all of the slot. Returns the key to go on
 /// at, if there may be more.
 pub fn browse(
@@ -41,20 +38,17 @@ pub fn browse(
             Some(key) => Cursor::at(key),
             None => Cursor::default(),
         };
-        let mut visited = 0;
         let progress =
-            read(engine, slot, partition, filter, u64::MAX, &mut cursor, &left, &mut |topic, value| {
-                visited += 1;
+            read(engine, slot, partition, filter, u64::MAX, &mut cursor, &mut left, &mut |topic, value| {
                 visit(topic, value);
                 ControlFlow::Continue(())
             })?;
         if progress == Progress::More {
             return Ok(cursor.into_key());
         }
-        left.messages = left.messages.saturating_sub(visited);
-        left.steps = left.steps.saturating_sub(STEPS_A_PARTITION);
         let Some(next) = partition.checked_add(1) else { return Ok(None) };
-        if left.messages == 0 || left.steps == 0 {
+        left.take_seek();
+        if left.are_met() {
             return Ok(Some(key::front(slot, next).to_vec()));
         }
         from = next;

@@ -41,7 +41,8 @@ impl Cursor {
     }
 }
 
-/// What one chunk may take. It ends at whichever is met first, and has one step or one message at least.
+/// What one chunk may take, and while it is read what is left of that. It ends at whichever is met first, and has one step
+/// or one message at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub messages: usize,
@@ -49,6 +50,22 @@ pub struct Limits {
     pub bytes: usize,
     /// Keys that are looked at, whether they match or not; a seek counts as eight.
     pub steps: usize,
+}
+
+impl Limits {
+    pub fn are_met(&self) -> bool {
+        self.messages == 0 || self.bytes == 0 || self.steps == 0
+    }
+
+    /// Something was looked up.
+    pub fn take_seek(&mut self) {
+        self.steps = self.steps.saturating_sub(STEPS_BEFORE_SEEK);
+    }
+
+    fn take_message(&mut self, bytes: usize) {
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 impl Default for Limits {
@@ -70,7 +87,7 @@ pub enum Progress {
 /// Visits the Retained Messages of a partition whose Topic Names match `filter`, in the order of their keys, from
 /// `cursor` on, which goes on with them. Topic Names that begin with `$` are hidden from filters that begin with a
 /// wildcard [MQTT-4.7.2-1]. What was decided under a number above `until` is passed over. Once `visit` breaks the chunk
-/// ends; its message counts as visited.
+/// ends; its message counts as visited. What was taken of `limits` is missing there afterwards.
 ///
 /// A message that is there throughout is visited once; one that comes, goes or changes between two chunks may be visited
 /// as it was or as it is. After an error the cursor is where it was before the call.
@@ -82,17 +99,19 @@ pub fn read(
     filter: &str,
     until: u64,
     cursor: &mut Cursor,
-    limits: &Limits,
+    limits: &mut Limits,
     visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
 ) -> Result<Progress, Error> {
     if cursor.0 == Place::End {
         return Ok(Progress::Done);
     }
     if !filter.contains(['+', '#']) {
+        limits.take_seek();
         let mut value = Vec::new();
         if engine.get(Family::Retained, &key::of(slot, partition, filter), &mut value)? {
             let (number, message) = value::split(&value)?;
             if number <= until {
+                limits.take_message(filter.len() + value.len());
                 // Nothing follows, so it does not matter whether the visitor has had enough.
                 let _ = visit(filter, message);
             }
@@ -102,7 +121,7 @@ pub fn read(
     }
 
     let (start, end) = range(slot, partition, filter);
-    let mut chunk = Chunk { filter, until, limits: *limits, visit, next: Vec::new(), topic: Vec::new() };
+    let mut chunk = Chunk { filter, until, limits, visit, next: Vec::new(), topic: Vec::new() };
     let mut from = match &cursor.0 {
         Place::At(key) => key.clone(),
         _ => start,
@@ -147,7 +166,7 @@ struct Chunk<'a> {
     filter: &'a str,
     until: u64,
     /// What is left of them.
-    limits: Limits,
+    limits: &'a mut Limits,
     visit: &'a mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
     /// Room for the part of a key that a seek names, and for a Topic Name.
     next: Vec<u8>,
@@ -160,7 +179,7 @@ impl Chunk<'_> {
         // Keys before this one do not match.
         let mut target: Vec<u8> = Vec::new();
         let mut stepped = 0;
-        self.limits.steps = self.limits.steps.saturating_sub(STEPS_BEFORE_SEEK);
+        self.limits.take_seek();
         engine.scan(Family::Retained, from, end, &mut |key, value| {
             let flow = if key < &target[..] {
                 stepped += 1;
@@ -212,8 +231,7 @@ impl Chunk<'_> {
                     return None;
                 }
                 let flow = (self.visit)(topic, message);
-                self.limits.messages = self.limits.messages.saturating_sub(1);
-                self.limits.bytes = self.limits.bytes.saturating_sub(topic.len() + value.len());
+                self.limits.take_message(topic.len() + value.len());
                 let full = flow.is_break() || self.limits.messages == 0 || self.limits.bytes == 0;
                 full.then(|| Ok(Stop::Full(behind(key))))
             }

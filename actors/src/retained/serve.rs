@@ -114,21 +114,65 @@ impl Request {
     }
 }
 
-/// Reads the next chunk.
-pub fn serve(mut request: Request, engine: &dyn Engine, now: Millis) -> Result<Served, Error> {
+/// Reads the next chunk: of as many partitions of a slot as it has room for.
+pub fn serve(request: Request, engine: &dyn Engine, now: Millis) -> Result<Served, Error> {
     let slot = request.slot();
-    let mut chunk = request.answered(Vec::new());
-    let mut kept = Vec::new();
-    let partition = match request.scope {
-        Scope::Partition(place) => Some(place.partition),
-        Scope::Slot { from, .. } => next_partition(engine, slot, from)?,
-    };
-    let Some(partition) = partition else { return Ok(Served { chunk, kept }) };
+    let mut served = Served { chunk: request.answered(Vec::new()), kept: Vec::new() };
+    let mut left = if request.reserved() > 0 { KEPT } else { CHUNK };
+    let mut next = Some(request);
+    while let Some(mut request) = next.take() {
+        let partition = match request.scope {
+            Scope::Partition(place) => Some(place.partition),
+            Scope::Slot { from, .. } => next_partition(engine, slot, from)?,
+        };
+        let Some(partition) = partition else { break };
+        let is_first = served.chunk.messages.is_empty() && served.kept.is_empty();
+        let from = |from| match request.scope {
+            Scope::Slot { slot, .. } => Scope::Slot { slot, from },
+            scope => scope,
+        };
+        let (here, behind) = (from(partition), from(partition.saturating_add(1)));
+        match read_partition(&mut request, partition, engine, now, &mut left, &mut served) {
+            // It may stop in the middle of a partition: the scope has to name it.
+            Ok(Progress::More) => {
+                served.chunk.next = Some(Request { scope: here, ..request });
+                break;
+            }
+            Ok(Progress::Done) if matches!(here, Scope::Partition(_)) || partition == u64::MAX => break,
+            Ok(Progress::Done) => {
+                let request = Request { scope: behind, cursor: Cursor::default(), ..request };
+                left.take_seek();
+                match left.are_met() {
+                    true => served.chunk.next = Some(request),
+                    false => next = Some(request),
+                }
+            }
+            Err(error) if is_first => return Err(error),
+            // What was read before that is given out, and this is met again.
+            Err(_) => {
+                let cursor = Cursor::default();
+                served.chunk.next = Some(Request { scope: here, cursor, ..request });
+                break;
+            }
+        }
+    }
+    served.chunk.unused -= served.kept.len() as u32;
+    Ok(served)
+}
+
+fn read_partition(
+    request: &mut Request,
+    partition: u64,
+    engine: &dyn Engine,
+    now: Millis,
+    left: &mut Limits,
+    served: &mut Served,
+) -> Result<Progress, Error> {
+    let (slot, has_queue) = (request.slot(), request.reserved() > 0);
     let (subscription, reader, mut damaged) = (request.subscription, request.reader, None);
-    let has_queue = request.reserved() > 0;
-    let limits = if has_queue { KEPT } else { CHUNK };
-    let Request { filter, until, cursor, .. } = &mut request;
-    let progress = read(engine, slot, partition, filter, *until, cursor, &limits, &mut |topic, value| {
+    let Served { chunk, kept } = served;
+    let Request { filter, until, cursor, .. } = request;
+    let progress = read(engine, slot, partition, filter, *until, cursor, left, &mut |topic, value| {
         match Message::decode(value) {
             // [MQTT-3.8.3-3]: what the Client published itself stays away here too.
             Ok(message) if subscription.no_local && message.publisher == reader.session => {
@@ -139,7 +183,7 @@ pub fn serve(mut request: Request, engine: &dyn Engine, now: Millis) -> Result<S
                 let qos = QoS::from_u8(subscription.qos).unwrap_or_default().min(message.qos);
                 // [MQTT-3.3.1-8]: RETAIN is 1 on what was retained when the Subscription was made.
                 let delivery = Delivery::new(qos, true, subscription.identifier);
-                let to = if has_queue && qos > QoS::AtMostOnce { &mut kept } else { &mut chunk.messages };
+                let to = if has_queue && qos > QoS::AtMostOnce { &mut *kept } else { &mut chunk.messages };
                 to.push((delivery, value.to_vec()));
                 ControlFlow::Continue(())
             }
@@ -153,26 +197,7 @@ pub fn serve(mut request: Request, engine: &dyn Engine, now: Millis) -> Result<S
             }
         }
     })?;
-    if let Some(error) = damaged {
-        return Err(error);
-    }
-    let next = match (progress, request.scope) {
-        (Progress::More, _) => Some(request),
-        (Progress::Done, Scope::Slot { slot, .. }) if partition < u64::MAX => {
-            let scope = Scope::Slot { slot, from: partition + 1 };
-            Some(Request { scope, cursor: Cursor::default(), ..request })
-        }
-        (Progress::Done, _) => None,
-    };
-    // A chunk may stop in the middle of a partition: the scope has to name it.
-    chunk.next = next.map(|request| match request.scope {
-        Scope::Slot { slot, from } if from < partition => {
-            Request { scope: Scope::Slot { slot, from: partition }, ..request }
-        }
-        _ => request,
-    });
-    chunk.unused -= kept.len() as u32;
-    Ok(Served { chunk, kept })
+    damaged.map_or(Ok(progress), Err)
 }
 
 /// The first partition from `from` on that keeps anything.
@@ -325,6 +350,35 @@ mod tests {
         assert_eq!(topics, expected);
         assert!(chunks < 30, "{chunks}");
         assert_eq!(all(&engine, &root("+/2/007")).0, ["3/2/007"]);
+    }
+
+    #[test]
+    fn partitions_of_few_messages_share_a_chunk() {
+        let engine = Model::new();
+        let topics: Vec<_> = (0..1000).map(|at| format!("{at:04}/state")).collect();
+        let partitions = topics.iter().zip(0..);
+        partitions.for_each(|(topic, partition)| keep(&engine, place(1, partition), &message(topic)));
+        let (found, chunks) = all(&engine, &root("+/state"));
+        assert_eq!(found, topics);
+        assert!((4..12).contains(&chunks), "{chunks}");
+        // None of them matches, and that is work as well.
+        let (found, chunks) = all(&engine, &root("+/other"));
+        assert!(found.is_empty() && (4..20).contains(&chunks), "{chunks}");
+    }
+
+    #[test]
+    fn what_was_read_before_damage_is_given_out() {
+        let engine = Model::new();
+        keep(&engine, place(1, 7), &message("a/whole"));
+        let mut batch = Batch::new();
+        super::super::put(&mut batch, SlotId(1), 8, "b/torn", 0, b"no message");
+        engine.write(&batch).unwrap();
+        let mut readings = readings(&root("+/#"));
+        let request = readings.ask(&reader(false), SLOTS).unwrap();
+        assert!(readings.take(serve(request, &engine, NOW).unwrap().chunk));
+        let served = serve(readings.ask(&reader(false), SLOTS).unwrap(), &engine, NOW).unwrap();
+        assert_eq!(topics_of(&served.chunk), ["a/whole"]);
+        assert!(matches!(serve(served.chunk.next.unwrap(), &engine, NOW), Err(Error::Damaged { .. })));
     }
 
     #[test]

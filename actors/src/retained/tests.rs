@@ -80,11 +80,12 @@ const WHOLE: Limits = Limits { messages: usize::MAX, bytes: usize::MAX, steps: u
 
 fn chunk(engine: &dyn Engine, filter: &str, cursor: &mut Cursor, limits: &Limits) -> (Vec<String>, Progress) {
     let mut topics = Vec::new();
-    let progress = read(engine, SLOT, PARTITION, filter, u64::MAX, cursor, limits, &mut |topic, value| {
-        assert_eq!(value, [b"value of ", topic.as_bytes()].concat());
-        topics.push(topic.to_string());
-        ControlFlow::Continue(())
-    });
+    let progress =
+        read(engine, SLOT, PARTITION, filter, u64::MAX, cursor, &mut limits.clone(), &mut |topic, value| {
+            assert_eq!(value, [b"value of ", topic.as_bytes()].concat());
+            topics.push(topic.to_string());
+            ControlFlow::Continue(())
+        });
     (topics, progress.unwrap())
 }
 
@@ -212,10 +213,19 @@ fn a_visitor_that_has_enough_ends_the_chunk() {
     let mut cursor = Cursor::default();
     let mut visited = Vec::new();
     for _ in 0..2 {
-        let progress = read(&engine, SLOT, PARTITION, "#", u64::MAX, &mut cursor, &WHOLE, &mut |topic, _| {
-            visited.push(topic.to_string());
-            ControlFlow::Break(())
-        });
+        let progress = read(
+            &engine,
+            SLOT,
+            PARTITION,
+            "#",
+            u64::MAX,
+            &mut cursor,
+            &mut WHOLE.clone(),
+            &mut |topic, _| {
+                visited.push(topic.to_string());
+                ControlFlow::Break(())
+            },
+        );
         assert_eq!(progress.unwrap(), Progress::More);
     }
     assert_eq!(visited, ["a", "b"]);
@@ -229,7 +239,7 @@ fn an_error_leaves_the_cursor_where_it_was() {
     chunk(&engine, "#", &mut cursor, &Limits { messages: 1, ..WHOLE });
     let before = cursor.clone();
     engine.model.damage(Family::Retained, &key::of(SLOT, PARTITION, "c"));
-    let read = read(&engine, SLOT, PARTITION, "#", u64::MAX, &mut cursor, &WHOLE, &mut |_, _| {
+    let read = read(&engine, SLOT, PARTITION, "#", u64::MAX, &mut cursor, &mut WHOLE.clone(), &mut |_, _| {
         ControlFlow::Continue(())
     });
     assert!(matches!(read, Err(Error::Damaged { .. })));
@@ -243,11 +253,19 @@ fn a_key_that_is_no_topic_is_damage_and_is_not_visited() {
     batch.put(Family::Retained, &[&key::of(SLOT, PARTITION, "a")[..], b"\0\xc3"].concat(), b"value");
     engine.write(&batch).unwrap();
     let mut visited = 0;
-    let error =
-        read(&engine, SLOT, PARTITION, "a/#", u64::MAX, &mut Cursor::default(), &WHOLE, &mut |_, _| {
+    let error = read(
+        &engine,
+        SLOT,
+        PARTITION,
+        "a/#",
+        u64::MAX,
+        &mut Cursor::default(),
+        &mut WHOLE.clone(),
+        &mut |_, _| {
             visited += 1;
             ControlFlow::Continue(())
-        });
+        },
+    );
     let message = error.unwrap_err().to_string();
     assert!(message.ends_with(r"a\x00\xc3: its topic is not UTF-8"), "{message}");
     assert_eq!(visited, 1);

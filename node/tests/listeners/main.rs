@@ -15,4 +15,5 @@ mod proxy;
 mod revocation;
 mod stuck;
 mod tester;
+mod turns;
 mod web_socket;
