@@ -79,8 +79,8 @@ impl Outbox {
         self.applied = self.applied.max(number);
     }
 
-    /// Up to which number rows may be deleted, if that is at least `worth` of them or large ones; to be proposed. Until that is applied
-    /// there is nothing more to propose.
+    /// Up to which number rows may be deleted, if that is at least `worth` of them or large ones; to be proposed. Until
+    /// that is applied there is nothing more to propose.
     pub fn ask_to_trim(&mut self, worth: u64) -> Option<u64> {
         let is_worth = self.applied >= self.first
             && (self.applied - self.first + 1 >= worth || self.spent_bytes >= TRIM_BYTES);

@@ -41,7 +41,7 @@ pub fn run(from: &Path, to: &Path) -> anyhow::Result<ExitCode> {
         Err(OpenError::Damaged { place, reason }) => {
             let made = rocks::rebuild(from, &scratch).with_context(unreadable)?;
             let note = format!(
-                "{place} was damaged ({reason}), and tables and logs were read as they lie: what had been deleted may be back"
+                "{place} was damaged, so tables and logs were read as they lie: what had been deleted may be back\n({reason})\n"
             );
             (ReadOnly::open(&scratch).with_context(unreadable)?, Some((made, note)))
         }
@@ -51,12 +51,18 @@ pub fn run(from: &Path, to: &Path) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("who the node of {} was cannot be read", from.display()))?;
     let new = Rocks::open(to, &rocks::Options::default())
         .with_context(|| format!("{} cannot be made", to.display()))?;
-    let mut salvage =
-        Salvage { old: &old, new: &new, lost: BTreeMap::new(), damaged: BTreeSet::new(), rows: 0 };
+    let mut salvage = Salvage {
+        old: &old,
+        new: &new,
+        lost: BTreeMap::new(),
+        damaged: BTreeSet::new(),
+        rows: 0,
+        note: None,
+    };
     match rebuilt {
         None => salvage.end_of_log(&old.log),
         Some((Rebuilt { log, lost }, note)) => {
-            salvage.lost.insert((SlotId(0), note), 0);
+            salvage.note = Some(note);
             for table in lost {
                 let what = format!("all that was in {}, which cannot be read at all", table.display());
                 salvage.lost.insert((SlotId(0), what), 1);
@@ -90,6 +96,8 @@ struct Salvage<'a> {
     lost: BTreeMap<(SlotId, String), u64>,
     damaged: BTreeSet<SlotId>,
     rows: u64,
+    /// What there is to say beside the list.
+    note: Option<String>,
 }
 
 impl Salvage<'_> {
@@ -157,6 +165,9 @@ impl Salvage<'_> {
             "what was lost of {}, by slot, rows and whose they were (keys of damaged blocks were read without proof)\n",
             from.display()
         );
+        if let Some(note) = &self.note {
+            text.insert_str(0, note);
+        }
         for ((slot, whose), rows) in &self.lost {
             text.push_str(&format!("slot {slot}: {rows}: {whose}\n"));
         }

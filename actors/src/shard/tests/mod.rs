@@ -540,6 +540,32 @@ impl<const SHARDS: usize> World<SHARDS> {
         self.got(client).into_iter().map(payload).collect()
     }
 
+    /// The messages that the Client gets while it acknowledges all of them.
+    fn acknowledged(&mut self, client: Client) -> Vec<Received> {
+        let mut all = Vec::new();
+        loop {
+            let got = self.got(client);
+            if got.is_empty() {
+                return all;
+            }
+            for got in got {
+                match got {
+                    Got::Publish(received) => {
+                        match received.qos {
+                            1 => self.send(client, puback(received.packet_id)),
+                            2 => self.send(client, pubrec(received.packet_id)),
+                            _ => {}
+                        }
+                        all.push(*received);
+                    }
+                    Got::Pubrel(packet_id) => self.send(client, pubcomp(packet_id)),
+                    _ => {}
+                }
+            }
+            self.settle();
+        }
+    }
+
     /// The Network Connection breaks.
     fn cut(&mut self, client: Client) {
         let Line { shard, key, .. } = &mut self.lines[client.0];

@@ -202,28 +202,7 @@ fn an_unsubscribe_that_cannot_be_done_is_not_acknowledged() {
 
 /// Payloads that a Client gets while it acknowledges everything.
 fn all_payloads(world: &mut World, client: Client) -> Vec<String> {
-    let mut all = Vec::new();
-    loop {
-        let got = world.got(client);
-        if got.is_empty() {
-            return all;
-        }
-        for got in got {
-            match got {
-                Got::Publish(received) => {
-                    match received.qos {
-                        1 => world.send(client, puback(received.packet_id)),
-                        2 => world.send(client, pubrec(received.packet_id)),
-                        _ => {}
-                    }
-                    all.push(received.payload);
-                }
-                Got::Pubrel(packet_id) => world.send(client, pubcomp(packet_id)),
-                _ => {}
-            }
-        }
-        world.settle();
-    }
+    world.acknowledged(client).into_iter().map(|received| received.payload).collect()
 }
 
 /// A publisher sends messages of a topic with these QoS and RETAIN flags, with so many syncs after each; what a subscriber

@@ -16,28 +16,7 @@ fn subscribe<'a>(subscriptions: &'a [Subscription<'a>]) -> Packet<'a> {
 
 /// Payloads of what came, each with whether it came as retained; all of it is acknowledged.
 fn messages(world: &mut World, client: Client) -> Vec<(String, bool)> {
-    let mut messages = Vec::new();
-    loop {
-        let got = world.got(client);
-        if got.is_empty() {
-            return messages;
-        }
-        for got in got {
-            match got {
-                Got::Publish(received) => {
-                    match received.qos {
-                        1 => world.send(client, puback(received.packet_id)),
-                        2 => world.send(client, pubrec(received.packet_id)),
-                        _ => {}
-                    }
-                    messages.push((received.payload, received.retain));
-                }
-                Got::Pubrel(packet_id) => world.send(client, pubcomp(packet_id)),
-                _ => {}
-            }
-        }
-        world.settle();
-    }
+    world.acknowledged(client).into_iter().map(|received| (received.payload, received.retain)).collect()
 }
 
 /// What a subscriber gets of a retained message where so many syncs lie between the two: PUBLISH first if negative.

@@ -198,7 +198,12 @@ fn retained(messages: u64, bytes: u64) -> Usage {
 
 /// Retains a message and tells how it was answered; an empty payload deletes.
 fn retain(world: &mut World, publisher: Client, qos: QoS, topic: &str, payload: &str) -> ReasonCode {
-    world.publish(publisher, Publish { qos, retain: true, ..publish(topic, payload, 1) });
+    publish_and_tell(world, publisher, Publish { qos, retain: true, ..publish(topic, payload, 1) })
+}
+
+fn publish_and_tell(world: &mut World, publisher: Client, publish: Publish<'_>) -> ReasonCode {
+    let qos = publish.qos;
+    world.publish(publisher, publish);
     let reason = match world.got(publisher)[..] {
         [Got::Puback(1, reason) | Got::Pubrec(1, reason)] => reason,
         ref other => panic!("{other:?}"),
@@ -315,17 +320,7 @@ fn away(world: &mut World, user: &str, name: &str, filter: &str) {
 
 /// Publishes to `x/y` and tells how it was answered.
 fn offer(world: &mut World, publisher: Client, qos: QoS, payload: &str) -> ReasonCode {
-    world.publish(publisher, Publish { qos, ..publish("x/y", payload, 1) });
-    let reason = match world.got(publisher)[..] {
-        [Got::Puback(1, reason) | Got::Pubrec(1, reason)] => reason,
-        ref other => panic!("{other:?}"),
-    };
-    if qos == QoS::ExactlyOnce && !reason.is_error() {
-        world.send_and_settle(publisher, pubrel(1));
-        world.got(publisher);
-    }
-    tell(world);
-    reason
+    publish_and_tell(world, publisher, Publish { qos, ..publish("x/y", payload, 1) })
 }
 
 #[test]
