@@ -64,7 +64,7 @@ impl Shard {
     }
 
     /// The same for a message whose partition is here and which nothing of its topic is before.
-    #[inline]
+    #[inline(always)] // Of its two callers one is the hot path, and the other one the reason that it is a function.
     pub(super) fn publish_here(
         &mut self,
         now: Now,
