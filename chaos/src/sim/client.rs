@@ -179,6 +179,9 @@ pub struct Client {
     state: State,
     /// The Session of this connection ends with it.
     fleeting: bool,
+    /// It wished for a new Session and was not answered. The Session that is there may be the one before, or the new one,
+    /// which knows nothing of what was under way: nothing can be resumed, and it wishes again [MQTT-3.1.2-4].
+    begins_anew: bool,
     /// Sequence numbers outlive Sessions: a payload is never written twice.
     sequences: HashMap<(Name, Qos), u64>,
     /// Retained topics whose last value is not answered yet.
@@ -215,6 +218,7 @@ impl Client {
             phase: Phase::Away,
             state: State::default(),
             fleeting: false,
+            begins_anew: false,
             sequences: HashMap::new(),
             unanswered: HashMap::new(),
             outbox: Vec::new(),
@@ -367,6 +371,7 @@ impl Client {
                 will: None,
             },
         };
+        terms.clean_start |= self.begins_anew;
         if let Some(delay) = self.character.will {
             let message = self.next_message(&format!("will/{}", self.name).as_str().into(), Qos::ExactlyOnce);
             terms.will = Some(Will { message, delay: Duration::from_secs(delay) });
@@ -405,7 +410,8 @@ impl Client {
             connect.will = Some(wire);
         }
         self.put(&Packet::Connect(connect));
-        // A CONNECT without an answer may not have come: until CONNACK the Client keeps what it may need.
+        // A CONNECT without an answer may not have come: until CONNACK the Client keeps what it may need, unless it wished
+        // for a new Session.
         self.phase = Phase::Connecting(link, terms);
         Act::Open
     }
@@ -417,10 +423,11 @@ impl Client {
         if let Some(link) = self.link().cloned() {
             log.record(What::Closed { link, by });
         }
+        self.begins_anew |= matches!(&self.phase, Phase::Connecting(_, terms) if terms.clean_start);
         self.phase = Phase::Away;
         self.outbox.clear();
         self.forget_connection();
-        if std::mem::take(&mut self.fleeting) {
+        if std::mem::take(&mut self.fleeting) || self.begins_anew {
             self.forget_session();
         }
     }
@@ -655,6 +662,7 @@ impl Client {
         } else if terms.clean_start {
             self.find(log, "Session Present for a Clean Start".into());
         }
+        self.begins_anew = false;
         self.fleeting = terms.expiry.is_zero();
         self.phase = Phase::Open(link.clone());
         // [MQTT-4.4.0-1]: in the order of the original PUBLISHes.
