@@ -26,7 +26,6 @@ use crate::query::Traffic;
 use crate::retained::Readings;
 use crate::session::{Epoch, Home, SessionNumber};
 use crate::slot::Farewell;
-use crate::tally::Waits;
 
 pub use alias::Aliases;
 pub use barrier::{Admit, Ask, AskKind, Barrier, Step};
@@ -145,8 +144,6 @@ pub struct Connection {
     /// What CONNECT said.
     pub clean_start: bool,
     pub traffic: Traffic,
-    /// How long its messages waited for their acknowledgements, since that was read last.
-    pub waits: Waits,
     /// Hash of the Client Identifier.
     pub client: u64,
     /// Set for members of Shared Subscriptions.
@@ -217,7 +214,6 @@ impl Connection {
             connected_at: 0,
             clean_start: false,
             traffic: Traffic::default(),
-            waits: Waits::default(),
             client: 0,
             membership: None,
         }

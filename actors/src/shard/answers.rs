@@ -4,13 +4,14 @@ use convoy_wire::{
     Connack, PacketId, ProtocolVersion, Pubcomp, Pubrel, QoS, ReasonCode, RetainHandling, Suback, Unsuback,
 };
 
-use super::edge::Edge;
+use super::edge::{Edge, find};
 use super::mail::{Answer, ReplyTo};
 use crate::connection::{Ask, AskKind, Barrier, Connection, Greeting, Outbound, Stage, Step, UNTOLD, said};
 use crate::metric;
 use crate::options::Limits;
 use crate::session::{Grant, Place};
 use crate::slot::{SHARED, SessionCall};
+use crate::tally::Waits;
 use crate::topic::group_of;
 
 /// What a token asks about; in its upper byte, zero for a PUBLISH. Below it is what tells one from another.
@@ -43,7 +44,8 @@ impl Edge {
     /// The outcome of what a connection asked.
     pub fn answer(&mut self, to: ReplyTo, answer: Answer) {
         let now = self.now;
-        let Some(connection) = self.find(&to.home) else {
+        let Self { connections, tally, .. } = self;
+        let Some(connection) = find(connections, &to.home) else {
             match answer {
                 Answer::Granted(grant) => self.give_back(&grant),
                 answer => self.operators.hear(&to.home, to.token, &answer),
@@ -103,7 +105,7 @@ impl Edge {
                     | Answer::Registered(_)
                     | Answer::Granted(_) => {}
                 }
-                acknowledge(connection, now);
+                acknowledge(connection, &mut tally.acknowledged, now);
                 if connection.barrier.is_some() {
                     self.step(to.home.key);
                 }
@@ -331,8 +333,8 @@ pub fn release_unknown(connection: &mut Connection, packet_id: PacketId) {
     written.expect("a PUBREL without properties can be written");
 }
 
-/// Writes the acknowledgements of a publisher that are due.
-pub fn acknowledge(connection: &mut Connection, now: u64) {
+/// Writes the acknowledgements of a publisher that are due, and counts how long it waited for them.
+pub fn acknowledge(connection: &mut Connection, waits: &mut Waits, now: u64) {
     let (since, waiting) = (connection.inbound.waiting_since(), connection.inbound.waiting());
     if connection.inbound.acknowledge(connection.version, connection.output.tail()) {
         connection.doomed_at.get_or_insert(now + REFUSED_GRACE);
@@ -341,7 +343,7 @@ pub fn acknowledge(connection: &mut Connection, now: u64) {
     let acknowledged = waiting - connection.inbound.waiting();
     if let Some(since) = since.filter(|_| acknowledged > 0) {
         connection.credit.loosen(connection.inbound.waiting_bytes());
-        connection.waits.add(now.saturating_sub(since), acknowledged as u64);
+        waits.add(now.saturating_sub(since), acknowledged as u64);
     }
 }
 

@@ -150,13 +150,11 @@ impl Edge {
         self.open.decrement(1.0);
         self.forget_unfinished(connection.unfinished);
         self.gone.merge(&connection.traffic);
-        self.tally.acknowledged.merge(&connection.waits);
         Some(connection)
     }
 
     pub(super) fn find(&mut self, home: &Home) -> Option<&mut Connection> {
-        let found = self.connections.get_mut(home.key as usize)?;
-        (found.home.serial == home.serial).then_some(&mut **found)
+        find(&mut self.connections, home)
     }
 
     /// What a connection published has been passed on to everybody: it is read from again.
@@ -203,7 +201,6 @@ impl Edge {
         for (_, connection) in &mut self.connections {
             tally.sessions_connected += u64::from(connection.owns_session);
             tally.traffic.merge(&connection.traffic);
-            tally.acknowledged.merge(&std::mem::take(&mut connection.waits));
             if connection.owns_session {
                 tally.count_connections(&connection.peer.listener, connection.version, 1);
             }
@@ -235,4 +232,13 @@ impl Edge {
         }
         self.mark(home.key);
     }
+}
+
+/// The connection, if it is still there.
+pub(super) fn find<'a>(
+    connections: &'a mut Slab<Box<Connection>>,
+    home: &Home,
+) -> Option<&'a mut Connection> {
+    let found = connections.get_mut(home.key as usize)?;
+    (found.home.serial == home.serial).then_some(&mut **found)
 }

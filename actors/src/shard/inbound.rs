@@ -125,7 +125,7 @@ impl Shard {
                     Ok(Some(begun)) => connection.inbound.parts_begun(token, begun),
                     Err(reason) => connection.inbound.refuse(token, reason),
                 }
-                acknowledge(connection, now.monotonic);
+                acknowledge(connection, &mut self.outlet.edge.tally.acknowledged, now.monotonic);
                 self.outlet.edge.mark(key);
             }
         }
@@ -211,7 +211,7 @@ impl Shard {
         let connection = &mut self.outlet.edge.connections[key as usize];
         let token = connection.inbound.begin(packet_id, qos, 0, 0, now.monotonic);
         connection.inbound.refuse(token, reason);
-        acknowledge(connection, now.monotonic);
+        acknowledge(connection, &mut self.outlet.edge.tally.acknowledged, now.monotonic);
         self.outlet.edge.mark(key);
     }
 }

@@ -97,7 +97,7 @@ impl Shard {
             true => connection.inbound.refuse(token, reason),
             false => connection.inbound.parts_begun(token, Begun { parts: 0, matched: true }),
         }
-        acknowledge(connection, now.monotonic);
+        acknowledge(connection, &mut self.outlet.edge.tally.acknowledged, now.monotonic);
         self.outlet.edge.mark(key);
     }
 }
