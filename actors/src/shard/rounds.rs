@@ -315,7 +315,7 @@ impl Shard {
         }
         self.outlet.edge.pulse.tell(Activity::State, 0);
         if self.failure.is_none() {
-            match self.state.write() {
+            match self.state.write(&mut self.driver) {
                 Ok(()) => {}
                 Err(engine::Error::Full { path }) => {
                     if !self.stalled {

@@ -21,6 +21,7 @@ use crate::session::{Seq, SessionNumber};
 use convoy_ids::SlotId;
 use convoy_storage::engine::{Batch, Engine, Error, Family, Mark, Record};
 use convoy_storage::record::{self, BorrowDecode, Encode};
+use convoy_storage::replica::Driver;
 use rustc_hash::FxHashMap;
 
 pub struct State {
@@ -97,11 +98,11 @@ impl State {
         self.batch.is_empty()
     }
 
-    /// Makes the changes visible to the engine. After an error they are still here: call again.
-    pub fn write(&mut self) -> Result<(), Error> {
+    /// Makes the changes visible to the engine, by the driver of the slots' replicas. After an error they are still here:
+    /// call again.
+    pub fn write(&mut self, driver: &mut Driver) -> Result<(), Error> {
         if !self.batch.is_empty() {
-            self.engine.write(&self.batch)?;
-            self.batch.clear();
+            driver.write_applied(&mut self.batch)?;
             self.unwritten.clear();
             self.queued.clear();
             self.retained.clear();

@@ -53,6 +53,8 @@ pub struct Driver {
     syncing: Option<Gathered>,
     gathering: Gathered,
     stalled: bool,
+    /// A group perhaps is of other replicas than its row says.
+    is_regrouped: bool,
     reads: u64,
 }
 
@@ -74,6 +76,7 @@ impl Driver {
             syncing: None,
             gathering: Gathered { round: 1, promises: Vec::new() },
             stalled: false,
+            is_regrouped: false,
             reads: 0,
         }
     }
@@ -87,6 +90,7 @@ impl Driver {
         let found = Log::open(Arc::clone(&self.engine), slot, voters, &self.options)?;
         let opened = Opened { applied: Index(found.applied), last: Index(found.log.last()) };
         let group = Group::open(found, self.node, &self.options, &self.logger)?;
+        self.is_regrouped |= group.is_regrouped();
         let place = self.groups.len();
         self.groups.push(Some(group));
         self.places.insert(slot, place);
@@ -247,6 +251,7 @@ impl Driver {
                 }
             }
             group.report(effects, &self.options);
+            self.is_regrouped |= group.is_regrouped();
             group.listed = false;
             if self.syncing.is_some() && group.can_wait() {
                 group.listed = true;
@@ -272,6 +277,7 @@ impl Driver {
             }
             group.synced(promise, effects, &self.options);
             group.report(effects, &self.options);
+            self.is_regrouped |= group.is_regrouped();
             list(&mut self.listed, place, group);
         }
         self.begin_sync(effects);
@@ -287,14 +293,32 @@ impl Driver {
         self.syncing = Some(gathered);
     }
 
-    /// Puts the applied index of a slot into the batch of the state it made, which goes to [`Driver::round`]: after
-    /// a crash the slot goes on behind it.
+    /// Puts the applied index of a slot into the batch of the state it made, which goes to [`Driver::round`] or
+    /// [`Driver::write_applied`] and nowhere else: after a crash the slot goes on behind it.
     pub fn put_applied(slot: SlotId, index: Index, batch: &mut Batch) {
         row::put(batch, slot, Kind::Applied, [index.0], &[]);
     }
 
-    /// The state up to `index`, with the applied index, is in a batch that was or will be given to the next round.
-    /// From there on the log need not be kept.
+    /// Writes applied state at once and clears it; it becomes durable with the next sync. The groups that it was applied
+    /// under go with it: a crash leaves both or neither. After an error the state is as it was.
+    pub fn write_applied(&mut self, state: &mut Batch) -> Result<(), engine::Error> {
+        let mark = state.mark();
+        if self.is_regrouped {
+            self.groups.iter().flatten().for_each(|group| group.put_group(state));
+        }
+        if let Err(error) = self.engine.write(state) {
+            state.rewind(mark);
+            return Err(error);
+        }
+        if mem::take(&mut self.is_regrouped) {
+            self.groups.iter_mut().flatten().for_each(Group::group_written);
+        }
+        state.clear();
+        Ok(())
+    }
+
+    /// The state up to `index`, with the applied index, is in a batch that was or will be given to the next round or to
+    /// [`Driver::write_applied`]. From there on the log need not be kept.
     pub fn advance_applied(&mut self, slot: SlotId, index: Index) {
         self.visit(slot, |group, options| group.advance_applied(index.0, options));
     }

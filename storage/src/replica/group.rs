@@ -129,9 +129,27 @@ impl Group {
             collected: false,
         };
         group.learn_members();
+        group.catch_up_with_state(applied)?;
         group.after(options);
         group.campaign_alone(options);
         Ok(group)
+    }
+
+    /// Carries out the changes of the group that the state on disk stands behind and the row of the group does not: they do
+    /// not come out again. Earlier versions wrote the two apart.
+    fn catch_up_with_state(&mut self, applied: u64) -> Result<(), Error> {
+        let log = self.log();
+        let mut missed = Vec::new();
+        for index in log.changes_in(log.group_index(), applied) {
+            log.read(index, index + 1, |_, entry| {
+                missed.push((index, entry.payload));
+                ControlFlow::Continue(())
+            })?;
+        }
+        for (index, payload) in missed {
+            self.change_group(index, &payload);
+        }
+        Ok(())
     }
 
     fn log(&self) -> &Log {
@@ -183,6 +201,23 @@ impl Group {
             || self.role() != self.reported
     }
 
+    /// Whether the group is of other replicas than the row on disk says.
+    pub(super) fn is_regrouped(&self) -> bool {
+        self.group_unwritten
+    }
+
+    /// Puts the row of the group if it is not on disk: the state of a batch stands behind the change that made it so.
+    pub(super) fn put_group(&self, batch: &mut Batch) {
+        if self.group_unwritten && !self.failed {
+            self.log().put_group(batch);
+        }
+    }
+
+    /// That batch is written.
+    pub(super) fn group_written(&mut self) {
+        self.group_unwritten = false;
+    }
+
     /// Whether there is something to write.
     pub(super) fn has_rows(&self) -> bool {
         !self.failed
@@ -195,7 +230,8 @@ impl Group {
     /// While a sync is under way, writing now would only cost a second write: nobody waits for these rows but the
     /// sync that follows.
     pub(super) fn can_wait(&self) -> bool {
-        self.alone && self.has_rows() && self.delivered == self.deliverable()
+        // State that was applied under the new group is written meanwhile, and goes with it.
+        self.alone && self.has_rows() && !self.group_unwritten && self.delivered == self.deliverable()
     }
 
     fn hard_changed(&self) -> bool {

@@ -226,6 +226,11 @@ impl Log {
         self.group_index = index;
     }
 
+    /// Changes of the group behind `from` and up to `to`.
+    pub(super) fn changes_in(&self, from: u64, to: u64) -> impl Iterator<Item = u64> {
+        self.changes.range(from + 1..).copied().take_while(move |index| *index <= to)
+    }
+
     pub(super) fn set_applied(&mut self, index: u64) {
         self.applied = index;
     }

@@ -22,6 +22,7 @@
 //!
 //! - nothing is committed, voted or acknowledged before the rows it rests on are synced on this node;
 //! - entries of a slot come out in the order of its log, each once, from behind the applied index on disk;
+//! - a group's replicas and the state that was applied under them are written together;
 //! - a full disk loses nothing and doubles nothing: the same rows are offered again;
 //! - a damaged row is named and never served, and a replica whose log was lost takes no part;
 //! - the same calls with the same seed have the same effects.

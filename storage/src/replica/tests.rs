@@ -6,4 +6,5 @@ mod disk;
 mod fleet;
 mod hostile;
 mod idle;
+mod regroup;
 mod station;

@@ -81,18 +81,32 @@ impl Fleet {
             if under_way.is_empty() {
                 return;
             }
-            for (from, message) in under_way {
-                if self.cut.contains(&(from.get(), message.to.get())) {
-                    continue;
-                }
-                if let Some(station) = &mut self.stations[message.to.get() as usize - 1]
-                    && let Err(error) = station.driver.step(message.slot, from, &message.bytes)
-                {
-                    self.refused.push(error);
-                }
-            }
+            self.carry(under_way);
         }
         panic!("the replicas never fall silent");
+    }
+
+    /// What the replicas have said so far arrives.
+    pub fn deliver(&mut self) {
+        let said = |station: &mut Station| {
+            let from = station.node;
+            std::mem::take(&mut station.outbox).into_iter().map(move |message| (from, message))
+        };
+        let under_way = self.up().flat_map(said).collect();
+        self.carry(under_way);
+    }
+
+    fn carry(&mut self, under_way: Vec<(NodeId, Outgoing)>) {
+        for (from, message) in under_way {
+            if self.cut.contains(&(from.get(), message.to.get())) {
+                continue;
+            }
+            if let Some(station) = &mut self.stations[message.to.get() as usize - 1]
+                && let Err(error) = station.driver.step(message.slot, from, &message.bytes)
+            {
+                self.refused.push(error);
+            }
+        }
     }
 
     pub fn tick(&mut self, ticks: usize) {
