@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::Arc;
 
-use convoy_chaos::scenario::attack::{ALL, Attack, CONTROLS, Row};
+use convoy_chaos::scenario::attack::{ALL, Attack, CONTROLS, MEASURES, Row};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -47,5 +47,13 @@ async fn every_attack_is_held_within_its_limit() {
 async fn a_row_fails_where_its_bound_is_off_or_the_node_stands_still() {
     for row in table(CONTROLS).await {
         assert!(!row.faults().is_empty(), "{row}");
+    }
+}
+
+/// Without it a row could tell of the attackers what it should tell of the node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_wait_for_the_node_and_not_for_those_who_attack_it() {
+    for row in table(MEASURES).await {
+        assert_eq!(row.faults(), [""; 0], "{row}");
     }
 }

@@ -1,10 +1,16 @@
 //! Others: pairs of a publisher and a subscriber on topics of their own, so that some are on each shard.
+//!
+//! They have a thread to themselves. On that of whoever pours without ever waiting they would wait for him, and that would
+//! be taken for the node's doing.
 
 use std::net::SocketAddr;
+use std::thread;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use anyhow::Context;
+use tokio::runtime;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::scenario::ping::Ping;
@@ -16,8 +22,7 @@ const QUIET: Duration = Duration::from_millis(800);
 
 pub(super) struct Bystanders {
     stop: watch::Sender<bool>,
-    pairs: Vec<JoinHandle<Heard>>,
-    quiet: Duration,
+    heard: oneshot::Receiver<anyhow::Result<Heard>>,
 }
 
 /// What became of their messages.
@@ -57,35 +62,54 @@ impl Heard {
 }
 
 impl Bystanders {
+    /// Returns when they know how long their messages take in quiet.
     pub(super) async fn start(server: SocketAddr) -> anyhow::Result<Self> {
-        let mut pings = Vec::new();
-        for pair in 0..PAIRS {
-            pings.push(Ping::new(server, &format!("bystander-{pair}")).await?);
-        }
         let (stop, stopped) = watch::channel(false);
-        let mut quiet = Heard::default();
-        let until = Instant::now() + QUIET;
-        while Instant::now() < until {
-            for ping in &mut pings {
-                quiet.add(ping.bounce().await?);
-            }
+        let (begin, began) = oneshot::channel();
+        let (tell, heard) = oneshot::channel();
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new().name("bystanders".into()).spawn(move || {
+            // Whoever asked for it may be gone.
+            let _ = tell.send(runtime.block_on(stand_by(server, begin, stopped)));
+        })?;
+        match began.await {
+            Ok(()) => Ok(Self { stop, heard }),
+            Err(_) => Err(heard.await?.err().context("the bystanders ended before they began")?),
         }
-        quiet.took.sort_unstable();
-        let pairs = pings.into_iter().map(|ping| tokio::spawn(watched(ping, stopped.clone()))).collect();
-        Ok(Self { stop, pairs, quiet: quiet.p99() })
     }
 
     pub(super) async fn stop(self) -> anyhow::Result<Heard> {
         self.stop.send_replace(true);
-        let mut all = Heard { quiet_p99: self.quiet, ..Heard::default() };
-        for pair in self.pairs {
-            let heard = pair.await?;
-            all.took.extend(heard.took);
-            all.lost.extend(heard.lost);
-        }
-        all.took.sort_unstable();
-        Ok(all)
+        self.heard.await?
     }
+}
+
+async fn stand_by(
+    server: SocketAddr,
+    begin: oneshot::Sender<()>,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<Heard> {
+    let mut pings = Vec::new();
+    for pair in 0..PAIRS {
+        pings.push(Ping::new(server, &format!("bystander-{pair}")).await?);
+    }
+    let mut quiet = Heard::default();
+    let until = Instant::now() + QUIET;
+    while Instant::now() < until {
+        for ping in &mut pings {
+            quiet.add(ping.bounce().await?);
+        }
+    }
+    quiet.took.sort_unstable();
+    let _ = begin.send(());
+    let pairs: JoinSet<_> = pings.into_iter().map(|ping| watched(ping, stopped.clone())).collect();
+    let mut all = Heard { quiet_p99: quiet.p99(), ..Heard::default() };
+    for heard in pairs.join_all().await {
+        all.took.extend(heard.took);
+        all.lost.extend(heard.lost);
+    }
+    all.took.sort_unstable();
+    Ok(all)
 }
 
 async fn watched(mut ping: Ping, stopped: watch::Receiver<bool>) -> Heard {

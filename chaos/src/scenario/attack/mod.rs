@@ -10,6 +10,7 @@ mod dripping;
 mod ground;
 mod guesses;
 mod handshakes;
+mod hogs;
 mod memory;
 mod operators;
 mod pings;
@@ -63,6 +64,9 @@ pub const ALL: &[Attack] = &[
 
 /// Rows that have to fail, or the table proves nothing: a bound is switched off, or the node does not answer at all.
 pub const CONTROLS: &[Attack] = &[pings::UNBOUNDED, stalled::ATTACK];
+
+/// A row that has to hold, or what others are said to wait for is not the node's doing.
+pub const MEASURES: &[Attack] = &[hogs::ATTACK];
 
 type Story = Pin<Box<dyn Future<Output = anyhow::Result<String>> + Send>>;
 

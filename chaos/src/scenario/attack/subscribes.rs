@@ -15,7 +15,7 @@ async fn run(ground: Ground) -> anyhow::Result<String> {
             let filter = format!("siege/{who}/{round}/{at}/of/some/length/to/remember");
             subscribe(1 + (at % 60_000) as u16, &[&filter], 1)
         };
-        (0..200).flat_map(packet).collect()
+        (0..200).map(packet).collect::<Vec<_>>().concat()
     });
     let poured = poured.await?;
     ensure!(poured.bytes > 100_000, "{poured}");

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::ensure;
 use convoy_wire::{ProtocolVersion, QoS};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::besiege::{Reads, besiege, stranger};
-use super::{Attack, Ground, PLAIN};
+use super::{Attack, Ground, Limit, PLAIN};
 use crate::client::bytes::{publish, subscribe};
 
 pub(super) const ATTACK: Attack = Attack {
     name: "shared member that acknowledges nothing",
+    limit: Limit { p99: Duration::from_millis(500), ..PLAIN.limit },
     run: |ground| Box::pin(run(ground)),
-    known_open: Some("others wait for up to two seconds beside the flood"),
     ..PLAIN
 };
 
@@ -36,7 +37,7 @@ async fn run(ground: Ground) -> anyhow::Result<String> {
             let packet_id = 1 + ((round * 64 + at) % 60_000) as u16;
             publish(ProtocolVersion::V311, QoS::AtLeastOnce, &format!("work/{who}"), packet_id, &[b'x'; 4096])
         };
-        (0..64).flat_map(packet).collect()
+        (0..64).map(packet).collect::<Vec<_>>().concat()
     });
     let poured = poured.await?;
     ensure!(poured.bytes > 1 << 20, "{poured}");

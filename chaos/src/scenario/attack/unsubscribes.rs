@@ -11,7 +11,8 @@ pub(super) const ATTACK: Attack =
 
 async fn run(ground: Ground) -> anyhow::Result<String> {
     let poured = besiege(&ground, 2, Reads::All, |_, round| {
-        (0..5000).flat_map(|at| unsubscribe(1 + ((round * 5000 + at) % 60_000) as u16, "a/b")).collect()
+        let packet = |at| unsubscribe(1 + ((round * 5000 + at) % 60_000) as u16, "a/b");
+        (0..5000).map(packet).collect::<Vec<_>>().concat()
     });
     let poured = poured.await?;
     ensure!(poured.bytes > 100_000, "{poured}");
