@@ -57,7 +57,7 @@ pub enum Query {
     /// How the slots of a shard are.
     Slots { shard: u16 },
     /// How many connections of a shard would end if these rules held, or these bans.
-    Cut { shard: u16, access: Option<Arc<Access>>, bans: Arc<Bans> },
+    Cut { shard: u16, access: Option<Arc<Access>>, bans: Arc<Bans>, from: usize },
     /// Publishes a message; answered once it is safe for everybody who subscribed.
     Publish(Box<Publication>),
     /// Deletes the Retained Message of a topic, by a record.
@@ -137,7 +137,11 @@ pub enum Answer {
         next: Option<Vec<u8>>,
     },
     Slots(Vec<SlotEntry>),
-    Cut(u64),
+    Cut {
+        clients: u64,
+        /// From where to ask on, if those were not all.
+        next: Option<usize>,
+    },
     /// The order was carried out.
     Done,
     Failed(Problem),

@@ -62,6 +62,11 @@ impl Bans {
         self.all.is_empty()
     }
 
+    /// Bans that are looked at one by one for a Client.
+    pub(crate) fn size(&self) -> usize {
+        self.others.len()
+    }
+
     /// Whether somebody is banned at this time of the wall clock.
     pub fn hit(&self, who: &Who<'_>, now: Millis) -> bool {
         let of = |map: &BTreeMap<Box<str>, Vec<u32>>, name: &str| {

@@ -93,6 +93,11 @@ impl Access {
         findings
     }
 
+    /// Rules that are looked at for a Client.
+    pub(crate) fn size(&self) -> usize {
+        self.rules.len()
+    }
+
     /// Whether a Client may connect. Once there is a rule about it, the first that fits decides, and without one it
     /// may not.
     pub fn may_connect(&self, who: &Who<'_>) -> bool {

@@ -80,6 +80,8 @@ pub struct Connection {
     /// The body of a CONNECT that waits for a verdict.
     pub unproven: Option<Box<[u8]>>,
     pub stage: Stage,
+    /// The last change that it was judged by, of rules and of whoever may be connected.
+    pub judged: u32,
     pub version: ProtocolVersion,
     pub session: SessionNumber,
     pub epoch: Epoch,
@@ -178,6 +180,7 @@ impl Connection {
             permits: None,
             unproven: None,
             stage: Stage::New,
+            judged: 0,
             version: ProtocolVersion::V311,
             session: SessionNumber(0),
             epoch: Epoch(0),

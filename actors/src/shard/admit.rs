@@ -2,16 +2,13 @@
 //! verdict has touched nothing: no Session is looked up, taken over or ended for somebody who is not known (mosquitto
 //! 3553).
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
-use convoy_wire::{Connect, PacketType, ReasonCode};
+use convoy_wire::{Connect, PacketType};
 
 use super::Shard;
-use crate::access::{Access, Bans, Credentials, Permits, Proof, Verdict};
+use super::changes::cost_of;
+use crate::access::{Access, Bans, Credentials, Verdict};
 use crate::clock::Now;
 use crate::connection::Stage;
-use crate::metric;
 use crate::session::Home;
 
 impl Shard {
@@ -60,79 +57,25 @@ impl Shard {
         self.settle(now);
     }
 
-    /// Other rules hold from now on, for those who are connected too.
-    pub fn set_access(&mut self, now: Now, access: Arc<Access>) {
-        self.outlet.edge.now = now.monotonic;
-        self.access = access;
-        self.presence.set_access(&self.access);
-        let mut refused = Vec::new();
-        for (key, connection) in &mut self.outlet.edge.connections {
-            if !matches!(connection.stage, Stage::Connecting | Stage::Open) {
-                continue;
-            }
-            let who = connection.who();
-            let may_stay = self.access.may_connect(&who);
-            let permits = Permits::of(&self.access, &who);
-            connection.permits = permits;
-            if !may_stay {
-                refused.push(key as u32);
-            }
-        }
-        for key in refused {
-            metric::denied("connect");
-            self.outlet.edge.close(key, ReasonCode::NotAuthorized);
-        }
-        self.settle(now);
-    }
-
-    /// Other bans hold from now on. Who is connected and hit by one of `added` is disconnected with Administrative action:
-    /// DISCONNECT knows no Banned (MQTT 5.0, 3.14.2.1).
-    pub fn set_bans(&mut self, now: Now, bans: Arc<Bans>, added: &Bans) {
-        self.outlet.edge.now = now.monotonic;
-        self.bans = bans;
-        let connections = self.outlet.edge.connections.iter();
-        let banned = connections.filter(|(_, connection)| {
-            matches!(connection.stage, Stage::Connecting | Stage::Open)
-                && added.hit(&connection.who(), now.wall)
-        });
-        let banned: Vec<u32> = banned.map(|(key, _)| key as u32).collect();
-        for key in banned {
-            metric::denied("ban");
-            let reason = match self.outlet.edge.connections[key as usize].stage {
-                Stage::Connecting => ReasonCode::Banned,
-                _ => ReasonCode::AdministrativeAction,
-            };
-            self.outlet.edge.close(key, reason);
-        }
-        self.settle(now);
-    }
-
-    /// How many of those who are connected would have to go if these rules held, or these bans.
-    pub fn would_cut(&self, now: Now, access: Option<&Access>, bans: &Bans) -> u64 {
-        let connections = self.outlet.edge.connections.iter();
-        let connected = connections.filter(|(_, of)| matches!(of.stage, Stage::Connecting | Stage::Open));
-        let cut = connected.filter(|(_, connection)| {
+    /// How many of those who are connected would have to go if these rules held, or these bans: of the connections from place
+    /// `from` on, as far as a piece of work goes, and from where to ask on.
+    pub fn would_cut(
+        &self,
+        now: Now,
+        access: Option<&Access>,
+        bans: &Bans,
+        from: usize,
+    ) -> (u64, Option<usize>) {
+        let connections = &self.outlet.edge.connections;
+        let rules = access.map_or(0, Access::size) + bans.size();
+        let piece = self.outlet.edge.changes.piece / cost_of(rules);
+        let to = connections.capacity().min(from.saturating_add(piece.max(1)));
+        let connected = (from..to).filter_map(|key| connections.get(key));
+        let connected = connected.filter(|of| matches!(of.stage, Stage::Connecting | Stage::Open));
+        let cut = connected.filter(|connection| {
             let who = connection.who();
             access.is_some_and(|access| !access.may_connect(&who)) || bans.hit(&who, now.wall)
         });
-        cut.count() as u64
-    }
-
-    /// These users are gone or have another password: their connections end. They are told why where they can be
-    /// [MQTT-4.13.1-1].
-    pub fn revoke(&mut self, now: Now, users: &BTreeSet<String>) {
-        self.outlet.edge.now = now.monotonic;
-        let is_revoked = |connection: &crate::connection::Connection| {
-            connection.principal.proof == Proof::Password
-                && connection.principal.user.as_deref().is_some_and(|user| users.contains(user))
-        };
-        let connections = self.outlet.edge.connections.iter();
-        let revoked = connections.filter(|(_, connection)| is_revoked(connection));
-        let revoked: Vec<u32> = revoked.map(|(key, _)| key as u32).collect();
-        for key in revoked {
-            metrics::counter!(metric::REVOKED).increment(1);
-            self.outlet.edge.close(key, ReasonCode::NotAuthorized);
-        }
-        self.settle(now);
+        (cut.count() as u64, (to < connections.capacity()).then_some(to))
     }
 }

@@ -201,6 +201,8 @@ impl Edge {
     }
 
     fn on_connected(&mut self, key: u32, answer: Answer) {
+        // Who may not be connected any more is told so by CONNACK.
+        self.judge(key);
         let limits = &self.limits;
         let connection = &mut self.connections[key as usize];
         let grant = match answer {

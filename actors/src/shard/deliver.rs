@@ -212,12 +212,6 @@ impl Edge {
             readings.supersede(topic);
         }
     }
-
-    /// There is room again for Retained Messages that wait to be read.
-    pub fn read_retained_on(&mut self) {
-        let waiting = self.connections.iter().filter(|(_, connection)| connection.readings.is_some());
-        self.hungry.extend(waiting.map(|(_, connection)| connection.home));
-    }
 }
 
 fn write(

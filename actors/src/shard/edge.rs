@@ -7,10 +7,12 @@ use convoy_wire::ReasonCode;
 use metrics::{Counter, Gauge};
 use slab::Slab;
 
+use super::changes::Changes;
 use super::credits::Credits;
 use super::groups::Returned;
 use super::listening::Listening;
 use super::operators::Operators;
+use super::time::{Dues, VISITS};
 use super::unfinished;
 use crate::access::Credentials;
 use crate::activity::Pulse;
@@ -44,11 +46,17 @@ pub struct Edge {
     /// Whether they tell how much they have under way.
     pub(super) weighs_inflight: bool,
     /// Connections that are not read for a while because they published too fast.
-    pub paused: Vec<Home>,
+    pub(super) paused: Dues,
     /// Where the visit to all connections goes on that is under way.
     pub(super) visit_from: Option<usize>,
-    /// What time will do before the next visit: when, and to whom.
-    pub(super) soon: Vec<(u64, Home)>,
+    /// Connections that a turn visits.
+    pub(super) visits: usize,
+    /// To whom time will do something before the next visit.
+    pub(super) soon: Dues,
+    /// What this visit has seen so far.
+    stock: Tally,
+    /// What connections are still to be judged by.
+    pub(super) changes: Changes,
     /// Tells what the shard is doing.
     pub pulse: Pulse,
     /// By which Clients are silent.
@@ -96,9 +104,12 @@ impl Edge {
             announcements: VecDeque::new(),
             returned: VecDeque::new(),
             weighs_inflight: options.shared.weighs_inflight(),
-            paused: Vec::new(),
+            paused: Dues::default(),
             visit_from: None,
-            soon: Vec::new(),
+            visits: VISITS,
+            soon: Dues::default(),
+            stock: Tally::default(),
+            changes: Changes::default(),
             pulse: Pulse::default(),
             listening: Listening::default(),
             hungry: Vec::new(),
@@ -138,6 +149,7 @@ impl Edge {
         let mut connection = Box::new(Connection::new(home, peer, self.now));
         connection.keep_alive.heard(self.listening.at(self.now));
         connection.doomed_at = Some(self.now + self.limits.connect_timeout + 1);
+        connection.judged = self.changes.last();
         entry.insert(connection);
         self.open.increment(1.0);
         key
@@ -193,18 +205,29 @@ impl Edge {
         }
     }
 
-    /// Visits every connection to see what there is.
-    pub fn take_stock(&mut self) {
-        let tally = &mut self.tally;
-        tally.connections.clear();
-        (tally.sessions_connected, tally.traffic) = (0, self.gone);
-        for (_, connection) in &mut self.connections {
-            tally.sessions_connected += u64::from(connection.owns_session);
-            tally.traffic.merge(&connection.traffic);
-            if connection.owns_session {
-                tally.count_connections(&connection.peer.listener, connection.version, 1);
-            }
+    /// Adds what a connection that is visited has.
+    pub(super) fn count_stock(&mut self, key: u32) {
+        let Some(connection) = self.connections.get(key as usize) else { return };
+        let stock = &mut self.stock;
+        stock.traffic.merge(&connection.traffic);
+        if connection.owns_session {
+            stock.sessions_connected += 1;
+            stock.count_connections(&connection.peer.listener, connection.version, 1);
         }
+    }
+
+    /// All connections were visited: tells what there is.
+    pub(super) fn tell_stock(&mut self) {
+        let mut stock = std::mem::take(&mut self.stock);
+        stock.traffic.merge(&self.gone);
+        let tally = &mut self.tally;
+        tally.connections = stock.connections;
+        (tally.sessions_connected, tally.traffic) = (stock.sessions_connected, stock.traffic);
+    }
+
+    /// Whether there is something that the next turn goes on with.
+    pub(super) fn has_more(&self) -> bool {
+        self.changes.is_walking() || self.is_visiting()
     }
 
     /// The Session went to another connection [MQTT-3.1.4-3].

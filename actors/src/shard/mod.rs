@@ -9,6 +9,7 @@ mod budget;
 mod calls;
 mod casting;
 mod certificates;
+mod changes;
 mod connect;
 mod credits;
 mod deliver;
@@ -435,7 +436,7 @@ impl Shard {
     /// Whether a turn has left something that the next one goes on with at once.
     pub fn has_more(&self) -> bool {
         let applies = !self.backlog.is_empty() && !self.stalled && self.failure.is_none();
-        applies || !self.outlet.casts.is_empty()
+        applies || !self.outlet.casts.is_empty() || self.outlet.edge.has_more() || !self.presence.is_current()
     }
 
     /// Mail for other shards.
@@ -461,12 +462,6 @@ impl Shard {
     /// Every slot of this shard is led, so that all Clients can be served.
     pub fn is_ready(&self) -> bool {
         self.failure.is_none() && self.slots.iter().all(|slot| slot.leading && slot.failure.is_none())
-    }
-
-    /// Ends every connection because the node goes down.
-    pub fn shut_down(&mut self, now: Now) {
-        self.outlet.edge.now = now.monotonic;
-        self.outlet.edge.send_away(self.options.server_reference.as_deref());
     }
 
     pub fn observe(&self) -> Observation {

@@ -32,6 +32,7 @@ impl Shard {
     pub fn receive(&mut self, now: Now, key: u32, bytes: &[u8]) {
         self.outlet.edge.now = now.monotonic;
         self.outlet.edge.pulse.tell(Activity::Packets, key);
+        self.outlet.edge.judge(key);
         let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
         connection.traffic.bytes_received += bytes.len() as u64;
         let mut kept = std::mem::take(&mut connection.input);

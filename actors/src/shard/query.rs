@@ -31,7 +31,10 @@ impl Shard {
                 Ok(Answer::Connections(homes.iter().map(|home| self.connection_entry(now, home)).collect()))
             }
             Query::Slots { .. } => Ok(Answer::Slots(self.slot_entries())),
-            Query::Cut { access, bans, .. } => Ok(Answer::Cut(self.would_cut(now, access.as_deref(), &bans))),
+            Query::Cut { access, bans, from, .. } => {
+                let (clients, next) = self.would_cut(now, access.as_deref(), &bans, from);
+                Ok(Answer::Cut { clients, next })
+            }
             Query::Publish(publication) => return self.publish_for(now, number, &publication),
             Query::DeleteRetained { topic } => return self.delete_retained(now, number, &topic),
             Query::EndSession { client_id } => return self.end_session(now, number, &client_id),

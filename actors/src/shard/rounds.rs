@@ -6,6 +6,7 @@ use convoy_storage::engine;
 use convoy_storage::replica::{Committed, Driver, ProposeError, Role, Round, RoundError};
 use convoy_wire::ReasonCode;
 
+use super::changes::Change;
 use super::mail::Answer;
 use super::slots::fail;
 use super::{Shard, turn};
@@ -37,6 +38,8 @@ impl Shard {
     /// gathers on.
     pub fn turn(&mut self, now: Now) {
         self.cast_on(now);
+        self.outlet.edge.visit(now);
+        self.walk(now);
         self.feel_shortage();
         self.tell_backed_up();
         self.settle(now);
@@ -155,7 +158,7 @@ impl Shard {
                 ),
                 false => {
                     tracing::info!(free = space.free, "there is room on the disk again");
-                    self.outlet.edge.read_retained_on();
+                    self.outlet.edge.change(Change::Room);
                 }
             }
         }
@@ -376,8 +379,6 @@ impl Shard {
     /// What time alone brings about: to be called every 100 ms or so.
     pub fn tick(&mut self, now: Now) {
         self.outlet.edge.now = now.monotonic;
-        self.outlet.edge.unpause(now.monotonic);
-        self.outlet.edge.tick(now);
         self.driver.tick();
         self.tell_stored();
         self.look_for_room(now);
@@ -418,7 +419,6 @@ impl Shard {
     /// What time alone does to connections: to be called every second or so.
     pub fn tick_connections(&mut self, now: Now) {
         self.outlet.edge.visit_all(now);
-        self.outlet.edge.take_stock();
         self.presence.forget_gone();
         let mut failures = Vec::new();
         for slot in &mut self.slots.table {

@@ -1,6 +1,8 @@
-//! What time alone does to connections, and the end of all of them. Every connection is visited about once a second, a
-//! share of a large table at a time; what will be due before it is visited again is remembered, and done by the tick at
-//! which it is due.
+//! What time alone does to connections. Every connection is visited about once a second, a piece of a large table in each
+//! turn; what will be due before it is visited again is remembered, and done by the tick at which it is due, or in the
+//! turns behind that where it is due for very many.
+
+use std::collections::BTreeMap;
 
 use convoy_wire::ReasonCode;
 
@@ -10,6 +12,7 @@ use crate::clock::Now;
 use crate::connection::{Connection, Stage};
 use crate::metric;
 use crate::options::Limits;
+use crate::session::Home;
 
 /// Milliseconds that a Client which said DISCONNECT waits for its record at most.
 pub(super) const LEAVING: u64 = 5_000;
@@ -23,9 +26,8 @@ const HALF_CLOSED: u64 = 1_000;
 /// Milliseconds until a connection has been visited again, at the latest.
 const NEXT_VISIT: u64 = 2_000;
 
-/// Connections that are visited in one turn at least, and the share of a larger table that is.
-const VISITS: usize = 4096;
-const SHARES: usize = 8;
+/// Connections that are visited in one turn.
+pub(super) const VISITS: usize = 4096;
 
 /// Milliseconds for which a connection is not read from before its end is looked for.
 const LONG_DEAF: u64 = 500;
@@ -49,6 +51,31 @@ enum Due {
     Leave,
     /// It does not take what is said to it at the end.
     Close,
+}
+
+/// Connections to whom something is due, by the monotonic millisecond at which it is.
+#[derive(Debug, Default)]
+pub(super) struct Dues(BTreeMap<u64, Vec<Home>>);
+
+impl Dues {
+    pub fn push(&mut self, at: u64, home: Home) {
+        self.0.entry(at).or_default().push(home);
+    }
+
+    fn is_due(&self, now: u64) -> bool {
+        self.0.first_key_value().is_some_and(|(at, _)| *at <= now)
+    }
+
+    /// Takes out one for whom it is due, unless nothing is `left` of a piece of work.
+    fn next(&mut self, now: u64, left: &mut usize) -> Option<Home> {
+        let mut first = self.0.first_entry().filter(|first| *first.key() <= now && *left > 0)?;
+        *left -= 1;
+        let home = first.get_mut().pop();
+        if first.get().is_empty() {
+            first.remove();
+        }
+        home
+    }
 }
 
 /// What is done with the bytes of a Client now.
@@ -96,19 +123,20 @@ impl Edge {
     pub fn pause(&mut self, key: u32, until: u64) {
         let connection = &mut self.connections[key as usize];
         connection.paused_until = until;
-        self.paused.push(connection.home);
+        let home = connection.home;
+        self.paused.push(until, home);
     }
 
     /// Reads on from those who have waited long enough.
-    pub fn unpause(&mut self, now: u64) {
-        for home in std::mem::take(&mut self.paused) {
+    fn unpause(&mut self, pieces: &mut usize) {
+        while let Some(home) = self.paused.next(self.now, pieces) {
+            let now = self.now;
             let Some(connection) = self.find(&home) else { continue };
-            if connection.paused_until > now {
-                self.paused.push(home);
-                continue;
+            // It may have been told to wait longer meanwhile.
+            if connection.paused_until <= now {
+                connection.paused_until = 0;
+                self.mark(home.key);
             }
-            connection.paused_until = 0;
-            self.mark(home.key);
         }
     }
 
@@ -153,31 +181,33 @@ impl Edge {
         self.visit(now);
     }
 
-    /// Does what is due now, and visits on: to be called every 100 ms or so.
-    pub fn tick(&mut self, now: Now) {
+    /// Whether connections are left to be visited now.
+    pub(super) fn is_visiting(&self) -> bool {
+        self.visit_from.is_some() || self.soon.is_due(self.now) || self.paused.is_due(self.now)
+    }
+
+    /// Does a piece of what is due now, and visits on; the rest is for the next turns, between which others have theirs.
+    pub fn visit(&mut self, now: Now) {
         self.now = now.monotonic;
-        for (at, home) in std::mem::take(&mut self.soon) {
-            if at > now.monotonic {
-                self.soon.push((at, home));
-            } else if self.find(&home).is_some() {
+        let mut left = self.visits;
+        self.unpause(&mut left);
+        while let Some(home) = self.soon.next(self.now, &mut left) {
+            if self.find(&home).is_some() {
                 self.look(home.key);
             }
         }
-        self.visit(now);
-    }
-
-    fn visit(&mut self, now: Now) {
-        self.now = now.monotonic;
         let Some(from) = self.visit_from else { return };
         let all = self.connections.capacity();
-        let to = all.min(from + (all / SHARES).max(VISITS));
+        let to = all.min(from + left);
         for key in from..to {
             self.look(key as u32);
             self.count_credit(key as u32);
+            self.count_stock(key as u32);
         }
         self.visit_from = (to < all).then_some(to);
         if self.visit_from.is_none() {
             self.tell_credits();
+            self.tell_stock();
         }
     }
 
@@ -192,7 +222,7 @@ impl Edge {
             Some((at, due)) if at <= now => self.end(key, due),
             Some((at, _)) if at < now + NEXT_VISIT => {
                 let home = connection.home;
-                self.soon.push((at, home));
+                self.soon.push(at, home);
             }
             _ => {}
         }
@@ -226,28 +256,5 @@ impl Edge {
             Due::Close => connection.stage = Stage::Gone,
         }
         self.mark(key);
-    }
-
-    /// Ends every connection because the Server goes [MQTT-4.13.1-1]; 5.0 Clients hear where to go instead, if that is
-    /// known.
-    pub fn send_away(&mut self, elsewhere: Option<&str>) {
-        let keys: Vec<u32> = self.connections.iter().map(|(key, _)| key as u32).collect();
-        for key in keys {
-            if let Some(server) = elsewhere
-                && let Some(connection) = self.connections.get_mut(key as usize)
-                && connection.send_elsewhere(server)
-            {
-                self.mark(key);
-                continue;
-            }
-            match self.connections.get_mut(key as usize) {
-                // Nothing is said to who has said nothing [MQTT-3.14.0-1].
-                Some(connection) if connection.stage == Stage::New => {
-                    connection.drop_silently();
-                    self.mark(key);
-                }
-                _ => self.close(key, ReasonCode::ServerShuttingDown),
-            }
-        }
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use slab::Slab;
 
 use crate::access::{Access, Author, Permits};
 use crate::session::{Epoch, SessionNumber};
@@ -69,11 +70,17 @@ struct Member {
     who: Box<Author>,
     /// What it may receive; `None` for everything.
     permits: Option<Box<Permits>>,
+    /// Its place in [`Presence::places`].
+    place: usize,
 }
 
 #[derive(Debug, Default)]
 pub struct Presence {
     members: FxHashMap<SessionNumber, Member>,
+    /// The same, in an order in which they can be walked through.
+    places: Slab<SessionNumber>,
+    /// Where the walk goes on that tells members of other rules.
+    stale_from: Option<usize>,
     /// How many connected members a group has.
     groups: FxHashMap<u64, u32>,
     /// Members that a message came back from because they had ended. Without this two of them, whose routes are still
@@ -93,7 +100,9 @@ impl Presence {
         match news {
             News::Joined { groups, who } => {
                 let permits = || Permits::of(&self.access, &who.who());
+                let places = &mut self.places;
                 let new = || Member {
+                    place: places.insert(session),
                     epoch,
                     level: Level::FREE,
                     groups: Vec::new(),
@@ -118,7 +127,9 @@ impl Presence {
     }
 
     fn remove(&mut self, session: SessionNumber) {
-        for group in self.members.remove(&session).into_iter().flat_map(|member| member.groups) {
+        let Some(member) = self.members.remove(&session) else { return };
+        self.places.remove(member.place);
+        for group in member.groups {
             let count = self.groups.get_mut(&group).expect("its members are counted");
             *count -= 1;
             if *count == 0 {
@@ -139,12 +150,31 @@ impl Presence {
         self.gone[0].clear();
     }
 
-    /// Other rules hold from now on.
+    /// Other rules hold from now on: for members who come at once, for those who are there as [`Presence::judge`] comes to
+    /// them.
     pub fn set_access(&mut self, access: &Arc<Access>) {
         self.access = Arc::clone(access);
-        for member in self.members.values_mut() {
-            member.permits = Permits::of(access, &member.who.who());
+        self.stale_from = (!self.places.is_empty()).then_some(0);
+    }
+
+    /// Whether all members are judged by the rules of now.
+    pub fn is_current(&self) -> bool {
+        self.stale_from.is_none()
+    }
+
+    /// Judges up to so many members by the rules of now: how many it has looked at.
+    pub fn judge(&mut self, members: usize) -> usize {
+        let Some(from) = self.stale_from else { return 0 };
+        let to = self.places.capacity().min(from.saturating_add(members));
+        for place in from..to {
+            let Some(member) = self.places.get(place).and_then(|session| self.members.get_mut(session))
+            else {
+                continue;
+            };
+            member.permits = Permits::of(&self.access, &member.who.who());
         }
+        self.stale_from = (to < self.places.capacity()).then_some(to);
+        to - from
     }
 
     /// How well a member can take a message on this topic. `lives_with_connection`: its Session does, so that it is
@@ -252,13 +282,19 @@ mod tests {
         tell(&mut presence, ONE, 1, joined(vec![7]));
         let levels = |presence: &Presence| ["t", "u"].map(|topic| presence.level(ONE, false, topic));
         assert_eq!(levels(&presence), [Level::FREE; 2]);
-        presence.set_access(&access("t"));
+        let set = |presence: &mut Presence, access: Arc<Access>| {
+            presence.set_access(&access);
+            while !presence.is_current() {
+                presence.judge(1);
+            }
+        };
+        set(&mut presence, access("t"));
         assert_eq!(levels(&presence), [Level::FREE, Level::Denied]);
         tell(&mut presence, ONE, 2, joined(vec![7]));
         assert_eq!(levels(&presence), [Level::FREE, Level::Denied]);
-        presence.set_access(&access("u"));
+        set(&mut presence, access("u"));
         assert_eq!(levels(&presence), [Level::Denied, Level::FREE]);
-        presence.set_access(&Arc::default());
+        set(&mut presence, Arc::default());
         assert_eq!(levels(&presence), [Level::FREE; 2]);
     }
 

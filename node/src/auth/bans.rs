@@ -222,9 +222,13 @@ impl Book {
     pub async fn would_cut(&self, access: Option<Arc<convoy_actors::Access>>, bans: &Arc<Bans>) -> u64 {
         let mut cut = 0;
         for (shard, handle) in (0..).zip(self.shards.iter()) {
-            let query = Query::Cut { shard, access: access.clone(), bans: Arc::clone(bans) };
-            if let Some(Answer::Cut(count)) = handle.ask(query).await {
-                cut += count;
+            let mut at = Some(0);
+            while let Some(from) = at.take() {
+                let query = Query::Cut { shard, access: access.clone(), bans: Arc::clone(bans), from };
+                if let Some(Answer::Cut { clients, next }) = handle.ask(query).await {
+                    cut += clients;
+                    at = next;
+                }
             }
         }
         cut

@@ -11,7 +11,7 @@ mod watchdog;
 
 use anyhow::Context;
 use convoy_actors::query::Layout;
-use convoy_actors::{Bans, FAN_OUT_PIECE, Identity as ShardIdentity, Now, Options, Secret, Shard};
+use convoy_actors::{FAN_OUT_PIECE, Identity as ShardIdentity, Now, Options, Secret, Shard};
 use convoy_membership::Partitioning;
 use convoy_storage::engine::rocks::{self, Rocks};
 use convoy_storage::engine::{Engine, Space};
@@ -124,7 +124,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
             move || {
                 let mut shard = Shard::new(identity, engine, options)?;
                 shard.set_access(Now::default(), access);
-                shard.set_bans(Now::default(), banned, &Bans::default());
+                shard.set_bans(Now::default(), banned, &Arc::default());
                 Ok(shard)
             }
         };

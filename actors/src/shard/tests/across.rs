@@ -68,6 +68,8 @@ mod telling;
 mod unread;
 #[path = "versions.rs"]
 mod versions;
+#[path = "walking.rs"]
+mod walking;
 #[path = "wills.rs"]
 mod wills;
 #[path = "workers.rs"]

@@ -228,7 +228,7 @@ fn connections_of_users_that_are_gone_end() {
     let bob = world.join_as("bob", lasting("b"));
     world.got(ann);
     world.got(bob);
-    let gone = BTreeSet::from(["ann".to_owned(), "nobody".to_owned()]);
+    let gone = Arc::new(BTreeSet::from(["ann".to_owned(), "nobody".to_owned()]));
     for shard in &mut world.shards {
         shard.revoke(world.now, &gone);
     }

@@ -616,7 +616,14 @@ impl<const SHARDS: usize> World<SHARDS> {
     /// Other bans; returned is how many they cut off, as it was told before.
     fn set_bans(&mut self, bans: Vec<crate::access::Ban>) -> u64 {
         let bans = Arc::new(crate::access::Bans::new(bans));
-        let cut = self.shards.iter().map(|shard| shard.would_cut(self.now, None, &bans)).sum();
+        let mut cut = 0;
+        for shard in &self.shards {
+            let mut at = Some(0);
+            while let Some(from) = at {
+                let (clients, next) = shard.would_cut(self.now, None, &bans, from);
+                (cut, at) = (cut + clients, next);
+            }
+        }
         for shard in &mut self.shards {
             shard.set_bans(self.now, Arc::clone(&bans), &bans);
         }
