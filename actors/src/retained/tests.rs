@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use convoy_storage::engine::{Model, Space};
+use convoy_storage::engine::{Model, Space, View};
 use proptest::prelude::*;
 
 use super::*;
@@ -13,7 +14,7 @@ const PARTITION: u64 = 0x0102_0304_0506_0708;
 /// An engine that counts the keys it shows and the scans it begins.
 #[derive(Default)]
 struct Counted {
-    model: Model,
+    model: Arc<Model>,
     keys: AtomicUsize,
     scans: AtomicUsize,
 }
@@ -54,6 +55,10 @@ impl Engine for Counted {
 
     fn sync(&self) -> Result<(), Error> {
         self.model.sync()
+    }
+
+    fn view(self: Arc<Self>) -> Box<dyn View> {
+        Arc::clone(&self.model).view()
     }
 
     fn space(&self) -> Result<Space, Error> {

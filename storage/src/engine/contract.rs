@@ -28,6 +28,8 @@ macro_rules! suite {
             scan_stops_where_it_is_told
             scan_sees_nothing_written_after_it_began
             scan_of_an_empty_range_visits_nothing
+            a_view_is_of_one_moment_in_all_families
+            a_view_outlives_who_took_it
             last_is_the_greatest_key_before_the_end
             keys_are_ordered_as_bytes
             an_empty_batch_changes_nothing
@@ -219,6 +221,38 @@ pub(crate) fn scan_of_an_empty_range_visits_nothing(disk: &impl Disk) {
     assert_eq!(engine.last(Family::Log, b"d", b"b").unwrap(), None);
     assert_eq!(keys(&*engine, Family::Log, b"f", b"z"), "");
     assert_eq!(keys(&*engine, Family::Meta, b"a", b"z"), "");
+}
+
+pub(crate) fn a_view_is_of_one_moment_in_all_families(disk: &impl Disk) {
+    let engine = disk.open();
+    let all = |value: &[u8]| batch(|b| Family::ALL.iter().for_each(|family| b.put(*family, b"key", value)));
+    engine.write(&all(b"then")).unwrap();
+    let view = Arc::clone(&engine).view();
+    engine.write(&all(b"now")).unwrap();
+    engine.write(&batch(|b| b.put(Family::Log, b"later", b""))).unwrap();
+    engine.write(&batch(|b| b.delete_range(Family::Queue, b"a", b"z"))).unwrap();
+    for family in Family::ALL {
+        let mut found = Vec::new();
+        let visit = &mut |key: &[u8], value: &[u8]| {
+            found.push((key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        };
+        view.scan(family, b"", b"z", visit).unwrap();
+        assert_eq!(found, [(b"key".to_vec(), b"then".to_vec())]);
+        let mut value = b"and ".to_vec();
+        assert!(view.get(family, b"key", &mut value).unwrap());
+        assert_eq!(value, b"and then");
+        assert!(!view.get(family, b"later", &mut value).unwrap());
+        view.scan(family, b"z", b"a", &mut |_, _| panic!("the range is empty")).unwrap();
+    }
+}
+
+pub(crate) fn a_view_outlives_who_took_it(disk: &impl Disk) {
+    let view = a_to_e(disk).view();
+    let mut value = Vec::new();
+    thread::scope(|s| {
+        s.spawn(move || assert!(view.get(Family::Log, b"a", &mut value).unwrap()));
+    });
 }
 
 pub(crate) fn last_is_the_greatest_key_before_the_end(disk: &impl Disk) {

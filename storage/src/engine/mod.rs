@@ -9,14 +9,17 @@
 //! at least all those before the last sync that returned: a batch is never there without those before it.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 mod batch;
 #[cfg(test)]
 mod contract;
+mod generations;
 pub mod model;
 pub mod rocks;
 
 pub use batch::{Batch, Mark, Record};
+pub use generations::{Generations, Staged};
 pub use model::Model;
 pub use rocks::Rocks;
 
@@ -127,6 +130,19 @@ pub trait Engine: Send + Sync + 'static {
     /// of its own: reads and writes go on meanwhile.
     fn sync(&self) -> Result<(), Error>;
 
+    /// What the engine holds now, in all families alike, whatever is written later. It keeps room on the disk that
+    /// would be given back else: drop it when it is read.
+    fn view(self: Arc<Self>) -> Box<dyn View>;
+
     /// Room on the disk, to refuse work before a write is met with [`Error::Full`].
     fn space(&self) -> Result<Space, Error>;
+}
+
+/// What an engine held at one moment.
+pub trait View: Send + 'static {
+    /// As [`Engine::get`].
+    fn get(&self, family: Family, key: &[u8], into: &mut Vec<u8>) -> Result<bool, Error>;
+
+    /// As [`Engine::scan`].
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), Error>;
 }

@@ -10,12 +10,13 @@ use std::mem;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Batch, Engine, Error, Family, Pair, Record, Space, Visit};
+use super::{Batch, Engine, Error, Family, Pair, Record, Space, View, Visit};
 
 const PATH: &str = "memory";
 const TOTAL: u64 = 1 << 40;
 
 type Keys = BTreeMap<Box<[u8]>, Arc<[u8]>>;
+type Damaged = BTreeSet<(Family, Box<[u8]>)>;
 
 /// Keys of all families. A scan holds on to the map it began with; a write copies the map only while one does.
 #[derive(Clone, Default)]
@@ -33,7 +34,7 @@ struct State {
     durable: Families,
     /// Visible and not durable, oldest first.
     unsynced: Vec<Batch>,
-    damaged: BTreeSet<(Family, Box<[u8]>)>,
+    damaged: Damaged,
     writes: u64,
     syncs: u64,
     /// How many more syncs succeed before one fails.
@@ -149,23 +150,12 @@ impl Engine for Model {
     }
 
     fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), Error> {
-        if from >= to {
-            return Ok(());
-        }
         let (keys, damaged) = {
             let state = self.lock();
             state.check_alive()?;
-            (Arc::clone(state.visible.of(family)), state.first_damaged(family, from, to))
+            (Arc::clone(state.visible.of(family)), first_damaged(&state.damaged, family, from, to))
         };
-        for (key, value) in range(&keys, from, to) {
-            if damaged.as_ref() == Some(key) {
-                return Err(damage_at(family, key));
-            }
-            if visit(key, value).is_break() {
-                break;
-            }
-        }
-        Ok(())
+        scan(&keys, damaged.as_deref(), family, from, to, visit)
     }
 
     fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Option<Pair>, Error> {
@@ -209,6 +199,61 @@ impl Engine for Model {
         state.check_alive()?;
         Ok(Space { total: TOTAL, free: TOTAL - state.used })
     }
+
+    fn view(self: Arc<Self>) -> Box<dyn View> {
+        let state = self.lock();
+        Box::new(Moment { families: state.visible.clone(), damaged: state.damaged.clone() })
+    }
+}
+
+struct Moment {
+    families: Families,
+    damaged: Damaged,
+}
+
+impl View for Moment {
+    fn get(&self, family: Family, key: &[u8], into: &mut Vec<u8>) -> Result<bool, Error> {
+        let Some(value) = self.families.of(family).get(key) else { return Ok(false) };
+        if self.damaged.contains(&(family, key.into())) {
+            return Err(damage_at(family, key));
+        }
+        into.extend_from_slice(value);
+        Ok(true)
+    }
+
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), Error> {
+        let damaged = first_damaged(&self.damaged, family, from, to);
+        scan(self.families.of(family), damaged.as_deref(), family, from, to, visit)
+    }
+}
+
+fn scan(
+    keys: &Keys,
+    damaged: Option<&[u8]>,
+    family: Family,
+    from: &[u8],
+    to: &[u8],
+    visit: Visit<'_>,
+) -> Result<(), Error> {
+    if from >= to {
+        return Ok(());
+    }
+    for (key, value) in range(keys, from, to) {
+        if damaged == Some(key) {
+            return Err(damage_at(family, key));
+        }
+        if visit(key, value).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn first_damaged(damaged: &Damaged, family: Family, from: &[u8], to: &[u8]) -> Option<Box<[u8]>> {
+    if from >= to {
+        return None;
+    }
+    damaged.range((family, from.into())..(family, to.into())).next().map(|(_, key)| key.clone())
 }
 
 impl State {
@@ -251,11 +296,6 @@ impl State {
             return Ok(());
         }
         Err(damage_at(family, key))
-    }
-
-    fn first_damaged(&self, family: Family, from: &[u8], to: &[u8]) -> Option<Box<[u8]>> {
-        let range = (family, from.into())..(family, to.into());
-        self.damaged.range(range).next().map(|(_, key)| key.clone())
     }
 
     /// Forgets the damage of records that `batch` replaces.

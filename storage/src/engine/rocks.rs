@@ -15,7 +15,7 @@ use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DBCompressionType,
@@ -23,12 +23,13 @@ use rocksdb::{
     SingleThreaded, WriteBatch,
 };
 
-use super::{Batch, Engine, Error, Family, Found, Pair, Space, Visit};
+use super::{Batch, Engine, Error, Family, Found, Pair, Space, View, Visit};
 
 mod damage;
 mod read_only;
 mod rebuild;
 mod survey;
+mod view;
 mod wal;
 
 pub use damage::Note;
@@ -208,6 +209,22 @@ impl Rocks {
         self.database.raw_iterator_cf_opt(self.family(family), options)
     }
 
+    /// Visits what the iterator finds from its first key on.
+    fn walk(
+        &self,
+        iterator: &mut DBRawIteratorWithThreadMode<'_, Database>,
+        visit: Visit<'_>,
+    ) -> Result<(), Error> {
+        iterator.seek_to_first();
+        while let Some((key, value)) = iterator.item() {
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            iterator.next();
+        }
+        iterator.status().map_err(|error| self.unreadable(error))
+    }
+
     fn check_alive(&self) -> Result<(), Error> {
         match self.failed.get() {
             Some(error) => Err(error.clone()),
@@ -282,14 +299,7 @@ impl Engine for Rocks {
             return Ok(());
         }
         let mut iterator = self.iterate(family, from, to);
-        iterator.seek_to_first();
-        while let Some((key, value)) = iterator.item() {
-            if visit(key, value).is_break() {
-                return Ok(());
-            }
-            iterator.next();
-        }
-        iterator.status().map_err(|error| self.unreadable(error))
+        self.walk(&mut iterator, visit)
     }
 
     fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Option<Pair>, Error> {
@@ -342,6 +352,10 @@ impl Engine for Rocks {
     fn sync(&self) -> Result<(), Error> {
         self.check_alive()?;
         self.database.flush_wal(true).map_err(|error| self.unwritten(error))
+    }
+
+    fn view(self: Arc<Self>) -> Box<dyn View> {
+        view::of(self)
     }
 
     fn space(&self) -> Result<Space, Error> {
