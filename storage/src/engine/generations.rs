@@ -98,6 +98,7 @@ impl Generations {
 
     /// Writes a batch of rows of the staged slot.
     pub fn write_staged(&self, staged: &Staged, batch: &Batch) -> Result<(), Error> {
+        self.check_staged(staged);
         self.engine.write(&translate(batch, |slot| match slot == staged.slot {
             true => staged.prefix,
             false => panic!("what is staged for {} is of no other slot", staged.slot),
@@ -107,16 +108,15 @@ impl Generations {
     /// Puts what was staged in force, with the rows of `rest`, and deletes what it replaces: all of it or nothing. What is
     /// written later for this slot goes to its new rows. Durable only after a later sync. After an error the staged rows
     /// are still staged.
-    pub fn switch(&self, staged: Staged, rest: &Batch) -> Result<(), (Error, Staged)> {
-        let Staged { slot, prefix } = staged;
+    pub fn switch(&self, staged: &Staged, rest: &Batch) -> Result<(), Error> {
+        self.check_staged(staged);
+        let Staged { slot, prefix } = *staged;
         let old = self.prefix(slot);
         let mut batch = Batch::new();
         delete_all(&mut batch, old);
         put_row(&mut batch, slot, prefix);
         batch.append(&translate(rest, |of| if of == slot { prefix } else { self.prefix(of) }));
-        if let Err(error) = self.engine.write(&batch) {
-            return Err((error, staged));
-        }
+        self.engine.write(&batch)?;
         self.set(slot, prefix);
         self.taken.lock().expect(WHOLE).remove(&old);
         Ok(())
@@ -124,11 +124,16 @@ impl Generations {
 
     /// Deletes what was staged.
     pub fn abandon(&self, staged: Staged) -> Result<(), Error> {
+        self.check_staged(&staged);
         let mut batch = Batch::new();
         delete_all(&mut batch, staged.prefix);
         self.engine.write(&batch)?;
         self.taken.lock().expect(WHOLE).remove(&staged.prefix);
         Ok(())
+    }
+
+    fn check_staged(&self, staged: &Staged) {
+        assert_ne!(self.prefix(staged.slot), staged.prefix, "what is in force is not staged any more");
     }
 
     fn prefix(&self, slot: SlotId) -> u16 {

@@ -41,7 +41,7 @@ mod tail;
 mod transport;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use driver::{Driver, Opened};
 pub use effects::{
@@ -50,4 +50,4 @@ pub use effects::{
 pub use error::{Error, ProposeError, ReadError, ReconfigureError, RoundError, StepError};
 pub use members::{Base, Members};
 pub use options::{Options, OptionsError};
-pub use row::check as check_row;
+pub use row::{applied, check as check_row};

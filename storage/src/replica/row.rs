@@ -13,9 +13,9 @@
 //! This is not the envelope of other records: here the checksum covers the key too, so that a row cannot pass for
 //! that of another index, and a payload goes from the proposer's bytes into the batch without a copy between.
 
-use convoy_ids::SlotId;
+use convoy_ids::{Index, SlotId};
 
-use crate::engine::{Batch, Family};
+use crate::engine::{self, Batch, Family, View};
 
 /// The one version there is so far.
 const VERSION: u8 = 1;
@@ -147,6 +147,21 @@ pub fn check(key: &[u8], value: &[u8]) -> Result<(), &'static str> {
     match key.get(2) {
         Some(&kind) if kind == Kind::Entry as u8 => parse_entry(key, value).map(|_| ()),
         _ => body(key, value).map(|_| ()),
+    }
+}
+
+/// The last entry whose state a view holds; 0 for none.
+pub fn applied(view: &dyn View, slot: SlotId) -> Result<Index, engine::Error> {
+    let (key, mut value) = (key(slot, Kind::Applied, 0), Vec::new());
+    if !view.get(Family::Log, &key, &mut value)? {
+        return Ok(Index(0));
+    }
+    match parse::<1>(&key, &value) {
+        Ok(([index], _)) => Ok(Index(index)),
+        Err(reason) => {
+            let place = format!("row Applied of slot {slot}");
+            Err(engine::Error::Damaged { place, reason: reason.into() })
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 mod alone;
 mod chaos;
 mod disk;
-mod fleet;
+pub(crate) mod fleet;
 mod hostile;
 mod idle;
 mod regroup;
-mod station;
+pub(crate) mod station;

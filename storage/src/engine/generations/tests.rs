@@ -16,7 +16,7 @@ impl Disk for Replaced {
         *model = Arc::new(model.restart());
         let engine = Generations::open(model.clone()).unwrap();
         let staged = engine.stage(SLOTS[1]).unwrap();
-        engine.switch(staged, &Batch::new()).map_err(|(error, _)| error).unwrap();
+        engine.switch(&staged, &Batch::new()).unwrap();
         Arc::new(engine)
     }
 }
@@ -59,7 +59,7 @@ fn what_is_staged_is_not_seen_until_the_switch_and_then_nothing_else() {
 
     let mut rest = one(SLOTS[1], b"rest", b"3");
     rest.put(Family::Session, &key(SLOTS[0], b"other"), b"4");
-    engine.switch(staged, &rest).unwrap();
+    engine.switch(&staged, &rest).unwrap();
     let expected = [(key(SLOTS[1], b"new"), b"2".to_vec()), (key(SLOTS[1], b"rest"), b"3".to_vec())];
     assert_eq!(all_of(&engine, Family::Session, SLOTS[1]), expected);
     let others = [0, 2].map(|slot| all_of(&engine, Family::Session, SLOTS[slot]).len());
@@ -76,7 +76,7 @@ fn a_crash_keeps_the_old_rows_or_the_new_ones_whole() {
         let staged = engine.stage(SLOTS[0]).unwrap();
         engine.write_staged(&staged, &one(SLOTS[0], b"a", b"2")).unwrap();
         engine.write_staged(&staged, &one(SLOTS[0], b"b", b"2")).unwrap();
-        engine.switch(staged, &one(SLOTS[0], b"c", b"2")).unwrap();
+        engine.switch(&staged, &one(SLOTS[0], b"c", b"2")).unwrap();
         engine.write(&one(SLOTS[0], b"d", b"2")).unwrap();
 
         let after = Arc::new(model.crash(keep));
@@ -111,11 +111,11 @@ fn a_switch_that_fails_leaves_what_was_staged() {
     let staged = engine.stage(SLOTS[0]).unwrap();
     engine.write_staged(&staged, &one(SLOTS[0], b"a", b"1")).unwrap();
     model.set_full(true);
-    let (error, staged) = engine.switch(staged, &Batch::new()).unwrap_err();
+    let error = engine.switch(&staged, &Batch::new()).unwrap_err();
     assert!(matches!(error, Error::Full { .. }));
     assert!(all_of(&engine, Family::Session, SLOTS[0]).is_empty());
     model.set_full(false);
-    engine.switch(staged, &Batch::new()).unwrap();
+    engine.switch(&staged, &Batch::new()).unwrap();
     assert_eq!(all_of(&engine, Family::Session, SLOTS[0]).len(), 1);
 }
 
@@ -147,7 +147,7 @@ fn a_view_stays_with_the_generation_of_its_moment() {
         let staged = engine.stage(SLOTS[1]).unwrap();
         engine.write_staged(&staged, &one(SLOTS[1], b"a", value)).unwrap();
         let before = engine.clone().view();
-        engine.switch(staged, &Batch::new()).unwrap();
+        engine.switch(&staged, &Batch::new()).unwrap();
         let after = engine.clone().view();
         let read = |view: &dyn View| {
             let mut found = Vec::new();
@@ -223,7 +223,7 @@ proptest! {
                         expected.insert((slot, Family::Queue, key(SLOTS[slot], &[rest])), b"copied".to_vec());
                     }
                     engine.write_staged(&staged, &batch).unwrap();
-                    engine.switch(staged, &Batch::new()).unwrap();
+                    engine.switch(&staged, &Batch::new()).unwrap();
                 }
                 Step::Restart => {
                     model = Arc::new(model.restart());

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use convoy_ids::{Index, NodeId, Term};
 
 use super::station::{SLOT, Station, node};
-use crate::engine::{Batch, Engine, Family, Model};
+use crate::engine::{Family, Model};
 use crate::replica::row::{self, Kind};
 use crate::replica::*;
 
-pub(super) struct Fleet {
+pub(crate) struct Fleet {
     /// Node `n` at `n - 1`; none while it is down.
     pub stations: Vec<Option<Station>>,
     /// Pairs that cannot hear each other.
@@ -145,7 +145,7 @@ impl Fleet {
         self.at(number).records().iter().map(|record| record.to_string()).collect()
     }
 
-    fn others(&self, number: u64) -> Vec<u64> {
+    pub fn others(&self, number: u64) -> Vec<u64> {
         (1..=self.stations.len() as u64).filter(|other| *other != number).collect()
     }
 }
@@ -323,54 +323,6 @@ fn a_replica_that_lost_its_log_is_found_out() {
     let found = fleet.refused.iter().any(|error| matches!(error, StepError::LogLost { last: Index(0), .. }));
     assert!(found, "{:?}", fleet.refused);
     assert!(fleet.records(wiped).is_empty());
-}
-
-#[test]
-fn a_follower_behind_the_leaders_log_goes_on_from_a_copy_of_the_state() {
-    let options =
-        Options { kept_log_entries: 8, kept_log_bytes: 1, segment_entries: 8, ..Options::default() };
-    let mut fleet = Fleet::led(&options);
-    let leader = fleet.leader().unwrap();
-    let away = fleet.others(leader)[0];
-    let down = fleet.take_down(away);
-    for number in 0..100 {
-        fleet.propose(&format!("record {number}"));
-    }
-    assert!(fleet.at(leader).driver.log_entries(SLOT).unwrap() <= 24);
-    fleet.restart(&down, 0);
-    fleet.tick(5);
-    assert!(fleet.at(leader).snapshots.contains(&SnapshotWanted { slot: SLOT, to: node(away) }));
-    assert!(fleet.records(away).is_empty());
-
-    // The caller's part: state and base are read in one turn, carried over, written and synced, then opened.
-    let base = fleet.at(leader).driver.base(SLOT).unwrap();
-    let mut batch = Batch::new();
-    let copy = |key: &[u8], value: &[u8]| {
-        batch.put(Family::Session, key, value);
-        std::ops::ControlFlow::Continue(())
-    };
-    let (from, to) = (SLOT.0.to_be_bytes(), (SLOT.0 + 1).to_be_bytes());
-    let source = fleet.at(leader).engine.clone();
-    source.scan(Family::Session, &from, &to, &mut { copy }).unwrap();
-    let follower = fleet.at(away);
-    assert!(follower.driver.put_base(SLOT, &base, &mut batch).unwrap());
-    follower.engine.write(&batch).unwrap();
-    follower.engine.sync().unwrap();
-    assert_eq!(follower.open(&[]).applied, base.index);
-
-    assert_eq!(fleet.at(leader).snapshots.len(), 1, "asked for once");
-    fleet.at(leader).driver.snapshot_ended(SLOT, node(away), false);
-    fleet.tick(5);
-    assert_eq!(fleet.at(leader).snapshots.len(), 2, "asked for again if it failed");
-    fleet.at(leader).driver.snapshot_ended(SLOT, node(away), true);
-    fleet.propose("after");
-    fleet.tick(5);
-    let expected = fleet.records(leader);
-    assert_eq!(expected.len(), 101);
-    assert_eq!(fleet.records(away), expected);
-    fleet.at(leader).snapshots.clear();
-    fleet.tick(5);
-    assert!(fleet.at(leader).snapshots.is_empty());
 }
 
 #[test]

@@ -7,18 +7,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use convoy_ids::{Index, NodeId, SlotId, Term};
 
-use crate::engine::{Batch, Engine, Family, Model};
+use crate::engine::{Batch, Engine, Family, Generations, Model};
 use crate::replica::*;
 
-pub(super) const SLOT: SlotId = SlotId(7);
+pub(crate) const SLOT: SlotId = SlotId(7);
 
-pub(super) fn node(number: u64) -> NodeId {
+pub(crate) fn node(number: u64) -> NodeId {
     NodeId::new(number).unwrap()
 }
 
-pub(super) struct Station {
+pub(crate) struct Station {
     pub node: NodeId,
     pub engine: Arc<Model>,
+    /// What the driver works with.
+    pub rows: Arc<Generations>,
     pub driver: Driver,
     pub options: Options,
     pub state: Batch,
@@ -40,9 +42,11 @@ impl Station {
     }
 
     pub fn on(engine: Arc<Model>, node: NodeId, options: Options) -> Self {
+        let rows = Arc::new(Generations::open(engine.clone()).unwrap());
         Self {
             node,
-            driver: Driver::new(engine.clone(), node, options.clone()),
+            driver: Driver::new(rows.clone(), node, options.clone()),
+            rows,
             engine,
             options,
             state: Batch::new(),
@@ -83,7 +87,7 @@ impl Station {
             rows.push((Term(u64::from_be_bytes(*term)), Bytes::copy_from_slice(data)));
             ControlFlow::Continue(())
         };
-        self.engine.scan(Family::Session, &from, &to, visit).unwrap();
+        self.rows.scan(Family::Session, &from, &to, visit).unwrap();
         rows
     }
 
