@@ -1,9 +1,12 @@
 //! A consistent-hash ring with virtual nodes: each member stands at as many points of a circle of 2⁶⁴ as it has weight,
 //! slots stand at even distances, and the replicas of a slot are the nodes met clockwise from it.
 //!
-//! Adding a member only adds points, so a slot's replicas change by the new node taking the place of another, or not at
-//! all; removing one is the reverse. Every node computes the same placement from a ring version, in every release.
+//! No node gets more than a tenth beyond its share of what its zone keeps, or of what the fleet leads, by weight. Adding a
+//! member only adds points, so it takes the place of others in about its share of the slots; what moves besides is
+//! what finds room again where it would rather be, an eighth of that share in fleets of thirty nodes. Removing one is the reverse.
+//! Every node computes the same placement from a ring version, in every release.
 
+mod bounded;
 mod moves;
 mod place;
 mod replicas;

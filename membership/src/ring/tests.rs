@@ -40,7 +40,7 @@ fn placement_is_the_same_in_every_release() {
         all(&ring).map(|(_, replicas)| replicas.iter().map(|node| node.get()).collect()).collect();
     assert_eq!(
         placement,
-        [[3, 4, 2], [4, 2, 3], [1, 2, 3], [3, 4, 2], [3, 4, 2], [3, 1, 2], [2, 1, 3], [3, 4, 2]]
+        [[4, 3, 2], [4, 2, 3], [1, 2, 3], [4, 3, 2], [3, 4, 2], [3, 1, 2], [2, 1, 3], [4, 3, 2]]
     );
 
     // All placements of a large fleet in one number.
@@ -50,7 +50,7 @@ fn placement_is_the_same_in_every_release() {
             digest = xxh3_64_with_seed(&node.get().to_le_bytes(), digest);
         }
     }
-    assert_eq!(digest, 4_802_892_513_927_246_558);
+    assert_eq!(digest, 4_048_997_377_816_404_025);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn replicas_are_distinct_nodes_in_distinct_zones_while_zones_last() {
 }
 
 #[test]
-fn a_new_node_takes_its_share_and_nothing_else_moves() {
+fn a_new_node_takes_its_share_and_little_else_moves() {
     for (nodes, zones) in [(3, 3), (4, 1), (6, 2), (9, 3), (30, 3), (30, 30)] {
         let mut moved = 0;
         let mut expected = 0.0;
@@ -103,11 +103,6 @@ fn a_new_node_takes_its_share_and_nothing_else_moves() {
             let after = before.with(new.clone()).unwrap();
             assert_eq!(after.version(), RingVersion(2));
             let moves = moves(&before, &after);
-            for step in &moves {
-                assert_eq!(step.gains, [new.node], "{nodes} nodes, seed {seed}");
-                assert_eq!(step.losses.len(), 1, "{nodes} nodes, seed {seed}");
-            }
-            assert_eq!(moves.len(), replicas_held(&after, new.node));
             // With three zones or less each zone has a whole share of the replicas, and its nodes divide it.
             let peers = if zones <= 3 { nodes / zones + 1 } else { nodes + 1 };
             let per_zone = if zones <= 3 { 1.0 / zones as f64 } else { 1.0 };
@@ -123,16 +118,16 @@ fn a_new_node_takes_its_share_and_nothing_else_moves() {
 }
 
 #[test]
-fn a_lost_node_is_replaced_and_nothing_else_moves() {
+fn a_lost_node_is_replaced_and_little_else_moves() {
     for seed in 0..40 {
         let before = fleet(seed, 256, 10, 3);
         let lost = node(drawn(seed, 4));
         let after = before.without(lost).unwrap();
         let moves = moves(&before, &after);
-        assert_eq!(moves.len(), replicas_held(&before, lost));
-        for step in &moves {
-            assert_eq!((&step.losses[..], step.gains.len()), (&[lost][..], 1), "seed {seed}");
-        }
+        let held = replicas_held(&before, lost);
+        assert_eq!(moves.iter().filter(|step| step.losses.contains(&lost)).count(), held);
+        let others = moves.iter().flat_map(|step| &step.losses).filter(|loses| **loses != lost).count();
+        assert!(others <= held / 3, "{others} beside {held}, seed {seed}");
     }
 }
 
@@ -212,4 +207,36 @@ fn rings_that_cannot_be_are_refused() {
     assert_eq!(ring.with(one), Err(Error::Duplicate { node: node(1) }));
     assert_eq!(ring.without(node(1)), Err(Error::Empty));
     assert_eq!(ring.without(node(2)), Err(Error::Unknown { node: node(2) }));
+}
+
+/// The most that a node may keep, or lead, of what a group of nodes keeps.
+fn bound(weight: u16, all: usize, of_weight: u64) -> usize {
+    (all as f64 * 1.1 * f64::from(weight) / of_weight as f64).ceil() as usize
+}
+
+#[test]
+fn no_node_has_more_than_a_tenth_beyond_its_share() {
+    let (mut leads_beyond, mut fleets) = (0, 0);
+    for (nodes, zones) in [(3, 3), (5, 1), (6, 3), (9, 3), (12, 4), (30, 3), (30, 6), (100, 3)] {
+        for seed in 0..20 {
+            let weight = |at: u64| if seed % 2 == 0 { 128 } else { 96 + 32 * (at % 3) as u16 };
+            let ring = ring(256, (0..nodes).map(|at| member(drawn(seed, at), at % zones, weight(at))));
+            let of_zone = |zone: &Zone| -> Vec<_> {
+                ring.members().iter().filter(|member| member.zone == *zone).collect()
+            };
+            for member in ring.members() {
+                let in_zone = of_zone(&member.zone);
+                let held = in_zone.iter().map(|member| replicas_held(&ring, member.node)).sum();
+                let weight = in_zone.iter().map(|member| u64::from(member.weight)).sum();
+                let most = bound(member.weight, held, weight).min(256);
+                let found = replicas_held(&ring, member.node);
+                assert!(found <= most, "{found} of {most}: {nodes} nodes in {zones} zones, seed {seed}");
+                let led = all(&ring).filter(|(_, replicas)| replicas[0] == member.node).count();
+                let weight = ring.members().iter().map(|member| u64::from(member.weight)).sum();
+                leads_beyond += led.saturating_sub(bound(member.weight, 256, weight));
+            }
+            fleets += 1;
+        }
+    }
+    assert_eq!(leads_beyond, 0, "of 256 slots each in {fleets} fleets");
 }
