@@ -1,5 +1,7 @@
 //! What is known of a Session on disk and between actors.
 
+use std::hash::{Hash, Hasher};
+
 use convoy_ids::SlotId;
 use convoy_storage::record::{Decode, Encode};
 
@@ -8,9 +10,17 @@ use crate::clock::Millis;
 
 /// Number of a Session, never used twice in a fleet: its slot in the upper 16 bits, a count of that slot below. A new
 /// Session of an old Client Identifier has a new number, so nothing of the old one can be taken for its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 #[bincode(crate = "convoy_storage::record")]
 pub struct SessionNumber(pub u64);
+
+impl Hash for SessionNumber {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        // The hash of our tables is a product, in which upper bits reach upper bits alone: first Sessions of all slots would
+        // have one place, and one tag.
+        hasher.write_u64(self.0.rotate_left(16));
+    }
+}
 
 impl SessionNumber {
     pub fn new(slot: SlotId, count: u64) -> Self {
@@ -165,4 +175,22 @@ pub struct Grant {
     pub unreleased: Vec<u16>,
     /// Shared Subscriptions that it has (see [`crate::topic::group_of`]).
     pub groups: Vec<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::hash::BuildHasher;
+
+    use rustc_hash::FxBuildHasher;
+
+    use super::*;
+
+    #[test]
+    fn first_sessions_of_all_slots_have_places_of_their_own_in_a_table() {
+        let hashes = (0..64).map(|slot| FxBuildHasher.hash_one(SessionNumber::new(SlotId(slot), 1)));
+        // A table has its tags of the upper seven bits, and its places of the lower ones.
+        let (tags, places): (BTreeSet<_>, BTreeSet<_>) = hashes.map(|hash| (hash >> 57, hash & 127)).unzip();
+        assert!(tags.len() > 32 && places.len() > 32, "{} tags, {} places", tags.len(), places.len());
+    }
 }
