@@ -74,6 +74,24 @@ struct Member {
     place: usize,
 }
 
+/// Groups of a member up to which it is counted in each of them whether it is free. Of a member of more it is not asked
+/// again with every acknowledgement, and it may be free.
+const COUNTED_GROUPS: usize = 16;
+
+impl Member {
+    fn may_be_free(&self) -> bool {
+        self.groups.len() > COUNTED_GROUPS || matches!(self.level, Level::Connected { .. })
+    }
+}
+
+/// The connected members of a group.
+#[derive(Debug, Default)]
+struct Crowd {
+    count: u32,
+    /// Those who may be free.
+    free: u32,
+}
+
 #[derive(Debug, Default)]
 pub struct Presence {
     members: FxHashMap<SessionNumber, Member>,
@@ -81,8 +99,8 @@ pub struct Presence {
     places: Slab<SessionNumber>,
     /// Where the walk goes on that tells members of other rules.
     stale_from: Option<usize>,
-    /// How many connected members a group has.
-    groups: FxHashMap<u64, u32>,
+    /// Those that have connected members.
+    groups: FxHashMap<u64, Crowd>,
     /// Members that a message came back from because they had ended. Without this two of them, whose routes are still
     /// there, would be given it in turn. The second set is of before: see [`Presence::forget_gone`].
     gone: [FxHashSet<SessionNumber>; 2],
@@ -109,32 +127,58 @@ impl Presence {
                     who: who.clone(),
                     permits: permits(),
                 };
-                let member = self.members.entry(session).or_insert_with(new);
-                for group in groups {
-                    if !member.groups.contains(group) {
-                        member.groups.push(*group);
-                        *self.groups.entry(*group).or_default() += 1;
+                self.members.entry(session).or_insert_with(new);
+                self.change(session, |member| {
+                    for group in groups {
+                        if !member.groups.contains(group) {
+                            member.groups.push(*group);
+                        }
                     }
-                }
+                });
             }
-            News::Level(level) => {
-                if let Some(member) = self.members.get_mut(&session) {
-                    member.level = *level;
-                }
-            }
+            News::Level(level) => self.change(session, |member| member.level = *level),
             News::Left => self.remove(session),
+        }
+    }
+
+    /// Changes what is known of a member, which loses no group by it.
+    fn change(&mut self, session: SessionNumber, change: impl FnOnce(&mut Member)) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        let (was_free, known) = (member.may_be_free(), member.groups.len());
+        change(member);
+        let is_free = member.may_be_free();
+        // Where nothing has changed nothing is looked up.
+        let changed = if is_free == was_free { known } else { 0 };
+        for (at, group) in member.groups.iter().enumerate().skip(changed) {
+            let crowd = self.groups.entry(*group).or_default();
+            if at < known {
+                crowd.free -= u32::from(was_free);
+            } else {
+                crowd.count += 1;
+            }
+            crowd.free += u32::from(is_free);
         }
     }
 
     fn remove(&mut self, session: SessionNumber) {
         let Some(member) = self.members.remove(&session) else { return };
         self.places.remove(member.place);
-        for group in member.groups {
-            let count = self.groups.get_mut(&group).expect("its members are counted");
-            *count -= 1;
-            if *count == 0 {
-                self.groups.remove(&group);
+        for group in &member.groups {
+            let crowd = self.groups.get_mut(group).expect("its members are counted");
+            crowd.count -= 1;
+            crowd.free -= u32::from(member.may_be_free());
+            if crowd.count == 0 {
+                self.groups.remove(group);
             }
+        }
+    }
+
+    /// How well one of a group can take a message at best: whoever has found such a member need not ask the others.
+    pub fn best_of(&self, group: u64) -> Level {
+        match self.groups.get(&group) {
+            Some(Crowd { free: 1.., .. }) => Level::FREE,
+            Some(_) => Level::Busy,
+            None => Level::Absent,
         }
     }
 
@@ -193,7 +237,7 @@ impl Presence {
 
     /// Whether a group has a connected member beside this one.
     pub fn has_other(&self, group: u64, than: SessionNumber) -> bool {
-        let count = self.groups.get(&group).copied().unwrap_or(0);
+        let count = self.groups.get(&group).map_or(0, |crowd| crowd.count);
         let own = self.members.get(&than).is_some_and(|member| member.groups.contains(&group));
         count > u32::from(own)
     }
@@ -257,6 +301,43 @@ mod tests {
         assert!(presence.has_other(7, TWO));
         tell(&mut presence, ONE, 1, News::Left);
         assert!(!presence.has_other(7, TWO));
+        assert!(presence.groups.is_empty());
+    }
+
+    #[test]
+    fn it_is_known_how_well_a_group_can_take_a_message_at_best() {
+        let mut presence = Presence::default();
+        let best = |presence: &Presence| [7, 8].map(|group| presence.best_of(group));
+        assert_eq!(best(&presence), [Level::Absent; 2]);
+        tell(&mut presence, ONE, 1, joined(vec![7]));
+        tell(&mut presence, TWO, 1, joined(vec![7, 8]));
+        assert_eq!(best(&presence), [Level::FREE; 2]);
+        tell(&mut presence, TWO, 1, News::Level(Level::Busy));
+        assert_eq!(best(&presence), [Level::FREE, Level::Busy]);
+        tell(&mut presence, ONE, 1, News::Level(Level::Full));
+        tell(&mut presence, ONE, 1, joined(vec![8]));
+        assert_eq!(best(&presence), [Level::Busy; 2]);
+        tell(&mut presence, TWO, 1, News::Level(Level::Connected { load: 3 }));
+        tell(&mut presence, ONE, 2, joined(vec![8]));
+        assert_eq!(best(&presence), [Level::FREE; 2]);
+        tell(&mut presence, TWO, 1, News::Left);
+        assert_eq!(best(&presence), [Level::Absent, Level::FREE]);
+        tell(&mut presence, ONE, 2, News::Left);
+        assert!(presence.groups.is_empty());
+    }
+
+    #[test]
+    fn a_member_of_very_many_groups_may_be_free_in_all_of_them() {
+        let mut presence = Presence::default();
+        let many = 1 + COUNTED_GROUPS as u64;
+        tell(&mut presence, ONE, 1, joined((1..many).collect()));
+        tell(&mut presence, ONE, 1, News::Level(Level::Busy));
+        assert!((1..many).all(|group| presence.best_of(group) == Level::Busy));
+        tell(&mut presence, ONE, 1, joined(vec![many]));
+        assert!((1..=many).all(|group| presence.best_of(group) == Level::FREE));
+        tell(&mut presence, ONE, 1, News::Level(Level::Full));
+        assert!((1..=many).all(|group| presence.best_of(group) == Level::FREE));
+        tell(&mut presence, ONE, 1, News::Left);
         assert!(presence.groups.is_empty());
     }
 

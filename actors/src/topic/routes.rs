@@ -146,6 +146,7 @@ impl Routes {
             Pick::Leader(chooser) => chooser.again,
             Pick::Agreed(choice) => choice.again,
         };
+        let mut asked = 0;
         let steps = self.trie.matches(message.topic, &mut |&key, subscriber| match subscriber {
             Subscriber::One { filter, route } => {
                 if again.is_none() {
@@ -155,13 +156,13 @@ impl Routes {
             Subscriber::Shares(shares) => {
                 let of_group = |share: &Share| again.is_none_or(|again| again.group == share.number);
                 for (name, share) in shares.iter().filter(|(_, share)| of_group(share)) {
-                    if let Some((session, route)) = share.pick(name, message.topic, pick) {
+                    if let Some((session, route)) = share.pick(name, message.topic, pick, &mut asked) {
                         into.add_shared(share.number, *session, route, message);
                     }
                 }
             }
         });
-        into.add_steps(steps);
+        into.add_steps(steps + asked);
     }
 }
 
@@ -225,7 +226,14 @@ impl Routes {
 }
 
 impl Share {
-    fn pick(&self, name: &str, topic: &str, pick: Pick<'_>) -> Option<(&SessionNumber, &RouteRow)> {
+    /// Counts members that had to be asked how well they can take the message in `asked`.
+    fn pick(
+        &self,
+        name: &str,
+        topic: &str,
+        pick: Pick<'_>,
+        asked: &mut u64,
+    ) -> Option<(&SessionNumber, &RouteRow)> {
         let (picked, again) = match pick {
             Pick::Leader(chooser) => {
                 let strategy = chooser.options.strategy_of(name);
@@ -235,12 +243,14 @@ impl Share {
                 };
                 let draw = Draw { strategy, client: chooser.client, topic: hash, random: chooser.random };
                 let not = chooser.again.map(|again| again.not);
-                let level = |session: &SessionNumber, route: &RouteRow| {
+                let mut level = |session: &SessionNumber, route: &RouteRow| {
+                    *asked += 1;
                     chooser.presence.level(*session, route.home.is_some(), topic)
                 };
-                let chosen = self.members.choose(&draw, not, level);
-                let is_denied = |(session, route): &(_, _)| level(session, route) == Level::Denied;
-                if chosen.is_none() && self.members.iter().any(is_denied) {
+                let best = chooser.presence.best_of(self.number);
+                let chosen = self.members.choose(&draw, best, not, &mut level);
+                let mut is_denied = |(session, route): &(_, _)| level(session, route) == Level::Denied;
+                if chosen.is_none() && self.members.iter().any(&mut is_denied) {
                     metric::denied("receive");
                 }
                 (chosen, chooser.again)
@@ -358,6 +368,39 @@ mod tests {
         assert_eq!(found(&routes, "a/b"), [(1, 2), (1, 2), (2, 2)]);
         all.iter().for_each(|(filter, session)| routes.remove(filter, SessionNumber(*session)));
         assert!(routes.is_empty());
+    }
+
+    #[test]
+    fn whom_a_message_has_to_ask_is_work() {
+        use super::super::presence::{Announcement, News};
+        use crate::access::Author;
+        use crate::session::Epoch;
+
+        let filters: Vec<_> = (1..=3200).map(|session| ("$share/g/a/b", session)).collect();
+        let routes = routes(&filters);
+        let who = Author { client_id: "a".into(), user: None, address: 1, listener: "l".into() };
+        let joined = News::Joined { groups: vec![group_of("$share/g/a/b")], who: Box::new(who) };
+        let mut presence = Presence::default();
+        let tell = |presence: &mut Presence, news| {
+            presence.take(&Announcement { session: SessionNumber(3200), epoch: Epoch(1), news });
+        };
+        let work = |presence: &Presence| {
+            let (options, message) =
+                (shared::Options::default(), Message { topic: "a/b", ..Message::default() });
+            let chooser = Chooser { options: &options, presence, client: 0, random: 0, again: None };
+            let mut fan_out = FanOut::default();
+            routes.find(&message, Pick::Leader(chooser), &mut fan_out);
+            (fan_out.found()[0].session.0, fan_out.work())
+        };
+        // Nobody is there, and nobody is asked but the first.
+        assert_eq!(work(&presence), (1, 1));
+        tell(&mut presence, joined);
+        let (session, found) = work(&presence);
+        assert_eq!(session, 3200);
+        assert!((90..=110).contains(&found), "{found}");
+        // It alone is better than who is away: there is nobody like it to be looked for.
+        tell(&mut presence, News::Level(Level::Busy));
+        assert_eq!(work(&presence).0, 3200);
     }
 
     #[test]

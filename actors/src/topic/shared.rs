@@ -124,9 +124,15 @@ impl<K: Ord + Copy, V> Group<K, V> {
     }
 
     /// The member that a leader gives a message to: of those that can best take it, by `level`, the one that the
-    /// strategy names. `not` gets it only if nobody else is there. `None` if there are no members, or all have gone or
-    /// may not have it.
-    pub fn choose(&self, draw: &Draw, not: Option<K>, level: impl Fn(&K, &V) -> Level) -> Option<(&K, &V)> {
+    /// strategy names. Nobody can take it better than `best`: where that is met the others are not asked. `not` gets it
+    /// only if nobody else is there. `None` if there are no members, or all have gone or may not have it.
+    pub fn choose(
+        &self,
+        draw: &Draw,
+        best: Level,
+        not: Option<K>,
+        mut level: impl FnMut(&K, &V) -> Level,
+    ) -> Option<(&K, &V)> {
         let count = self.members.len();
         if count == 0 {
             return None;
@@ -140,10 +146,9 @@ impl<K: Ord + Copy, V> Group<K, V> {
             Strategy::HashClient => (mixed(draw.client) % count as u64) as usize,
             Strategy::HashTopic => (mixed(draw.topic) % count as u64) as usize,
         };
-        let mut best: Option<(Level, usize)> = None;
-        for step in 0..count {
-            let at = if from + step < count { from + step } else { from + step - count };
-            let (key, value) = &self.members[at];
+        let (before, behind) = self.members.split_at(from);
+        let mut held = (Level::Gone, 0);
+        for (step, (key, value)) in behind.iter().chain(before).enumerate() {
             let mut level = level(key, value);
             if not == Some(*key) {
                 level = level.max(Level::Not);
@@ -151,14 +156,15 @@ impl<K: Ord + Copy, V> Group<K, V> {
             if draw.strategy != Strategy::LeastInflight {
                 level = level.without_load();
             }
-            if best.is_none_or(|(held, _)| level < held) {
-                best = Some((level, at));
-                if level == Level::FREE {
+            if level < held.0 {
+                held = (level, step);
+                if level <= best {
                     break;
                 }
             }
         }
-        let (_, at) = best.filter(|(level, _)| *level < Level::Gone)?;
+        let (_, step) = Some(held).filter(|(level, _)| *level < Level::Gone)?;
+        let at = if from + step < count { from + step } else { from + step - count };
         let (key, value) = &self.members[at];
         match draw.strategy {
             Strategy::RoundRobin | Strategy::LeastInflight => self.next.set((at + 1) % count),
@@ -228,13 +234,13 @@ mod tests {
         count: usize,
         level: impl Fn(&u64, &()) -> Level,
     ) -> Vec<u64> {
-        (0..count).map(|_| *group.choose(&draw, None, &level).unwrap().0).collect()
+        (0..count).map(|_| *group.choose(&draw, Level::FREE, None, &level).unwrap().0).collect()
     }
 
     #[test]
     fn an_empty_group_has_nobody_to_choose() {
         for (_, strategy) in Strategy::ALL {
-            assert_eq!(group([]).choose(&draw(strategy), None, free), None);
+            assert_eq!(group([]).choose(&draw(strategy), Level::FREE, None, free), None);
         }
         assert_eq!(group([]).agree(7, &[1], None), None);
     }
@@ -272,7 +278,8 @@ mod tests {
         group.insert(2, "other");
         group.insert(1, "new");
         let draw = draw(Strategy::RoundRobin);
-        let next = || group.choose(&draw, None, |_, _| Level::FREE).map(|(key, name)| (*key, *name));
+        let next =
+            || group.choose(&draw, Level::FREE, None, |_, _| Level::FREE).map(|(key, name)| (*key, *name));
         assert_eq!([next(), next(), next()], [Some((1, "new")), Some((2, "other")), Some((1, "new"))]);
     }
 
@@ -301,12 +308,41 @@ mod tests {
     }
 
     #[test]
+    fn where_nobody_can_do_better_the_others_are_not_asked() {
+        use std::cell::Cell;
+        let group = group(0..1000);
+        let asked = Cell::new(0);
+        let level = |key: &u64, _: &()| {
+            asked.set(asked.get() + 1);
+            if *key == 0 { Level::Full } else { Level::Busy }
+        };
+        for (_, strategy) in Strategy::ALL {
+            for _ in 0..1000 {
+                let chosen = [Level::FREE, Level::Busy].map(|best| {
+                    // The turn is not moved by who looks.
+                    let (next, kept) = (group.next.get(), group.kept.get());
+                    let chosen = group.choose(&draw(strategy), best, None, level).map(|(key, ())| *key);
+                    if best == Level::FREE {
+                        group.next.set(next);
+                        group.kept.set(kept);
+                        asked.set(0);
+                    }
+                    chosen
+                });
+                assert_eq!(chosen[0], chosen[1], "{strategy:?}");
+                assert!(asked.replace(0) <= 2, "{strategy:?}");
+            }
+        }
+    }
+
+    #[test]
     fn who_left_a_message_gets_it_again_only_if_there_is_nobody_else() {
         let both = group([1, 2]);
         let level = |key: &u64, _: &()| if *key == 1 { Level::FREE } else { Level::Absent };
         for (_, strategy) in Strategy::ALL {
-            let again =
-                |group: &Group<u64, ()>| group.choose(&draw(strategy), Some(1), level).map(|(key, ())| *key);
+            let again = |group: &Group<u64, ()>| {
+                group.choose(&draw(strategy), Level::FREE, Some(1), level).map(|(key, ())| *key)
+            };
             assert_eq!(again(&both), Some(2), "{strategy:?}");
             assert_eq!(again(&group([1])), Some(1), "{strategy:?}");
         }
@@ -322,7 +358,7 @@ mod tests {
         for (_, strategy) in Strategy::ALL {
             let choose = |gone: &[u64], not| {
                 let level = |key: &u64, _: &()| if gone.contains(key) { Level::Gone } else { Level::Unheard };
-                all.choose(&draw(strategy), not, level).map(|(key, ())| *key)
+                all.choose(&draw(strategy), Level::FREE, not, level).map(|(key, ())| *key)
             };
             assert_eq!(choose(&[0, 2], None), Some(1), "{strategy:?}");
             assert_eq!(choose(&[0, 2], Some(1)), Some(1), "{strategy:?}");
@@ -336,9 +372,13 @@ mod tests {
         let level = |key: &u64, _: &()| if *key == 2 { Level::Absent } else { Level::Denied };
         for (_, strategy) in Strategy::ALL {
             assert_eq!(chosen(&group, draw(strategy), 9, level), [2; 9], "{strategy:?}");
-            let chosen = |not| group.choose(&draw(strategy), not, level).map(|(key, ())| *key);
+            let chosen = |not| group.choose(&draw(strategy), Level::FREE, not, level).map(|(key, ())| *key);
             assert_eq!([chosen(Some(0)), chosen(Some(2))], [Some(2), Some(2)], "{strategy:?}");
-            assert_eq!(group.choose(&draw(strategy), Some(1), |_, _| Level::Denied), None, "{strategy:?}");
+            assert_eq!(
+                group.choose(&draw(strategy), Level::FREE, Some(1), |_, _| Level::Denied),
+                None,
+                "{strategy:?}"
+            );
         }
     }
 
