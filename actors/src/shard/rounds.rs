@@ -80,6 +80,9 @@ impl Shard {
     /// waits behind those who have much; they take turns.
     fn propose(&mut self) -> u64 {
         let (slots, mut records, mut left) = (self.slots.table.len(), 0, ROUND_BYTES);
+        if self.slots.table.iter().all(|slot| slot.pending.is_empty()) {
+            return 0;
+        }
         for place in 0..slots {
             if self.slots.table[place].pending.next_bytes() < SMALL_BYTES {
                 records += u64::from(self.propose_next(place));
