@@ -24,9 +24,10 @@ impl Membership {
         Self { underway: 0, told: Level::FREE }
     }
 
-    /// Whether it was told last that it can take messages.
-    pub fn is_free(&self) -> bool {
-        self.told == Level::FREE
+    /// Whether that was told last: that its send quota is used up, or that it can take messages.
+    #[inline]
+    pub fn is_told(&self, is_busy: bool) -> bool {
+        self.told == if is_busy { Level::Busy } else { Level::FREE }
     }
 
     /// What is to be told now, if anything: that the send quota is used up and, once half of it is free, that it is

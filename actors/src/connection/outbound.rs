@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use convoy_wire::{PacketId, QoS};
 
-use super::encoded::Encoded;
 use super::membership::Waiting;
 use crate::clock::Millis;
 use crate::message::Message;
@@ -138,15 +137,21 @@ impl Outbound {
         Some((behind, self.queued))
     }
 
-    /// Enters a message that is being sent.
-    pub fn send(&mut self, delivery: &Delivery, message: &Message<'_>, encoded: &mut Encoded) -> PacketId {
+    /// Enters a message that is being sent, of so many bytes.
+    pub fn send(&mut self, delivery: &Delivery, bytes: usize) -> PacketId {
         let stage = if delivery.qos == QoS::ExactlyOnce { Stage::Unreceived } else { Stage::Published };
         let seq = self.next;
         self.next += 1;
-        if stage == Stage::Published && delivery.group().is_some() {
-            self.shared.push_back((seq, Queued { delivery: *delivery, message: encoded.whole(message) }));
+        self.inflight.send(seq, stage, bytes as u32)
+    }
+
+    /// Keeps the message that was sent last until it is acknowledged, if another member of a Shared Subscription would get
+    /// it else.
+    #[inline]
+    pub fn keep(&mut self, delivery: &Delivery, message: impl FnOnce() -> Bytes) {
+        if delivery.qos == QoS::AtLeastOnce && delivery.group().is_some() {
+            self.shared.push_back((self.next - 1, Queued { delivery: *delivery, message: message() }));
         }
-        self.inflight.send(seq, stage, message.encoded_len() as u32)
     }
 
     /// Takes a message back that could not be sent under the identifier it had got.
@@ -280,12 +285,17 @@ mod tests {
     #[test]
     fn what_others_of_a_shared_subscription_may_get_is_left_to_them() {
         // [MQTT-4.8.2-5]
-        let (mut outbound, encoded) = (Outbound::new(3), &mut Encoded::default());
+        let mut outbound = Outbound::new(3);
+        let sends = |outbound: &mut Outbound, delivery| {
+            let packet_id = outbound.send(delivery, 5);
+            outbound.keep(delivery, || Bytes::from_static(b"was sent"));
+            packet_id
+        };
         let by = |qos, group| Delivery::new(qos, false, 0).by_share(group);
         let (once, exactly) = (by(QoS::AtLeastOnce, 7), by(QoS::ExactlyOnce, 7));
-        let finished = outbound.send(&once, &MESSAGE, encoded);
-        outbound.send(&once, &MESSAGE, encoded);
-        outbound.send(&exactly, &MESSAGE, encoded);
+        let finished = sends(&mut outbound, &once);
+        sends(&mut outbound, &once);
+        sends(&mut outbound, &exactly);
         outbound.on_ack(Ack::Puback, finished);
         for delivery in [once, exactly, by(QoS::AtMostOnce, 7), by(QoS::AtLeastOnce, 0)] {
             let limits = QueueLimits { messages: 10, ..LIMITS };
@@ -300,7 +310,7 @@ mod tests {
     fn messages_wait_for_room_and_keep_their_order() {
         let mut outbound = Outbound::new(1);
         let delivery = Delivery::new(QoS::AtLeastOnce, false, 0);
-        let first = outbound.send(&delivery, &MESSAGE, &mut Encoded::default());
+        let first = outbound.send(&delivery, 5);
         assert!(!outbound.has_room());
         outbound.queue("t", delivery, Bytes::from_static(b"a"), None, &LIMITS, 0);
         outbound.queue("t", delivery, Bytes::from_static(b"b"), None, &LIMITS, 0);

@@ -98,7 +98,11 @@ impl Edge {
                 }
                 return;
             }
-            send_numbered(connection, encoded, message, delivery, now);
+            if send_numbered(connection, encoded, message, delivery, now) > 0
+                && let Some(outbound) = &mut connection.outbound
+            {
+                outbound.keep(delivery, || encoded.whole(message));
+            }
             if connection.membership.is_some() {
                 self.weigh(home.key);
             }
@@ -186,11 +190,14 @@ impl Edge {
                 continue;
             }
             encoded.begin_with(&bytes);
-            match delivery.qos {
-                QoS::AtMostOnce => write(connection, encoded, &message, &delivery, None, false, now),
-                _ => send_numbered(connection, encoded, &message, &delivery, now),
-            };
             sent += 1;
+            if delivery.qos == QoS::AtMostOnce {
+                write(connection, encoded, &message, &delivery, None, false, now);
+            } else if send_numbered(connection, encoded, &message, &delivery, now) > 0
+                && let Some(outbound) = &mut connection.outbound
+            {
+                outbound.keep(&delivery, || bytes);
+            }
         }
         let satisfied = connection.outbound.as_ref().is_none_or(|outbound| !outbound.waits());
         let reads = satisfied && connection.readings.is_some();
@@ -247,7 +254,7 @@ fn send_numbered(
     now: Now,
 ) -> usize {
     let Some(outbound) = &mut connection.outbound else { return 0 };
-    let packet_id = outbound.send(delivery, message, encoded);
+    let packet_id = outbound.send(delivery, message.encoded_len());
     let written = write(connection, encoded, message, delivery, Some(packet_id), false, now);
     if written == 0
         && let Some(outbound) = &mut connection.outbound

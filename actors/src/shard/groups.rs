@@ -63,17 +63,15 @@ impl Edge {
         let Some(connection) = self.connections.get_mut(key as usize) else { return };
         let Some(membership) = &mut connection.membership else { return };
         let (underway, waiting) = match &connection.outbound {
-            // As mostly: it was free, and is.
-            Some(outbound)
-                if !weighed && membership.is_free() && !outbound.is_busy() && !outbound.waits() =>
-            {
-                return;
-            }
             None => (membership.underway, Waiting::Little),
-            Some(outbound) if outbound.is_busy() => {
-                (connection.receive_maximum, outbound.fill(&self.limits.queue))
+            Some(outbound) => {
+                let (is_busy, waiting) = (outbound.is_busy(), outbound.fill(&self.limits.queue));
+                // As mostly.
+                if !weighed && waiting == Waiting::Little && membership.is_told(is_busy) {
+                    return;
+                }
+                (if is_busy { connection.receive_maximum } else { outbound.underway() }, waiting)
             }
-            Some(outbound) => (outbound.underway(), outbound.fill(&self.limits.queue)),
         };
         if let Some(level) = membership.news(underway, waiting, connection.receive_maximum, weighed) {
             self.tell(key, News::Level(level));

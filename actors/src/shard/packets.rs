@@ -204,13 +204,11 @@ impl Shard {
                 self.outlet.edge.mark(key);
             }
             connection::Reaction::Room => {
-                if connection.membership.is_some() {
-                    self.outlet.edge.weigh(key);
-                }
-                let connection = &mut self.outlet.edge.connections[key as usize];
-                let Some(outbound) = &mut connection.outbound else { return Ok(()) };
+                // What is sent in its place is weighed with it.
                 if outbound.waits() || connection.readings.is_some() {
                     self.outlet.edge.refill(key, now);
+                } else if connection.membership.is_some() {
+                    self.outlet.edge.weigh(key);
                 }
             }
             connection::Reaction::Release => {
