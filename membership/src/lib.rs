@@ -4,6 +4,7 @@
 //! - [`ring`]: which nodes keep the replicas of a slot, as a pure function of a ring version;
 //! - [`slot_of`] and [`PartitionKey`]: which slot an actor belongs to;
 //! - [`Partitioning`]: which partition of its parent topic a Topic Name or Topic Filter belongs to;
+//! - [`support`]: whether a node may acknowledge for the Sessions of a slot;
 //! - [`View`]: who leads each slot, as far as this node knows.
 //!
 //! This room knows nodes, zones and names. It opens no file and no socket, and reads no clock.
@@ -13,6 +14,7 @@ mod options;
 mod partition;
 pub mod ring;
 mod slot_of;
+pub mod support;
 mod view;
 
 pub use error::Error;
