@@ -359,6 +359,7 @@ impl Shard {
                 }
             }
             slot.passivate();
+            slot.propose_ends(now.wall);
             for session in std::mem::take(&mut slot.deferred) {
                 if let Err(error) = slot.pump(session, &mut turn) {
                     fail(slot, &error);
@@ -412,6 +413,7 @@ impl Shard {
                 failures.push((slot.id, error));
             }
             slot.trim_outboxes(now, TRIM_WORTH);
+            slot.propose_ends(now.wall);
         }
         for (id, error) in failures {
             fail(self.slots.get(id).expect("it was visited"), &error);

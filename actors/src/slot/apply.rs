@@ -12,7 +12,7 @@ use super::active::{Active, activate, load};
 use super::ahead::Copy;
 use super::leader::Aside;
 use super::op::{self, Op, Target};
-use super::{Emitted, Slot, Turn, rows};
+use super::{Emitted, Slot, Turn, ending, rows};
 use crate::clock::Millis;
 use crate::metric;
 use crate::session::SessionNumber;
@@ -20,7 +20,7 @@ use crate::shard::{Answer, Begun, ReplyTo};
 use crate::topic::Choice;
 
 /// Bytes of a record that are as much work as one small operation.
-const UNIT_BYTES: usize = 512;
+pub(super) const UNIT_BYTES: usize = 512;
 
 /// Why a slot cannot go on. Nothing after this record is applied until the reason is gone.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,7 @@ impl Slot {
         let (at, ops) = op::open(data).map_err(unreadable)?;
         let (grants, counts) = (self.grants, self.counts);
         turn.outlet.edge.work += (data.len() / UNIT_BYTES) as u64;
+        self.end_work = ending::AT_ONCE;
         for (number, op) in op::iter(ops).enumerate() {
             turn.outlet.edge.work += 1;
             self.give_out(&mut aside, number, turn);
@@ -212,6 +213,7 @@ impl Slot {
                 self.publish(partition, message, None, &[], choice, context, turn)?;
             }
             Op::End { session } => self.end_by_order(session, context, turn)?,
+            Op::EndOn { sessions, work } => self.end_on(&sessions, work, context, turn)?,
         }
         self.answer(context, done, turn);
         Ok(())

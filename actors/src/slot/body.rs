@@ -75,15 +75,4 @@ impl State {
         }
         Ok(())
     }
-
-    /// A queue goes as a whole: its rows are deleted elsewhere.
-    pub(super) fn release_bodies(&mut self, session: SessionNumber) -> Result<(), Error> {
-        let (from, to) = rows::all_held(session);
-        for (key, value) in self.scan(&from, &to)? {
-            let number = super::state::decode(&key, &value)?;
-            self.delete(key);
-            self.release_body(session, number)?;
-        }
-        Ok(())
-    }
 }

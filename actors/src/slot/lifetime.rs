@@ -4,7 +4,7 @@
 use std::collections::hash_map::Entry as MapEntry;
 
 use convoy_ids::SlotId;
-use convoy_storage::engine::{Error, Family};
+use convoy_storage::engine::Error;
 
 use super::active::Active;
 use super::apply::Context;
@@ -14,9 +14,7 @@ use super::redispatch::SHARED;
 use super::{Op, Slot, Turn, client_of, rows};
 use crate::clock::Millis;
 use crate::message::Message;
-use crate::session::{
-    Epoch, Grant, Home, Queue, QueueLimits, Seq, SessionNumber, SessionRow, SubscriptionRow, Will,
-};
+use crate::session::{Epoch, Grant, Home, Queue, QueueLimits, Seq, SessionNumber, SessionRow, Will};
 use crate::shard::Answer;
 
 impl Slot {
@@ -309,7 +307,7 @@ impl Slot {
         }
     }
 
-    /// A Session ends: its Will is due, and everything of it goes.
+    /// A Session ends: its Will is due, and everything of it goes, perhaps in pieces.
     pub(super) fn end(
         &mut self,
         session: SessionNumber,
@@ -317,41 +315,13 @@ impl Slot {
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         self.publish_will(session, context, turn)?;
-        let (from, to) = rows::subscriptions(session);
-        let mut was_member = false;
-        for (key, value) in turn.state.scan(&from, &to)? {
-            let row: SubscriptionRow = super::state::decode(&key, &value)?;
-            let Some(filter) = rows::filter_of_subscription(&key) else { continue };
-            was_member |= filter.starts_with(SHARED);
-            self.count_subscription(filter, false);
-            self.unroute(session, filter, &row.places, context.unanswered(), turn);
-            turn.state.delete(key);
-        }
         let mut active = self.active.remove(&session).expect("the caller has activated the Session");
         active.forget(turn.budget);
         self.counts.sessions = self.counts.sessions.saturating_sub(1);
         self.names.remove(&active.name);
         turn.state.delete(rows::client(self.id, &active.name));
         turn.state.delete(rows::name(session));
-        if let Some(queue) = &active.queue {
-            if was_member {
-                self.redispatch_all(session, &active, context, turn)?;
-            }
-            if queue.next() > 0 {
-                let (from, to) = (rows::queued(session, queue.floor()), rows::queued(session, Seq::MAX));
-                turn.state.batch().delete_range(Family::Queue, &from, &to);
-            }
-            turn.state.release_bodies(session)?;
-            // A queue that nothing came into has a head too, once a connection ended.
-            turn.state.delete(rows::head(session));
-        }
-        let ranges = [rows::all_unreleased(session), rows::all_received(session)];
-        for (from, to) in ranges.iter().filter(|_| active.queue.is_some()) {
-            for (key, _) in turn.state.scan(from, to)? {
-                turn.state.delete(key);
-            }
-        }
-        Ok(())
+        self.end_at_once(session, &active, context, turn)
     }
 
     /// An operator ends the Session. Its connection is told by the leader, and has nothing left to take leave of.

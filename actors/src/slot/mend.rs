@@ -161,7 +161,7 @@ impl Mend<'_> {
     /// What is left of Sessions that are not kept goes.
     fn end_others(&mut self, slot: SlotId, kept: &FxHashMap<SessionNumber, Found>) -> Result<(), Error> {
         let (from, to) = rows::of_slot(slot);
-        let mut gone = BTreeSet::new();
+        let (mut gone, mut ending) = (BTreeSet::new(), BTreeSet::new());
         for (key, value) in scan(self.engine, Family::Session, &from, &to)? {
             let session = match rows::session_of_any(&key) {
                 Some(session) => session,
@@ -170,18 +170,25 @@ impl Mend<'_> {
                     false => continue,
                 },
             };
+            if rows::is_ending(&key) {
+                ending.insert(session);
+            }
             if !kept.contains_key(&session) {
                 gone.insert(session);
                 self.batch.delete(Family::Session, &key);
             }
         }
         for session in gone {
+            self.ended.insert(session);
+            if ending.contains(&session) {
+                // It had ended before.
+                continue;
+            }
             let name = name_of_session(self.engine, session);
             self.lost(
                 slot,
                 format!("{name}, with all that it had: it ends, and its Client subscribes again"),
             );
-            self.ended.insert(session);
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ mod body;
 mod budget;
 mod call;
 mod deliver;
+mod ending;
 mod enqueue;
 mod handle;
 mod in_line;
@@ -30,7 +31,7 @@ mod stored;
 mod subscribe;
 mod wills;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use convoy_ids::{SlotId, Term};
@@ -118,6 +119,10 @@ pub struct Slot {
     /// Sessions whose Clients left messages behind, which other members of Shared Subscriptions may get once the state
     /// is written.
     pub departed: Vec<SessionNumber>,
+    /// Sessions that have ended and of which something is left.
+    ending: BTreeSet<SessionNumber>,
+    /// Units of work that the record which is being applied may still do for Sessions that end.
+    end_work: u32,
     sweep: Sweep,
     asked: Asked,
     /// When the next thing is due; `u64::MAX` for nothing.
@@ -155,6 +160,8 @@ struct Asked {
     due: usize,
     /// An [`Op::Expire`].
     expiry: bool,
+    /// An [`Op::EndOn`].
+    ends: bool,
 }
 
 /// How much a slot keeps in Retained Messages.

@@ -175,6 +175,11 @@ pub enum Op<'a> {
         root_targets: &'a [u8],
         chosen: Vec<SessionNumber>,
     },
+    /// More goes of what these Sessions had, which have ended: so many units of work together.
+    EndOn {
+        sessions: Vec<SessionNumber>,
+        work: u32,
+    },
 }
 
 /// A message of a Shared Subscription that a member has left, on its way to another one.
@@ -198,6 +203,7 @@ impl Op<'_> {
             Self::Subscribe { entries, .. } => entries.len(),
             Self::Unsubscribe { filters, .. } => filters.len(),
             Self::Redispatch { seqs, .. } => seqs.len(),
+            Self::EndOn { work, .. } => *work as usize,
             _ => 0,
         }
     }

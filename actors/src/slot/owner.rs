@@ -5,6 +5,7 @@ use convoy_ids::SlotId;
 use convoy_storage::engine::{Engine, Error, Family};
 use convoy_storage::record::{self, BorrowDecode};
 
+use super::ending::Ending;
 use super::op::{Op, RouteRow};
 use super::rows::{self, kind};
 use super::{Counts, RetainedSize, stored};
@@ -38,6 +39,7 @@ pub fn owner_of(key: &[u8]) -> Owner<'_> {
         Some(&kind::UNRELEASED) => of_session("Packet Identifier of a QoS 2 message"),
         Some(&kind::RECEIVED) => of_session("PUBREC of a QoS 2 message"),
         Some(&kind::HELD) => of_session("message in the queue"),
+        Some(&kind::ENDING) => of_session("end"),
         Some(&kind::SUBSCRIPTION) => match (of_session(""), rows::filter_of_subscription(key)) {
             (Owner::Session(session, _), Some(filter)) => Owner::Subscription(session, filter),
             _ => of_session("Subscription"),
@@ -83,6 +85,7 @@ pub fn check_state(key: &[u8], value: &[u8]) -> Result<(), String> {
         Some(&kind::CLIENT) => decodes::<SessionRow>(value),
         Some(&kind::SUBSCRIPTION) => decodes::<SubscriptionRow>(value),
         Some(&kind::HEAD) => decodes::<Head>(value),
+        Some(&kind::ENDING) => decodes::<Ending>(value),
         Some(&kind::ROUTE) => decodes::<RouteRow>(value),
         Some(&kind::OUTBOX) => decodes::<Op<'_>>(value),
         _ => Ok(()),

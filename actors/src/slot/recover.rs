@@ -93,6 +93,8 @@ impl Slot {
             deferred: Vec::new(),
             overfull: Vec::new(),
             departed: Vec::new(),
+            ending: Default::default(),
+            end_work: 0,
             sweep: Sweep::default(),
             asked: Asked::default(),
             next_due: 0,
@@ -134,6 +136,10 @@ impl Slot {
             if let Some((to, number)) = rows::split_outbox(key) {
                 slot.outboxes.entry(to).or_default().recover_row(number, op.len());
             }
+            Ok(())
+        })?;
+        scan(engine, rows::all_ending(id), |key, _| {
+            slot.ending.extend(rows::session_of(key));
             Ok(())
         })?;
         slot.is_backed_up = slot.outboxes.values().any(Outbox::is_full);

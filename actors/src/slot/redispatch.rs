@@ -9,7 +9,7 @@ use convoy_ids::SlotId;
 use convoy_storage::engine::Error;
 use convoy_wire::QoS;
 
-use super::active::{Active, read_queue};
+use super::active::read_queue;
 use super::apply::Context;
 use super::op::{Again, Delivery, Op, Target};
 use super::publish::publish;
@@ -24,10 +24,6 @@ pub const SHARED: &str = "$share/";
 
 /// Messages that one record sends on.
 const RUN: usize = 256;
-
-/// Messages of a Session that ends which are looked at, the oldest first; what is behind them goes with the Session.
-/// It bounds how long the end of one Session may take.
-const END_LIMIT: usize = 10_000;
 
 impl Slot {
     /// The Shared Subscriptions of a Session.
@@ -100,24 +96,6 @@ impl Slot {
         Ok(())
     }
 
-    /// Sends on what is left in the queue of a Session that ends.
-    pub(super) fn redispatch_all(
-        &mut self,
-        session: SessionNumber,
-        active: &Active,
-        context: Context,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), Error> {
-        let Some(queue) = &active.queue else { return Ok(()) };
-        for seq in queue.held_from(queue.floor()).take(END_LIMIT) {
-            let (delivery, message) = turn.state.queued_message(session, seq)?;
-            if delivery.group().is_some() && may_go(queue, seq, &delivery) {
-                self.send_on(session, &active.name, true, &delivery, &message, context, turn)?;
-            }
-        }
-        Ok(())
-    }
-
     /// A message that was on its way to a Session when that ended goes to another member, if it came by a group.
     pub(super) fn send_on_late(
         &mut self,
@@ -131,7 +109,7 @@ impl Slot {
     }
 
     #[expect(clippy::too_many_arguments, reason = "each tells something else of one message")]
-    fn send_on(
+    pub(super) fn send_on(
         &mut self,
         session: SessionNumber,
         name: &[u8],

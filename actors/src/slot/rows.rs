@@ -49,6 +49,8 @@ pub(super) mod kind {
     pub const HOLDERS: u8 = b'u';
     /// Session, message -> number of the message that many hold.
     pub const HELD: u8 = b'v';
+    /// Session -> `Ending`: it has ended, and not all of it has gone.
+    pub const ENDING: u8 = b'y';
 }
 
 pub type Key = Vec<u8>;
@@ -165,7 +167,8 @@ pub fn session_of_any(key: &[u8]) -> Option<SessionNumber> {
         | kind::HEAD
         | kind::UNRELEASED
         | kind::RECEIVED
-        | kind::HELD => session_of(key),
+        | kind::HELD
+        | kind::ENDING => session_of(key),
         _ => None,
     }
 }
@@ -339,6 +342,19 @@ pub fn held(session: SessionNumber, seq: Seq) -> Key {
 pub fn all_held(session: SessionNumber) -> (Key, Key) {
     let from = key(session.slot(), kind::HELD, &[&session.0.to_be_bytes()]);
     (from.clone(), behind(from))
+}
+
+pub fn ending(session: SessionNumber) -> Key {
+    key(session.slot(), kind::ENDING, &[&session.0.to_be_bytes()])
+}
+
+pub fn all_ending(slot: SlotId) -> (Key, Key) {
+    range(slot, kind::ENDING)
+}
+
+/// Whether the row is that of a Session which has ended.
+pub fn is_ending(key: &[u8]) -> bool {
+    key.get(2) == Some(&kind::ENDING)
 }
 
 /// In whose queue messages lie that many queues hold: numbers of Sessions begin with one.

@@ -238,16 +238,23 @@ impl State {
 
     /// All rows in `[from, to)`, in the order of their keys.
     pub fn scan(&mut self, from: &[u8], to: &[u8]) -> Result<Vec<(Key, Vec<u8>)>, Error> {
+        self.scan_some(from, to, usize::MAX)
+    }
+
+    /// The first of them, up to so many.
+    pub fn scan_some(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Vec<u8>)>, Error> {
         let mut rows = Vec::new();
         self.engine.scan(Family::Session, from, to, &mut |key, value| {
             if !self.unwritten.contains_key(key) {
                 rows.push((key.to_vec(), value.to_vec()));
             }
-            ControlFlow::Continue(())
+            if rows.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         let unwritten = self.unwritten.range(from.to_vec()..to.to_vec());
-        rows.extend(unwritten.filter_map(|(key, value)| Some((key.clone(), value.clone()?))));
+        let unwritten = unwritten.filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        rows.extend(unwritten.take(limit).map(|(key, value)| (key.clone(), value.clone())));
         rows.sort();
+        rows.truncate(limit);
         Ok(rows)
     }
 }

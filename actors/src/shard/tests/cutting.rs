@@ -195,18 +195,53 @@ fn nothing_of_a_session_that_ended_is_left() {
             assert!(!world.has_routes());
             let publisher = world.connect(passing("p"));
             world.send_and_settle(publisher, goodbye());
-            let mut left = Vec::new();
-            for family in [convoy_storage::engine::Family::Session, convoy_storage::engine::Family::Queue] {
-                let mut visit = |key: &[u8], _: &[u8]| {
-                    // Counters and outboxes belong to slots; everything else is of a Session.
-                    if family == convoy_storage::engine::Family::Queue || !b"gbfemt".contains(&key[2]) {
-                        left.push(key.escape_ascii().to_string());
-                    }
-                    std::ops::ControlFlow::Continue(())
-                };
-                world.engine.scan(family, &[], &[0xff; 8], &mut visit).unwrap();
-            }
+            let left = rows_of_sessions(world);
             assert_eq!(left, [""; 0]);
         },
     );
+}
+
+/// What is of a Session on disk: counters and outboxes belong to slots.
+fn rows_of_sessions(world: &World) -> Vec<String> {
+    let mut left = Vec::new();
+    for family in [convoy_storage::engine::Family::Session, convoy_storage::engine::Family::Queue] {
+        let mut visit = |key: &[u8], _: &[u8]| {
+            if family == convoy_storage::engine::Family::Queue || !b"gbfemt".contains(&key[2]) {
+                left.push(key.escape_ascii().to_string());
+            }
+            std::ops::ControlFlow::Continue(())
+        };
+        world.engine.scan(family, &[], &[0xff; 8], &mut visit).unwrap();
+    }
+    left
+}
+
+#[test]
+fn a_session_that_ends_in_pieces_has_ended_whenever_the_power_fails() {
+    let filters: Vec<_> = (0..700).map(|number| format!("x/+/{number}")).collect();
+    let filters: Vec<_> = filters.iter().map(String::as_str).collect();
+    let pieces = std::cell::Cell::new(0);
+    at_every_sync(
+        |cut| {
+            let client = cut.world.connect(lasting("s"));
+            cut.world.subscribe_all(client, &filters);
+            let next = cut.join(Connect { clean_start: true, ..passing("s") });
+            cut.world.got(next).first().cloned()
+        },
+        |world, told| {
+            pieces.set(pieces.get() + 1);
+            world.pass(200);
+            let client = world.join(lasting("s"));
+            let present = world.got(client)[0] == Got::Connack(ReasonCode::Success, true);
+            assert!(!(present && told.is_some()), "what was told to have begun anew did");
+            world.join(Connect { clean_start: true, ..passing("s") });
+            world.pass(200);
+            let client = world.join(Connect { clean_start: true, ..passing("s") });
+            world.cut_and_settle(client);
+            world.pass(200);
+            assert!(!world.has_routes());
+            assert_eq!(rows_of_sessions(world), [""; 0]);
+        },
+    );
+    assert!(pieces.get() > 5, "{pieces:?}");
 }

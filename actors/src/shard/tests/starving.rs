@@ -242,3 +242,118 @@ fn mail_that_is_dear_is_opened_in_pieces() {
     }
     assert!(pieces > 3, "{pieces}");
 }
+
+/// Topic Filters of four places each.
+fn many_filters(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("s/+/{number}")).collect()
+}
+
+/// Everything goes that follows from what was asked for: the most that one step did.
+fn most_until_quiet(world: &mut World) -> u64 {
+    let mut most = 0;
+    for _ in 0..3 {
+        world.flow();
+        while !world.rounds.is_empty() {
+            most = most.max(most_work(world));
+        }
+        world.now.monotonic += 100;
+        world.now.wall += 100;
+        world.shards.iter_mut().for_each(|shard| shard.tick(world.now));
+    }
+    most
+}
+
+/// What a record does for Sessions that end in it, and for a little else.
+const END: u64 = 2_048 + 300;
+
+#[test]
+fn a_session_with_very_many_subscriptions_ends_in_pieces_however_it_ends() {
+    let filters = many_filters(1_000);
+    let filters: Vec<_> = filters.iter().map(String::as_str).collect();
+    let short = ConnectProperties { session_expiry_interval: Some(2), ..Default::default() };
+    let ways: [(Connect<'_>, fn(&mut World, Client)); 4] = [
+        (lasting("s"), |world, _| {
+            world.ask(Connect { clean_start: true, ..lasting("s") });
+        }),
+        (lasting("s"), |world, client| {
+            world.cut(client);
+            let query = |client_id: &str| crate::query::Query::EndSession { client_id: client_id.into() };
+            let slot = world.shards[0].layout().slot_of_client("s");
+            let at = usize::from(world.shards[0].outlet.post.shard_of(slot));
+            world.shards[at].query(world.now, 1, query("s"));
+        }),
+        (Connect { properties: short, ..passing("s") }, |world, client| {
+            world.cut_and_settle(client);
+            world.now.monotonic += 3_000;
+            world.now.wall += 3_000;
+            world.shards.iter_mut().for_each(|shard| shard.tick(world.now));
+        }),
+        (passing("s"), |world, client| world.cut(client)),
+    ];
+    for (way, (connect, end)) in ways.into_iter().enumerate() {
+        let mut world = World::new();
+        let client = world.connect(connect);
+        world.subscribe_all(client, &filters);
+        most_until_quiet(&mut world);
+        end(&mut world, client);
+        let most = most_until_quiet(&mut world);
+        assert!(most < END, "{most} in one step, way {way}");
+        assert!(!world.has_routes(), "way {way}");
+        assert_eq!(observed(&world, |observation| observation.subscriptions), 0);
+    }
+}
+
+#[test]
+fn very_many_sessions_that_end_together_do_so_in_pieces() {
+    let mut world = World::new();
+    let filters = many_filters(20);
+    let filters: Vec<_> = filters.iter().map(String::as_str).collect();
+    let names: Vec<_> = (0..400).map(|number| format!("c{number}")).collect();
+    let clients: Vec<_> = names.iter().map(|name| world.connect(passing(name))).collect();
+    for &client in &clients {
+        world.subscribe_all(client, &filters);
+    }
+    most_until_quiet(&mut world);
+    for client in clients {
+        let Line { shard, key, .. } = &mut world.lines[client.0];
+        world.shards[*shard].closed(world.now, key.take().unwrap());
+    }
+    let most = most_until_quiet(&mut world);
+    // A few thousand routes that begin or end are applied in one piece, and in each record some Sessions end.
+    assert!(most < 2_048 + END, "{most} in one step");
+    assert!(!world.has_routes());
+    assert_eq!(observed(&world, |observation| observation.sessions), 0);
+}
+
+#[test]
+fn what_a_member_leaves_that_ends_goes_to_another_in_pieces_and_in_order() {
+    let mut world = World::new();
+    let member = world.subscriber(lasting("a"), &["$share/g/x/y"]);
+    // A queue that shares its large messages with this one.
+    let beside = world.subscriber(lasting("b"), &["x/y"]);
+    for client in [member, beside] {
+        world.cut_and_settle(client);
+    }
+    let publisher = world.connect(passing("p"));
+    let payload = |number: u16| format!("{number}/{}", "x".repeat(if number % 2 == 0 { 10 } else { 40_000 }));
+    for number in 1..=600 {
+        world.publish(publisher, publish("x/y", &payload(number), number));
+    }
+    // It is there, and too slow to be given anything but what it has room for.
+    let other = world.subscriber(lasting("c"), &["$share/g/x/y"]);
+    most_until_quiet(&mut world);
+    world.ask(Connect { clean_start: true, ..lasting("a") });
+    let most = most_until_quiet(&mut world);
+    assert!(most < 2_048 + END, "{most} in one step");
+    let got: Vec<_> = world.acknowledged(other).into_iter().map(|received| received.payload).collect();
+    let expected: Vec<_> = (1..=600).map(payload).collect();
+    assert!(got == expected, "{} of 600", got.len());
+    let mut left = 0;
+    let mut visit = |_: &[u8], _: &[u8]| {
+        left += 1;
+        std::ops::ControlFlow::Continue(())
+    };
+    world.engine.scan(convoy_storage::engine::Family::Queue, &[], &[0xff; 16], &mut visit).unwrap();
+    // What the third one has, and its bodies.
+    assert!(left >= 600, "{left}");
+}
