@@ -17,8 +17,14 @@ use crate::message::Message;
 use crate::metric;
 use crate::options::Without;
 use crate::session::{Epoch, Place, SessionNumber};
-use crate::slot::{Ack, Again, Delivery, Emitted, Held, Op, SessionCall, Turn};
+use crate::slot::{Ack, Again, Delivery, Emitted, Held, Op, SessionCall, Turn, work_of};
 use crate::topic::Announcement;
+
+/// Units of work in one piece: packets, receivers, operations, messages that are read. A few milliseconds.
+pub(super) const PIECE: u64 = 2048;
+
+/// Units that a chunk of Retained Messages is worth.
+pub(super) const FEED_WORK: u64 = 64;
 
 impl Shard {
     /// An acknowledgement for a message out of a Session's queue.
@@ -112,15 +118,24 @@ impl Shard {
         }
     }
 
-    /// Takes up what the current event has caused within the shard, until there is nothing left.
+    /// Takes up what the current event has caused within the shard, as far as a piece of work goes; the rest is for the next
+    /// turns. What records have caused comes before every packet and all mail that is taken later: see
+    /// [`Shard::is_settled`].
     pub(super) fn settle(&mut self, now: Now) {
+        self.settle_until(now, self.end_of_piece());
+    }
+
+    /// Where a piece of work ends that begins now.
+    pub(super) fn end_of_piece(&self) -> u64 {
+        self.outlet.edge.work + self.piece
+    }
+
+    /// The same as a part of a piece of work that ends there.
+    pub(super) fn settle_until(&mut self, now: Now, until: u64) {
         loop {
+            // Of these there are no more than of what was counted before: packets, letters, operations.
             if let Some(announcement) = self.outlet.edge.announcements.pop_front() {
                 self.announce(announcement);
-                continue;
-            }
-            if let Some(Returned { session, delivery, message }) = self.outlet.edge.returned.pop_front() {
-                self.dispatch_again(now, session, 0, &delivery, &message);
                 continue;
             }
             if let Some(call) = self.outlet.edge.calls.pop_front() {
@@ -130,12 +145,6 @@ impl Shard {
             if !self.root_changes.is_empty() {
                 for change in std::mem::take(&mut self.root_changes) {
                     self.change_root(change);
-                }
-                continue;
-            }
-            if !self.emitted.is_empty() {
-                for emitted in std::mem::take(&mut self.emitted) {
-                    self.forward(now, emitted);
                 }
                 continue;
             }
@@ -151,13 +160,49 @@ impl Shard {
                 self.outbox_applied(applied);
                 continue;
             }
-            if self.state.is_readable()
-                && let Some(home) = self.outlet.edge.hungry.pop()
-            {
-                self.feed(now, home);
-                continue;
+            if self.outlet.edge.work >= until || !self.settle_one(now) {
+                return;
             }
-            return;
+        }
+    }
+
+    /// Takes up one of those that may cause many others. False if there is none.
+    fn settle_one(&mut self, now: Now) -> bool {
+        if let Some(emitted) = self.emitted.pop_front() {
+            self.forward(now, emitted);
+        } else if let Some(Returned { session, delivery, message }) = self.outlet.edge.returned.pop_front() {
+            self.outlet.edge.work += 1;
+            self.dispatch_again(now, session, 0, &delivery, &message);
+        } else if let Some(call) = self.outlet.edge.unsendable.pop_front() {
+            self.outlet.edge.work += 1;
+            self.call(now, call);
+        } else if self.state.is_readable()
+            && let Some(home) = self.outlet.edge.hungry.pop()
+        {
+            self.outlet.edge.work += FEED_WORK;
+            self.feed(now, home);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Whether what records have caused is all on its way. Until it is no packet is taken, and no mail.
+    pub(super) fn is_settled(&self) -> bool {
+        self.emitted.is_empty()
+    }
+
+    /// Whether the last piece has left something.
+    pub(super) fn has_unsettled(&self) -> bool {
+        let edge = &self.outlet.edge;
+        let feeds = !edge.hungry.is_empty() && self.state.is_readable();
+        !self.is_settled() || !edge.returned.is_empty() || !edge.unsendable.is_empty() || feeds
+    }
+
+    /// All of it, for what is rare and must not overtake it.
+    pub(super) fn settle_all(&mut self, now: Now) {
+        while !self.is_settled() {
+            self.settle(now);
         }
     }
 
@@ -203,6 +248,10 @@ impl Shard {
 
     /// What a record has caused goes to the slot it is for.
     pub(super) fn forward(&mut self, now: Now, emitted: Emitted) {
+        self.outlet.edge.work += match &emitted {
+            Emitted::Op { op, .. } => work_of(op.len()),
+            Emitted::Copy { .. } => 1,
+        };
         let (from, to, number, op, reply) = match emitted {
             Emitted::Op { from, to, number, op, reply } => (from, to, number, op, reply),
             Emitted::Copy { session, delivery, message } => {

@@ -153,7 +153,7 @@ impl Edge {
                 _ => crate::slot::Ack::Puback,
             };
             let (session, epoch) = (connection.session, connection.epoch);
-            self.calls.push_back(SessionCall::Ack { session, epoch, ack, packet_id });
+            self.unsendable.push_back(SessionCall::Ack { session, epoch, ack, packet_id });
             return;
         }
         if packet_id.is_some()

@@ -39,6 +39,8 @@ pub struct Edge {
     pub unproven: Vec<Credentials>,
     /// What connections ask of their Sessions' slots.
     pub calls: VecDeque<SessionCall>,
+    /// Messages that cannot be sent to whom they were for: for their slots they count as acknowledged.
+    pub(super) unsendable: VecDeque<SessionCall>,
     /// What connections have to say of Shared Subscriptions.
     pub announcements: VecDeque<Announcement>,
     /// What came for members of Shared Subscriptions that have gone.
@@ -101,6 +103,7 @@ impl Edge {
             dirty: Vec::new(),
             unproven: Vec::new(),
             calls: VecDeque::new(),
+            unsendable: VecDeque::new(),
             announcements: VecDeque::new(),
             returned: VecDeque::new(),
             weighs_inflight: options.shared.weighs_inflight(),

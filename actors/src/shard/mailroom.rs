@@ -12,9 +12,6 @@ use crate::clock::Now;
 use crate::message::Message;
 use crate::slot::{Op, RootChange};
 
-/// Letters, and what they cause, that are taken up in one piece: a few milliseconds.
-const WORK_A_PIECE: u64 = 2048;
-
 impl Shard {
     /// Mail from another shard, all at once.
     pub fn mail(&mut self, now: Now, mut mail: Mail) {
@@ -25,7 +22,12 @@ impl Shard {
     pub fn open(&mut self, now: Now, mail: &mut Mail) -> bool {
         self.outlet.edge.now = now.monotonic;
         self.outlet.edge.pulse.tell(Activity::Mail, 0);
-        let until = self.outlet.edge.work + WORK_A_PIECE;
+        if !self.is_settled() {
+            // What records have caused goes before it.
+            self.settle(now);
+            return false;
+        }
+        let until = self.end_of_piece();
         let mut letters = std::mem::take(&mut mail.letters).into_iter();
         let part = |part: Part| mail.part(part);
         // The message that was begun last, by its number, and where it lies.

@@ -133,13 +133,18 @@ pub struct Shard {
     numbers: u64,
     rooted: in_line::Rooted,
     /// Retained Messages that are read once the state is written.
-    unread: Vec<retained::Request>,
+    unread: VecDeque<retained::Request>,
+    /// The slot, by its place, that is read on for first, and whether something is left to be read.
+    reads_first: usize,
+    reads_on: bool,
     chance: Chance,
     /// Mixed with the count of messages that were matched here: chance for Shared Subscriptions, at the price of nothing.
     draws: u64,
     published_so_far: u64,
     fan_out: FanOut,
-    emitted: Vec<Emitted>,
+    emitted: VecDeque<Emitted>,
+    /// Units of work in one piece.
+    piece: u64,
     root_changes: Vec<RootChange>,
     effects: replica::Effects,
     /// Given to the driver's rounds, which write it with theirs.
@@ -259,12 +264,15 @@ impl Shard {
             presence: Presence::default(),
             numbers: 0,
             rooted: in_line::Rooted::default(),
-            unread: Vec::new(),
+            unread: VecDeque::new(),
+            reads_first: 0,
+            reads_on: false,
             draws: chance.number(),
             chance,
             published_so_far: 0,
             fan_out: FanOut::default(),
-            emitted: Vec::new(),
+            emitted: VecDeque::new(),
+            piece: calls::PIECE,
             root_changes: Vec::new(),
             effects: replica::Effects::new(),
             batch: Batch::new(),
@@ -433,10 +441,16 @@ impl Shard {
         self.sync.take()
     }
 
+    /// Whether records are left to be applied.
+    fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty() && !self.stalled && self.failure.is_none()
+    }
+
     /// Whether a turn has left something that the next one goes on with at once.
     pub fn has_more(&self) -> bool {
-        let applies = !self.backlog.is_empty() && !self.stalled && self.failure.is_none();
-        applies || !self.outlet.casts.is_empty() || self.outlet.edge.has_more() || !self.presence.is_current()
+        let reads = self.reads_on && self.state.is_readable();
+        let walks = self.outlet.edge.has_more() || !self.presence.is_current();
+        self.has_backlog() || reads || walks || !self.outlet.casts.is_empty() || self.has_unsettled()
     }
 
     /// Mail for other shards.
@@ -456,7 +470,8 @@ impl Shard {
     /// Whether mail of other shards can be taken: what it asks for waits as that of Clients does. Where records are refused
     /// nothing more comes to wait.
     pub fn takes_mail(&self) -> bool {
-        !self.outlet.casts.is_full() && (!self.takes_records() || !self.is_congested())
+        let has_room = !self.outlet.casts.is_full() && (!self.takes_records() || !self.is_congested());
+        has_room && self.is_settled()
     }
 
     /// Every slot of this shard is led, so that all Clients can be served.

@@ -26,6 +26,7 @@ impl Shard {
     pub fn query(&mut self, now: Now, number: u64, query: Query) {
         self.outlet.edge.pulse.tell(Activity::Query, 0);
         self.outlet.edge.now = now.monotonic;
+        self.settle_all(now);
         let answer = match query {
             Query::Connections { homes, .. } => {
                 Ok(Answer::Connections(homes.iter().map(|home| self.connection_entry(now, home)).collect()))

@@ -4,6 +4,7 @@
 use convoy_wire::QoS;
 
 use super::Shard;
+use super::calls::FEED_WORK;
 use super::edge::Edge;
 use super::mail::Letter;
 use super::slots::fail;
@@ -48,7 +49,7 @@ impl Shard {
     pub(super) fn read_retained(&mut self, now: Now, request: retained::Request) {
         if !self.state.is_empty() {
             // What is applied and not written, because the disk is full, could not be read yet.
-            return self.unread.push(request);
+            return self.unread.push_back(request);
         }
         let (slot, reader) = (request.slot(), *request.reader());
         self.outlet.edge.pulse.tell(Activity::Retained, u32::from(slot.0));
@@ -81,9 +82,14 @@ impl Shard {
         }
     }
 
-    /// Reads what could not be read before the state was written.
-    pub(super) fn read_unread(&mut self, now: Now) {
-        for request in std::mem::take(&mut self.unread) {
+    /// Reads what could not be read before the state was written, as far as a piece of work goes.
+    pub(super) fn read_unread(&mut self, now: Now, until: u64) {
+        for _ in 0..self.unread.len() {
+            if self.outlet.edge.work >= until {
+                return;
+            }
+            let Some(request) = self.unread.pop_front() else { return };
+            self.outlet.edge.work += FEED_WORK;
             self.read_retained(now, request);
         }
     }

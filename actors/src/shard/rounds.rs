@@ -27,9 +27,6 @@ const ROUND_BYTES: usize = 4 << 20;
 /// A record of this size is much.
 const SMALL_BYTES: usize = 64 << 10;
 
-/// Operations, and what each of them does for single Sessions and slots, that are applied in one piece: a few milliseconds.
-const APPLY_WORK: u64 = 2048;
-
 /// Operations an outbox keeps after they were applied, before a record is made to delete them.
 const TRIM_WORTH: u64 = 128;
 
@@ -37,20 +34,27 @@ impl Shard {
     /// The end of a burst of events: what has been gathered goes to the log, unless a sync is under way; then it
     /// gathers on.
     pub fn turn(&mut self, now: Now) {
-        self.cast_on(now);
+        let until = self.end_of_piece();
+        if self.is_settled() {
+            self.cast_on(now);
+        }
         self.outlet.edge.visit(now);
         self.walk(now);
         self.feel_shortage();
         self.tell_backed_up();
-        self.settle(now);
-        if self.has_more() {
-            self.apply_backlog(now);
+        // Each part of the work has its share, so that none waits for ever for another.
+        self.settle_until(now, until - self.piece / 2);
+        if self.has_backlog() {
+            self.apply_backlog(now, until - self.piece / 4);
+        }
+        if self.reads_on && self.state.is_readable() && self.outlet.edge.work < until {
+            self.read_on(now, until);
         }
         // What is committed is applied before more is proposed, so that only so much can be behind.
         if self.driver.is_syncing() || self.failure.is_some() || !self.backlog.is_empty() {
             return;
         }
-        self.write_state(now);
+        self.write_state(now, until);
         if self.failure.is_some() {
             return;
         }
@@ -73,7 +77,7 @@ impl Shard {
         }
         // What was refused is not waited for.
         self.tell_rooted();
-        self.settle(now);
+        self.settle_until(now, until);
     }
 
     /// Offers what slots have gathered to the log, up to the size of a round. What is small goes at once, so that nobody
@@ -250,29 +254,29 @@ impl Shard {
             self.change_role(change.slot, change.role);
         }
         self.backlog.extend(std::mem::take(&mut self.effects.committed));
-        self.apply_backlog(now);
+        self.apply_backlog(now, self.end_of_piece());
         // With one voter nobody else is there to be told.
         self.effects.messages.clear();
         self.effects.reads.clear();
         self.effects.snapshots.clear();
     }
 
-    /// Applies what is committed, up to a piece of work; the rest is for the next turns, between which others have theirs.
-    fn apply_backlog(&mut self, now: Now) {
-        let until = self.outlet.edge.work + APPLY_WORK;
+    /// Applies what is committed, until a piece of work ends; the rest is for the next turns, between which others have theirs.
+    fn apply_backlog(&mut self, now: Now, until: u64) {
         while self.outlet.edge.work < until
+            && self.is_settled()
             && let Some(record) = self.backlog.pop_front()
         {
             self.apply(now, &record);
             // What records cause is many times what they say: memory is bounded by one of them, not by a round.
             if self.state.size_bytes() > APPLIED_BYTES {
-                self.write_state(now);
-                self.settle(now);
+                self.write_state(now, until);
             }
+            self.settle_until(now, until);
         }
-        self.write_state(now);
+        self.write_state(now, until);
         self.tell_rooted();
-        self.settle(now);
+        self.settle_until(now, until);
     }
 
     fn apply(&mut self, now: Now, record: &Committed) {
@@ -315,7 +319,7 @@ impl Shard {
     }
 
     /// Makes applied state visible to reads; what was put off until then goes on.
-    pub(super) fn write_state(&mut self, now: Now) {
+    pub(super) fn write_state(&mut self, now: Now, until: u64) {
         if self.state.is_empty() {
             return;
         }
@@ -339,35 +343,52 @@ impl Shard {
                 self.driver.advance_applied(slot, index);
             }
         }
-        self.read_on(now);
+        self.read_on(now, until);
     }
 
-    /// What was put off until the state can be read goes on.
-    fn read_on(&mut self, now: Now) {
-        let mut turn = turn!(self, now);
-        for slot in &mut self.slots.table {
-            for session in std::mem::take(&mut slot.departed) {
-                if let Err(error) = slot.offer_again(session, &self.presence, &mut turn) {
-                    fail(slot, &error);
-                    break;
-                }
-            }
-            for session in std::mem::take(&mut slot.overfull) {
-                if let Err(error) = slot.relieve(session, &mut turn) {
-                    fail(slot, &error);
-                    break;
-                }
-            }
-            slot.passivate();
-            slot.propose_ends(now.wall);
-            for session in std::mem::take(&mut slot.deferred) {
-                if let Err(error) = slot.pump(session, &mut turn) {
-                    fail(slot, &error);
-                    break;
-                }
+    /// What was put off until the state can be read goes on, until a piece of work ends: slots have it by turns.
+    fn read_on(&mut self, now: Now, until: u64) {
+        let (slots, first) = (self.slots.table.len(), self.reads_first);
+        self.reads_on = false;
+        for place in (first..slots).chain(0..first.min(slots)) {
+            if self.read_on_for(place, now, until) && !self.reads_on {
+                (self.reads_on, self.reads_first) = (true, place);
             }
         }
-        self.read_unread(now);
+        self.read_unread(now, until);
+        self.reads_on |= !self.unread.is_empty();
+    }
+
+    /// The same for one slot: whether something is left.
+    fn read_on_for(&mut self, place: usize, now: Now, until: u64) -> bool {
+        let mut turn = turn!(self, now);
+        let slot = &mut self.slots.table[place];
+        let sessions = slot.departed.len() + slot.overfull.len() + slot.deferred.len();
+        for _ in 0..sessions {
+            if turn.outlet.edge.work >= until {
+                break;
+            }
+            turn.outlet.edge.work += 1;
+            let read = if let Some(session) = slot.departed.pop_front() {
+                slot.offer_again(session, &self.presence, &mut turn)
+            } else if let Some(session) = slot.overfull.pop_front() {
+                slot.relieve(session, &mut turn)
+            } else if let Some(session) = slot.deferred.pop_front() {
+                slot.pump(session, &mut turn)
+            } else {
+                break;
+            };
+            if let Err(error) = read {
+                fail(slot, &error);
+                slot.departed.clear();
+                slot.overfull.clear();
+                slot.deferred.clear();
+                break;
+            }
+        }
+        slot.passivate();
+        slot.propose_ends(now.wall);
+        !(slot.departed.is_empty() && slot.overfull.is_empty() && slot.deferred.is_empty())
     }
 
     /// What an earlier leader promised is applied before this one serves: see [`Slot::elected`].
@@ -388,9 +409,9 @@ impl Shard {
         self.look_for_room(now);
         self.give_back_lost();
         if self.failure.is_some() {
-            self.read_on(now);
+            self.read_on(now, self.end_of_piece());
         } else if self.stalled {
-            self.write_state(now);
+            self.write_state(now, self.end_of_piece());
             if self.driver.is_dirty() && !self.driver.is_syncing() {
                 self.round(now);
             } else if self.state.is_empty() && !self.driver.is_dirty() {

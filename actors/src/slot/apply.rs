@@ -22,6 +22,14 @@ use crate::topic::Choice;
 /// Bytes of a record that are as much work as one small operation.
 pub(super) const UNIT_BYTES: usize = 512;
 
+/// Bytes of a message or an operation, copied once, that are as much work as a small one.
+const COPIED_BYTES: usize = 2048;
+
+/// Units of work of a message or an operation of so many bytes that is read and passed on.
+pub fn work_of(bytes: usize) -> u64 {
+    1 + (bytes / COPIED_BYTES) as u64
+}
+
 /// Why a slot cannot go on. Nothing after this record is applied until the reason is gone.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -257,7 +265,7 @@ impl Slot {
         turn.state.put(rows::outbox_next(self.id, to), &number);
         if self.leading {
             let reply = context.reply;
-            turn.emitted.push(Emitted::Op { from: self.id, to, number, op: bytes, reply });
+            turn.emitted.push_back(Emitted::Op { from: self.id, to, number, op: bytes, reply });
         }
         number
     }

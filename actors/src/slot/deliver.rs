@@ -9,6 +9,7 @@ use convoy_wire::{PacketId, QoS, ReasonCode};
 
 use super::active::{Active, Link, read_queue};
 use super::ahead::Copy;
+use super::apply::work_of;
 use super::call::Ack;
 use super::leader::SLOT_BYTES;
 use super::op::{Delivery, Op};
@@ -21,6 +22,9 @@ use crate::shard::Outlet;
 /// Acknowledged messages that are kept in memory before a record is made of them; more often where a record is made
 /// anyway.
 const UNSAVED_LIMIT: usize = 4096;
+
+/// Units of work that one look into a queue is: what is behind waits for the next turn.
+const PUMP_WORK: u64 = 1024;
 
 impl Slot {
     /// CONNACK is written: what waits goes out, first what an earlier connection was sent.
@@ -68,11 +72,11 @@ impl Slot {
         }
     }
 
-    /// Sends what the window has room for, from disk.
+    /// Sends what the window has room for, from disk: a piece of it, if that is much.
     pub fn pump(&mut self, session: SessionNumber, turn: &mut Turn<'_>) -> Result<(), Error> {
         // Rows on their way to the engine cannot be read yet.
         if !turn.state.is_readable() {
-            self.deferred.push(session);
+            self.deferred.push_back(session);
             return Ok(());
         }
         let Some(active) = self.active.get_mut(&session) else { return Ok(()) };
@@ -85,7 +89,13 @@ impl Slot {
         let mut all_read = true;
         let (state, mut failure) = (&*turn.state, None);
         let (outlet, now, age) = (&mut *turn.outlet, turn.now, row.limits.age);
+        let (until, mut is_cut) = (outlet.edge.work + PUMP_WORK, false);
         read_queue(state, session, link.cursor, &mut |seq, row| {
+            if outlet.edge.work >= until {
+                (all_read, is_cut) = (false, true);
+                return ControlFlow::Break(());
+            }
+            outlet.edge.work += work_of(row.message.len());
             link.send_copies(seq, outlet, now);
             if !link.inflight.has_room() || !link.inflight.reaches(seq) {
                 all_read = false;
@@ -140,6 +150,9 @@ impl Slot {
         }
         if !link.finished.is_empty() {
             self.unsaved.push(session);
+        }
+        if is_cut {
+            self.deferred.push_back(session);
         }
         failure.map_or(Ok(()), Err)
     }
@@ -243,7 +256,7 @@ impl Slot {
     }
 
     /// How far a Session's messages were sent to its Client.
-    pub(super) fn sent(&self, session: SessionNumber) -> Seq {
+    pub fn sent(&self, session: SessionNumber) -> Seq {
         match self.active.get(&session).map(|active| &**active) {
             Some(Active { link: Some(link), .. }) => link.cursor,
             Some(Active { queue: Some(queue), .. }) => queue.sent(),

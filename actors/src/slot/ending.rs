@@ -20,7 +20,7 @@ use crate::session::{Head, Queue, Seq, SessionNumber, SubscriptionRow};
 
 /// Units of work that one record does at once for Sessions that end in it. Replicas of all releases must agree on it: it
 /// never changes.
-pub(super) const AT_ONCE: u32 = 2048;
+pub(super) const AT_ONCE: u32 = 1024;
 
 /// Units of a piece that is proposed later, and Sessions that it may be for.
 const PIECE: u32 = 256;

@@ -53,6 +53,7 @@ impl Slot {
         sent: Seq,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
+        turn.outlet.edge.work += messages.len() as u64;
         let Some(queue) = self.activate(session, turn)?.and_then(|active| active.queue.as_mut()) else {
             return Ok(());
         };

@@ -31,7 +31,7 @@ mod stored;
 mod subscribe;
 mod wills;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use convoy_ids::{SlotId, Term};
@@ -48,6 +48,7 @@ use crate::shard::{Outlet, ReplyTo};
 use crate::topic::{FanOut, Routes};
 
 pub use active::Active;
+pub use apply::work_of;
 pub use budget::wanted_by;
 
 pub use call::{Ack, SessionCall, Wanted};
@@ -101,7 +102,7 @@ pub struct Slot {
     /// Active Sessions by tenant and Client Identifier.
     names: FxHashMap<Box<[u8]>, SessionNumber>,
     /// Sessions that may be passivated, in the order they fell idle.
-    idle: std::collections::VecDeque<SessionNumber>,
+    idle: VecDeque<SessionNumber>,
     partitions: FxHashMap<u64, Routes>,
     outboxes: outbox::Outboxes,
     /// One of them is full.
@@ -113,12 +114,12 @@ pub struct Slot {
     /// Sessions whose Clients acknowledged something that is not on record yet.
     unsaved: Vec<SessionNumber>,
     /// Sessions whose queue is read on once the state is written.
-    pub deferred: Vec<SessionNumber>,
+    pub deferred: VecDeque<SessionNumber>,
     /// Sessions for whom more waits than may, which is looked at once the state is written.
-    pub overfull: Vec<SessionNumber>,
+    pub overfull: VecDeque<SessionNumber>,
     /// Sessions whose Clients left messages behind, which other members of Shared Subscriptions may get once the state
     /// is written.
-    pub departed: Vec<SessionNumber>,
+    pub departed: VecDeque<SessionNumber>,
     /// Sessions that have ended and of which something is left.
     ending: BTreeSet<SessionNumber>,
     /// Units of work that the record which is being applied may still do for Sessions that end.
@@ -148,7 +149,7 @@ pub struct Turn<'a> {
     pub root: &'a Routes,
     pub fan_out: &'a mut FanOut,
     /// What is to be carried to other slots.
-    pub emitted: &'a mut Vec<Emitted>,
+    pub emitted: &'a mut VecDeque<Emitted>,
     /// Root routes that the meta group has applied.
     pub root_changes: &'a mut Vec<RootChange>,
 }

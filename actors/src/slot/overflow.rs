@@ -18,8 +18,9 @@ use crate::clock::Millis;
 use crate::message::Message;
 use crate::session::{Excess, Seq, SessionNumber};
 
-/// Messages that one record lets go.
-const RUN: usize = 8192;
+/// Messages that one record lets go, and bytes that are read to find them: what is over goes with the next ones.
+const RUN: usize = 1024;
+const RUN_BYTES: usize = 4 << 20;
 
 /// Messages and bytes that are looked through for what has expired, each time that something has to go.
 const SCAN: usize = 512;
@@ -130,7 +131,7 @@ impl Slot {
         let overflow = active.overflow.get_or_insert_default();
         if !overflow.is_listed && overflow.going.is_empty() {
             overflow.is_listed = true;
-            self.overfull.push(session);
+            self.overfull.push_back(session);
         }
     }
 
@@ -151,6 +152,7 @@ impl Slot {
         let expired = search.found.len();
         search.oldest(turn.state, session, from)?;
         let mut messages = search.found;
+        turn.outlet.edge.work += messages.len() as u64;
         messages.retain(|(seq, _)| !queue.received.contains(seq));
         let dropped = messages.len().saturating_sub(expired) as u64;
         messages.sort_unstable();
@@ -175,7 +177,7 @@ impl Slot {
         overflow.going.retain(|seq| queue.holds(*seq));
         if overflow.is_idle() && active.excess().is_some() {
             active.overflow.as_mut().expect("it is there").is_listed = true;
-            self.overfull.push(session);
+            self.overfull.push_back(session);
         }
     }
 }
@@ -223,11 +225,13 @@ impl Search<'_> {
             return Ok(());
         }
         let expired: Vec<_> = self.found.iter().map(|(seq, _)| *seq).collect();
+        let mut bytes = 0;
         read_queue(state, session, from, &mut |seq, row| {
+            bytes += row.message.len();
             if expired.binary_search(&seq).is_err() {
                 self.take(seq, row.message.len() as u32);
             }
-            match self.excess.is_over() || self.found.len() >= RUN {
+            match self.excess.is_over() || self.found.len() >= RUN || bytes >= RUN_BYTES {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }

@@ -110,7 +110,7 @@ impl Slot {
                         // Behind what was emitted before.
                         let message = turn.outlet.edge.whole(&message);
                         let (session, delivery) = (found.session, found.delivery);
-                        turn.emitted.push(Emitted::Copy { session, delivery, message });
+                        turn.emitted.push_back(Emitted::Copy { session, delivery, message });
                     }
                 }
                 None => {

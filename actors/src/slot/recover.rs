@@ -3,6 +3,7 @@
 use convoy_ids::SlotId;
 use convoy_storage::engine::{Engine, Error, Family};
 use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use super::budget::count_stored;
@@ -90,9 +91,9 @@ impl Slot {
             pending: Pending::default(),
             underway: Underway::default(),
             unsaved: Vec::new(),
-            deferred: Vec::new(),
-            overfull: Vec::new(),
-            departed: Vec::new(),
+            deferred: Default::default(),
+            overfull: Default::default(),
+            departed: Default::default(),
             ending: Default::default(),
             end_work: 0,
             sweep: Sweep::default(),
@@ -153,14 +154,14 @@ impl Slot {
         now: Now,
         state: &mut State,
         is_gone: impl Fn(&crate::session::Home) -> bool,
-        emitted: &mut Vec<Emitted>,
+        emitted: &mut VecDeque<Emitted>,
     ) -> Result<(), Error> {
         self.leading = true;
         self.next_due = 0;
         let (from, to) = rows::outboxes(self.id);
         for (key, op) in state.scan(&from, &to)? {
             if let Some((to, number)) = rows::split_outbox(&key) {
-                emitted.push(Emitted::Op { from: self.id, to, number, op, reply: None });
+                emitted.push_back(Emitted::Op { from: self.id, to, number, op, reply: None });
             }
         }
         let (from, to) = rows::all_live(self.id);

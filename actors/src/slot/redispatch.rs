@@ -91,7 +91,7 @@ impl Slot {
             self.send_on(session, &name, false, &delivery, &message, context, turn)?;
         }
         if self.leading && seqs.len() >= RUN {
-            self.departed.push(session);
+            self.departed.push_back(session);
         }
         Ok(())
     }
