@@ -124,7 +124,7 @@ fn a_rule_that_is_left_out_is_noticed() {
     let day = |characters, work, without| Setup { characters, work, without, ..setup(0, 3) };
     for (setup, what) in [
         (day(fleet::staring(), 12 * SECOND, Without::RootAnswer), "neither as it came"),
-        (day(everybody(), 3 * SECOND, Without::Hearing), "while nothing was subscribed for it"),
+        (day(everybody(), 9 * SECOND, Without::Hearing), "while nothing was subscribed for it"),
         (day(everybody(), 3 * SECOND, Without::Place), "of another QoS"),
     ] {
         // By one of so few seeds: a check that needs more luck than this would not be one.
