@@ -273,7 +273,8 @@ fn a_session_with_very_many_subscriptions_ends_in_pieces_however_it_ends() {
     let filters = many_filters(1_000);
     let filters: Vec<_> = filters.iter().map(String::as_str).collect();
     let short = ConnectProperties { session_expiry_interval: Some(2), ..Default::default() };
-    let ways: [(Connect<'_>, fn(&mut World, Client)); 4] = [
+    type End = fn(&mut World, Client);
+    let ways: [(Connect<'_>, End); 4] = [
         (lasting("s"), |world, _| {
             world.ask(Connect { clean_start: true, ..lasting("s") });
         }),
