@@ -35,6 +35,13 @@ pub enum Depth {
     Nothing,
 }
 
+/// A node that keeps its data on the small disk and all else beside it, not started.
+fn node_on(disk: &SmallDisk, program: Program, folder: &Path, history: &History) -> anyhow::Result<Node> {
+    Ok(Node::new(program, &disk.path().join("data"), &folder.join("aside"), history)?
+        .with_setting("CONVOY_STORAGE__MIN_FREE_BYTES", &RESERVE_BYTES.to_string())
+        .with_setting("CONVOY_STORAGE__WRITE_BUFFER_BYTES", &(16 << 20).to_string()))
+}
+
 /// `Ok(Err(_))`: this machine has no small disk to offer.
 pub async fn run(
     program: Program,
@@ -48,9 +55,7 @@ pub async fn run(
         Err(lacking) => return Ok(Err(lacking)),
     };
     let history = History::new();
-    let mut node = Node::new(program, &disk.path().join("data"), &folder.join("aside"), &history)?
-        .with_setting("CONVOY_STORAGE__MIN_FREE_BYTES", &RESERVE_BYTES.to_string())
-        .with_setting("CONVOY_STORAGE__WRITE_BUFFER_BYTES", &(16 << 20).to_string());
+    let mut node = node_on(&disk, program, folder, &history)?;
     let starts = vec![node.start().await?];
     let pid = node.pid();
     let told = story(&node, &disk, &history, depth)
@@ -91,9 +96,7 @@ pub async fn strangers(program: Program, folder: &Path) -> anyhow::Result<Result
         Err(lacking) => return Ok(Err(lacking)),
     };
     let history = History::new();
-    let mut node = Node::new(program, &disk.path().join("data"), &folder.join("aside"), &history)?
-        .with_setting("CONVOY_STORAGE__MIN_FREE_BYTES", &RESERVE_BYTES.to_string())
-        .with_setting("CONVOY_STORAGE__WRITE_BUFFER_BYTES", &(16 << 20).to_string());
+    let mut node = node_on(&disk, program, folder, &history)?;
     node.start().await?;
     let mut known = Client::new("known", ProtocolVersion::V5, node.mqtt(), &history);
     known.connect(Terms::lasting()).await?;
