@@ -93,8 +93,6 @@ pub struct Connection {
     pub is_dirty: bool,
     /// The Session is ours until somebody else gets it or we have taken leave.
     pub owns_session: bool,
-    /// The Session went to another connection before this one heard that it had been granted it.
-    pub is_overtaken: bool,
     pub farewell: Farewell,
     /// Session Expiry Interval of a DISCONNECT.
     pub farewell_expiry: Option<u32>,
@@ -188,7 +186,6 @@ impl Connection {
             expiry_seconds: 0,
             is_dirty: false,
             owns_session: false,
-            is_overtaken: false,
             farewell: Farewell::WithWill,
             farewell_expiry: None,
             keep_alive: KeepAlive::default(),
@@ -292,6 +289,14 @@ impl Connection {
         self.begin_to_close();
     }
 
+    /// If nothing has left yet of what was to be said to the Client, it is not said: the Client was not connected.
+    pub fn take_back_welcome(&mut self) {
+        if self.stage == Stage::Open && self.traffic.bytes_sent == 0 {
+            self.output = Output::default();
+            self.stage = Stage::Connecting;
+        }
+    }
+
     fn begin_to_close(&mut self) {
         if self.stage != Stage::Closing {
             self.stage = Stage::Closing;
@@ -354,6 +359,10 @@ fn connack_reason(reason: ReasonCode) -> ReasonCode {
     match reason {
         reason if Connack::may_say(reason) => reason,
         ReasonCode::ServerShuttingDown => ReasonCode::ServerUnavailable,
+        // Of two with one Client Identifier the one that has to yield hears the same, whichever it is. To say that it
+        // was connected, and then why it is not, would be true once; but what it says of the Session is not true any
+        // more, 3.x would hear only the first half, and Clients come back at once after that.
+        ReasonCode::SessionTakenOver => ReasonCode::ClientIdentifierNotValid,
         _ => ReasonCode::UnspecifiedError,
     }
 }

@@ -225,10 +225,6 @@ impl Edge {
         welcome(&greeting, limits, grant.present, connection.version, connection.output.tail());
         connection.stage = Stage::Open;
         connection.doomed_at = None;
-        if connection.is_overtaken {
-            connection.close(ReasonCode::SessionTakenOver);
-            return self.mark(key);
-        }
         connection.session = grant.session;
         connection.epoch = grant.epoch;
         connection.owns_session = true;

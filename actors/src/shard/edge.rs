@@ -236,16 +236,10 @@ impl Edge {
     /// The Session went to another connection [MQTT-3.1.4-3].
     pub fn taken_over(&mut self, home: &Home) {
         let Some(connection) = self.find(home) else { return };
-        if connection.stage == Stage::Connecting {
-            // Its own grant is on the way by another shard: first the Client hears that it was connected, for CONNACK
-            // has no word for this [MQTT-3.14.0-1].
-            connection.is_overtaken = true;
-            return;
-        }
         connection.owns_session = false;
-        connection.close(ReasonCode::SessionTakenOver);
+        connection.take_back_welcome();
+        self.close(home.key, ReasonCode::SessionTakenOver);
         self.leave_groups(home.key);
-        self.mark(home.key);
     }
 
     /// An operator closes the connection. If the Session has ended there is nothing to take leave of.

@@ -358,7 +358,7 @@ fn every_reason_for_which_a_connect_is_refused_is_one_of_connack() {
     // [MQTT-3.2.2-8]
     for (reason, said) in [
         (ReasonCode::ServerShuttingDown, ReasonCode::ServerUnavailable),
-        (ReasonCode::SessionTakenOver, ReasonCode::UnspecifiedError),
+        (ReasonCode::SessionTakenOver, ReasonCode::ClientIdentifierNotValid),
         (ReasonCode::ServerBusy, ReasonCode::ServerBusy),
     ] {
         let mut world = World::new();
