@@ -16,6 +16,31 @@ impl Network {
         self.prefix <= other.prefix && self.contains(other.address)
     }
 
+    /// The network of so many bits that holds this address; `None` if it has fewer. An IPv4 address that came as IPv6
+    /// is an IPv4 address.
+    pub(super) fn around(address: IpAddr, bits: u8) -> Option<Self> {
+        let address = address.to_canonical();
+        (bits <= if address.is_ipv4() { 32 } else { 128 }).then_some(Self { address, prefix: bits })
+    }
+
+    pub(super) fn is_v4(&self) -> bool {
+        self.address.is_ipv4()
+    }
+
+    pub(super) fn bits(&self) -> u8 {
+        self.prefix
+    }
+
+    /// Its first address, as a number.
+    pub(super) fn first(&self) -> u128 {
+        let (address, longest) = match self.address {
+            IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
+            IpAddr::V6(address) => (address.to_bits(), 128),
+        };
+        let others = longest - u32::from(self.prefix);
+        address.checked_shr(others).unwrap_or(0).checked_shl(others).unwrap_or(0)
+    }
+
     /// An IPv4 address that came as IPv6 is an IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (mine, theirs, longest) = match (self.address, address.to_canonical()) {
