@@ -28,6 +28,10 @@ metrics! {
     HELD_BACK = "convoy_connections_held_back",
     /// Bytes of what Clients sent that wait for records of slots or in mail between shards; about a second old.
     UNDERWAY_BYTES = "convoy_underway_bytes",
+    /// Messages for very many that are being passed on in pieces, and those of their topics that wait behind them.
+    CASTS = "convoy_casts",
+    /// Bytes of them and of the lists of their receivers. Beyond 16 MiB a shard opens no mail of others.
+    CASTS_BYTES = "convoy_casts_bytes",
     /// Messages of QoS 0 dropped because they came behind others of their topic, which waited for the log of a slot that
     /// was full.
     BEHIND_DROPPED = "convoy_messages_dropped_slot_full_total",

@@ -14,6 +14,7 @@ use super::Shard;
 use super::mail::{Answer, Origin, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
+use crate::metric;
 use crate::session::{Home, Place};
 use crate::topic::{Found, hash_of};
 
@@ -32,7 +33,11 @@ pub struct Casts {
     topics: FxHashMap<u64, VecDeque<Cast>>,
     /// Topics, in the order in which they have their turns.
     turns: VecDeque<u64>,
+    /// Messages that wait here, and bytes of them and of their receivers.
+    len: usize,
     bytes: usize,
+    /// Both, as they were told last.
+    told: (usize, usize),
     found_bytes: usize,
     pub(super) found_bytes_limit: usize,
     /// Numbers of messages that are to be matched, and the last that was given.
@@ -80,7 +85,9 @@ impl Casts {
             piece,
             topics,
             turns,
+            len: 0,
             bytes: 0,
+            told: (0, 0),
             found_bytes: 0,
             found_bytes_limit: FOUND_BYTES,
             newest: None,
@@ -95,6 +102,21 @@ impl Casts {
     /// Bytes that wait here.
     pub fn len_bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Tells operators what waits here.
+    pub fn tell(&mut self) {
+        let (now, before) = ((self.len, self.bytes), self.told);
+        if now != before {
+            metrics::gauge!(metric::CASTS).increment(now.0 as f64 - before.0 as f64);
+            metrics::gauge!(metric::CASTS_BYTES).increment(now.1 as f64 - before.1 as f64);
+            self.told = now;
+        }
+    }
+
+    #[cfg(test)]
+    pub fn told(&self) -> (usize, usize) {
+        self.told
     }
 
     pub fn is_full(&self) -> bool {
@@ -161,8 +183,7 @@ impl Casts {
     fn enter(&mut self, topic: &str, message: Bytes, stage: Stage, is_first: bool) {
         let topic = hash_of(topic);
         let cast = Cast { message, stage, publisher: None };
-        self.found_bytes += cast.found_bytes();
-        self.bytes += cast.found_bytes() + cast.message.len();
+        self.weigh(&cast);
         let turns = &mut self.turns;
         let waiting = self.topics.entry(topic).or_insert_with(|| {
             turns.push_back(topic);
@@ -205,14 +226,20 @@ impl Casts {
         let topic = self.turns.pop_front()?;
         let cast =
             self.topics.get_mut(&topic).and_then(VecDeque::pop_front).expect("a topic that waits has one");
+        self.len -= 1;
         self.found_bytes -= cast.found_bytes();
         self.bytes -= cast.found_bytes() + cast.message.len();
         Some((topic, cast))
     }
 
-    fn give_back(&mut self, topic: u64, cast: Cast) {
+    fn weigh(&mut self, cast: &Cast) {
+        self.len += 1;
         self.found_bytes += cast.found_bytes();
         self.bytes += cast.found_bytes() + cast.message.len();
+    }
+
+    fn give_back(&mut self, topic: u64, cast: Cast) {
+        self.weigh(&cast);
         self.topics.get_mut(&topic).expect("it was taken from there").push_front(cast);
         self.turns.push_back(topic);
     }

@@ -38,6 +38,7 @@ impl Shard {
         if self.is_settled() {
             self.cast_on(now);
         }
+        self.outlet.casts.tell();
         self.outlet.edge.visit(now);
         self.walk(now);
         self.feel_shortage();

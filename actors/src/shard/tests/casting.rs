@@ -46,6 +46,12 @@ fn a_turn_passes_on_a_piece_and_others_are_served_before_the_rest() {
     let mail: usize = shard.take_mail().map(|(_, mail)| mail.letters.len()).sum();
     let passed_on = shard.outlet.edge.dirty.len() - before + mail;
     assert!((1..=PIECE).contains(&passed_on), "{passed_on} at once");
+    let (casts, held) = world.shards[home].outlet.casts.told();
+    assert_eq!((casts, held), (1, world.shards[home].outlet.casts.len_bytes()));
+    // The message, and for each of its receivers where it goes.
+    assert!(held > "x/y1".len() + PIECE * size_of::<crate::topic::Found>(), "{held}");
+    world.settle();
+    assert!(world.shards.iter().all(|shard| shard.outlet.casts.told() == (0, 0)));
 }
 
 #[test]
