@@ -107,7 +107,7 @@ pub struct Limits {
     pub topic_levels: u16,
     pub topic_bytes: u16,
     /// Levels of a Topic Filter with `+`, a last `#` not counted: it bounds what matching one message costs, whoever
-    /// subscribed what (the head of `topic/trie` says how).
+    /// subscribed what (the head of `topic/trie` says how). See [`Limits::wildcard_levels_of`].
     pub wildcard_levels: u16,
     /// What of MQTT 5.0 is switched off.
     pub features: Features,
@@ -170,8 +170,23 @@ impl Limits {
             return Some("topic_levels");
         }
         let plain = filter.shared().map_or(filter, |shared| shared.filter);
-        let levels = plain.levels().filter(|level| *level != "#").count();
-        let is_wild = plain.levels().any(|level| level == "+");
-        (is_wild && levels > usize::from(self.wildcard_levels)).then_some("wildcard_levels")
+        let (mut levels, mut runs, mut was_wild) = (0, 0, false);
+        for level in plain.levels().filter(|level| *level != "#") {
+            levels += 1;
+            runs += usize::from(level == "+" && !was_wild);
+            was_wild = level == "+";
+        }
+        (runs > 0 && levels > self.wildcard_levels_of(runs)).then_some("wildcard_levels")
+    }
+
+    /// Levels of a Topic Filter whose `+` stand in so many runs, a last `#` not counted. There are few ways to place one
+    /// run or two, so they may be placed among more levels than any number of them: twice as many, and one more.
+    pub fn wildcard_levels_of(&self, runs: usize) -> usize {
+        let levels = usize::from(self.wildcard_levels);
+        match runs {
+            1 => 2 * levels,
+            2 => levels + 1,
+            _ => levels,
+        }
     }
 }

@@ -160,9 +160,10 @@ pub struct LimitsOptions {
     /// Bytes of a Topic Name or Topic Filter; the protocol allows 65,535.
     pub topic_bytes: u16,
     /// Levels of a Topic Filter with `+`, a last `#` not counted; SUBACK refuses more with Topic Filter invalid (0x8F).
-    /// Any number of Topic Filters that almost match cost a message at most 2^(this + 1) steps of some 50 ns in each
-    /// of two trees, so each further level doubles what a stranger can make one message cost. What was subscribed before
-    /// it was lowered stays.
+    /// Where all `+` stand next to each other (`/hfp/v2/journey/ongoing/vp/+/+/+/+/+/+/+/+/+/+/+/#`) there may be twice as
+    /// many, and where they stand in two such places one more. Any number of Topic Filters that almost match cost a
+    /// message at most about 2^(this + 1.5) steps of some 50 ns in each of two trees, so each further level doubles what a
+    /// stranger can make one message cost. What was subscribed before it was lowered stays.
     pub wildcard_levels: u16,
     /// Retained Messages of this node. Beyond it a new one is refused with Quota exceeded (3.x: closed after five seconds
     /// without its acknowledgement), and dropped at QoS 0; a Will is published and not retained. Replacing one by another that

@@ -44,8 +44,16 @@ fn a_filter_with_a_wildcard_has_few_levels_and_others_as_many_as_topics() {
     // Matching one message is bounded by it, whoever subscribed what.
     let mut world = World::with(Limits { wildcard_levels: 3, ..Limits::default() });
     let client = world.connect(passing("a"));
-    let filters =
-        ["a/+/c", "a/+/c/d", "a/+/c/#", "a/b/c/d/#", "$share/g/+/b/c", "$share/g/+/b/c/d", "+/b/c/d/#"];
+    // Where `+` stand together there may be twice as many, and with two such places one more.
+    let filters = [
+        "+/b/c/d/e/f",
+        "+/b/c/d/e/f/g",
+        "a/+/+/d/e/f/#",
+        "a/b/c/d/e/f/g/#",
+        "$share/g/+/b/+/d",
+        "$share/g/+/b/+/d/e",
+        "+/b/+/d/+",
+    ];
     let subscriptions = filters.map(|filter| Subscription {
         filter: TopicFilter::new(filter).unwrap(),
         options: SubscriptionOptions::new(QoS::AtMostOnce),

@@ -218,10 +218,19 @@ fn every_level_may_branch() {
     assert_eq!(keys(&trie, &["a"; 9].join("/")).len(), 0);
 }
 
-/// The most nodes that a topic is tried against, as the head of the module has it.
-fn steps_limit(wildcard_levels: u32, topic_levels: u32) -> u64 {
-    let wild = wildcard_levels.min(topic_levels);
-    2_u64.pow(wild + 1) - 1 + u64::from(topic_levels - wild)
+/// The most nodes that a topic is tried against, as the head of the module has it: the root, the topic's own way, and of
+/// each length the ways in which `+` may stand.
+fn steps_limit(levels_of: impl Fn(usize) -> usize, topic_levels: u64) -> u64 {
+    let allows = |runs, levels| levels <= levels_of(runs) as u64;
+    let ways = |levels: u64| match levels {
+        _ if allows(3, levels) => 2_u64.pow(levels as u32) - 1,
+        _ => {
+            let one = levels * (levels + 1) / 2;
+            let two = (levels + 1) * levels * (levels - 1) * (levels - 2) / 24;
+            u64::from(allows(1, levels)) * one + u64::from(allows(2, levels)) * two
+        }
+    };
+    1 + topic_levels + (1..=topic_levels).map(ways).sum::<u64>()
 }
 
 /// `a` and `+` in every order.
@@ -230,6 +239,20 @@ fn ways(levels: u32) -> impl Iterator<Item = String> {
         let level = |bit| if mask >> bit & 1 == 0 { "a" } else { "+" };
         (0..levels).map(level).collect::<Vec<_>>().join("/")
     })
+}
+
+/// `a` and one run of `+`, or two.
+fn runs(levels: u32) -> impl Iterator<Item = String> {
+    let way = move |places: [u32; 4]| {
+        let [a, b, c, d] = places;
+        let level = |at| if (a..b).contains(&at) || (c..d).contains(&at) { "+" } else { "a" };
+        (0..levels).map(level).collect::<Vec<_>>().join("/")
+    };
+    let one = (0..levels).flat_map(move |a| (a + 1..=levels).map(move |b| [a, b, levels, levels]));
+    let two = one.clone().flat_map(move |[a, b, ..]| {
+        (b + 1..levels).flat_map(move |c| (c + 1..=levels).map(move |d| [a, b, c, d]))
+    });
+    one.chain(two).map(way)
 }
 
 #[test]
@@ -252,10 +275,33 @@ fn filters_that_almost_match_cost_no_more_steps_than_their_levels_allow() {
     assert_eq!(steps_of(&mut deep_ways(), false, &[100]), [(1 << 15) - 1]);
     assert_eq!(steps_of(&mut deep_ways(), true, &[100]), [2]);
     // The worst that is let through: every way of every length, and the topic's own way parted at every level.
-    let worst = &mut ways(wild).chain((1..=deep).map(topic));
-    let levels = [1, 2, 7, wild - 1, wild, wild + 1, 40, deep];
-    assert_eq!(steps_of(worst, true, &levels), levels.map(|levels| steps_limit(wild, levels)));
-    assert_eq!(steps_limit(wild, deep), 8307);
+    let (one, two) = (limits.wildcard_levels_of(1) as u32, limits.wildcard_levels_of(2) as u32);
+    let worst = &mut ways(wild).chain((wild..=one).flat_map(runs)).chain((1..=deep).map(topic));
+    let levels = [1, 2, 7, wild - 1, wild, wild + 1, two, two + 1, one, one + 1, 40, deep];
+    let most = |levels: u32| steps_limit(|runs| limits.wildcard_levels_of(runs), u64::from(levels));
+    assert_eq!(steps_of(worst, true, &levels), levels.map(most));
+    assert_eq!(most(deep), 11_544);
+}
+
+#[test]
+fn filters_of_the_feeds_of_public_transport_are_let_through() {
+    let limits = crate::Limits::default();
+    for (filter, may) in [
+        // As Clients subscribe to the positions of vehicles in Helsinki and in Tampere.
+        ("/hfp/v2/journey/ongoing/vp/+/+/+/+/+/+/+/+/+/+/+/#", true),
+        ("/hfp/v2/journey/ongoing/+/bus/#", true),
+        ("/hfp/v2/journey/ongoing/vp/bus/+/+/2550/1/+/08:00/#", true),
+        ("/hfp/v2/journey/ongoing/vp/+/+/+/+/+/+/+/+/0/#", true),
+        ("/hfp/v2/journey/ongoing/vp/+/+/+/+/+/+/+/+/+/60;24/19/73/44/#", true),
+        ("/gtfsrt/vp/tampere/+/+/+/+/+/+/+/+/+/+/+/#", true),
+        ("/gtfsrt/vp/tampere/+/+/+/TRAM/+/+/+/+/+/+/+/#", false),
+        // More runs than two are as they were.
+        ("/hfp/v2/journey/+/+/bus/+/+/2550/+/Kamppi/#", true),
+        ("/hfp/v2/journey/+/+/bus/+/+/2550/+/Kamppi/08:00/#", false),
+    ] {
+        let exceeded = limits.exceeded_by(convoy_wire::TopicFilter::new(filter).unwrap());
+        assert_eq!(exceeded.is_none(), may, "{filter}");
+    }
 }
 
 #[test]
