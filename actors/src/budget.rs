@@ -35,6 +35,8 @@ pub struct Usage {
     pub sessions: u64,
     /// Bytes that wait for Sessions on disk, and of their Wills.
     pub stored_bytes: u64,
+    /// Of these, those of Wills: a Session that is connected has its Will in memory too.
+    pub will_bytes: u64,
     pub retained_messages: u64,
     pub retained_bytes: u64,
 }
@@ -43,6 +45,7 @@ impl Usage {
     pub const UNLIMITED: Self = Self {
         sessions: u64::MAX,
         stored_bytes: u64::MAX,
+        will_bytes: u64::MAX,
         retained_messages: u64::MAX,
         retained_bytes: u64::MAX,
     };
@@ -51,6 +54,7 @@ impl Usage {
         Self {
             sessions: both(self.sessions, other.sessions),
             stored_bytes: both(self.stored_bytes, other.stored_bytes),
+            will_bytes: both(self.will_bytes, other.will_bytes),
             retained_messages: both(self.retained_messages, other.retained_messages),
             retained_bytes: both(self.retained_bytes, other.retained_bytes),
         }
@@ -79,8 +83,8 @@ impl Usage {
         *self == Self::default()
     }
 
-    fn fields(&self) -> [u64; 4] {
-        [self.sessions, self.stored_bytes, self.retained_messages, self.retained_bytes]
+    fn fields(&self) -> [u64; 5] {
+        [self.sessions, self.stored_bytes, self.will_bytes, self.retained_messages, self.retained_bytes]
     }
 }
 
@@ -145,14 +149,16 @@ pub struct Used {
 impl Used {
     /// The key of the limit that does not allow so much more, if one does not.
     pub fn exceeds(&self, allowance: &Allowance, more: &Self) -> Option<&'static str> {
-        const NODE: [&str; 4] = ["sessions", "stored_bytes", "retained_messages", "retained_bytes"];
-        const USER: [&str; 4] = [
+        const NODE: [&str; 5] =
+            ["sessions", "stored_bytes", "will_bytes", "retained_messages", "retained_bytes"];
+        const USER: [&str; 5] = [
             "sessions_per_user",
             "stored_bytes_per_user",
+            "will_bytes_per_user",
             "retained_messages_per_user",
             "retained_bytes_per_user",
         ];
-        let over = |used: &Usage, more: &Usage, limit: &Usage, keys: [&'static str; 4]| {
+        let over = |used: &Usage, more: &Usage, limit: &Usage, keys: [&'static str; 5]| {
             let all = used.and(more).fields().into_iter().zip(more.fields());
             let mut all = all.zip(limit.fields()).zip(keys);
             all.find(|(((all, more), limit), _)| *more > 0 && all > limit).map(|(_, key)| key)

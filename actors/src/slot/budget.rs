@@ -19,7 +19,9 @@ use crate::session::{Head, Queue, Seq, SessionNumber, SessionRow, Will};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     pub user: User,
-    bytes: u64,
+    /// In its queue.
+    queued: u64,
+    will: u64,
     lasts: bool,
 }
 
@@ -29,20 +31,29 @@ impl Counted {
     }
 
     fn weigh(user: User, row: &SessionRow, queue: Option<&Queue>) -> Self {
-        let will = row.will.as_ref().map_or(0, |will| will.message.len() as u64);
         // Queues come with Sessions that last, and stay with those that did.
-        Self { user, bytes: will + queue.map_or(0, Queue::bytes), lasts: row.has_queue }
+        let (queued, will) = (queue.map_or(0, Queue::bytes), bytes_of(row.will.as_ref()));
+        Self { user, queued, will, lasts: row.has_queue }
     }
 
     fn usage(&self) -> Usage {
-        Usage { sessions: u64::from(self.lasts), stored_bytes: self.bytes, ..Usage::default() }
+        let Self { user: _, queued, will, lasts } = *self;
+        usage(lasts, queued, will)
     }
 }
 
 /// What a CONNECT asks for, if it finds no Session.
 pub fn wanted_by(expiry_seconds: u32, will: Option<&Will>) -> Usage {
-    let stored_bytes = will.map_or(0, |will| will.message.len() as u64);
-    Usage { sessions: u64::from(expiry_seconds > 0), stored_bytes, ..Usage::default() }
+    usage(expiry_seconds > 0, 0, bytes_of(will))
+}
+
+fn bytes_of(will: Option<&Will>) -> u64 {
+    will.map_or(0, |will| will.message.len() as u64)
+}
+
+fn usage(lasts: bool, queued: u64, will: u64) -> Usage {
+    let (sessions, stored_bytes) = (u64::from(lasts), queued + will);
+    Usage { sessions, stored_bytes, will_bytes: will, ..Usage::default() }
 }
 
 impl Active {
@@ -154,7 +165,7 @@ fn count_queues(
         ends[number] = end_of(key, value).ok();
     });
     for ((counted, head), end) in lasting.into_iter().zip(ends) {
-        counted.bytes += Queue::recover(head, end, Default::default()).bytes();
+        counted.queued += Queue::recover(head, end, Default::default()).bytes();
     }
     read
 }

@@ -54,6 +54,9 @@ pub struct Amounts {
     pub sessions: u64,
     /// Bytes that wait for Sessions, of their Wills, and on their way from slot to slot.
     pub stored_bytes: u64,
+    /// Of these, those of Wills.
+    #[serde(default)]
+    pub will_bytes: u64,
     pub retained_messages: u64,
     /// Of their Topic Names, properties and payloads.
     pub retained_bytes: u64,
@@ -61,8 +64,8 @@ pub struct Amounts {
 
 impl From<Usage> for Amounts {
     fn from(usage: Usage) -> Self {
-        let Usage { sessions, stored_bytes, retained_messages, retained_bytes } = usage;
-        Self { sessions, stored_bytes, retained_messages, retained_bytes }
+        let Usage { sessions, stored_bytes, will_bytes, retained_messages, retained_bytes } = usage;
+        Self { sessions, stored_bytes, will_bytes, retained_messages, retained_bytes }
     }
 }
 
@@ -130,6 +133,8 @@ impl fmt::Display for Status {
         line("lasting", &format_args!("{} of {} Sessions", used.sessions, limit.sessions))?;
         let (bytes, most) = (used.stored_bytes >> 20, limit.stored_bytes >> 20);
         line("waiting", &format_args!("{bytes} of {most} MiB"))?;
+        let (bytes, most) = (used.will_bytes >> 20, limit.will_bytes >> 20);
+        line("wills", &format_args!("{bytes} of {most} MiB"))?;
         line("subscribed", &format_args!("{} Topic Filters", state.subscriptions))?;
         let (messages, bytes) = (used.retained_messages, used.retained_bytes >> 20);
         let (most, most_bytes) = (limit.retained_messages, limit.retained_bytes >> 20);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::config::LimitsOptions;
 use crate::observe::metrics::{
     RETAINED_BYTES_LIMIT, RETAINED_MESSAGES_LIMIT, SESSIONS_LASTING_LIMIT, STORED_BYTES_LIMIT,
+    WILL_BYTES_LIMIT,
 };
 
 fn millis(duration: Duration) -> u64 {
@@ -20,6 +21,7 @@ fn seconds(duration: Duration) -> u32 {
 pub fn tell(options: &LimitsOptions) {
     metrics::gauge!(SESSIONS_LASTING_LIMIT).set(options.sessions as f64);
     metrics::gauge!(STORED_BYTES_LIMIT).set(options.stored_bytes as f64);
+    metrics::gauge!(WILL_BYTES_LIMIT).set(options.will_bytes as f64);
     metrics::gauge!(RETAINED_MESSAGES_LIMIT).set(options.retained_messages as f64);
     metrics::gauge!(RETAINED_BYTES_LIMIT).set(options.retained_bytes as f64);
 }

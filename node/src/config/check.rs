@@ -165,6 +165,10 @@ impl Check<'_> {
             ("limits", "stored_bytes", limits.stored_bytes),
         );
         self.at_most(
+            ("limits", "will_bytes_per_user", limits.user.will_bytes),
+            ("limits", "will_bytes", limits.will_bytes),
+        );
+        self.at_most(
             ("limits", "retained_messages_per_user", limits.user.retained_messages),
             ("limits", "retained_messages", limits.retained_messages),
         );

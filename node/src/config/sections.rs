@@ -143,7 +143,11 @@ pub struct LimitsOptions {
     /// exceeded (3.x: closed after five seconds without its acknowledgement), and a CONNECT with a larger Will; what was
     /// acknowledged stays. It may be exceeded by what is on its way to the log.
     pub stored_bytes: u64,
-    /// What one user may have of `sessions`, `stored_bytes`, `retained_messages` and `retained_bytes`; all Clients without
+    /// Of these, those of Wills: the Will of a Client that is connected is in memory too. Beyond it a CONNECT with a Will that
+    /// is larger than the one its Session has is refused with Quota exceeded (3.x: Server unavailable). A million
+    /// vehicles with Wills of 200 bytes need 200 MB of it, and twice as much if all of them are one user.
+    pub will_bytes: u64,
+    /// What one user may have of `sessions`, `stored_bytes`, `will_bytes`, `retained_messages` and `retained_bytes`; all Clients without
     /// a user name are one: the same keys with `_per_user` behind them. By default half of what the node may, so that no
     /// single user shuts all others out. Lower them where each vehicle has a user name of its own. With several shards they
     /// may be exceeded by a sixteenth more. Whoever publishes to a user whose Sessions hold `stored_bytes_per_user` is not
@@ -300,6 +304,7 @@ impl Default for LimitsOptions {
             retained_messages: 2_000_000,
             retained_bytes: 8 * GIB,
             stored_bytes: 64 * GIB,
+            will_bytes: 512 * MIB,
         };
         Self {
             packet_bytes: 1024 * KIB,
@@ -324,6 +329,7 @@ impl Default for LimitsOptions {
             session_expiry_maximum: NEVER,
             sessions: node.sessions,
             stored_bytes: node.stored_bytes,
+            will_bytes: node.will_bytes,
             user: Self::of_user(&node),
             subscriptions_per_session: 1_000,
             filter_bytes_per_session: 256 << 10,
@@ -357,6 +363,7 @@ impl LimitsOptions {
         Usage {
             sessions: node.sessions.div_ceil(2),
             stored_bytes: node.stored_bytes.div_ceil(2),
+            will_bytes: node.will_bytes.div_ceil(2),
             retained_messages: node.retained_messages.div_ceil(2),
             retained_bytes: node.retained_bytes.div_ceil(2),
         }
@@ -364,8 +371,8 @@ impl LimitsOptions {
 
     /// What the node may store.
     pub fn of_node(&self) -> Usage {
-        let Self { sessions, stored_bytes, retained_messages, retained_bytes, .. } = *self;
-        Usage { sessions, stored_bytes, retained_messages, retained_bytes }
+        let Self { sessions, stored_bytes, will_bytes, retained_messages, retained_bytes, .. } = *self;
+        Usage { sessions, stored_bytes, will_bytes, retained_messages, retained_bytes }
     }
 
     pub(super) fn half_open_for(connections: u32) -> u32 {

@@ -55,6 +55,7 @@ pub fn render(totals: &Observation, turns: &Turns) -> String {
     lines.by(metrics::SESSIONS, sessions.map(|(state, count)| (label("state", state), count)));
     lines.one(metrics::SESSIONS_LASTING, totals.stored.sessions);
     lines.one(metrics::STORED_BYTES, totals.stored.stored_bytes);
+    lines.one(metrics::WILL_BYTES, totals.stored.will_bytes);
     lines.one(metrics::SESSIONS_EXPIRED, totals.sessions_expired);
     let subscriptions = [("own", own), ("shared", totals.shared_subscriptions)];
     lines.by(metrics::SUBSCRIPTIONS, subscriptions.map(|(kind, count)| (label("kind", kind), count)));

@@ -71,6 +71,8 @@ pub const RETAINED_MESSAGES: &str = "convoy_retained_messages";
 pub const RETAINED_BYTES: &str = "convoy_retained_bytes";
 pub const STORED_BYTES: &str = "convoy_stored_bytes";
 pub const STORED_BYTES_LIMIT: &str = "convoy_stored_bytes_limit";
+pub const WILL_BYTES: &str = "convoy_will_bytes";
+pub const WILL_BYTES_LIMIT: &str = "convoy_will_bytes_limit";
 pub const RETAINED_MESSAGES_LIMIT: &str = "convoy_retained_messages_limit";
 pub const RETAINED_BYTES_LIMIT: &str = "convoy_retained_bytes_limit";
 pub const SLOTS: &str = "convoy_slots";
@@ -159,6 +161,8 @@ pub const ALL: &[Metric] = &[
          limits.stored_bytes",
     ),
     gauge(STORED_BYTES_LIMIT, "limits.stored_bytes"),
+    gauge(WILL_BYTES, "bytes of the wills of sessions: what counts against limits.will_bytes"),
+    gauge(WILL_BYTES_LIMIT, "limits.will_bytes"),
     gauge(RETAINED_MESSAGES_LIMIT, "limits.retained_messages"),
     gauge(RETAINED_BYTES_LIMIT, "limits.retained_bytes"),
     gauge(SLOTS, "slots of which there is a replica here, the meta group included"),

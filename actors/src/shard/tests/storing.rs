@@ -94,11 +94,6 @@ fn connects_that_wait_for_the_log_count() {
 fn a_will_that_there_is_no_room_for_is_refused_and_one_that_is_not_larger_is_taken() {
     let room = Usage { stored_bytes: 120, ..Usage::UNLIMITED };
     let mut world = world(Usage::UNLIMITED, room);
-    let will = |payload: &'static [u8]| {
-        let topic = convoy_wire::TopicName::new("will").unwrap();
-        let (qos, properties) = (QoS::AtLeastOnce, Default::default());
-        Some(convoy_wire::Will { topic, payload, qos, retain: false, properties })
-    };
     let first = world.join_as("ann", Connect { will: will(&[b'x'; 60]), ..lasting("a") });
     assert_eq!(world.got(first), begun(false));
     tell(&mut world);
@@ -108,6 +103,52 @@ fn a_will_that_there_is_no_room_for_is_refused_and_one_that_is_not_larger_is_tak
     assert_eq!(world.got(again), begun(true));
     let other = world.join_as("bob", Connect { will: will(&[b'x'; 60]), ..lasting("b") });
     assert_eq!(world.got(other), begun(false));
+}
+
+/// A Will of so many bytes with its topic and what is known of it.
+fn will(payload: &[u8]) -> Option<convoy_wire::Will<'_>> {
+    let topic = convoy_wire::TopicName::new("will").unwrap();
+    let (qos, properties) = (QoS::AtLeastOnce, Default::default());
+    Some(convoy_wire::Will { topic, payload, qos, retain: false, properties })
+}
+
+#[test]
+fn the_wills_of_a_user_and_of_the_node_have_a_bound_of_their_own() {
+    const WILL: usize = 60_000;
+    let room = |wills: u64| Usage { will_bytes: wills * (WILL as u64 + 100), ..Usage::UNLIMITED };
+    let mut world = world(room(5), room(3));
+    let payload = vec![b'w'; WILL];
+    let mut ask = |user: &str, connect: Connect<'_>, part| {
+        let payload = &payload[..WILL / part];
+        let client = world.join_as(user, Connect { will: will(payload), ..connect });
+        tell(&mut world);
+        (world.got(client), client)
+    };
+    // It is memory, so those that end with their connection count too.
+    for (user, name) in [("ann", "a1"), ("ann", "a2"), ("ann", "a3"), ("bob", "b1"), ("bob", "b2")] {
+        let connect = if name == "a2" { passing(name) } else { lasting(name) };
+        assert_eq!(ask(user, connect, 1).0, begun(false), "{name}");
+    }
+    assert_eq!(ask("ann", lasting("a4"), 1).0, REFUSED);
+    assert_eq!(ask("cy", passing("c1"), 1).0, REFUSED);
+    let old = Connect { clean_start: false, ..Connect::new(V311, "c2") };
+    let unavailable = [Got::Connack(ReasonCode::ServerUnavailable, false), Got::Closed];
+    assert_eq!(ask("cy", old, 1).0, unavailable);
+    // One that is not larger than the one before it is taken, and gives back what it does not need.
+    assert_eq!(ask("ann", lasting("a1"), 1).0, begun(true));
+    assert_eq!(ask("ann", lasting("a1"), 2).0, begun(true));
+    assert_eq!(ask("ann", lasting("a3"), 2).0, begun(true));
+    let (got, last) = ask("ann", lasting("a4"), 1);
+    assert_eq!(got, begun(false));
+    // Who says good-bye has none any more.
+    world.send_and_settle(last, goodbye());
+    tell(&mut world);
+    let next = world.join_as("cy", Connect { will: will(&payload), ..passing("c1") });
+    assert_eq!(world.got(next), begun(false));
+    let (kept, counted) = sums(&world);
+    assert_eq!(kept, counted);
+    let total = kept.iter().fold(Usage::default(), |all, sums| all.and(&sums.total()));
+    assert!(total.will_bytes > 5 * WILL as u64 && total.will_bytes == total.stored_bytes, "{total:?}");
 }
 
 #[test]

@@ -75,11 +75,13 @@ impl Section<'_> {
         let (counts, bytes) = (0..=1 << 40, 0..=1 << 50);
         self.number("sessions", &mut options.sessions, counts.clone());
         self.bytes("stored_bytes", &mut options.stored_bytes, bytes.clone());
+        self.bytes("will_bytes", &mut options.will_bytes, bytes.clone());
         self.number("retained_messages", &mut options.retained_messages, counts.clone());
         self.bytes("retained_bytes", &mut options.retained_bytes, bytes.clone());
         let mut user = LimitsOptions::of_user(&options.of_node());
         self.number("sessions_per_user", &mut user.sessions, counts.clone());
         self.bytes("stored_bytes_per_user", &mut user.stored_bytes, bytes.clone());
+        self.bytes("will_bytes_per_user", &mut user.will_bytes, bytes.clone());
         self.number("retained_messages_per_user", &mut user.retained_messages, counts);
         self.bytes("retained_bytes_per_user", &mut user.retained_bytes, bytes);
         options.user = user;
