@@ -236,6 +236,11 @@ impl Budget {
         }
     }
 
+    /// What the slots of this shard hold of a user.
+    pub fn held(&self, user: User) -> Usage {
+        self.own.of(user)
+    }
+
     /// What the slots of this shard hold.
     #[cfg(test)]
     pub fn own(&self) -> &Sums {

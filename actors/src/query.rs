@@ -10,6 +10,7 @@ use convoy_membership::{FilterPartitions, PartitionKey, Partitioning};
 use convoy_wire::{ProtocolVersion, ReasonCode, TopicFilter, TopicName};
 
 use crate::access::{Access, Bans};
+use crate::budget::Usage;
 use crate::clock::Millis;
 use crate::connection::{Peer, TENANT};
 use crate::session::{Home, Place, SessionNumber, Subscription};
@@ -56,6 +57,8 @@ pub enum Query {
     RetainedMessage { topic: String },
     /// How the slots of a shard are.
     Slots { shard: u16 },
+    /// What a shard holds for a user; for all without a user name, if the name is empty.
+    Stored { shard: u16, user: String },
     /// How many connections of a shard would end if these rules held, or these bans.
     Cut { shard: u16, access: Option<Arc<Access>>, bans: Arc<Bans>, from: usize },
     /// Publishes a message; answered once it is safe for everybody who subscribed.
@@ -142,6 +145,7 @@ pub enum Answer {
         /// From where to ask on, if those were not all.
         next: Option<usize>,
     },
+    Stored(Usage),
     /// The order was carried out.
     Done,
     Failed(Problem),
@@ -310,9 +314,10 @@ impl Layout {
     /// The shard that answers a question.
     pub fn shard_for(&self, query: &Query) -> u16 {
         let slot = match query {
-            Query::Connections { shard, .. } | Query::Slots { shard } | Query::Cut { shard, .. } => {
-                return *shard;
-            }
+            Query::Connections { shard, .. }
+            | Query::Slots { shard }
+            | Query::Stored { shard, .. }
+            | Query::Cut { shard, .. } => return *shard,
             Query::Sessions { slot, .. }
             | Query::Subscriptions { slot, .. }
             | Query::Names { slot, .. }

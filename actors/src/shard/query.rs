@@ -8,6 +8,7 @@ use convoy_wire::QoS;
 use super::mail::{Origin, ReplyTo};
 use super::{Shard, operators};
 use crate::activity::Activity;
+use crate::budget::User;
 use crate::clock::Now;
 use crate::connection::{Connection, Stage, TENANT};
 use crate::message::Message;
@@ -36,6 +37,7 @@ impl Shard {
                 let (clients, next) = self.would_cut(now, access.as_deref(), &bans, from);
                 Ok(Answer::Cut { clients, next })
             }
+            Query::Stored { user, .. } => Ok(Answer::Stored(self.budget.held(User::of(&user)))),
             Query::Publish(publication) => return self.publish_for(now, number, &publication),
             Query::DeleteRetained { topic } => return self.delete_retained(now, number, &topic),
             Query::EndSession { client_id } => return self.end_session(now, number, &client_id),
@@ -297,7 +299,7 @@ fn message<'a>(topic: &'a str, publication: &'a Publication, now: Now) -> Messag
         published_at: now.wall,
         expires_at: interval.map(|seconds| now.wall + u64::from(seconds) * 1000),
         publisher: SessionNumber(0),
-        user: crate::budget::User::NOBODY,
+        user: User::NOBODY,
     }
 }
 

@@ -21,6 +21,7 @@ mod status;
 mod subscriptions;
 pub mod time;
 mod topics;
+mod users;
 
 pub use access::{Draft, Preview};
 pub use ask::Shards;
@@ -36,6 +37,7 @@ pub use retained::{Retained, Whole};
 pub use status::{ListenerState, NodeState, Source, Status, Stored};
 pub use subscriptions::Subscription;
 pub use topics::{Topic, Way};
+pub use users::Holding;
 
 use crate::config::{ApiOptions, LimitsOptions};
 use crate::observe::metrics::Recorder;
@@ -173,6 +175,8 @@ served! {
     get "/api/v1/bans" => bans::list,
     post "/api/v1/bans" => bans::add,
     delete "/api/v1/bans/{id}" => bans::remove,
+    get "/api/v1/users/{user}/stored" => users::stored,
+    get "/api/v1/anonymous/stored" => users::of_nobody,
     get "/api/v1/subscriptions" => subscriptions::list,
     get "/api/v1/topics" => topics::list,
     get "/api/v1/topics/match" => topics::way,

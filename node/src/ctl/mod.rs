@@ -10,7 +10,8 @@ mod users;
 pub use http::{Api, Error};
 
 use crate::admin::{
-    Client, Draft, ListenerState, Preview, Retained, Slot, Status, Subscription, Topic, Way, Whole, key,
+    Client, Draft, Holding, ListenerState, Preview, Retained, Slot, Status, Subscription, Topic, Way, Whole,
+    key,
 };
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -118,6 +119,11 @@ enum Question {
         #[command(flatten)]
         much: Much,
     },
+    /// What a user holds, and how much it may
+    Stored {
+        /// This one; without it, all Clients together that gave no user name
+        user: Option<String>,
+    },
     /// Disconnect a Client
     Kick {
         client_id: String,
@@ -223,6 +229,20 @@ fn ask(ctl: &Ctl) -> anyhow::Result<()> {
         Question::Retained { topic: None, filter, much, .. } => Listing::new("/api/v1/retained", much.limit)
             .with("filter", filter.as_ref())
             .print::<Retained>(&api, json),
+        Question::Stored { user } => {
+            let body = api.get(&match user {
+                Some(user) => format!("/api/v1/users/{}/stored", encode(user)),
+                None => "/api/v1/anonymous/stored".to_owned(),
+            })?;
+            if json {
+                return print(&body);
+            }
+            let mut table = Table::new(rows::OF_HOLDING);
+            rows::holding(&serde_json::from_slice::<Holding>(&body)?)
+                .into_iter()
+                .for_each(|row| table.push(row));
+            print(table.to_string().trim_end().as_bytes())
+        }
         Question::Kick { client_id, session } => {
             let session = if *session { "?session=true" } else { "" };
             Ok(api.delete(&format!("/api/v1/clients/{}{session}", encode(client_id)))?)

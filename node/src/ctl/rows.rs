@@ -1,7 +1,7 @@
 //! What of an answer people see in a table; `--json` has all of it.
 
 use super::list::Row;
-use crate::admin::{Client, ListenerState, Retained, Slot, Subscription, Topic};
+use crate::admin::{Client, Holding, ListenerState, Retained, Slot, Subscription, Topic};
 
 fn text<T: ToString>(value: &Option<T>) -> String {
     value.as_ref().map(T::to_string).unwrap_or_default()
@@ -92,4 +92,19 @@ impl Row for ListenerState {
     fn row(&self) -> Vec<String> {
         vec![self.name.clone(), self.kind.clone(), self.addr.to_string(), self.clients.to_string()]
     }
+}
+
+pub const OF_HOLDING: &[&str] = &["WHAT", "USED", "LIMIT"];
+
+/// What a user holds, a row for each limit of the configuration.
+pub fn holding(holding: &Holding) -> Vec<Vec<String>> {
+    let (used, limit) = (&holding.stored.used, &holding.stored.limit);
+    let rows = [
+        ("sessions", used.sessions, limit.sessions),
+        ("stored_bytes", used.stored_bytes, limit.stored_bytes),
+        ("will_bytes", used.will_bytes, limit.will_bytes),
+        ("retained_messages", used.retained_messages, limit.retained_messages),
+        ("retained_bytes", used.retained_bytes, limit.retained_bytes),
+    ];
+    rows.map(|(what, used, limit)| vec![what.to_owned(), used.to_string(), limit.to_string()]).into()
 }
