@@ -24,6 +24,9 @@ pub struct Message<'a> {
     pub publisher: SessionNumber,
     /// Whose Retained Message it will be; of others nobody asks.
     pub user: User,
+    /// Who publishes it, as [`crate::access::Author::to_bytes`] writes it: a Retained Message that is read is judged by the
+    /// rules of then. Empty for what no Client has published. Of others nobody asks.
+    pub author: &'a [u8],
 }
 
 /// The bytes are not a message that [`Message::encode_into`] wrote.
@@ -35,6 +38,8 @@ const HEAD: usize = 1 + 8 + 8 + 8 + 2 + 4;
 const RETAIN: u8 = 0b100;
 /// The user follows the head.
 const USER: u8 = 0b1000;
+/// Then the author does, behind the length of it.
+const AUTHOR: u8 = 0b1_0000;
 const QOS: u8 = 0b011;
 
 impl<'a> Message<'a> {
@@ -42,7 +47,8 @@ impl<'a> Message<'a> {
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         out.reserve(self.encoded_len());
         let has_user = if self.has_user() { USER } else { 0 };
-        out.push(self.qos as u8 | if self.retain { RETAIN } else { 0 } | has_user);
+        let has_author = if self.has_author() { AUTHOR } else { 0 };
+        out.push(self.qos as u8 | if self.retain { RETAIN } else { 0 } | has_user | has_author);
         out.extend_from_slice(&self.published_at.to_le_bytes());
         out.extend_from_slice(&self.expires_at.unwrap_or(0).to_le_bytes());
         out.extend_from_slice(&self.publisher.0.to_le_bytes());
@@ -51,6 +57,10 @@ impl<'a> Message<'a> {
         if self.has_user() {
             out.extend_from_slice(&self.user.0.to_le_bytes());
         }
+        if self.has_author() {
+            out.extend_from_slice(&(self.author.len() as u32).to_le_bytes());
+            out.extend_from_slice(self.author);
+        }
         out.extend_from_slice(self.topic.as_bytes());
         out.extend_from_slice(self.properties);
         out.extend_from_slice(self.payload);
@@ -58,12 +68,17 @@ impl<'a> Message<'a> {
 
     pub fn encoded_len(&self) -> usize {
         let user = if self.has_user() { size_of::<User>() } else { 0 };
-        HEAD + user + self.topic.len() + self.properties.len() + self.payload.len()
+        let author = if self.has_author() { size_of::<u32>() + self.author.len() } else { 0 };
+        HEAD + user + author + self.topic.len() + self.properties.len() + self.payload.len()
     }
 
     /// Most messages are kept for nobody's account.
     fn has_user(&self) -> bool {
         self.retain && self.user != User::NOBODY
+    }
+
+    fn has_author(&self) -> bool {
+        self.is_kept() && !self.author.is_empty()
     }
 
     /// Whether it is kept for its topic [MQTT-3.3.1-5], and does not delete what is.
@@ -84,6 +99,13 @@ impl<'a> Message<'a> {
                 (User(u64::from_le_bytes(*user)), rest)
             }
         };
+        let (author, rest) = match head[0] & AUTHOR {
+            0 => (&[][..], rest),
+            _ => {
+                let (len, rest) = rest.split_first_chunk().ok_or(Error("author cut short"))?;
+                rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or(Error("author cut short"))?
+            }
+        };
         let (topic, rest) = rest.split_at_checked(topic_len).ok_or(Error("topic cut short"))?;
         let (properties, payload) =
             rest.split_at_checked(properties_len).ok_or(Error("properties cut short"))?;
@@ -98,6 +120,7 @@ impl<'a> Message<'a> {
             expires_at: (expires_at != 0).then_some(expires_at),
             publisher: SessionNumber(u64_at(17)),
             user,
+            author,
         })
     }
 
@@ -135,6 +158,7 @@ mod tests {
             expires_at: Some(61_500),
             publisher: SessionNumber(9),
             user: User(7),
+            author: b"who",
         }
     }
 
@@ -149,6 +173,37 @@ mod tests {
         of_nobody.encode_into(&mut shorter);
         assert_eq!(shorter.len() + 8, bytes.len());
         assert_eq!(Message::decode(&shorter), Ok(of_nobody));
+    }
+
+    #[test]
+    fn what_was_kept_before_it_had_an_author_is_read() {
+        // Byte by byte as it was written then.
+        let mut bytes = vec![1 | RETAIN | USER];
+        bytes.extend_from_slice(&1_000_u64.to_le_bytes());
+        bytes.extend_from_slice(&61_500_u64.to_le_bytes());
+        bytes.extend_from_slice(&9_u64.to_le_bytes());
+        bytes.extend_from_slice(&[13, 0, 2, 0, 0, 0]);
+        bytes.extend_from_slice(&7_u64.to_le_bytes());
+        bytes.extend_from_slice(b"fleet/7/doors\x01\x01open");
+        let old = Message { author: &[], ..message() };
+        assert_eq!(Message::decode(&bytes), Ok(old));
+        let mut again = Vec::new();
+        old.encode_into(&mut again);
+        assert_eq!(again, bytes);
+    }
+
+    #[test]
+    fn only_what_is_kept_names_its_author() {
+        for (other, kept) in [
+            (message(), true),
+            (Message { retain: false, ..message() }, false),
+            (Message { payload: b"", ..message() }, false),
+        ] {
+            let mut bytes = Vec::new();
+            other.encode_into(&mut bytes);
+            assert_eq!(bytes.len(), other.encoded_len());
+            assert_eq!(Message::decode(&bytes).unwrap().author == b"who", kept, "{other:?}");
+        }
     }
 
     #[test]

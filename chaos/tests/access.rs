@@ -214,6 +214,95 @@ async fn rules_hold_for_publish_subscribe_and_retained_messages_and_change_at_on
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_retained_is_served_as_long_as_its_publisher_may_publish_it() {
+    let test = "what_is_retained_is_served_as_long_as_its_publisher_may_publish_it";
+    let may_publish = |users: &[&str]| {
+        let rule = |user: &&str| {
+            format!(
+                "[[access.rule]]\neffect = \"allow\"\naction = \"publish\"\ntopic = \"#\"\nuser = \"{user}\"\n"
+            )
+        };
+        let reads = "[[access.rule]]\neffect = \"allow\"\naction = \"subscribe\"\ntopic = \"#\"\n";
+        users.iter().map(rule).collect::<String>() + reads
+    };
+    let Some(mut story) = Story::begin(test, &may_publish(&["ann", "bob"])).await else { return };
+    for user in ["ann", "bob"] {
+        let text = format!("of {user}");
+        assert!(story.publish(user, &["-t", &format!("k/{user}"), "-m", &text, "-r", "-q", "1"]).0);
+    }
+    let both = "k/ann of ann\nk/bob of bob\n";
+    let found = |story: &Story| {
+        let mut lines: Vec<_> =
+            story.retained("bob", "k/#").lines().map(|line| format!("{line}\n")).collect();
+        lines.retain(|line| line.starts_with("k/"));
+        lines.sort();
+        lines.concat()
+    };
+    assert_eq!(found(&story), both);
+    let reload = |story: &Story, toml: &str| {
+        story.config(toml);
+        let pid = story.node.pid().expect("the node runs").to_string();
+        assert!(Command::new("sh").args(["-c", "kill -HUP $0", &pid]).status().expect("it runs").success());
+    };
+    reload(&story, &may_publish(&["bob"]));
+    until("what ann retained is not served", || found(&story) == "k/bob of bob\n");
+    assert!(story.metric("convoy_access_denied_total{action=\"retained\"}").await);
+    story.node.kill().await;
+    story.node.start().await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(found(&story), both, "it is there still, and a start goes by the first rules");
+    reload(&story, &may_publish(&["bob"]));
+    until("nor after a restart", || found(&story) == "k/bob of bob\n");
+    reload(&story, &format!("[access]\ncheck_retain_source = false\n{}", may_publish(&["bob"])));
+    until("nobody asks who published", || found(&story) == both);
+    reload(&story, &may_publish(&["bob", "ann"]));
+    assert_eq!(found(&story), both);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_user_holds_is_told_against_what_it_may() {
+    let test = "what_a_user_holds_is_told_against_what_it_may";
+    let toml =
+        "[limits]\nsessions_per_user = 2\nwill_bytes_per_user = 1000\nretained_messages_per_user = 7\n";
+    let Some(story) = Story::begin(test, toml).await else { return };
+    let ctl = |args: &[&str]| {
+        let mut command = Command::new(&story.binary);
+        command.arg("ctl").args(args).args(["--api", &story.node.api().to_string()]);
+        said(&command.arg("--data").arg(story.node.data()).output().expect("it runs"))
+    };
+    let lasting = |client: &str, more: &[&str]| {
+        let args = ["-V", "mqttv5", "-i", client, "-c", "-x", "3600", "-q", "1", "-t", "w", "-E"];
+        said(&story.mosquitto("mosquitto_sub", "ann", &[&args[..], more].concat()).output().expect("it runs"))
+    };
+    assert!(lasting("a1", &[]).0 && lasting("a2", &[]).0);
+    // Shards tell each other ten times a second.
+    std::thread::sleep(Duration::from_millis(500));
+    let (done, text) = lasting("a3", &[]);
+    assert!(!done && text.to_lowercase().contains("quota"), "{text}");
+    let (done, text) = lasting("a2", &["--will-topic", "t", "--will-payload", &"w".repeat(2000)]);
+    assert!(!done && text.to_lowercase().contains("quota"), "{text}");
+    assert!(story.publish("ann", &["-t", "k", "-m", "kept", "-r", "-q", "1"]).0);
+    assert!(story.publish("bob", &["-t", "w", "-m", "waits", "-q", "1"]).0);
+    let row = |what: &str, text: &str| {
+        let line = text.lines().find(|line| line.starts_with(what)).unwrap_or_else(|| panic!("{text}"));
+        let numbers = line.split_whitespace().skip(1).map(|number| number.parse().expect("a number"));
+        numbers.collect::<Vec<u64>>()
+    };
+    let (done, text) = ctl(&["stored", "ann"]);
+    assert!(done, "{text}");
+    assert_eq!(row("sessions", &text), [2, 2]);
+    assert_eq!(row("retained_messages", &text), [1, 7]);
+    assert_eq!(row("will_bytes", &text), [0, 1000]);
+    let waits = row("stored_bytes", &text)[0];
+    assert!((2 * 5..1000).contains(&waits), "{text}");
+    let (_, json) = ctl(&["stored", "ann", "--json"]);
+    assert!(json.contains("\"user\":\"ann\"") && json.contains("\"sessions\":2"), "{json}");
+    for nobody in [&["stored"][..], &["stored", "bob"], &["stored", "no such user"]] {
+        let (done, text) = ctl(nobody);
+        assert!(done && row("sessions", &text) == [0, 2] && row("stored_bytes", &text)[0] == 0, "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_banned_stays_out_over_a_restart_and_nobody_else_does() {
     let test = "who_is_banned_stays_out_over_a_restart_and_nobody_else_does";
     let Some(mut story) = Story::begin(test, "[[ban]]\nclient = \"old-*\"\n").await else { return };

@@ -18,6 +18,9 @@ pub use permits::Permits;
 pub use principal::{Admission, Author, ClientIdOwner, Credentials, Principal, Proof, Verdict};
 pub use rule::{Action, Effect, Name, Rule, Who};
 
+use filter::matches;
+use rule::Scope;
+
 /// What becomes of a 3.x Client that publishes what it may not: a refusal cannot be said to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeniedPublish {
@@ -56,6 +59,8 @@ pub struct Policy {
     /// Somebody knows user names: then who gives one has to prove it, and who gives none is let in only where the
     /// listener says so.
     pub authenticates: bool,
+    /// A Retained Message is served as long as who published it may publish it.
+    pub checks_retain_source: bool,
 }
 
 impl Access {
@@ -105,14 +110,29 @@ impl Access {
         !self.judges_connect || about.find(|rule| rule.fits(who)).is_some_and(Rule::allows)
     }
 
-    /// Whether the author of a Will may publish it now.
-    pub fn may_publish_will(
-        self: &std::sync::Arc<Self>,
-        author: &Author,
-        topic: &str,
-        qos: u8,
-        retain: bool,
-    ) -> bool {
-        Permits::of(self, &author.who()).is_none_or(|permits| permits.may_publish(topic, qos, retain))
+    /// Whether somebody may publish this now who may not be connected any more. As [`Permits::may_publish`], for one
+    /// message: nothing is picked beforehand.
+    pub fn may_publish(&self, who: &Who<'_>, topic: &str, qos: u8, retain: bool) -> bool {
+        let about = self.rules.iter().filter(|rule| {
+            matches!(rule.action, Action::Publish | Action::All)
+                && rule.is_about_publish(qos, retain)
+                && rule.fits(who)
+        });
+        let mut about = about.filter(|rule| match rule.scope_for(who) {
+            Scope::Nothing => false,
+            Scope::Everything => true,
+            Scope::Filter(filter) => matches(&filter, topic),
+        });
+        !self.judges_topics || about.next().is_some_and(Rule::allows)
+    }
+
+    /// Whether a Retained Message is served that was published by `author`, as [`Author::to_bytes`] writes it; one of
+    /// nobody is.
+    pub fn serves_retained(&self, author: &[u8], topic: &str, qos: u8) -> bool {
+        if author.is_empty() || !self.judges_topics || !self.policy.checks_retain_source {
+            return true;
+        }
+        // Who cannot be told is nobody who may.
+        Author::from_bytes(author).is_ok_and(|author| self.may_publish(&author.who(), topic, qos, true))
     }
 }

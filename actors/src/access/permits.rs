@@ -73,9 +73,7 @@ impl Permits {
 
     pub fn may_publish(&self, topic: &str, qos: u8, retain: bool) -> bool {
         self.publish.judge(&self.access, |rule, filter| {
-            rule.qos & 1 << qos != 0
-                && rule.retain.is_none_or(|flag| flag == retain)
-                && (filter.is_empty() || matches(filter, topic))
+            rule.is_about_publish(qos, retain) && (filter.is_empty() || matches(filter, topic))
         })
     }
 

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 use std::sync::Arc;
 
-use convoy_storage::record::{Decode, Encode};
+use convoy_storage::record::{self, Decode, Encode};
 use convoy_wire::{Connect, ReasonCode};
 
 use super::Access;
@@ -104,7 +104,8 @@ impl Access {
     }
 }
 
-/// Who has left a Will behind: it is judged when it is due, perhaps long after its connection.
+/// Who has left a Will or a Retained Message behind: a Will is judged when it is due, and what is retained when it is read,
+/// perhaps long after the connection.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[bincode(crate = "convoy_storage::record")]
 pub struct Author {
@@ -127,6 +128,17 @@ impl Author {
             address: address.to_bits(),
             listener: who.listener.into(),
         }
+    }
+
+    /// As a Retained Message carries it; it never changes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        record::encode_into(self, &mut bytes);
+        bytes
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, record::Error> {
+        record::decode(bytes)
     }
 
     pub fn who(&self) -> Who<'_> {

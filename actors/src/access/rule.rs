@@ -140,6 +140,11 @@ impl Rule {
             && self.listener.as_ref().is_none_or(|listener| **listener == *who.listener)
     }
 
+    /// Whether the rule is about such a PUBLISH, as far as its flags go.
+    pub(super) fn is_about_publish(&self, qos: u8, retain: bool) -> bool {
+        self.qos & 1 << qos != 0 && self.retain.is_none_or(|flag| flag == retain)
+    }
+
     pub(super) fn is_substituted(&self) -> bool {
         self.topic.contains("%c") || self.topic.contains("%u")
     }

@@ -349,3 +349,38 @@ proptest! {
         prop_assert_eq!(covers(&filter, &asked), all, "{} {}", filter, asked);
     }
 }
+
+#[test]
+fn who_is_not_connected_is_judged_like_who_is() {
+    let of = |effect, action: Action, topic: &str| Rule::new(effect, action, topic);
+    let wide = [
+        allow(Action::All, "a/#"),
+        deny(Action::Publish, "a/%c/#"),
+        Rule { qos: 0b001, ..deny(Action::Publish, "a/b") },
+        Rule { retain: Some(true), ..of(Effect::Deny, Action::Publish, "#") },
+        Rule { user: Some(Name::Exactly("fleet".into())), ..allow(Action::Publish, "%u/#") },
+        Rule { client_id: Some(Name::BeginsWith("car-".into())), ..allow(Action::Publish, "+/b") },
+        allow(Action::Subscribe, "#"),
+        allow(Action::Connect, ""),
+    ];
+    let others = [WHO, Who { client_id: "a/b", ..WHO }, Who { user: None, client_id: "van", ..WHO }];
+    let mut decided = [0; 2];
+    for first in &wide {
+        for second in &wide {
+            let access = Arc::new(Access::new(vec![first.clone(), second.clone()], Policy::default()));
+            for who in &others {
+                let permits = Permits::of(&access, who);
+                for topic in ["a/b", "a", "a/car-1/x", "fleet/x", "c/b", "$SYS/x"] {
+                    for (qos, retain) in [(0, false), (1, true), (2, false), (0, true)] {
+                        let may =
+                            permits.as_ref().is_none_or(|permits| permits.may_publish(topic, qos, retain));
+                        decided[usize::from(may)] += 1;
+                        let found = access.may_publish(who, topic, qos, retain);
+                        assert_eq!(found, may, "{first:?} {second:?} {who:?} {topic} {qos} {retain}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(decided.iter().all(|count| *count > 500), "{decided:?}");
+}

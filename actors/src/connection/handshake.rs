@@ -110,7 +110,7 @@ pub fn accept(
             if publish.put_forwardable(&mut properties).is_err() {
                 return Err(Refusal(ReasonCode::PacketTooLarge));
             }
-            let mut message = Vec::new();
+            let (mut message, author) = (Vec::new(), Author::of(&connection.who()));
             Message {
                 topic: topic.as_str(),
                 properties: &properties,
@@ -121,13 +121,14 @@ pub fn accept(
                 expires_at: None,
                 publisher: SessionNumber(0),
                 user: User::of(connection.principal.owner()),
+                author: &author.to_bytes(),
             }
             .encode_into(&mut message);
             Some(Box::new(Will {
                 place: Place { slot: slot.0, partition: partition.0 },
                 message,
                 expiry_seconds: publish.message_expiry_interval,
-                author: Author::of(&connection.who()),
+                author,
                 delay_seconds: will.properties.will_delay_interval.unwrap_or(0),
             }))
         }

@@ -280,6 +280,7 @@ mod tests {
         expires_at: None,
         publisher: SessionNumber(1),
         user: crate::budget::User::NOBODY,
+        author: &[],
     };
 
     #[test]

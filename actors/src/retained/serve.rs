@@ -9,8 +9,10 @@ use convoy_storage::engine::{Engine, Error, Family};
 use convoy_wire::QoS;
 
 use super::{Cursor, Limits, Progress, Reader, key, read};
+use crate::access::Access;
 use crate::clock::Millis;
 use crate::message::Message;
+use crate::metric;
 use crate::session::{Home, Place, Subscription};
 use crate::slot::Delivery;
 
@@ -114,8 +116,9 @@ impl Request {
     }
 }
 
-/// Reads the next chunk: of as many partitions of a slot as it has room for.
-pub fn serve(request: Request, engine: &dyn Engine, now: Millis) -> Result<Served, Error> {
+/// Reads the next chunk: of as many partitions of a slot as it has room for. What its publisher may not publish any more is
+/// left out.
+pub fn serve(request: Request, engine: &dyn Engine, access: &Access, now: Millis) -> Result<Served, Error> {
     let slot = request.slot();
     let mut served = Served { chunk: request.answered(Vec::new()), kept: Vec::new() };
     let mut left = if request.reserved() > 0 { KEPT } else { CHUNK };
@@ -132,7 +135,7 @@ pub fn serve(request: Request, engine: &dyn Engine, now: Millis) -> Result<Serve
             scope => scope,
         };
         let (here, behind) = (from(partition), from(partition.saturating_add(1)));
-        match read_partition(&mut request, partition, engine, now, &mut left, &mut served) {
+        match read_partition(&mut request, partition, engine, (access, now), &mut left, &mut served) {
             // It may stop in the middle of a partition: the scope has to name it.
             Ok(Progress::More) => {
                 served.chunk.next = Some(Request { scope: here, ..request });
@@ -164,7 +167,7 @@ fn read_partition(
     request: &mut Request,
     partition: u64,
     engine: &dyn Engine,
-    now: Millis,
+    (access, now): (&Access, Millis),
     left: &mut Limits,
     served: &mut Served,
 ) -> Result<Progress, Error> {
@@ -176,6 +179,10 @@ fn read_partition(
         match Message::decode(value) {
             // [MQTT-3.8.3-3]: what the Client published itself stays away here too.
             Ok(message) if subscription.no_local && message.publisher == reader.session => {
+                ControlFlow::Continue(())
+            }
+            Ok(message) if !access.serves_retained(message.author, message.topic, message.qos as u8) => {
+                metric::denied("retained");
                 ControlFlow::Continue(())
             }
             // [MQTT-3.3.2-6]
@@ -241,6 +248,7 @@ mod tests {
             expires_at: None,
             publisher: SessionNumber(0),
             user: crate::budget::User::NOBODY,
+            author: &[],
         }
     }
 
@@ -284,7 +292,7 @@ mod tests {
     fn all(engine: &Model, wanted: &Wanted) -> (Vec<String>, usize) {
         let (mut readings, mut topics, mut chunks) = (readings(wanted), Vec::new(), 0);
         while let Some(request) = readings.ask(&reader(false), SLOTS) {
-            let chunk = serve(request, engine, NOW).unwrap().chunk;
+            let chunk = serve(request, engine, &Access::default(), NOW).unwrap().chunk;
             topics.extend(topics_of(&chunk));
             assert!(readings.take(chunk));
             while readings.pop().is_some() {}
@@ -303,7 +311,7 @@ mod tests {
         let mut found = Vec::new();
         while let Some(next) = request {
             assert_eq!((next.reader().home, next.slot()), (HOME, SlotId(1)));
-            let chunk = serve(next, &engine, NOW).unwrap().chunk;
+            let chunk = serve(next, &engine, &Access::default(), NOW).unwrap().chunk;
             assert!(chunk.messages.len() <= CHUNK.messages);
             found.extend(topics_of(&chunk));
             request = chunk.next;
@@ -319,7 +327,7 @@ mod tests {
             keep(&engine, place(1, 7), &Message { payload: &payload, ..message(topic) });
         }
         let request = asked(&wanted("a/#", &[place(1, 7)])).unwrap();
-        assert_eq!(serve(request, &engine, NOW).unwrap().chunk.messages.len(), 2);
+        assert_eq!(serve(request, &engine, &Access::default(), NOW).unwrap().chunk.messages.len(), 2);
     }
 
     #[test]
@@ -375,10 +383,14 @@ mod tests {
         engine.write(&batch).unwrap();
         let mut readings = readings(&root("+/#"));
         let request = readings.ask(&reader(false), SLOTS).unwrap();
-        assert!(readings.take(serve(request, &engine, NOW).unwrap().chunk));
-        let served = serve(readings.ask(&reader(false), SLOTS).unwrap(), &engine, NOW).unwrap();
+        assert!(readings.take(serve(request, &engine, &Access::default(), NOW).unwrap().chunk));
+        let served =
+            serve(readings.ask(&reader(false), SLOTS).unwrap(), &engine, &Access::default(), NOW).unwrap();
         assert_eq!(topics_of(&served.chunk), ["a/whole"]);
-        assert!(matches!(serve(served.chunk.next.unwrap(), &engine, NOW), Err(Error::Damaged { .. })));
+        assert!(matches!(
+            serve(served.chunk.next.unwrap(), &engine, &Access::default(), NOW),
+            Err(Error::Damaged { .. })
+        ));
     }
 
     #[test]
@@ -394,13 +406,13 @@ mod tests {
             keep(&engine, place(0, 2), &message(&format!("a/{at:03}")));
         }
         let request = asked(&root("+/#")).unwrap();
-        let chunk = serve(request, &engine, NOW).unwrap().chunk;
+        let chunk = serve(request, &engine, &Access::default(), NOW).unwrap().chunk;
         let mut batch = Batch::new();
         (0..300).for_each(|at| super::super::remove(&mut batch, SlotId(0), 1, &format!("a/{at:03}")));
         engine.write(&batch).unwrap();
         let (mut next, mut found) = (chunk.next, 0);
         while let Some(request) = next {
-            let chunk = serve(request, &engine, NOW).unwrap().chunk;
+            let chunk = serve(request, &engine, &Access::default(), NOW).unwrap().chunk;
             found += chunk.messages.len();
             next = chunk.next;
         }
@@ -421,7 +433,7 @@ mod tests {
         for (subscribed, expected) in [(0, QoS::AtMostOnce), (1, QoS::AtLeastOnce), (2, QoS::AtLeastOnce)] {
             let mut wanted = wanted("a", &[place(1, 7)]);
             wanted.subscription.qos = subscribed;
-            let chunk = serve(asked(&wanted).unwrap(), &engine, NOW).unwrap().chunk;
+            let chunk = serve(asked(&wanted).unwrap(), &engine, &Access::default(), NOW).unwrap().chunk;
             assert_eq!(chunk.messages[0].0, Delivery::new(expected, true, 9));
         }
     }
@@ -457,7 +469,7 @@ mod tests {
         super::super::put(&mut batch, SlotId(1), 7, "a/torn", 0, b"no message");
         engine.write(&batch).unwrap();
         let request = asked(&wanted("a/+", &[place(1, 7)])).unwrap();
-        match serve(request, &engine, NOW) {
+        match serve(request, &engine, &Access::default(), NOW) {
             Err(Error::Damaged { place, .. }) => assert_eq!(place, "Retained Message of a/torn"),
             other => panic!("{other:?}"),
         }

@@ -300,7 +300,7 @@ impl Shard {
             // Of a Will this leader decides too whether it may still be published, by the rules of now.
             Ok(Op::Will { partition, message, client, author }) => {
                 let allowed = Message::decode(message).is_ok_and(|message| {
-                    self.access.may_publish_will(&author, message.topic, message.qos as u8, message.retain)
+                    self.access.may_publish(&author.who(), message.topic, message.qos as u8, message.retain)
                 });
                 if !allowed {
                     metric::denied("will");

@@ -7,7 +7,7 @@ use super::answers::{acknowledge, token};
 use super::mail::{Origin, ReplyTo};
 use super::packets::Outcome;
 use super::sys::reserved;
-use crate::access::DeniedPublish;
+use crate::access::{Author, DeniedPublish};
 use crate::clock::Now;
 use crate::connection::{self, Admit, Barrier, Received, UNTOLD, Verdict};
 use crate::message::Message;
@@ -51,6 +51,8 @@ impl Shard {
         let connection = &mut self.outlet.edge.connections[key as usize];
         let interval = Forwardable::from_put(&properties).message_expiry_interval();
         let qos = publish.qos;
+        let is_kept = publish.retain && !publish.payload.is_empty();
+        let author = if is_kept { Author::of(&connection.who()).to_bytes() } else { Vec::new() };
         let message = Message {
             topic,
             properties: &properties,
@@ -61,6 +63,7 @@ impl Shard {
             expires_at: interval.map(|seconds| now.wall + u64::from(seconds) * 1000),
             publisher: connection.session,
             user: connection.user,
+            author: &author,
         };
         self.published.increment(1);
         connection.traffic.messages_received += 1;

@@ -300,6 +300,7 @@ fn message<'a>(topic: &'a str, publication: &'a Publication, now: Now) -> Messag
         expires_at: interval.map(|seconds| now.wall + u64::from(seconds) * 1000),
         publisher: SessionNumber(0),
         user: User::NOBODY,
+        author: &[],
     }
 }
 

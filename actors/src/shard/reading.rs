@@ -57,7 +57,7 @@ impl Shard {
             return self.send_chunk(now, chunk);
         }
         let nothing = request.answered(Vec::new());
-        match retained::serve(request, &**self.state.engine(), now.wall) {
+        match retained::serve(request, &**self.state.engine(), &self.access, now.wall) {
             Ok(retained::Served { chunk, kept }) => {
                 // From here, as what is published later: it must not be overtaken by that.
                 for (delivery, message) in kept {

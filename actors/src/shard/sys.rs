@@ -113,5 +113,6 @@ fn message<'a>(topic: &'a str, value: &'a str, now: Now) -> Message<'a> {
         expires_at: None,
         publisher: SessionNumber(0),
         user: crate::budget::User::NOBODY,
+        author: &[],
     }
 }

@@ -109,9 +109,20 @@ mod tests {
         let topic = "x/y";
         let (properties, payload, publisher) = (&[][..], &[][..], SessionNumber(1));
         let (qos, retain, published_at, expires_at) = (QoS::AtLeastOnce, false, 0, None);
-        let user = crate::budget::User::NOBODY;
-        Message { topic, properties, payload, qos, retain, published_at, expires_at, publisher, user }
-            .encode_into(&mut message);
+        let (user, author) = (crate::budget::User::NOBODY, &[][..]);
+        Message {
+            topic,
+            properties,
+            payload,
+            qos,
+            retain,
+            published_at,
+            expires_at,
+            publisher,
+            user,
+            author,
+        }
+        .encode_into(&mut message);
         let delivery = Delivery::new(QoS::AtLeastOnce, false, 0);
         for session in [7, 8] {
             Target { session: SessionNumber(session), delivery }.push(&mut targets);

@@ -137,6 +137,7 @@ mod tests {
         expires_at: None,
         publisher: SessionNumber(7),
         user: crate::budget::User::NOBODY,
+        author: &[],
     };
 
     fn route(qos: u8, identifier: u32) -> RouteRow {

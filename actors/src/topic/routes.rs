@@ -313,6 +313,7 @@ mod tests {
             expires_at: None,
             publisher: SessionNumber(0),
             user: crate::budget::User::NOBODY,
+            author: &[],
         };
         let mut fan_out = FanOut::default();
         routes.find(&message, pick, &mut fan_out);

@@ -192,6 +192,7 @@ impl Config {
             denied_publish: self.access.denied_publish,
             client_id_owner: self.auth.client_id_owner,
             authenticates: knows_users,
+            checks_retain_source: self.access.check_retain_source,
         };
         Access::new(self.access.rules.clone(), policy)
     }

@@ -46,14 +46,30 @@ impl Default for AuthOptions {
 }
 
 /// `[access]`: what Clients may do.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AccessOptions {
     /// What becomes of a 3.x Client that publishes what it may not.
     pub denied_publish: DeniedPublish,
+    /// Whether a Retained Message is kept from new Subscriptions while rules do not let who published it publish it: as it
+    /// said who it was then, by Client Identifier, user, address and listener. It stays where it is, and is served again
+    /// once they do. False serves whatever is there. What operators have published is served, and what was retained by a
+    /// version of Convoy that did not note who did.
+    pub check_retain_source: bool,
     /// In their order: the first that fits decides.
     pub rules: Vec<Rule>,
     /// `[[ban]]`: who may not connect, whatever rules say. Others are added and removed by `convoy ctl ban`.
     pub bans: Vec<Ban>,
+}
+
+impl Default for AccessOptions {
+    fn default() -> Self {
+        Self {
+            denied_publish: DeniedPublish::default(),
+            check_retain_source: true,
+            rules: Vec::new(),
+            bans: Vec::new(),
+        }
+    }
 }
 
 impl AccessOptions {

@@ -173,7 +173,8 @@ pub struct LimitsOptions {
     /// without its acknowledgement), and dropped at QoS 0; a Will is published and not retained. Replacing one by another that
     /// is not larger goes on, and deleting.
     pub retained_messages: u64,
-    /// Bytes of Retained Messages of this node on disk: Topic Names, properties and payloads. Beyond it the same.
+    /// Bytes of Retained Messages of this node on disk: Topic Names, properties, payloads and who published them. Beyond it
+    /// the same.
     pub retained_bytes: u64,
     /// Messages per second that one Client may publish; zero for any number. A second's worth may come at once. Set it
     /// to keep one Client from taking what many need.

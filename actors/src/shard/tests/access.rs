@@ -327,3 +327,75 @@ fn rules_about_connect_hold_for_those_who_are_connected_too() {
     let bus = world.join(passing("bus-1"));
     assert_eq!(world.got(bus), [Got::Connack(ReasonCode::NotAuthorized, false), Got::Closed]);
 }
+
+/// Everybody may subscribe everything, and these Clients publish everything.
+fn publishers(names: &[&str], policy: Policy) -> Access {
+    let of = |name: &&str| Rule { client_id: Some(Name::parse(name)), ..allow(Action::Publish, "#") };
+    let rules = names.iter().map(of).chain([allow(Action::Subscribe, "#")]);
+    Access::new(rules.collect(), policy)
+}
+
+const CHECKS: fn() -> Policy = || Policy { checks_retain_source: true, ..Policy::default() };
+
+/// What a Client finds retained that has just come.
+fn found(world: &mut World, connect: Connect<'_>) -> Vec<String> {
+    let client = world.connect(Connect { clean_start: true, ..connect });
+    world.subscribe(client, "#", SubscriptionOptions::new(QoS::ExactlyOnce));
+    let mut found: Vec<_> = world.acknowledged(client).into_iter().map(|message| message.payload).collect();
+    found.sort();
+    world.send_and_settle(client, goodbye());
+    world.got(client);
+    found
+}
+
+#[test]
+fn what_is_retained_is_served_as_long_as_its_publisher_may_publish_it() {
+    let mut world = World::new();
+    world.set_access(publishers(&["good", "bad"], CHECKS()));
+    let will = Will {
+        topic: TopicName::new("will/1").unwrap(),
+        payload: b"will of bad",
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        properties: WillProperties::default(),
+    };
+    for (name, qos) in [("good", QoS::AtLeastOnce), ("bad", QoS::AtMostOnce), ("bad", QoS::ExactlyOnce)] {
+        let connect = if qos == QoS::ExactlyOnce { lasting(name) } else { passing(name) };
+        let client = world.connect(Connect { will: Some(will).filter(|_| name == "bad"), ..connect });
+        let (topic, packet_id) = (format!("{name}/{}", qos as u8), u16::from(qos != QoS::AtMostOnce));
+        let text = format!("{name} {}", qos as u8);
+        world.publish(client, Publish { retain: true, qos, ..publish(&topic, &text, packet_id) });
+        world.cut_and_settle(client);
+    }
+    let all = ["bad 0", "bad 2", "good 1", "will of bad"];
+    for connect in [passing("s"), lasting("s"), Connect::new(V311, "s")] {
+        world.set_access(publishers(&["good", "bad"], CHECKS()));
+        assert_eq!(found(&mut world, connect), all);
+        world.set_access(publishers(&["good"], CHECKS()));
+        assert_eq!(found(&mut world, connect), ["good 1"]);
+        // Unless it was said that nobody asks.
+        world.set_access(publishers(&["good"], Policy::default()));
+        assert_eq!(found(&mut world, connect), all);
+    }
+    // It is all there still, also after a restart.
+    world.set_access(publishers(&["good"], CHECKS()));
+    world.restart();
+    assert_eq!(found(&mut world, passing("s")), ["good 1"]);
+    world.set_access(publishers(&["good", "bad"], CHECKS()));
+    assert_eq!(found(&mut world, passing("s")), all);
+}
+
+#[test]
+fn what_is_retained_of_nobody_is_served() {
+    let mut world = World::new();
+    world.set_access(publishers(&["good"], CHECKS()));
+    let publication = crate::query::Publication {
+        topic: "a/b".into(),
+        payload: b"of an operator".into(),
+        qos: 1,
+        retain: true,
+        ..Default::default()
+    };
+    world.query(crate::query::Query::Publish(Box::new(publication)));
+    assert_eq!(found(&mut world, passing("s")), ["of an operator"]);
+}

@@ -10,7 +10,7 @@ impl World {
     }
 
     /// Asks, and lets everything happen that follows from it.
-    fn query(&mut self, query: Query) -> Answer {
+    pub(super) fn query(&mut self, query: Query) -> Answer {
         self.begin_query(query);
         self.settle();
         self.answer().expect("every question is answered")

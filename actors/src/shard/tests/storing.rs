@@ -1,7 +1,7 @@
 //! What users and the node may store: refused beyond, whoever comes back is served, and the sums are what the rows say.
 
 use super::*;
-use crate::access::{ClientIdOwner, Policy};
+use crate::access::{Author, ClientIdOwner, Policy};
 use crate::budget::{Allowance, Sums, Usage, User};
 
 /// The node may store so much, and each user.
@@ -301,12 +301,22 @@ fn a_user_has_so_many_retained_messages_and_the_node_has() {
 
 #[test]
 fn what_is_not_larger_replaces_where_there_is_no_room_and_takes_over_the_account() {
-    let head = 31 + 8 + 3;
+    let come = |world: &mut World, user: &str| {
+        let client = world.join_as(user, passing(user));
+        world.got(client);
+        client
+    };
+    // Both have names of three letters.
+    let author = {
+        let mut world = world(Usage::UNLIMITED, Usage::UNLIMITED);
+        let ann = come(&mut world, "ann");
+        let Line { shard, key, .. } = world.lines[ann.0];
+        let connection = &world.shards[shard].outlet.edge.connections[key.unwrap() as usize];
+        Author::of(&connection.who()).to_bytes().len() as u64
+    };
+    let head = 31 + 8 + 4 + author + 3;
     let mut world = world(Usage::UNLIMITED, retained(9, head + 10));
-    let ann = world.join_as("ann", passing("ann"));
-    let bob = world.join_as("bob", passing("bob"));
-    world.got(ann);
-    world.got(bob);
+    let (ann, bob) = (come(&mut world, "ann"), come(&mut world, "bob"));
     let qos = QoS::AtLeastOnce;
     assert_eq!(retain(&mut world, ann, qos, "x/y", "1234567890"), DONE);
     assert_eq!(retain(&mut world, ann, qos, "x/y", "12345678901"), FULL);

@@ -40,6 +40,7 @@ impl Reader {
         let mut options = AccessOptions::default();
         let mut section = self.section("access");
         section.one_of("denied_publish", &mut options.denied_publish, &DENIED);
+        section.boolean("check_retain_source", &mut options.check_retain_source);
         let entry = section.table.entries.remove("rule");
         section.end();
         options.rules = self.tables(entry, RULES, Access::RULES, Self::rule);
