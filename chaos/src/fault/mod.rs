@@ -7,6 +7,7 @@ pub mod damage;
 mod mount;
 pub mod power;
 pub mod space;
+pub mod stall;
 
 use std::fmt;
 use std::io::Write;

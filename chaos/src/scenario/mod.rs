@@ -10,6 +10,7 @@ mod ping;
 mod plain;
 pub mod power_cut;
 mod report;
+pub mod stalled_sync;
 
 use std::path::Path;
 

@@ -36,7 +36,7 @@ impl fmt::Display for Poured {
 }
 
 /// A connection with its CONNACK, of 3.1.1 and with a new Session that ends with it.
-pub(super) async fn stranger(server: SocketAddr, client_id: &str) -> anyhow::Result<TcpStream> {
+pub(in crate::scenario) async fn stranger(server: SocketAddr, client_id: &str) -> anyhow::Result<TcpStream> {
     let joining = async {
         let mut stream = TcpStream::connect(server).await?;
         stream.write_all(&connect(ProtocolVersion::V311, client_id)).await?;

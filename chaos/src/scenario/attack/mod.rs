@@ -31,6 +31,7 @@ mod wills;
 use std::pin::Pin;
 use std::time::Duration;
 
+pub(super) use besiege::stranger;
 pub use ground::Ground;
 pub use row::{Limit, Row};
 
