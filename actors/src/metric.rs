@@ -55,6 +55,8 @@ metrics! {
     CONNECTIONS = "convoy_connections",
     /// Records committed by slots led here.
     RECORDS = "convoy_records_committed_total",
+    /// How often a shard wrote nothing for a while, because the disk was behind with what had been written and memory held it.
+    STORAGE_BEHIND = "convoy_storage_behind_total",
     /// Rounds written and synced.
     ROUNDS = "convoy_rounds_synced_total",
 }

@@ -15,6 +15,7 @@ mod credits;
 mod deliver;
 mod edge;
 mod groups;
+mod holding;
 mod in_line;
 mod inbound;
 mod listening;
@@ -154,6 +155,8 @@ pub struct Shard {
     stalled: bool,
     /// Little room is left on the disk: it is for those who come to read.
     low_space: bool,
+    /// Monotonic milliseconds since which nothing is written, because the disk is behind.
+    held_since: Option<u64>,
     /// Much waits for the log: publishers are told to wait for it.
     is_short: bool,
     /// The meta group leads, and its routes are all in `root`: until then nobody may be told that a message reached
@@ -279,6 +282,7 @@ impl Shard {
             sync: None,
             stalled: false,
             low_space: false,
+            held_since: None,
             is_short: false,
             root_is_known: false,
             root_is_led: false,
@@ -450,7 +454,7 @@ impl Shard {
     pub fn has_more(&self) -> bool {
         let reads = self.reads_on && self.state.is_readable();
         let walks = self.outlet.edge.has_more() || !self.presence.is_current();
-        self.has_backlog() || reads || walks || !self.outlet.casts.is_empty() || self.has_unsettled()
+        self.has_backlog() && !self.is_held() || reads || walks || !self.outlet.casts.is_empty() || self.has_unsettled()
     }
 
     /// Mail for other shards.

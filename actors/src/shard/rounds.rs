@@ -52,7 +52,7 @@ impl Shard {
             self.read_on(now, until);
         }
         // What is committed is applied before more is proposed, so that only so much can be behind.
-        if self.driver.is_syncing() || self.failure.is_some() || !self.backlog.is_empty() {
+        if self.driver.is_syncing() || self.failure.is_some() || !self.backlog.is_empty() || self.holds(now) {
             return;
         }
         self.write_state(now, until);
@@ -264,6 +264,9 @@ impl Shard {
 
     /// Applies what is committed, until a piece of work ends; the rest is for the next turns, between which others have theirs.
     fn apply_backlog(&mut self, now: Now, until: u64) {
+        if !self.backlog.is_empty() && self.holds(now) {
+            return;
+        }
         while self.outlet.edge.work < until
             && self.is_settled()
             && let Some(record) = self.backlog.pop_front()
@@ -272,6 +275,9 @@ impl Shard {
             // What records cause is many times what they say: memory is bounded by one of them, not by a round.
             if self.state.size_bytes() > APPLIED_BYTES {
                 self.write_state(now, until);
+                if self.holds(now) {
+                    break;
+                }
             }
             self.settle_until(now, until);
         }

@@ -25,7 +25,7 @@ use crate::auth::reload::{self, Reload};
 use crate::config::{ApiOptions, Config, Loaded};
 use crate::drive::{self, ShardHandle};
 use crate::listen;
-use crate::observe::metrics::{CONNECTIONS_LIMIT, Recorder};
+use crate::observe::metrics::{CONNECTIONS_LIMIT, Recorder, STORAGE_BUFFER_BYTES};
 use crate::observe::sys::Sys;
 pub use identity::{Identity, Layout as DataLayout};
 pub use private::begin as begin_private;
@@ -184,7 +184,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
         let shards = Arc::clone(&handles);
         let reload = Reload::new(source, auth.clone(), shards, bans, config.clone(), knows_users);
         tokio::spawn(reload.run());
-        let watch = watch(&engine, &board, &readiness, config.storage.min_free_bytes);
+        let watch = watch(&database, &board, &readiness, config.storage.min_free_bytes);
         let tell = tell(&board, &handles, config.node.sys_interval);
         let watch = async { tokio::join!(watch, tell) };
         tokio::pin!(watch);
@@ -335,12 +335,13 @@ async fn stopped(database: &Rocks) {
 }
 
 /// Looks after what nobody reports: room on the disk, and how the shards are.
-async fn watch(engine: &Arc<dyn Engine>, board: &Board, readiness: &Readiness, wanted: u64) {
+async fn watch(engine: &Rocks, board: &Board, readiness: &Readiness, wanted: u64) {
     let mut every = tokio::time::interval(Duration::from_millis(200));
     let mut unreadable = None;
     loop {
         every.tick().await;
         let space = engine.space().map_err(|error| error.to_string());
+        metrics::gauge!(STORAGE_BUFFER_BYTES).set(engine.buffered_bytes() as f64);
         if let Ok(space) = &space {
             board.set_free_bytes(space.free);
         }

@@ -227,8 +227,10 @@ pub struct AddressLimits {
 pub struct StorageOptions {
     /// Memory for blocks read from disk. Raise it when many queues are drained at once.
     pub block_cache_bytes: u64,
-    /// Memory for writes not yet in tables, all column families together. Raise it to write amplify less under
-    /// steady load; recovery after a crash replays at most this much.
+    /// Memory for writes not yet in tables, all column families together. Where the disk is slower than what comes, a quarter
+    /// more is used at most: then nothing more is written until it has caught up, publishers wait for their
+    /// acknowledgements, and what needs no record goes on. Raise it to write amplify less under steady load and to take
+    /// longer bursts; recovery after a crash replays at most this much.
     pub write_buffer_bytes: u64,
     /// Free space below which publications that need a record, new lasting Sessions, larger Wills and new Subscriptions
     /// are refused while readers go on. Leave room for compaction.

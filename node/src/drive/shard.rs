@@ -22,6 +22,9 @@ use crate::observe::figures::Turns;
 /// Bytes read from a socket at once. One buffer serves all connections of the shard.
 const READ_BYTES: usize = 64 << 10;
 
+/// While the disk is behind, it is asked so often whether it still is.
+const HELD: Duration = Duration::from_millis(5);
+
 const TICK: Duration = Duration::from_millis(100);
 const TICKS_A_SECOND: u32 = 10;
 
@@ -265,7 +268,14 @@ async fn run(driver: Rc<Driver>, mut mailbox: Mailbox) {
     let turns = Rc::clone(&driver);
     tokio::task::spawn_local(async move {
         loop {
-            turns.turn.notified().await;
+            let is_held = turns.shard.borrow().is_held();
+            let due = turns.turn.notified();
+            if !is_held {
+                due.await;
+            } else if tokio::time::timeout(HELD, due).await.is_err() {
+                turns.after();
+                continue;
+            }
             turns.pulse.begin(Activity::Turn, 0);
             turns.end_turn();
             let was_ready = turns.shard.borrow().is_ready();

@@ -81,6 +81,7 @@ pub const ACKNOWLEDGE_SECONDS: &str = "convoy_publish_acknowledge_seconds";
 pub const TURN_SECONDS: &str = "convoy_turn_seconds";
 pub const SLOW_STEPS: &str = "convoy_slow_steps_total";
 pub const STORAGE_FREE_BYTES: &str = "convoy_storage_free_bytes";
+pub const STORAGE_BUFFER_BYTES: &str = "convoy_storage_buffer_bytes";
 
 pub const ALL: &[Metric] = &[
     gauge(BUILD_INFO, "always 1; the label version says what runs"),
@@ -171,6 +172,11 @@ pub const ALL: &[Metric] = &[
     counter(SLOW_STEPS, "things that held a shard up for 100 ms or more, by what it was doing"),
     histogram(TURN_SECONDS, "time of one turn of a shard, in which everybody who was ready was served"),
     gauge(STORAGE_FREE_BYTES, "free bytes of the file system that holds the data folder"),
+    gauge(
+        STORAGE_BUFFER_BYTES,
+        "memory for what was written and is not in tables yet; above storage.write_buffer_bytes and a quarter more shards \
+         write nothing until the disk has caught up",
+    ),
 ];
 
 /// Renders what was counted. Cheap to clone.

@@ -136,6 +136,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Room on the disk, to refuse work before a write is met with [`Error::Full`].
     fn space(&self) -> Result<Space, Error>;
+
+    /// Whether more was written than is put away, and that is being done: memory holds it so long. Whoever can wait writes
+    /// nothing until this is over. What is written all the same is taken.
+    fn is_behind(&self) -> bool {
+        false
+    }
 }
 
 /// What an engine held at one moment.

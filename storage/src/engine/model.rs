@@ -40,6 +40,7 @@ struct State {
     /// How many more syncs succeed before one fails.
     syncs_until_failure: Option<u64>,
     full: bool,
+    behind: bool,
     /// Bytes of the disk that are taken.
     used: u64,
     failed: Option<&'static str>,
@@ -114,6 +115,11 @@ impl Model {
     /// While the disk is full every write that is not empty is refused with [`Error::Full`].
     pub fn set_full(&self, full: bool) {
         self.lock().full = full;
+    }
+
+    /// What [`Engine::is_behind`] says. Writes go on.
+    pub fn set_behind(&self, behind: bool) {
+        self.lock().behind = behind;
     }
 
     /// Damage in `place` is met by the engine itself: from now on nothing is written, and reads go on.
@@ -192,6 +198,10 @@ impl Engine for Model {
         let mut state = self.lock();
         let mark = state.writes;
         state.sync_through(mark)
+    }
+
+    fn is_behind(&self) -> bool {
+        self.lock().behind
     }
 
     fn space(&self) -> Result<Space, Error> {

@@ -20,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DBCompressionType,
     DBRawIteratorWithThreadMode, DBRecoveryMode, DBWithThreadMode, ErrorKind, LogLevel, ReadOptions,
-    SingleThreaded, WriteBatch,
+    SingleThreaded, WriteBatch, WriteBufferManager, properties,
 };
 
 use super::{Batch, Engine, Error, Family, Found, Pair, Space, View, Visit};
@@ -39,14 +39,16 @@ pub use survey::Gap;
 
 type Database = DBWithThreadMode<SingleThreaded>;
 
-/// What may be tuned. The memory of an engine is about `cache_bytes + buffer_bytes`.
+/// What may be tuned. The memory of an engine is about `cache_bytes + buffer_bytes`, and a quarter of the latter more while
+/// the disk is behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Memory for blocks read from disk, with their indexes and filters. Raise it when offline Sessions come back and
     /// the disk is busy with reads; it costs that much memory.
     pub cache_bytes: usize,
-    /// Memory for what was written and is not in a sorted file yet, all families together. Raise it, with
-    /// `log_bytes`, when the disk is busy with compaction; it costs that much memory.
+    /// Memory for what was written and is not in a sorted file yet, all families together. Where it and a quarter more are
+    /// used while buffers are written out, [`Engine::is_behind`] says so. Raise it, with `log_bytes`, when the disk is busy
+    /// with compaction; it costs that much memory.
     pub buffer_bytes: usize,
     /// Size of the write-ahead log from which on buffers are written out to shorten it. A start after a crash replays
     /// all of it, at about 100 MB a second: raise it to write less, lower it to start sooner.
@@ -97,6 +99,7 @@ pub enum OpenError {
 /// A database in a folder. Dropping it closes the folder; what was not synced is left to the operating system.
 pub struct Rocks {
     database: Database,
+    buffers: WriteBufferManager,
     /// Why a write or a sync failed. From then on none succeeds: what is on disk is unknown.
     failed: OnceLock<Error>,
     damage: Option<Damage>,
@@ -140,12 +143,12 @@ impl Rocks {
         }
 
         let refused = |error| refusal(folder, error);
-        let settings = settings(options, keep_log, note.is_none()).map_err(refused)?;
+        let (settings, buffers) = settings(options, keep_log, note.is_none()).map_err(refused)?;
         let families = ["default"].into_iter().chain(Family::ALL.map(Family::name));
         let families = families.map(|name| ColumnFamilyDescriptor::new(name, settings.clone()));
         let database = Database::open_cf_descriptors(&settings, folder, families).map_err(refused)?;
         check_numbers(&database)?;
-        let mut engine = Self { database, failed: OnceLock::new(), damage: None };
+        let mut engine = Self { database, buffers, failed: OnceLock::new(), damage: None };
         if let Some(note) = note {
             let taken_up = engine.take_up(note);
             taken_up.map_err(|error| OpenError::Failed { path: path(), reason: error.to_string() })?;
@@ -197,6 +200,19 @@ impl Rocks {
 
     pub fn path(&self) -> &Path {
         self.database.path()
+    }
+
+    /// Memory that holds what was written and is not in a sorted file yet, in bytes.
+    pub fn buffered_bytes(&self) -> usize {
+        self.buffers.get_usage()
+    }
+
+    /// Whether some of that is on its way to a file. What is not goes there with a later write.
+    fn is_writing_out(&self) -> bool {
+        let waiting = |family: &Family| {
+            self.database.property_int_value_cf(self.family(*family), properties::NUM_IMMUTABLE_MEM_TABLE)
+        };
+        Family::ALL.iter().any(|family| matches!(waiting(family), Ok(Some(1..))))
     }
 
     fn family(&self, family: Family) -> &ColumnFamily {
@@ -358,6 +374,11 @@ impl Engine for Rocks {
         view::of(self)
     }
 
+    fn is_behind(&self) -> bool {
+        let most = self.buffers.get_buffer_size();
+        self.buffered_bytes() > most + most / 4 && self.is_writing_out()
+    }
+
     fn space(&self) -> Result<Space, Error> {
         let found = rustix::fs::statvfs(self.path()).map_err(|error| Error::Failed(error.to_string()))?;
         Ok(Space { total: found.f_blocks * found.f_frsize, free: found.f_bavail * found.f_frsize })
@@ -411,7 +432,9 @@ fn check_current(folder: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn settings(options: &Options, keep_log: bool, compacts: bool) -> Result<rocksdb::Options, rocksdb::Error> {
+type Settings = (rocksdb::Options, WriteBufferManager);
+
+fn settings(options: &Options, keep_log: bool, compacts: bool) -> Result<Settings, rocksdb::Error> {
     // For what has no call of its own. With the log kept, a start replays it into memory and writes nothing; else the
     // replayed records are written to files, and the log that was torn is gone.
     let mut settings = rocksdb::Options::default()
@@ -434,7 +457,10 @@ fn settings(options: &Options, keep_log: bool, compacts: bool) -> Result<rocksdb
     table.set_bloom_filter(10.0, false);
     settings.set_block_based_table_factory(&table);
 
-    settings.set_db_write_buffer_size(options.buffer_bytes);
+    // It counts, and has buffers written out. It stops no writer: that would be the thread of a shard, which has other things
+    // to do, and would wait for ever where nothing can be written out.
+    let buffers = WriteBufferManager::new_write_buffer_manager(options.buffer_bytes, false);
+    settings.set_write_buffer_manager(&buffers);
     settings.set_write_buffer_size((options.buffer_bytes / 4).max(1 << 20));
     settings.set_max_write_buffer_number(4);
     settings.set_max_total_wal_size(options.log_bytes);
@@ -466,7 +492,7 @@ fn settings(options: &Options, keep_log: bool, compacts: bool) -> Result<rocksdb
     settings.set_max_manifest_file_size(16 << 20);
     settings.set_stats_dump_period_sec(0);
     settings.set_stats_persist_period_sec(0);
-    Ok(settings)
+    Ok((settings, buffers))
 }
 
 /// A batch names its families by number, and RocksDB gives the numbers: see that they are the same.

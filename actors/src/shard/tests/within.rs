@@ -26,6 +26,8 @@ mod features;
 mod flowing;
 #[path = "full_disk.rs"]
 mod full_disk;
+#[path = "holding.rs"]
+mod holding;
 #[path = "listing.rs"]
 mod listing;
 #[path = "malformed.rs"]

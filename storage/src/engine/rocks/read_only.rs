@@ -70,13 +70,13 @@ impl ReadOnly {
         }
         let log = LogEnd::of(folder).map_err(failed)?;
         let refused = |error| refusal(folder, error);
-        let settings = settings(&Options::default(), true, false).map_err(refused)?;
+        let (settings, buffers) = settings(&Options::default(), true, false).map_err(refused)?;
         let families = ["default"].into_iter().chain(Family::ALL.map(Family::name));
         let families = families.map(|name| ColumnFamilyDescriptor::new(name, settings.clone()));
         let database =
             Database::open_cf_descriptors_read_only(&settings, folder, families, false).map_err(refused)?;
         check_numbers(&database)?;
-        let engine = Rocks { database, failed: OnceLock::new(), damage: None };
+        let engine = Rocks { database, buffers, failed: OnceLock::new(), damage: None };
         Ok(Self { engine, log, _lock: lock })
     }
 }

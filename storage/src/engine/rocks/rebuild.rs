@@ -47,7 +47,8 @@ pub fn rebuild(from: &Path, into: &Path) -> Result<Rebuilt, OpenError> {
     }
     bring_logs(from, into, &log).map_err(failed)?;
     let refused = |error| refusal(into, error);
-    Database::repair(&settings(&Options::default(), true, false).map_err(refused)?, into).map_err(refused)?;
+    let (settings, _buffers) = settings(&Options::default(), true, false).map_err(refused)?;
+    Database::repair(&settings, into).map_err(refused)?;
     // What the repair cannot read it puts there.
     let lost = tables.into_iter().filter(|table| into.join("lost").join(name(table)).exists()).collect();
     let rebuilt = Rocks::open(into, &Options::default())?;

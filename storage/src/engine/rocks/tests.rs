@@ -415,6 +415,39 @@ fn small_buffers() -> Options {
     Options { buffer_bytes: 8 << 20, log_bytes: 256 << 20, ..Options::default() }
 }
 
+/// A batch of 1 MiB that cannot be compressed.
+fn put_much(engine: &Rocks, number: u32) {
+    let mut batch = Batch::new();
+    for part in 0..16_u32 {
+        let seed = number.wrapping_mul(16).wrapping_add(part);
+        let value: Vec<u8> = (0..1 << 16_u32)
+            .map(|at: u32| (seed.wrapping_add(at).wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        batch.put(Family::Retained, &seed.to_be_bytes(), &value);
+    }
+    engine.write(&batch).unwrap();
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a real disk takes real time")]
+fn who_waits_while_the_disk_is_behind_finds_memory_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { buffer_bytes: 16 << 20, log_bytes: 1 << 30, ..Options::default() };
+    let engine = Rocks::open(folder.path(), &options).unwrap();
+    let (mut highest, mut waited) = (0, 0);
+    for number in 0..300 {
+        while engine.is_behind() {
+            waited += 1;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        put_much(&engine, number);
+        highest = highest.max(engine.buffered_bytes());
+    }
+    // What it may use, what one batch adds, and a block of memory for each family.
+    assert!(highest <= (20 << 20) + (3 << 20), "{highest} bytes in buffers");
+    assert!(highest > 8 << 20 && waited > 0, "{highest} bytes in buffers, waited {waited} ms");
+}
+
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a real disk takes real time")]
 fn a_full_disk_refuses_writes_until_there_is_room() {
