@@ -23,6 +23,7 @@ mod sessions;
 mod shares;
 mod silent;
 mod stalled;
+mod stopped_slot;
 mod subscribes;
 mod unacknowledged;
 mod unsubscribes;
@@ -61,10 +62,14 @@ pub const ALL: &[Attack] = &[
     operators::ATTACK,
     wills::ATTACK,
     sessions::ATTACK,
+    stopped_slot::ATTACK,
 ];
 
 /// Rows that have to fail, or the table proves nothing: a bound is switched off, or the node does not answer at all.
 pub const CONTROLS: &[Attack] = &[pings::UNBOUNDED, stalled::ATTACK];
+
+/// What is done to a node before it is attacked.
+type Preparing<'n> = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send + 'n>>;
 
 /// A row that has to hold, or what others are said to wait for is not the node's doing.
 pub const MEASURES: &[Attack] = &[hogs::ATTACK];
@@ -81,6 +86,10 @@ pub struct Attack {
     pub settings: &'static [(&'static str, &'static str)],
     /// Whether there are listeners for TLS and WebSocket too.
     pub has_listeners: bool,
+    /// Makes the data folder what the attack needs; leaves the node stopped.
+    pub prepare: Option<for<'n> fn(&'n mut Node) -> Preparing<'n>>,
+    /// A slot stops in it, and the node says that it is not ready.
+    pub stops_a_slot: bool,
     /// Says what was done, in a few words; an error is an attack that did not take place.
     pub run: fn(Ground) -> Story,
     /// Why it is known not to be held yet: then the row is printed and fails nothing.
@@ -95,6 +104,8 @@ const PLAIN: Attack = Attack {
     process: ProcessLimits { address_space_bytes: 1 << 30, descriptors: 1024 },
     settings: &[],
     has_listeners: false,
+    prepare: None,
+    stops_a_slot: false,
     run: |_| Box::pin(async { Ok(String::new()) }),
     known_open: None,
 };
@@ -111,6 +122,9 @@ impl Attack {
         for (variable, value) in self.settings {
             node = node.with_setting(variable, value);
         }
+        if let Some(prepare) = self.prepare {
+            prepare(&mut node).await?;
+        }
         node.start().await?;
         let bystanders = Bystanders::start(node.mqtt()).await?;
         let memory = Memory::watch(node.pid().expect("it was started"));
@@ -119,8 +133,18 @@ impl Attack {
         let resident_bytes = memory.highest();
         let is_running = node.is_running();
         let is_ready = is_running && node.is_ready().await;
-        let Self { name, limit, known_open, .. } = *self;
-        let row = Row { name, limit, known_open, said, heard, resident_bytes, is_running, is_ready };
+        let Self { name, limit, known_open, stops_a_slot, .. } = *self;
+        let row = Row {
+            name,
+            limit,
+            known_open,
+            said,
+            heard,
+            resident_bytes,
+            is_running,
+            is_ready,
+            is_to_be_ready: !stops_a_slot,
+        };
         if !row.faults().is_empty() {
             eprintln!("---- {}: what the node said ----\n{}\n----", self.name, node.stderr());
         }

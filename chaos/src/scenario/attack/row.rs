@@ -26,6 +26,8 @@ pub struct Row {
     pub resident_bytes: u64,
     pub is_running: bool,
     pub is_ready: bool,
+    /// A node of which a slot has stopped says that it is not.
+    pub is_to_be_ready: bool,
     pub known_open: Option<&'static str>,
 }
 
@@ -44,8 +46,11 @@ impl Row {
         }
         if !self.is_running {
             faults.push("the node is gone".to_owned());
-        } else if !self.is_ready {
-            faults.push("the node is not ready".to_owned());
+        } else if self.is_ready != self.is_to_be_ready {
+            faults.push(format!(
+                "the node says {}",
+                if self.is_ready { "ready" } else { "that it is not ready" }
+            ));
         }
         if self.heard.count() == 0 {
             faults.push("the bystanders did nothing".to_owned());
