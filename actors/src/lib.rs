@@ -20,6 +20,7 @@ mod shard;
 mod slot;
 mod tally;
 mod topic;
+mod unread;
 
 pub use access::{
     Access, Action, Ban, Bans, ClientIdOwner, Credentials, DeniedPublish, Effect, Finding, Name, Network,
@@ -40,3 +41,4 @@ pub use shard::{Error, Heed, Identity, MESSAGE_BYTES, Mail, Observation, Shard};
 pub use slot::{Losses, mend};
 pub use tally::{Kind, Tally, Waits};
 pub use topic::{SharedOptions, Strategy};
+pub use unread::Unread;

@@ -51,6 +51,8 @@ metrics! {
     CONNECTS_REFUSED = "convoy_connects_refused_total",
     /// Bytes of packets that have not come whole, or whose CONNECT is not judged yet.
     UNFINISHED_BYTES = "convoy_unfinished_bytes",
+    /// Bytes in memory that wait until Clients read them, of the node: what counts against limits.unread_bytes.
+    UNREAD_BYTES = "convoy_unread_bytes",
     /// Connections that are open.
     CONNECTIONS = "convoy_connections",
     /// Records committed by slots led here.

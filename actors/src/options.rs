@@ -8,6 +8,7 @@ use crate::chance::Secret;
 use crate::connection::{Features, RateLimits};
 use crate::session::QueueLimits;
 use crate::topic::SharedOptions;
+use crate::unread::Unread;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -98,6 +99,8 @@ pub struct Limits {
     pub unread_timeout: u64,
     /// Bytes of packets that are not whole or not judged yet, of all connections of the shard together.
     pub unfinished_bytes: usize,
+    /// What may wait in memory until Clients read it, of all shards of the node together.
+    pub unread: Unread,
     /// Subscriptions of one Session; more are refused.
     pub subscriptions_per_session: u32,
     /// Bytes of their Topic Filters; more are refused.
@@ -139,6 +142,7 @@ impl Default for Limits {
             underway_bytes: 1 << 20,
             unread_timeout: 60_000,
             unfinished_bytes: 64 << 20,
+            unread: Unread::new(256 << 20),
             subscriptions_per_session: 1_000,
             filter_bytes_per_session: 256 << 10,
             stored: Allowance::default(),

@@ -10,6 +10,7 @@ use super::output::{Output, SHARED_FROM};
 use crate::clock::Millis;
 use crate::message::Message;
 use crate::slot::Delivery;
+use crate::unread::Unread;
 
 /// How a packet is written, apart from its Packet Identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub struct Receiver<'a> {
 }
 
 /// Encodings of the message that is being passed on; kept and used again for the next one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Encoded {
     /// Packets of `entries`, without their payload if that is shared.
     bytes: Vec<u8>,
@@ -49,12 +50,19 @@ pub struct Encoded {
     /// there is no second.
     is_kept: bool,
     number: u64,
+    /// Where what is kept counts.
+    unread: Unread,
 }
 
 /// Memory for encodings that is kept from message to message.
 const KEPT_BYTES: usize = 256 << 10;
 
 impl Encoded {
+    pub fn new(unread: Unread) -> Self {
+        let (bytes, entries) = (Vec::new(), Vec::new());
+        Self { bytes, entries, whole: None, is_kept: false, number: 0, unread }
+    }
+
     /// Begins another message.
     #[inline]
     pub fn begin(&mut self) {
@@ -116,7 +124,7 @@ impl Encoded {
         }
         let mut bytes = Vec::with_capacity(message.encoded_len());
         message.encode_into(&mut bytes);
-        let whole = Bytes::from(bytes);
+        let whole = self.unread.share(bytes);
         if message.payload.len() >= SHARED_FROM || std::mem::replace(&mut self.is_kept, true) {
             self.whole = Some(whole.clone());
         }

@@ -25,6 +25,7 @@ use crate::options::Limits;
 use crate::query::Traffic;
 use crate::retained::Readings;
 use crate::session::{Epoch, Home, SessionNumber};
+use crate::shard::Held;
 use crate::slot::Farewell;
 
 pub use alias::Aliases;
@@ -132,6 +133,8 @@ pub struct Connection {
     pub unwritten_answers: usize,
     /// Monotonic milliseconds since which the Client has taken nothing, while something waits to be written to it.
     pub unread_since: Option<u64>,
+    /// What waits until the Client reads it, as far as it is counted.
+    pub unread: Held,
     /// What has to be answered before another packet is taken.
     pub barrier: Option<Barrier>,
     /// Retained Messages that are still to be read or sent.
@@ -207,6 +210,7 @@ impl Connection {
             output: Output::default(),
             unwritten_answers: 0,
             unread_since: None,
+            unread: Held::default(),
             barrier: None,
             readings: None,
             retained_unacknowledged: 0,

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use convoy_wire::{PacketId, Pubrel, QoS, ReasonCode};
 
 use super::edge::Edge;
+use super::late::{Outputs, queue_of_late};
 use crate::clock::Now;
-use crate::connection::{Connection, Encoded, Receiver, Stage};
+use crate::connection::{Connection, Encoded, Receiver, SHARED_FROM, Stage};
 use crate::message::Message;
 use crate::session::{Home, SessionNumber};
 use crate::slot::{Delivery, SessionCall};
@@ -59,7 +60,7 @@ impl Edge {
         message: &Message<'_>,
         now: Now,
     ) {
-        let Self { connections, encoded, limits, .. } = self;
+        let Self { connections, encoded, limits, outputs, .. } = self;
         let open = |connection: &&mut Box<Connection>| {
             connection.home.serial == home.serial && connection.stage == Stage::Open
         };
@@ -71,7 +72,7 @@ impl Edge {
         }
         let backlog = connection.output.len();
         if delivery.qos == QoS::AtMostOnce {
-            if backlog > limits.output_bytes {
+            if backlog > limits.output_bytes || outputs.is_late(connection) {
                 return self.note_dropped();
             }
             if let Some((behind, after)) =
@@ -82,13 +83,18 @@ impl Edge {
                 }
                 return;
             }
-            write(connection, encoded, message, delivery, None, false, now);
+            write(connection, encoded, outputs, message, delivery, None, false, now);
         } else {
+            let is_late = outputs.is_late(connection);
             let Some(outbound) = &mut connection.outbound else { return };
-            if !outbound.has_room() || backlog > limits.output_bytes {
+            if !outbound.has_room() || backlog > limits.output_bytes || is_late {
                 let whole = encoded.whole(message);
                 let (topic, expires_at) = (message.topic, message.expires_at);
-                let dropped = outbound.queue(topic, *delivery, whole, expires_at, &limits.queue, now.wall);
+                let may_wait = match is_late {
+                    true => queue_of_late(&limits.queue, outbound.waiting_bytes()),
+                    false => limits.queue,
+                };
+                let dropped = outbound.queue(topic, *delivery, whole, expires_at, &may_wait, now.wall);
                 if dropped > 0 {
                     self.queue_dropped.increment(dropped);
                     self.tally.dropped += dropped;
@@ -98,7 +104,7 @@ impl Edge {
                 }
                 return;
             }
-            if send_numbered(connection, encoded, message, delivery, now) > 0
+            if send_numbered(connection, encoded, outputs, message, delivery, now) > 0
                 && let Some(outbound) = &mut connection.outbound
             {
                 outbound.keep(delivery, || encoded.whole(message));
@@ -126,12 +132,12 @@ impl Edge {
         now: Now,
     ) {
         let limit = self.limits.output_bytes;
-        let Self { connections, encoded, .. } = self;
+        let Self { connections, encoded, outputs, .. } = self;
         let Some(connection) = connections.get_mut(home.key as usize) else { return };
         if connection.home.serial != home.serial || connection.stage != Stage::Open {
             return;
         }
-        if packet_id.is_none() && connection.output.len() > limit {
+        if packet_id.is_none() && (connection.output.len() > limit || outputs.is_late(connection)) {
             return self.note_dropped();
         }
         if message.retain
@@ -143,7 +149,7 @@ impl Edge {
         if !may_receive && packet_id.is_none() {
             return;
         }
-        if (!may_receive || write(connection, encoded, message, delivery, packet_id, dup, now) == 0)
+        if (!may_receive || write(connection, encoded, outputs, message, delivery, packet_id, dup, now) == 0)
             && let Some(packet_id) = packet_id
         {
             // Larger than the Client takes, expired meanwhile, or not for it any more: it counts as delivered
@@ -176,7 +182,7 @@ impl Edge {
 
     /// Sends what waited for room in the window or in the output.
     pub fn refill(&mut self, key: u32, now: Now) {
-        let Self { connections, encoded, limits, .. } = self;
+        let Self { connections, encoded, limits, outputs, .. } = self;
         let Some(connection) = connections.get_mut(key as usize) else { return };
         if connection.stage != Stage::Open {
             return;
@@ -192,8 +198,8 @@ impl Edge {
             encoded.begin_with(&bytes);
             sent += 1;
             if delivery.qos == QoS::AtMostOnce {
-                write(connection, encoded, &message, &delivery, None, false, now);
-            } else if send_numbered(connection, encoded, &message, &delivery, now) > 0
+                write(connection, encoded, outputs, &message, &delivery, None, false, now);
+            } else if send_numbered(connection, encoded, outputs, &message, &delivery, now) > 0
                 && let Some(outbound) = &mut connection.outbound
             {
                 outbound.keep(&delivery, || bytes);
@@ -221,9 +227,11 @@ impl Edge {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "as for the one packet that it writes, and where that counts")]
 fn write(
     connection: &mut Connection,
     encoded: &mut Encoded,
+    outputs: &mut Outputs,
     message: &Message<'_>,
     delivery: &Delivery,
     packet_id: Option<PacketId>,
@@ -239,6 +247,8 @@ fn write(
     let written = encoded.write(message, delivery, packet_id, dup, &mut receiver, now.wall);
     if written > 0 {
         connection.output.note_message(written);
+        let shared = if message.payload.len() < SHARED_FROM { 0 } else { message.payload.len() };
+        outputs.enter(connection, written - shared);
         connection.traffic.messages_sent += 1;
         connection.traffic.payload_bytes_sent += message.payload.len() as u64;
     }
@@ -249,13 +259,14 @@ fn write(
 fn send_numbered(
     connection: &mut Connection,
     encoded: &mut Encoded,
+    outputs: &mut Outputs,
     message: &Message<'_>,
     delivery: &Delivery,
     now: Now,
 ) -> usize {
     let Some(outbound) = &mut connection.outbound else { return 0 };
     let packet_id = outbound.send(delivery, message.encoded_len());
-    let written = write(connection, encoded, message, delivery, Some(packet_id), false, now);
+    let written = write(connection, encoded, outputs, message, delivery, Some(packet_id), false, now);
     if written == 0
         && let Some(outbound) = &mut connection.outbound
     {

@@ -10,6 +10,7 @@ use slab::Slab;
 use super::changes::Changes;
 use super::credits::Credits;
 use super::groups::Returned;
+use super::late::Outputs;
 use super::listening::Listening;
 use super::operators::Operators;
 use super::time::{Dues, VISITS};
@@ -68,6 +69,7 @@ pub struct Edge {
     /// Bytes of packets that are not whole.
     pub(super) unfinished: unfinished::Total,
     pub(super) encoded: Encoded,
+    pub(super) outputs: Outputs,
     /// Upper bits of the serials of this start of the node.
     start: u64,
     serials: u64,
@@ -117,7 +119,8 @@ impl Edge {
             listening: Listening::default(),
             hungry: Vec::new(),
             unfinished: unfinished::Total::default(),
-            encoded: Encoded::default(),
+            encoded: Encoded::new(options.limits.unread.clone()),
+            outputs: Outputs::new(options.limits.unread.clone()),
             start: u64::from(start) << SERIAL_BITS,
             serials: 0,
             node,
@@ -164,6 +167,7 @@ impl Edge {
         let connection = self.connections.try_remove(key as usize)?;
         self.open.decrement(1.0);
         self.forget_unfinished(connection.unfinished);
+        self.outputs.forget(&connection);
         self.gone.merge(&connection.traffic);
         Some(connection)
     }

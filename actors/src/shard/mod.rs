@@ -18,6 +18,7 @@ mod groups;
 mod holding;
 mod in_line;
 mod inbound;
+mod late;
 mod listening;
 mod mail;
 mod mailroom;
@@ -61,6 +62,7 @@ use crate::topic::{FanOut, Presence, Routes};
 
 pub use casting::Casts;
 pub use edge::Edge;
+pub use late::Held;
 pub use mail::{Answer, Begun, Mail, Post, ReplyTo};
 pub use outlet::Outlet;
 use slots::Slots;
@@ -261,7 +263,7 @@ impl Shard {
             outlet: Outlet { edge, post, applied: VecDeque::new(), casts: Casts::new(options.fan_out_piece) },
             slots,
             driver,
-            state: State::new(engine),
+            state: State::new(engine, options.limits.unread.clone()),
             budget,
             root,
             presence: Presence::default(),
@@ -343,8 +345,10 @@ impl Shard {
                 self.spare.push(buffer);
             }
         }
-        let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return false };
+        let Edge { connections, outputs, .. } = &mut self.outlet.edge;
+        let Some(connection) = connections.get_mut(key as usize) else { return false };
         connection.is_dirty = false;
+        outputs.give_out(connection);
         connection.unwritten_answers = connection.output.answer_bytes();
         if !connection.output.is_empty() {
             connection.traffic.bytes_sent += connection.output.len() as u64;

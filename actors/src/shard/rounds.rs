@@ -42,6 +42,7 @@ impl Shard {
         self.outlet.edge.visit(now);
         self.walk(now);
         self.feel_shortage();
+        self.outlet.edge.outputs.tell();
         self.tell_backed_up();
         // Each part of the work has its share, so that none waits for ever for another.
         self.settle_until(now, until - self.piece / 2);

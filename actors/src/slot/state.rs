@@ -18,6 +18,7 @@ use crate::clock::Millis;
 use crate::message::Message;
 use crate::retained;
 use crate::session::{Seq, SessionNumber};
+use crate::unread::Unread;
 use convoy_ids::SlotId;
 use convoy_storage::engine::{Batch, Engine, Error, Family, Mark, Record};
 use convoy_storage::record::{self, BorrowDecode, Encode};
@@ -38,6 +39,7 @@ pub struct State {
     value: Vec<u8>,
     /// The message in a row of its own that was read last: its Sessions ask for it one after the other.
     body: RefCell<Option<(SlotId, u64, Bytes)>>,
+    unread: Unread,
 }
 
 /// What must be known of a Retained Message before it is changed.
@@ -56,7 +58,8 @@ impl Kept {
 }
 
 impl State {
-    pub fn new(engine: Arc<dyn Engine>) -> Self {
+    /// Messages that are read and shared count in `unread`.
+    pub fn new(engine: Arc<dyn Engine>, unread: Unread) -> Self {
         Self {
             engine,
             batch: Batch::new(),
@@ -66,6 +69,7 @@ impl State {
             retained: FxHashMap::default(),
             value: Vec::new(),
             body: RefCell::default(),
+            unread,
         }
     }
 
@@ -148,7 +152,7 @@ impl State {
             return Err(missing(&key));
         }
         let at = value.len() - stored::open(&key, &value)?.message.len();
-        let bytes = Bytes::from(value).slice(at..);
+        let bytes = self.unread.share(value).slice(at..);
         *last = Some((slot, number, bytes.clone()));
         Ok(bytes)
     }

@@ -1,6 +1,6 @@
 //! The configuration's limits as the actors take them.
 
-use convoy_actors::{Allowance, Features, Limits, QueueLimits, RateLimits};
+use convoy_actors::{Allowance, Features, Limits, QueueLimits, RateLimits, Unread};
 use std::time::Duration;
 
 use crate::config::LimitsOptions;
@@ -49,6 +49,7 @@ pub fn of(options: &LimitsOptions, features: &Features, shards: u16) -> Limits {
         answer_bytes: options.answer_bytes,
         underway_bytes: options.underway_bytes,
         unread_timeout: millis(options.unread_timeout),
+        unread: Unread::new(options.unread_bytes),
         // A share holds one packet at least.
         unfinished_bytes: (options.unfinished_bytes / usize::from(shards))
             .max(2 * options.packet_bytes as usize),

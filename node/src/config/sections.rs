@@ -112,6 +112,12 @@ pub struct LimitsOptions {
     /// A Client that takes nothing of what waits to be written to it for so long is closed. Raise it for links that
     /// are cut for minutes; such a Client holds its connection and what waits that long.
     pub unread_timeout: Duration,
+    /// Bytes of messages in memory that all Clients of the node together have not read: in outputs, and kept for Sessions
+    /// that end with their connections. What many wait for counts once. Beyond it nothing more is held for a Client whose
+    /// socket takes nothing: QoS 0 for it is dropped, and the oldest goes from its queue in memory; who has taken nothing
+    /// for a second is closed, those for whom most is held first. What a Session has on disk stays there. Raise it for large
+    /// fleets over slow links; it is memory.
+    pub unread_bytes: usize,
     /// Bytes of packets that have not come whole, or whose CONNECT is not judged yet, of all connections together. Each
     /// shard has its share. Clients that are not connected may use a quarter of it; when all is used they are closed first,
     /// then whoever needs more (Server Busy). Raise it for many large packets over slow links.
@@ -323,6 +329,7 @@ impl Default for LimitsOptions {
             answer_bytes: 64 << 10,
             underway_bytes: 1 << 20,
             unread_timeout: Duration::from_secs(60),
+            unread_bytes: 256 << 20,
             unfinished_bytes: 128 << 20,
             acknowledge_timeout: Duration::from_secs(30),
             queue_messages: 1000,

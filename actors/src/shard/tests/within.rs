@@ -28,6 +28,8 @@ mod flowing;
 mod full_disk;
 #[path = "holding.rs"]
 mod holding;
+#[path = "late.rs"]
+mod late;
 #[path = "listing.rs"]
 mod listing;
 #[path = "malformed.rs"]

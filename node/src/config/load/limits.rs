@@ -35,6 +35,7 @@ impl Reader {
         section.bytes("answer_bytes", &mut options.answer_bytes, 4096..=1 << 30);
         section.bytes("underway_bytes", &mut options.underway_bytes, 16 << 10..=1 << 30);
         section.duration("unread_timeout", &mut options.unread_timeout, SECOND..=HOUR);
+        section.bytes("unread_bytes", &mut options.unread_bytes, 1 << 20..=1 << 40);
         section.bytes("unfinished_bytes", &mut options.unfinished_bytes, 1 << 20..=1 << 40);
         section.duration("acknowledge_timeout", &mut options.acknowledge_timeout, SECOND..=HOUR);
         section.number("queue_messages", &mut options.queue_messages, 1..=100_000_000);

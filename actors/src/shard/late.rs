@@ -1,0 +1,145 @@
+//! Clients that are late: what was written to them stays in their sockets. Each may make the node hold what
+//! `limits.output_bytes` says, and there are many of them. While all together hold more than [`crate::unread::Unread`] has
+//! room for, nothing more is held for a late one that may be left out: QoS 0 is dropped, and of a queue in memory the oldest
+//! goes for what comes. Who takes nothing at all then is closed, the largest first; what waits for its Session on disk stays
+//! there and is read when the Client comes back. Who reads is not concerned.
+
+use super::edge::Edge;
+use crate::connection::{Connection, Stage};
+use crate::metric;
+use crate::session::QueueLimits;
+use crate::unread::Unread;
+
+/// Milliseconds for which a Client takes nothing, before it is one that may be closed.
+const STILL: u64 = 1_000;
+
+/// Bytes that the queue of a late Client may hold in any case.
+const LEAST: u64 = 64 << 10;
+
+/// Milliseconds between two lines of the log.
+const SAID_EVERY: u64 = 10_000;
+
+/// What outputs of a shard hold that nobody shares.
+#[derive(Debug)]
+pub struct Outputs {
+    unread: Unread,
+    bytes: usize,
+    /// What the others know of.
+    told: usize,
+    /// More waits than may, on all shards.
+    is_over: bool,
+    said_at: Option<u64>,
+}
+
+impl Outputs {
+    pub fn new(unread: Unread) -> Self {
+        Self { unread, bytes: 0, told: 0, is_over: false, said_at: None }
+    }
+
+    /// So much was copied into the output of a connection.
+    #[inline]
+    pub fn enter(&mut self, connection: &mut Connection, bytes: usize) {
+        connection.unread.output += bytes;
+        self.bytes += bytes;
+    }
+
+    /// The output of a connection is given out to be written: what was given out before is.
+    pub fn give_out(&mut self, connection: &mut Connection) {
+        let answers = connection.output.answer_bytes();
+        let unread = &mut connection.unread;
+        self.bytes = self.bytes + answers - unread.given;
+        *unread = Held { output: 0, given: unread.output + answers, given_whole: connection.output.len() };
+    }
+
+    /// A connection is gone.
+    pub fn forget(&mut self, connection: &Connection) {
+        self.bytes -= connection.unread.output + connection.unread.given;
+    }
+
+    /// Whether nothing more is to be held for this Client.
+    #[inline]
+    pub fn is_late(&self, connection: &Connection) -> bool {
+        self.is_over && connection.unread_since.is_some()
+    }
+
+    /// Tells the other shards, and hears how it stands. Once a turn.
+    pub fn tell(&mut self) {
+        if self.bytes != self.told {
+            self.unread.change(self.told, self.bytes);
+            self.told = self.bytes;
+        }
+        self.is_over = self.unread.used() > self.unread.limit();
+    }
+}
+
+impl Drop for Outputs {
+    fn drop(&mut self) {
+        self.unread.change(self.told, 0);
+    }
+}
+
+/// Bytes of one connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Held {
+    /// Copied into its output, answers not counted.
+    output: usize,
+    /// Given out to be written, and perhaps not written yet.
+    given: usize,
+    /// The same, with what others share.
+    given_whole: usize,
+}
+
+/// What the queue of a late Client may hold that has so much.
+pub fn queue_of_late(limits: &QueueLimits, waiting: u64) -> QueueLimits {
+    QueueLimits { bytes: limits.bytes.min(waiting.max(LEAST)), ..*limits }
+}
+
+impl Edge {
+    /// Closes Clients that take nothing, until a part of the room is free. To be called at each tick.
+    pub(super) fn close_late(&mut self) {
+        self.outputs.tell();
+        let unread = &self.outputs.unread;
+        metrics::gauge!(metric::UNREAD_BYTES).set(unread.used() as f64);
+        if !self.outputs.is_over {
+            return;
+        }
+        let limit = unread.limit();
+        // Each shard does its part, and looks again soon.
+        let mut excess = (unread.used() - (limit - limit / 8)).div_ceil(usize::from(self.shards));
+        let before = self.now.saturating_sub(STILL);
+        let is_still = |connection: &Connection| {
+            connection.stage == Stage::Open && connection.unread_since.is_some_and(|since| since <= before)
+        };
+        let still = self.connections.iter().filter(|(_, connection)| is_still(connection));
+        let mut still: Vec<_> = still.map(|(key, connection)| (connection.unread_bytes(), key)).collect();
+        still.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        let mut closed = 0;
+        for (bytes, key) in still {
+            if excess == 0 || bytes == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(bytes);
+            closed += 1;
+            metric::met("unread_bytes");
+            // There is no way to tell it.
+            self.connections[key].stage = Stage::Gone;
+            self.mark(key as u32);
+        }
+        if closed > 0 && self.outputs.said_at.is_none_or(|at| at + SAID_EVERY <= self.now) {
+            self.outputs.said_at = Some(self.now);
+            tracing::warn!(
+                closed,
+                limit,
+                "more waits than limits.unread_bytes: clients that read nothing are closed"
+            );
+        }
+    }
+}
+
+impl Connection {
+    /// Bytes that wait until its Client reads, as if nobody else held them.
+    fn unread_bytes(&self) -> usize {
+        let queued = self.outbound.as_ref().map_or(0, |outbound| outbound.waiting_bytes() as usize);
+        self.output.len() + self.unread.given_whole + queued
+    }
+}
