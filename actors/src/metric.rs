@@ -35,6 +35,8 @@ metrics! {
     /// Messages of QoS 0 dropped because they came behind others of their topic, which waited for the log of a slot that
     /// was full.
     BEHIND_DROPPED = "convoy_messages_dropped_slot_full_total",
+    /// How often a slot was so full that those who publish to it stood in line.
+    SHORTAGES = "convoy_slot_shortages_total",
     /// Publications refused because their record could not be written.
     REFUSED = "convoy_publications_refused_total",
     /// Publications that go by a log, and SUBSCRIBE packets, refused because too much waits for a slot that they have to reach.

@@ -21,6 +21,26 @@ pub struct Credit {
     unheard: u32,
     /// A slot that the Client publishes to is full: it goes on when nothing of its own waits for a record.
     is_tight: bool,
+    /// How the Client stands to slots that are full.
+    pub standing: Standing,
+    /// It has met a full slot since it was admitted to a line.
+    has_met: bool,
+    is_admitted: bool,
+    /// Bytes of a message that may come, though it stood in line.
+    ticket: u32,
+    is_parked: bool,
+}
+
+/// How a publisher stands to the slots that are full: see [`crate::shard`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// It has published nothing while one was.
+    #[default]
+    Unknown,
+    /// A message of its own was taken by another slot.
+    Clear,
+    /// One came to a full slot.
+    Behind,
 }
 
 impl Credit {
@@ -37,6 +57,47 @@ impl Credit {
     /// A slot is full.
     pub fn tighten(&mut self) {
         self.is_tight = true;
+        self.has_met = true;
+        self.standing = Standing::Behind;
+    }
+
+    /// It is counted in a line, whether it was not before.
+    pub fn admit(&mut self) -> bool {
+        self.has_met &= self.is_admitted;
+        !std::mem::replace(&mut self.is_admitted, true)
+    }
+
+    /// Nothing is read until it is its turn in line.
+    pub fn park(&mut self) {
+        self.is_parked = true;
+    }
+
+    /// It is its turn: as [`Credit::admit`].
+    pub fn unpark(&mut self, ticket: usize) -> bool {
+        (self.is_parked, self.ticket) = (false, ticket as u32);
+        self.admit()
+    }
+
+    /// Whether it has stood in line for the message that comes.
+    pub fn take_ticket(&mut self) -> bool {
+        std::mem::take(&mut self.ticket) > 0
+    }
+
+    pub fn ticket(&self) -> usize {
+        self.ticket as usize
+    }
+
+    /// All that it was admitted with is done; whether some slot is full still.
+    pub fn judge(&mut self, is_on: bool) {
+        self.is_admitted = false;
+        if is_on && !self.has_met {
+            self.standing = Standing::Clear;
+        }
+    }
+
+    /// Bytes that wait for records; `waiting` are those of messages without their acknowledgement.
+    pub fn in_records(&self, waiting: usize) -> usize {
+        waiting + self.in_log
     }
 
     /// Mail was sent to these shards. Whom to ask whether they have opened it, if it is time for that.
@@ -71,7 +132,7 @@ impl Credit {
     /// Whether nothing more may come.
     #[inline]
     pub fn is_used_up(&self, waiting: usize, limit: usize) -> bool {
-        self.used(waiting) >= limit || self.is_tight && waiting + self.in_log > 0
+        self.is_parked || self.used(waiting) >= limit || self.is_tight && waiting + self.in_log > 0
     }
 
     /// The slot is forgotten with the last message that waited.

@@ -30,7 +30,7 @@ use crate::slot::Farewell;
 
 pub use alias::Aliases;
 pub use barrier::{Admit, Ask, AskKind, Barrier, Step};
-pub use credit::Credit;
+pub use credit::{Credit, Standing};
 pub use encoded::{Encoded, Receiver};
 pub use features::Features;
 pub use handshake::{Refusal, TENANT, accept};
@@ -245,6 +245,11 @@ impl Connection {
     /// Whether as much is under way of what the Client sent as may be. Each packet is asked about.
     pub fn has_used_credit(&self, limits: &Limits) -> bool {
         self.credit.is_used_up(self.inbound.waiting_bytes(), limits.underway_bytes)
+    }
+
+    /// Bytes of its messages that wait for records, or of one that may come.
+    pub fn waiting_or_admitted_bytes(&self) -> usize {
+        self.credit.in_records(self.inbound.waiting_bytes()).max(self.credit.ticket())
     }
 
     /// Bytes that it has caused and others hold for it.

@@ -13,6 +13,7 @@ use super::groups::Returned;
 use super::late::Outputs;
 use super::listening::Listening;
 use super::operators::Operators;
+use super::shortage::Shortage;
 use super::time::{Dues, VISITS};
 use super::unfinished;
 use crate::access::Credentials;
@@ -85,6 +86,7 @@ pub struct Edge {
     /// Traffic and waits of connections that are gone.
     gone: Traffic,
     pub(super) credits: Credits,
+    pub(super) shortage: Shortage,
     open: Gauge,
     pub(super) delivered: Counter,
     pub(super) dropped: Counter,
@@ -131,6 +133,7 @@ impl Edge {
             tally: Tally::default(),
             gone: Traffic::default(),
             credits: Credits::default(),
+            shortage: Shortage::default(),
             open: metrics::gauge!(metric::CONNECTIONS),
             delivered: metrics::counter!(metric::DELIVERED),
             dropped: metrics::counter!(metric::OUTPUT_DROPPED),

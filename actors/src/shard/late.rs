@@ -13,6 +13,9 @@ use crate::unread::Unread;
 /// Milliseconds for which a Client takes nothing, before it is one that may be closed.
 const STILL: u64 = 1_000;
 
+/// Bytes in the output of a Client that has not taken what was there before them.
+const LAG_BYTES: usize = 64 << 10;
+
 /// Bytes that the queue of a late Client may hold in any case.
 const LEAST: u64 = 64 << 10;
 
@@ -26,6 +29,8 @@ pub struct Outputs {
     bytes: usize,
     /// What the others know of.
     told: usize,
+    /// What waited on all shards then.
+    known: usize,
     /// More waits than may, on all shards.
     is_over: bool,
     said_at: Option<u64>,
@@ -33,33 +38,41 @@ pub struct Outputs {
 
 impl Outputs {
     pub fn new(unread: Unread) -> Self {
-        Self { unread, bytes: 0, told: 0, is_over: false, said_at: None }
+        Self { unread, bytes: 0, told: 0, known: 0, is_over: false, said_at: None }
     }
 
     /// So much was copied into the output of a connection.
     #[inline]
     pub fn enter(&mut self, connection: &mut Connection, bytes: usize) {
-        connection.unread.output += bytes;
+        connection.unread.output += bytes as u32;
         self.bytes += bytes;
+        // One turn may fan out very much.
+        self.is_over |= self.known + self.bytes > self.unread.limit().saturating_add(self.told);
     }
 
     /// The output of a connection is given out to be written: what was given out before is.
     pub fn give_out(&mut self, connection: &mut Connection) {
         let answers = connection.output.answer_bytes();
         let unread = &mut connection.unread;
-        self.bytes = self.bytes + answers - unread.given;
-        *unread = Held { output: 0, given: unread.output + answers, given_whole: connection.output.len() };
+        self.bytes = self.bytes + answers - unread.given as usize;
+        *unread = Held {
+            output: 0,
+            given: unread.output + answers as u32,
+            given_whole: connection.output.len() as u32,
+        };
     }
 
     /// A connection is gone.
     pub fn forget(&mut self, connection: &Connection) {
-        self.bytes -= connection.unread.output + connection.unread.given;
+        let Held { output, given, .. } = connection.unread;
+        self.bytes -= output as usize + given as usize;
     }
 
     /// Whether nothing more is to be held for this Client.
     #[inline]
     pub fn is_late(&self, connection: &Connection) -> bool {
-        self.is_over && connection.unread_since.is_some()
+        let lags = || connection.unread.given_whole > 0 && connection.output.len() > LAG_BYTES;
+        self.is_over && (connection.unread_since.is_some() || lags())
     }
 
     /// Tells the other shards, and hears how it stands. Once a turn.
@@ -68,7 +81,8 @@ impl Outputs {
             self.unread.change(self.told, self.bytes);
             self.told = self.bytes;
         }
-        self.is_over = self.unread.used() > self.unread.limit();
+        self.known = self.unread.used();
+        self.is_over = self.known > self.unread.limit();
     }
 }
 
@@ -78,15 +92,15 @@ impl Drop for Outputs {
     }
 }
 
-/// Bytes of one connection.
+/// Bytes of one connection. In few of our own: there are many connections.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Held {
     /// Copied into its output, answers not counted.
-    output: usize,
+    output: u32,
     /// Given out to be written, and perhaps not written yet.
-    given: usize,
+    given: u32,
     /// The same, with what others share.
-    given_whole: usize,
+    given_whole: u32,
 }
 
 /// What the queue of a late Client may hold that has so much.
@@ -140,6 +154,6 @@ impl Connection {
     /// Bytes that wait until its Client reads, as if nobody else held them.
     fn unread_bytes(&self) -> usize {
         let queued = self.outbound.as_ref().map_or(0, |outbound| outbound.waiting_bytes() as usize);
-        self.output.len() + self.unread.given_whole + queued
+        self.output.len() + self.unread.given_whole as usize + queued
     }
 }

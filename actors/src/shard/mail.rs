@@ -138,6 +138,11 @@ pub enum Letter {
         slot: SlotId,
         is: bool,
     },
+    /// A shard has a full slot, or none any more.
+    Short {
+        shard: u16,
+        is: bool,
+    },
     /// The routes above are all there are so far: slots may be led.
     RootIsKnown,
     /// Answer once this is read: what was sent before it is taken then. `passes_on`: ask the other shards the same.

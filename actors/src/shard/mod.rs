@@ -29,6 +29,7 @@ mod publish;
 mod query;
 mod reading;
 mod rounds;
+mod shortage;
 mod slots;
 mod subscribe;
 mod sys;

@@ -24,6 +24,12 @@ const LONG_WAY: usize = 1000;
 /// that waits, and is taken up like what came while nothing was read.
 const WORK_A_PIECE: u64 = 4096;
 
+/// Whether a packet is a message that may have to wait for a record, by its first byte.
+fn may_wait(first: u8) -> bool {
+    const QOS_OR_RETAIN: u8 = 0b0111;
+    first >> 4 == PacketType::Publish as u8 && first & QOS_OR_RETAIN != 0
+}
+
 /// Why a connection ends.
 pub(super) type Outcome = Result<(), ReasonCode>;
 
@@ -84,6 +90,15 @@ impl Shard {
                     is_heard |= !bytes.is_empty()
                         && connection.stage == Stage::Open
                         && needed - (input.len() - at) > LONG_WAY;
+                    break;
+                }
+                Ok(Cut::Whole { first, length, .. })
+                    if self.outlet.edge.shortage.is_on()
+                        && may_wait(first)
+                        && !self.outlet.edge.admits(key, length) =>
+                {
+                    paused = true;
+                    is_heard |= !bytes.is_empty();
                     break;
                 }
                 Ok(Cut::Whole { first, body, length }) => {

@@ -44,6 +44,7 @@ impl Shard {
         self.feel_shortage();
         self.outlet.edge.outputs.tell();
         self.tell_backed_up();
+        self.tell_shortage();
         // Each part of the work has its share, so that none waits for ever for another.
         self.settle_until(now, until - self.piece / 2);
         if self.has_backlog() {

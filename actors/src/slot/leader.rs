@@ -29,6 +29,7 @@ pub struct Pending {
     closed: VecDeque<Record>,
     closed_bytes: usize,
     open: Record,
+    is_full: bool,
     /// What is on its way to queues, here and under way.
     pub ahead: Ahead,
 }
@@ -115,7 +116,13 @@ impl Pending {
 
     /// Whether so much waits that publishers are told to wait for it.
     pub fn is_full(&self) -> bool {
-        self.len_bytes() > SLOT_BYTES
+        self.is_full
+    }
+
+    /// Not by turns: it is full until half of that is left.
+    fn weigh(&mut self) {
+        let len_bytes = self.len_bytes();
+        self.is_full = len_bytes > SLOT_BYTES || self.is_full && len_bytes > SLOT_BYTES / 2;
     }
 
     /// Adds an operation; `reply` is told when it is applied.
@@ -142,6 +149,7 @@ impl Pending {
             self.closed_bytes += len_bytes;
             self.closed.push_back(std::mem::take(&mut self.open));
         }
+        self.weigh();
     }
 
     /// Takes out the operations that are unwanted and whose Client can be told so; returns whom to tell.
@@ -154,6 +162,7 @@ impl Pending {
         }
         self.closed.retain(|record| record.ops > 0);
         self.closed_bytes = self.closed.iter().map(Record::len_bytes).sum();
+        self.weigh();
         refused
     }
 
@@ -169,6 +178,7 @@ impl Pending {
         };
         self.ahead.enter(&[copy.place()]);
         record.aside.push_copy(record.ops, copy);
+        self.weigh();
         None
     }
 
@@ -190,6 +200,7 @@ impl Pending {
             }
         };
         record.complete();
+        self.weigh();
         Some(record)
     }
 
@@ -197,6 +208,7 @@ impl Pending {
     pub fn restore(&mut self, record: Record) {
         self.closed_bytes += record.len_bytes();
         self.closed.push_front(record);
+        self.weigh();
     }
 }
 

@@ -25,6 +25,9 @@ const READ_BYTES: usize = 64 << 10;
 /// While the disk is behind, it is asked so often whether it still is.
 const HELD: Duration = Duration::from_millis(5);
 
+/// Time between two lines of the log that say the same.
+const SAID_EVERY: Duration = Duration::from_secs(10);
+
 const TICK: Duration = Duration::from_millis(100);
 const TICKS_A_SECOND: u32 = 10;
 
@@ -50,6 +53,8 @@ pub struct Driver {
     turn_began: Cell<Instant>,
     turns: Cell<Turns>,
     congested: Cell<bool>,
+    /// When it was last said that nothing is read.
+    stop_said: Cell<Option<Instant>>,
     going_away: Cell<bool>,
     turn: Notify,
     surroundings: Surroundings,
@@ -178,7 +183,21 @@ impl Driver {
     /// Notes whether there is congestion, and lets everybody read again once it is over.
     fn feel(&self) {
         let mail_waits = self.held.borrow().iter().any(|held| !held.is_empty());
-        let congested = mail_waits || self.shard.borrow().is_congested();
+        let much_waits = self.shard.borrow().is_congested();
+        let congested = mail_waits || much_waits;
+        if congested && !self.congested.get() {
+            let reason = if much_waits { "log" } else { "mail" };
+            metrics::counter!(crate::observe::metrics::READING_STOPPED, "reason" => reason).increment(1);
+            let is_said = self.stop_said.get().is_some_and(|at| at.elapsed() < SAID_EVERY);
+            if much_waits && !is_said {
+                self.stop_said.set(Some(Instant::now()));
+                let shard = self.surroundings.number;
+                tracing::warn!(
+                    shard,
+                    "too much waits for the log: nothing is read from clients of this shard"
+                );
+            }
+        }
         self.shard.borrow_mut().listens(self.clock.now(), !congested);
         if self.congested.replace(congested) && !congested {
             for wake in self.wakes.borrow().iter().flatten() {
@@ -251,6 +270,7 @@ pub fn start(
             turn_began: Cell::new(Instant::now()),
             turns: Cell::default(),
             congested: Cell::new(false),
+            stop_said: Cell::new(None),
             going_away: Cell::new(false),
             turn: Notify::new(),
             asked: RefCell::default(),

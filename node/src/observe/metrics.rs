@@ -51,6 +51,7 @@ pub const SENT_BYTES: &str = "convoy_sent_bytes_total";
 pub const MAIL_BYTES: &str = "convoy_mail_bytes";
 pub const MAIL_ROOM: &str = "convoy_mail_room_bytes";
 pub const MAIL_HELD: &str = "convoy_mail_held_total";
+pub const READING_STOPPED: &str = "convoy_reading_stopped_total";
 pub const AUTHENTICATIONS: &str = "convoy_authentications_total";
 pub const AUTHENTICATION_SECONDS: &str = "convoy_authentication_seconds";
 pub const LOG_LINES_LOST: &str = "convoy_log_lines_lost_total";
@@ -141,6 +142,11 @@ pub const ALL: &[Metric] = &[
     counter(
         MAIL_HELD,
         "batches of mail that found the mailbox of their shard full: until they go nothing is read from clients",
+    ),
+    counter(
+        READING_STOPPED,
+        "how often a shard stopped to read from all of its clients, by reason: mail (the mailbox of another shard was full), \
+         log (32 MiB waited for it, or for the subscribers of one message)",
     ),
     histogram(SYNC_SECONDS, "time of one synced write"),
     counter(PACKETS_RECEIVED, "packets of clients, by type"),

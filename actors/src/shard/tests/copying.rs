@@ -150,9 +150,14 @@ fn mail_is_not_opened_while_too_much_waits_for_the_log() {
     let payload = "m".repeat(1_000_000);
     // The sync does not end, so that what comes waits.
     let retained = Publish { retain: true, ..publish("x/y", &payload, 1) };
+    // All of it comes in one turn: else those who come later stand in line.
     for publisher in publishers {
-        world.send(publisher, Packet::Publish(retained));
+        let Line { shard, key, version, .. } = world.lines[publisher.0];
+        let mut bytes = Vec::new();
+        Packet::Publish(retained).encode(version, &mut bytes).unwrap();
+        world.shards[shard].receive(world.now, key.unwrap(), &bytes);
     }
+    world.flow();
     assert!(world.shards.iter().any(|shard| shard.is_congested() && !shard.takes_mail()));
     world.settle();
     assert!(world.shards.iter().all(|shard| !shard.is_congested() && shard.takes_mail()));

@@ -101,6 +101,76 @@ fn a_full_slot_takes_one_message_at_a_time_from_each_of_its_publishers() {
 }
 
 #[test]
+fn many_who_publish_to_a_full_slot_stop_nobody_else() {
+    const LARGE: usize = 100_000;
+    let mut world = World::new();
+    let away = world.subscriber(lasting("away"), &["x/y"]);
+    world.cut_and_settle(away);
+    let watcher = world.subscriber(passing("watcher"), &["quick"]);
+    let other = world.connect(passing("other"));
+    let text: &'static str = "m".repeat(LARGE).leak();
+    let names: Vec<_> = (0..600).map(|number| format!("p{number}")).collect();
+    let publishers: Vec<_> = names.iter().map(|name| world.connect(passing(name))).collect();
+    // The sync does not end; each of them is within its credit.
+    let mut sent: Vec<u16> = Vec::new();
+    for publisher in &publishers {
+        sent.push(world.pour(*publisher, |number| publish("x/y", text, number)));
+    }
+    let pending = world.pending_bytes();
+    let shards = world.shards.len();
+    let most = crate::slot::SLOT_BYTES + shards * 2 * (4 << 20) + 2 * bound(&world);
+    assert!(pending <= most, "{pending} bytes");
+    assert!(world.shards.iter().all(|shard| !shard.is_congested() && shard.takes_mail()));
+    world.send(other, Packet::Publish(publish("quick", "1", 0)));
+    assert_eq!(world.payloads(watcher), ["1"]);
+    // Nobody is forgotten.
+    world.settle();
+    for (publisher, sent) in publishers.iter().zip(sent) {
+        assert!(world.is_reading(*publisher));
+        assert_eq!(world.got(*publisher).len(), usize::from(sent));
+    }
+}
+
+#[test]
+fn whose_message_another_slot_has_taken_is_not_held_back_by_a_full_one() {
+    let mut world = World::new();
+    let away = world.subscriber(lasting("away"), &["x/y"]);
+    world.cut_and_settle(away);
+    let full = convoy_membership::slot_of(
+        &convoy_ids::ActorId::Session { tenant: "", client_id: "away" },
+        world.options.slots,
+    );
+    let topics: Vec<String> = (0..100).map(|number| format!("{number}/x")).collect();
+    let slot_of = |topic: &str| world.options.partitioning.locate("", topic, world.options.slots).1;
+    let topic: &'static str = topics.iter().find(|topic| slot_of(topic) != full).unwrap().clone().leak();
+    let kept = |number| Publish { retain: true, ..publish(topic, "1", number) };
+    let elsewhere = world.connect(passing("elsewhere"));
+    let text: &'static str = "m".repeat(PAYLOAD).leak();
+    let names: Vec<_> = (0..600).map(|number| format!("p{number}")).collect();
+    let publishers: Vec<_> = names.iter().map(|name| world.connect(passing(name))).collect();
+    let (first, others) = publishers.split_at(60);
+    for publisher in first {
+        world.pour(*publisher, |number| publish("x/y", text, number));
+    }
+    assert!(world.shards.iter().any(|shard| shard.outlet.edge.shortage.is_on()));
+    world.send(elsewhere, Packet::Publish(kept(1)));
+    while world.lines[elsewhere.0].got.is_empty() {
+        assert!(world.sync());
+    }
+    for publisher in others {
+        world.pour(*publisher, |number| publish("x/y", text, number));
+    }
+    assert!(others.iter().any(|publisher| !world.is_reading(*publisher)));
+    for number in 2..10 {
+        assert!(world.is_reading(elsewhere));
+        world.send(elsewhere, Packet::Publish(kept(number)));
+    }
+    assert!(world.is_reading(elsewhere));
+    world.settle();
+    assert_eq!(world.got(elsewhere).len(), 9);
+}
+
+#[test]
 fn what_a_slot_has_lost_that_stopped_is_given_back() {
     let mut world = World::new();
     let publisher = world.connect(passing("p"));

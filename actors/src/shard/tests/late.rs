@@ -26,6 +26,7 @@ impl World {
                     }),
                 );
             }
+            self.got(client);
             self.lines[client.0].stuck = true;
             deaf.push(client);
         }
@@ -44,10 +45,36 @@ impl World {
     }
 }
 
-fn limited() -> World {
-    let mut limits = Limits { unread: Unread::new(LIMIT), ..Limits::default() };
+fn limited(bytes: usize) -> World {
+    let mut limits = Limits { unread: Unread::new(bytes), ..Limits::default() };
     limits.queue.messages = 100_000;
     World::with(limits)
+}
+
+/// 1 MiB to everybody, and as much to each of those who do not read: the most that was held. Somebody who reads misses
+/// nothing.
+fn pour_to_deaf(world: &mut World, reader: Client, qos: QoS, bytes: usize) -> usize {
+    let publisher = world.connect(passing("p"));
+    let payload = "m".repeat(bytes);
+    let packet_id = u16::from(qos != QoS::AtMostOnce);
+    let (mut highest, mut read) = (0, 0);
+    for _ in 0..(1 << 20) / bytes {
+        world.send_and_settle(publisher, Packet::Publish(publish("all/x", &payload, packet_id)));
+        for number in 0..READERS {
+            let topic = format!("own/deaf-{number}");
+            world.send_and_settle(publisher, Packet::Publish(publish(&topic, &payload, packet_id)));
+        }
+        highest = highest.max(world.unread_bytes());
+        for got in world.got(reader) {
+            let Got::Publish(got) = got else { panic!("{got:?}") };
+            read += 1;
+            if got.packet_id > 0 {
+                world.send_and_settle(reader, puback(got.packet_id));
+            }
+        }
+    }
+    assert_eq!(read, (1 << 20) / bytes, "{qos:?}, {bytes} bytes");
+    highest
 }
 
 #[test]
@@ -59,50 +86,34 @@ fn what_all_hold_who_do_not_read_is_bounded_and_who_reads_misses_nothing() {
         (QoS::AtLeastOnce, 1000),
         (QoS::AtLeastOnce, 60_000),
     ] {
-        let mut world = limited();
-        let deaf = world.deaf(qos);
-        let reader = world.subscriber(passing("reader"), &["all/x"]);
-        let publisher = world.connect(passing("p"));
-        let payload = "m".repeat(bytes);
-        let packet_id = u16::from(qos != QoS::AtMostOnce);
-        let (mut highest, mut read) = (0, 0);
-        for _ in 0..(1 << 20) / bytes {
-            world.send_and_settle(publisher, Packet::Publish(publish("all/x", &payload, packet_id)));
-            for number in 0..READERS {
-                let topic = format!("own/deaf-{number}");
-                world.send_and_settle(publisher, Packet::Publish(publish(&topic, &payload, packet_id)));
-            }
-            highest = highest.max(world.unread_bytes());
-            for got in world.got(reader) {
-                let Got::Publish(got) = got else { panic!("{got:?}") };
-                read += 1;
-                if got.packet_id > 0 {
-                    world.send_and_settle(reader, puback(got.packet_id));
-                }
-            }
-        }
-        assert_eq!(read, (1 << 20) / bytes, "{qos:?}, {bytes} bytes");
         // A buffer grows by doubling; and each may keep a little and one message.
         let most = 2 * LIMIT + READERS * (bytes + (64 << 10));
-        assert!(highest <= most, "{qos:?}, {bytes} bytes: {highest}");
-        assert!(highest > LIMIT / 2, "{qos:?}, {bytes} bytes: {highest}");
-        // Those who take nothing go, until there is room again.
-        for _ in 0..20 {
-            world.pass(100);
+        for limit in [LIMIT, usize::MAX] {
+            let what = format!("{qos:?}, {bytes} bytes, limit {limit}");
+            let mut world = limited(limit);
+            let deaf = world.deaf(qos);
+            let reader = world.subscriber(passing("reader"), &["all/x"]);
+            let highest = pour_to_deaf(&mut world, reader, qos, bytes);
+            eprintln!("{what}: {highest} bytes were held");
+            assert_eq!(highest <= most, limit == LIMIT, "{what}: {highest}");
+            // Those who take nothing go, until there is room again.
+            for _ in 0..20 {
+                world.pass(100);
+            }
+            let used = world.options.limits.unread.used();
+            assert!(used <= limit, "{what}: {used}");
+            let closed = deaf.iter().filter(|client| world.lines[client.0].key.is_none()).count();
+            assert!(closed < READERS, "{what}: {closed} were closed");
+            assert!(world.lines[reader.0].key.is_some());
+            drop(world.shards);
+            assert_eq!(world.options.limits.unread.used(), 0, "{what}");
         }
-        let used = world.options.limits.unread.used();
-        assert!(used <= LIMIT, "{qos:?}, {bytes} bytes: {used}");
-        let closed = deaf.iter().filter(|client| world.lines[client.0].key.is_none()).count();
-        assert!((1..READERS).contains(&closed), "{qos:?}, {bytes} bytes: {closed} were closed");
-        assert!(world.lines[reader.0].key.is_some());
-        drop(world.shards);
-        assert_eq!(world.options.limits.unread.used(), 0);
     }
 }
 
 #[test]
 fn a_message_that_many_have_not_read_counts_once() {
-    let mut world = limited();
+    let mut world = limited(LIMIT);
     let deaf = world.deaf(QoS::AtMostOnce);
     let publisher = world.connect(passing("p"));
     let payload = "m".repeat(900_000);
