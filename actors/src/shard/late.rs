@@ -7,7 +7,7 @@
 use super::edge::Edge;
 use crate::connection::{Connection, Stage};
 use crate::metric;
-use crate::session::QueueLimits;
+use crate::session::{Home, QueueLimits};
 use crate::unread::Unread;
 
 /// Milliseconds for which a Client takes nothing, before it is one that may be closed.
@@ -18,6 +18,9 @@ const LAG_BYTES: usize = 64 << 10;
 
 /// Bytes that the queue of a late Client may hold in any case.
 const LEAST: u64 = 64 << 10;
+
+/// So many are looked for in one visit to all connections.
+const MOST_STILL: usize = 4096;
 
 /// Milliseconds between two lines of the log.
 const SAID_EVERY: u64 = 10_000;
@@ -33,12 +36,14 @@ pub struct Outputs {
     known: usize,
     /// More waits than may, on all shards.
     is_over: bool,
+    /// Of this visit to all connections: those that take nothing, with the bytes that wait for them.
+    still: Vec<(usize, Home)>,
     said_at: Option<u64>,
 }
 
 impl Outputs {
     pub fn new(unread: Unread) -> Self {
-        Self { unread, bytes: 0, told: 0, known: 0, is_over: false, said_at: None }
+        Self { unread, bytes: 0, told: 0, known: 0, is_over: false, still: Vec::new(), said_at: None }
     }
 
     /// So much was copied into the output of a connection.
@@ -109,10 +114,22 @@ pub fn queue_of_late(limits: &QueueLimits, waiting: u64) -> QueueLimits {
 }
 
 impl Edge {
-    /// Closes Clients that take nothing, until a part of the room is free. To be called at each tick.
+    /// Notes a connection that is visited, if more waits than may and its Client takes nothing.
+    pub(super) fn note_late(&mut self, key: u32) {
+        if !self.outputs.is_over || self.outputs.still.len() >= MOST_STILL {
+            return;
+        }
+        let before = self.now.saturating_sub(STILL);
+        let Some(connection) = self.connections.get(key as usize) else { return };
+        if connection.stage == Stage::Open && connection.unread_since.is_some_and(|since| since <= before) {
+            self.outputs.still.push((connection.unread_bytes(), connection.home));
+        }
+    }
+
+    /// All connections were visited: closes those that take nothing, until a part of the room is free.
     pub(super) fn close_late(&mut self) {
         self.outputs.tell();
-        let unread = &self.outputs.unread;
+        let (unread, mut still) = (&self.outputs.unread, std::mem::take(&mut self.outputs.still));
         metrics::gauge!(metric::UNREAD_BYTES).set(unread.used() as f64);
         if !self.outputs.is_over {
             return;
@@ -120,24 +137,19 @@ impl Edge {
         let limit = unread.limit();
         // Each shard does its part, and looks again soon.
         let mut excess = (unread.used() - (limit - limit / 8)).div_ceil(usize::from(self.shards));
-        let before = self.now.saturating_sub(STILL);
-        let is_still = |connection: &Connection| {
-            connection.stage == Stage::Open && connection.unread_since.is_some_and(|since| since <= before)
-        };
-        let still = self.connections.iter().filter(|(_, connection)| is_still(connection));
-        let mut still: Vec<_> = still.map(|(key, connection)| (connection.unread_bytes(), key)).collect();
         still.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         let mut closed = 0;
-        for (bytes, key) in still {
+        for (bytes, home) in still {
             if excess == 0 || bytes == 0 {
                 break;
             }
+            let Some(connection) = self.find(&home) else { continue };
+            // There is no way to tell it.
+            connection.stage = Stage::Gone;
+            self.mark(home.key);
+            metric::met("unread_bytes");
             excess = excess.saturating_sub(bytes);
             closed += 1;
-            metric::met("unread_bytes");
-            // There is no way to tell it.
-            self.connections[key].stage = Stage::Gone;
-            self.mark(key as u32);
         }
         if closed > 0 && self.outputs.said_at.is_none_or(|at| at + SAID_EVERY <= self.now) {
             self.outputs.said_at = Some(self.now);

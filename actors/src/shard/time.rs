@@ -202,11 +202,13 @@ impl Edge {
         for key in from..to {
             self.look(key as u32);
             self.count_credit(key as u32);
+            self.note_late(key as u32);
             self.count_stock(key as u32);
         }
         self.visit_from = (to < all).then_some(to);
         if self.visit_from.is_none() {
             self.tell_credits();
+            self.close_late();
             self.tell_stock();
         }
     }
