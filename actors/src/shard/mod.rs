@@ -459,7 +459,11 @@ impl Shard {
     pub fn has_more(&self) -> bool {
         let reads = self.reads_on && self.state.is_readable();
         let walks = self.outlet.edge.has_more() || !self.presence.is_current();
-        self.has_backlog() && !self.is_held() || reads || walks || !self.outlet.casts.is_empty() || self.has_unsettled()
+        self.has_backlog() && !self.is_held()
+            || reads
+            || walks
+            || !self.outlet.casts.is_empty()
+            || self.has_unsettled()
     }
 
     /// Mail for other shards.
