@@ -169,7 +169,7 @@ impl Edge {
         self.leave_groups(key);
         let connection = self.connections.try_remove(key as usize)?;
         self.open.decrement(1.0);
-        self.forget_unfinished(connection.unfinished);
+        self.forget_unfinished(key, connection.unfinished);
         self.outputs.forget(&connection);
         self.gone.merge(&connection.traffic);
         Some(connection)

@@ -2,11 +2,13 @@
 //! there are many connections. A shard has a share for all of them. Strangers get a quarter of it and go first: a Client
 //! that is connected has proven something.
 
+use std::collections::BTreeSet;
+
 use convoy_wire::ReasonCode;
 use metrics::Gauge;
 
 use super::edge::Edge;
-use crate::connection::{Connection, Stage, Unfinished};
+use crate::connection::{Stage, Unfinished};
 use crate::metric;
 
 /// Of the share, one part is for Clients that are not connected.
@@ -16,17 +18,25 @@ const HALF_OPEN_PART: usize = 4;
 pub struct Total {
     bytes: usize,
     half_open_bytes: usize,
+    /// Who holds those.
+    strangers: BTreeSet<u32>,
     gauge: Gauge,
 }
 
 impl Default for Total {
     fn default() -> Self {
-        Self { bytes: 0, half_open_bytes: 0, gauge: metrics::gauge!(metric::UNFINISHED_BYTES) }
+        let strangers = BTreeSet::new();
+        Self { bytes: 0, half_open_bytes: 0, strangers, gauge: metrics::gauge!(metric::UNFINISHED_BYTES) }
     }
 }
 
 impl Total {
-    fn change(&mut self, before: Unfinished, now: Unfinished) {
+    fn change(&mut self, key: u32, before: Unfinished, now: Unfinished) {
+        if now.is_half_open && now.bytes > 0 {
+            self.strangers.insert(key);
+        } else if before.is_half_open {
+            self.strangers.remove(&key);
+        }
         self.bytes = self.bytes + now.bytes - before.bytes;
         self.half_open_bytes -= if before.is_half_open { before.bytes } else { 0 };
         self.half_open_bytes += if now.is_half_open { now.bytes } else { 0 };
@@ -46,7 +56,7 @@ impl Edge {
             return;
         }
         connection.unfinished = now;
-        self.unfinished.change(before, now);
+        self.unfinished.change(key, before, now);
         if now.bytes <= before.bytes {
             return;
         }
@@ -58,18 +68,24 @@ impl Edge {
     }
 
     /// What a connection held that is gone.
-    pub(super) fn forget_unfinished(&mut self, unfinished: Unfinished) {
-        self.unfinished.change(unfinished, Unfinished::default());
+    pub(super) fn forget_unfinished(&mut self, key: u32, unfinished: Unfinished) {
+        self.unfinished.change(key, unfinished, Unfinished::default());
     }
 
-    /// The share is used up: strangers go, and if that is not enough this connection.
+    /// The share is used up: as many strangers go as it takes, and if that is not enough this connection.
     fn make_room(&mut self, key: u32, limit: usize) {
-        if self.unfinished.half_open_bytes > 0 {
-            let holds =
-                |connection: &Connection| connection.stage.is_half_open() && connection.unfinished.bytes > 0;
-            let strangers = self.connections.iter().filter(|(_, connection)| holds(connection));
-            let strangers: Vec<u32> = strangers.map(|(key, _)| key as u32).collect();
-            strangers.into_iter().for_each(|key| self.let_go(key));
+        while self.unfinished.bytes > limit
+            && let Some(&stranger) = self.unfinished.strangers.first()
+        {
+            let Some(connection) = self.connections.get_mut(stranger as usize) else { break };
+            let (before, now) = (connection.unfinished, connection.weigh_unfinished());
+            if now.is_half_open {
+                self.let_go(stranger);
+            } else {
+                // It has been let in meanwhile.
+                connection.unfinished = now;
+                self.unfinished.change(stranger, before, now);
+            }
         }
         if self.unfinished.bytes > limit {
             self.let_go(key);
@@ -88,7 +104,7 @@ impl Edge {
         let Some(connection) = self.connections.get_mut(key as usize) else { return };
         (connection.input, connection.unproven) = (Vec::new(), None);
         let before = std::mem::take(&mut connection.unfinished);
-        self.unfinished.change(before, Unfinished::default());
+        self.unfinished.change(key, before, Unfinished::default());
         self.mark(key);
     }
 }

@@ -104,6 +104,8 @@ pub struct Slot {
     /// Sessions that may be passivated, in the order they fell idle.
     idle: VecDeque<SessionNumber>,
     partitions: FxHashMap<u64, Routes>,
+    /// Their numbers, for who goes through them.
+    partitions_in_order: BTreeSet<u64>,
     outboxes: outbox::Outboxes,
     /// One of them is full.
     is_backed_up: bool,

@@ -211,8 +211,8 @@ impl Slot {
 
     /// The first partition with subscribers from `from` on, in the order of their numbers.
     pub fn routes_from(&self, from: u64) -> Option<(u64, &Routes)> {
-        let later = self.partitions.iter().filter(|(partition, _)| **partition >= from);
-        later.min_by_key(|(partition, _)| **partition).map(|(partition, routes)| (*partition, routes))
+        let partition = *self.partitions_in_order.range(from..).next()?;
+        self.partitions.get(&partition).map(|routes| (partition, routes))
     }
 
     /// Partitions with subscribers.

@@ -85,6 +85,7 @@ impl Slot {
             names: FxHashMap::default(),
             idle: Default::default(),
             partitions: FxHashMap::default(),
+            partitions_in_order: Default::default(),
             outboxes: Outboxes::new(),
             is_backed_up: false,
             inboxes: Default::default(),
@@ -121,6 +122,7 @@ impl Slot {
             routes.insert(filter, SessionNumber(subscriber), route);
             Ok(())
         })?;
+        slot.partitions_in_order = slot.partitions.keys().copied().collect();
         scan(engine, rows::inboxes(id), |key, value| {
             if let Some(from) = rows::peer_of(key) {
                 slot.inboxes.insert(from, decode(key, value)?);

@@ -164,13 +164,18 @@ impl Slot {
             None => Answer::Done,
         };
         let seed = self.route_seed;
-        let routes = self.partitions.entry(partition).or_insert_with(|| Routes::new(seed));
+        let in_order = &mut self.partitions_in_order;
+        let routes = self.partitions.entry(partition).or_insert_with(|| {
+            in_order.insert(partition);
+            Routes::new(seed)
+        });
         match route {
             Some(route) => routes.insert(filter, subscriber, route),
             None => {
                 routes.remove(filter, subscriber);
                 if routes.is_empty() {
                     self.partitions.remove(&partition);
+                    self.partitions_in_order.remove(&partition);
                 }
             }
         }

@@ -61,3 +61,20 @@ fn strangers_go_before_clients_and_then_whoever_needs_more() {
     world.send_bytes(next, &beginning(0x30));
     assert_eq!(world.got(next), []);
 }
+
+#[test]
+fn no_more_strangers_go_than_it_takes() {
+    let mut world = world();
+    let clients: Vec<_> = (0..10).map(|number| world.connect(passing(&format!("client-{number}")))).collect();
+    let strangers: Vec<_> = (0..20).map(|_| world.accept(V5)).collect();
+    for stranger in &strangers {
+        world.send_bytes(*stranger, &beginning(0x10)[..10_000]);
+    }
+    for client in &clients {
+        world.send_bytes(*client, &beginning(0x30)[..90_000]);
+    }
+    let closed = strangers.iter().filter(|stranger| world.got(**stranger) == [Got::Closed]).count();
+    // Of 1,100,000 bytes so many go as are above the share.
+    assert_eq!(closed, (1_100_000_usize - SHARE).div_ceil(10_000));
+    assert!(held(&world) <= SHARE);
+}
