@@ -160,12 +160,14 @@ impl Queue {
         true
     }
 
-    /// The Client was sent what is before `seq`; [`Seq::MAX`] where nobody knows.
-    pub fn note_sent(&mut self, seq: Seq) {
+    /// The Client was sent what is before `seq`; [`Seq::MAX`] where nobody knows. Whether that is news, for the head.
+    pub fn note_sent(&mut self, seq: Seq) -> bool {
+        let before = (self.head.sent, self.head.perhaps_sent);
         match seq {
             Seq::MAX => self.head.perhaps_sent = self.head.next,
             seq => self.head.sent = self.head.sent.max(seq.min(self.head.next)),
         }
+        before != (self.head.sent, self.head.perhaps_sent)
     }
 
     /// How much more waits than the limits allow: messages from `unsent` on, for those before are under way and bounded by

@@ -171,6 +171,9 @@ pub struct Shard {
     elected: Vec<SlotId>,
     /// Records that are committed and still to be applied, in their order.
     backlog: VecDeque<Committed>,
+    /// All records that were applied.
+    #[cfg(test)]
+    tape: Vec<Committed>,
     /// Records whose changes are on their way to the engine.
     applied: Vec<(SlotId, Index)>,
     /// Records that were proposed and not written yet.
@@ -291,6 +294,8 @@ impl Shard {
             root_is_led: false,
             elected: Vec::new(),
             backlog: VecDeque::new(),
+            #[cfg(test)]
+            tape: Vec::new(),
             applied: Vec::new(),
             unwritten: Vec::new(),
             failure: None,

@@ -288,8 +288,10 @@ impl Shard {
         self.settle_until(now, until);
     }
 
-    fn apply(&mut self, now: Now, record: &Committed) {
+    pub(super) fn apply(&mut self, now: Now, record: &Committed) {
         self.outlet.edge.pulse.tell(Activity::Apply, u32::from(record.slot.0));
+        #[cfg(test)]
+        self.tape.push(record.clone());
         let Some(slot) = self.slots.get(record.slot) else { return };
         if slot.failure.is_some() {
             return;

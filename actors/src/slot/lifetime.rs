@@ -71,8 +71,10 @@ impl Slot {
             if let Some(link) = active.link.take() {
                 active.sent = link.cursor;
             }
-            if let Some(queue) = &mut active.queue {
-                queue.note_sent(sent);
+            if let Some(queue) = &mut active.queue
+                && queue.note_sent(sent)
+            {
+                turn.state.put(rows::head(known), &queue.head());
             }
             // A Session that ends with its connection has ended, and one past its time, though nobody swept it yet.
             let over = !active.row.outlives_connection()

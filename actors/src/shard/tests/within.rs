@@ -66,6 +66,8 @@ mod storing;
 mod subscribing;
 #[path = "telling.rs"]
 mod telling;
+#[path = "twins.rs"]
+mod twins;
 #[path = "unfinished.rs"]
 mod unfinished;
 #[path = "unread.rs"]
