@@ -17,7 +17,7 @@ use crate::message::Message;
 use crate::metric;
 use crate::options::Without;
 use crate::session::{Epoch, Place, SessionNumber};
-use crate::slot::{Ack, Again, Delivery, Emitted, Held, Op, SessionCall, Turn, work_of};
+use crate::slot::{Ack, Again, Delivery, Emitted, Held, Op, SessionCall, Turn};
 use crate::topic::Announcement;
 
 /// Units of work in one piece: packets, receivers, operations, messages that are read. A few milliseconds.
@@ -248,26 +248,47 @@ impl Shard {
 
     /// What a record has caused goes to the slot it is for.
     pub(super) fn forward(&mut self, now: Now, emitted: Emitted) {
-        self.outlet.edge.work += match &emitted {
-            Emitted::Op { op, .. } => work_of(op.len()),
-            Emitted::Copy { .. } => 1,
-        };
-        let (from, to, number, op, reply) = match emitted {
-            Emitted::Op { from, to, number, op, reply } => (from, to, number, op, reply),
-            Emitted::Copy { session, delivery, message } => {
-                return self.pass(now, session, delivery, message);
+        self.outlet.edge.work += emitted.work();
+        match emitted {
+            Emitted::Op { from, to, number, op, reply } => {
+                let shard = self.outlet.post.shard_of(to);
+                if shard == self.outlet.post.here() {
+                    return self.forwarded(now, from, to, number, &op, reply);
+                }
+                let mail = self.outlet.post.to(shard);
+                let op = match op.len() < SHARED_FROM {
+                    true => mail.lay(|bytes| bytes.extend_from_slice(&op)),
+                    false => mail.share(op.into()),
+                };
+                self.outlet.post.send(shard, Letter::Outbox { from, to, number, op, reply });
             }
-        };
-        let shard = self.outlet.post.shard_of(to);
-        if shard == self.outlet.post.here() {
-            self.forwarded(now, from, to, number, &op, reply);
-        } else {
-            let mail = self.outlet.post.to(shard);
-            let op = match op.len() < SHARED_FROM {
-                true => mail.lay(|bytes| bytes.extend_from_slice(&op)),
-                false => mail.share(op.into()),
-            };
-            self.outlet.post.send(shard, Letter::Outbox { from, to, number, op, reply });
+            Emitted::Message { from, to, number, message, targets } => {
+                let shard = self.outlet.post.shard_of(to);
+                if shard == self.outlet.post.here() {
+                    return self.forwarded_message(now, from, to, number, &message, &targets);
+                }
+                let mail = self.outlet.post.to(shard);
+                let message = mail.share(message);
+                let targets = mail.lay(|bytes| bytes.extend_from_slice(&targets));
+                self.outlet.post.send(shard, Letter::OutboxMessage { from, to, number, message, targets });
+            }
+            Emitted::Copy { session, delivery, message } => self.pass(now, session, delivery, message),
+        }
+    }
+
+    /// A message for Sessions of a slot comes out of another slot's outbox.
+    pub(super) fn forwarded_message(
+        &mut self,
+        now: Now,
+        from: SlotId,
+        to: SlotId,
+        number: u64,
+        message: &Bytes,
+        targets: &[u8],
+    ) {
+        // A stopped slot gets it after the next start, as any operation.
+        if let Some(slot) = self.slots.get(to).filter(|slot| slot.failure.is_none()) {
+            slot.pending.push_forwarded(now.wall, from, number, message, targets);
         }
     }
 

@@ -120,6 +120,14 @@ pub enum Letter {
         op: Part,
         reply: Option<ReplyTo>,
     },
+    /// A message for Sessions of a slot, out of another slot's outbox.
+    OutboxMessage {
+        from: SlotId,
+        to: SlotId,
+        number: u64,
+        message: Part,
+        targets: Part,
+    },
     /// The operation has been applied.
     OutboxApplied {
         from: SlotId,

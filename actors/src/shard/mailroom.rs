@@ -89,6 +89,10 @@ impl Shard {
                 Letter::Outbox { from, to, number, op, reply } => {
                     self.forwarded(now, from, to, number, part(op), reply);
                 }
+                Letter::OutboxMessage { from, to, number, message, targets } => {
+                    let message = mail.shared(message).expect("it was shared").clone();
+                    self.forwarded_message(now, from, to, number, &message, part(targets));
+                }
                 Letter::OutboxApplied { from, to, number } => {
                     self.outbox_applied(Applied { from, to, number });
                 }

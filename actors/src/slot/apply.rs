@@ -222,6 +222,12 @@ impl Slot {
             }
             Op::End { session } => self.end_by_order(session, context, turn)?,
             Op::EndOn { sessions, work } => self.end_on(&sessions, work, context, turn)?,
+            Op::EnqueueBody { body, .. } => {
+                return Err(Error::Damaged {
+                    place: format!("slot {}", self.id),
+                    reason: format!("message {body} of an outbox was sent on without its body"),
+                });
+            }
         }
         self.answer(context, done, turn);
         Ok(())
@@ -257,16 +263,28 @@ impl Slot {
     pub(super) fn emit(&mut self, to: SlotId, op: &Op<'_>, context: Context, turn: &mut Turn<'_>) -> u64 {
         let mut bytes = Vec::new();
         record::encode_into(op, &mut bytes);
-        turn.outlet.edge.work += 1;
-        let outbox = self.outboxes.entry(to).or_default();
-        let number = outbox.push(bytes.len());
-        self.is_backed_up |= outbox.is_full();
-        turn.state.put_bytes(rows::outbox(self.id, to, number), &bytes);
-        turn.state.put(rows::outbox_next(self.id, to), &number);
+        let number = self.enter_outbox(to, &bytes, bytes.len(), turn);
         if self.leading {
             let reply = context.reply;
             turn.emitted.push_back(Emitted::Op { from: self.id, to, number, op: bytes, reply });
         }
+        number
+    }
+
+    /// Puts a row into the outbox for a slot, where it counts as so many bytes: its number.
+    pub(super) fn enter_outbox(
+        &mut self,
+        to: SlotId,
+        row: &[u8],
+        counted: usize,
+        turn: &mut Turn<'_>,
+    ) -> u64 {
+        turn.outlet.edge.work += 1;
+        let outbox = self.outboxes.entry(to).or_default();
+        let number = outbox.push(counted);
+        self.is_backed_up |= outbox.is_full();
+        turn.state.put_bytes(rows::outbox(self.id, to, number), row);
+        turn.state.put(rows::outbox_next(self.id, to), &number);
         number
     }
 
@@ -304,7 +322,7 @@ impl Slot {
 
     fn trim(&mut self, to: SlotId, number: u64, turn: &mut Turn<'_>) {
         for number in self.outboxes.entry(to).or_default().trim(number) {
-            turn.state.delete(rows::outbox(self.id, to, number));
+            self.leave_outbox(to, number, turn);
         }
         self.weigh_outboxes();
     }

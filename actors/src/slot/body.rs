@@ -11,10 +11,10 @@ use super::{Slot, Turn, rows};
 use crate::session::{Seq, SessionNumber};
 
 /// Messages below this size are copied: to keep count of who holds them would cost more.
-const BODY_FROM: usize = 2048;
+pub(super) const BODY_FROM: usize = 2048;
 
 /// Bytes of copies that a row of its own has to spare.
-const WORTH: usize = 64 << 10;
+pub(super) const WORTH: usize = 64 << 10;
 
 impl Slot {
     /// Puts a message for these Sessions into a row of its own, if that is worth it. It is held until

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use convoy_ids::{Index, Term};
+use convoy_ids::{Index, SlotId, Term};
 use convoy_storage::record;
 
 use super::ahead::{Ahead, Copy, Place, note_places};
@@ -51,6 +51,8 @@ struct Late {
     behind: usize,
     message: Bytes,
     targets: Box<[u8]>,
+    /// The outbox that it comes out of, and its number there.
+    out_of: Option<(SlotId, u64)>,
 }
 
 /// What the leader knows beside a record.
@@ -137,7 +139,20 @@ impl Pending {
         let noted = self.open.aside.places.len();
         match message.len() < LATE_BYTES {
             true => self.open.push(at, &Op::Enqueue { message, targets }, reply),
-            false => self.open.push_late(at, message.clone(), targets, reply),
+            false => self.open.push_late(at, message.clone(), targets, reply, None),
+        }
+        self.entered(noted);
+    }
+
+    /// Adds a message for these Sessions that comes out of another slot's outbox, and is shared likewise.
+    pub fn push_forwarded(&mut self, at: Millis, from: SlotId, number: u64, message: &Bytes, targets: &[u8]) {
+        let noted = self.open.aside.places.len();
+        if message.len() < LATE_BYTES {
+            let mut op = Vec::new();
+            record::encode_into(&Op::Enqueue { message, targets }, &mut op);
+            self.open.push(at, &Op::Inbox { from: from.0, number, op: &op }, None);
+        } else {
+            self.open.push_late(at, message.clone(), targets, None, Some((from, number)));
         }
         self.entered(noted);
     }
@@ -244,12 +259,19 @@ impl Record {
         self.enter(op, reply);
     }
 
-    fn push_late(&mut self, at: Millis, message: Bytes, targets: &[u8], reply: Option<ReplyTo>) {
+    fn push_late(
+        &mut self,
+        at: Millis,
+        message: Bytes,
+        targets: &[u8],
+        reply: Option<ReplyTo>,
+        out_of: Option<(SlotId, u64)>,
+    ) {
         if self.ops == 0 {
             op::begin(at, &mut self.bytes);
         }
         self.enter(&Op::Enqueue { message: &message, targets }, reply);
-        self.late.push(Late { behind: self.bytes.len(), message, targets: targets.into() });
+        self.late.push(Late { behind: self.bytes.len(), message, targets: targets.into(), out_of });
     }
 
     fn enter(&mut self, op: &Op<'_>, reply: Option<ReplyTo>) {
@@ -272,13 +294,20 @@ impl Record {
             return;
         }
         // What stands around a message of an operation is shorter than this.
-        let room = self.len_bytes() + self.late.len() * 32;
+        let room = self.len_bytes() + self.late.len() * 64;
         let (early, mut at) = (std::mem::replace(&mut self.bytes, Vec::with_capacity(room)), 0);
-        for Late { behind, message, targets } in std::mem::take(&mut self.late) {
+        for Late { behind, message, targets, out_of } in std::mem::take(&mut self.late) {
             self.bytes.extend_from_slice(&early[at..behind]);
             at = behind;
             let op = Op::Enqueue { message: &message, targets: &targets };
-            op::frame(&mut self.bytes, |bytes| record::encode_into(&op, bytes));
+            op::frame(&mut self.bytes, |bytes| match out_of {
+                None => record::encode_into(&op, bytes),
+                Some((from, number)) => {
+                    let mut inner = Vec::with_capacity(message.len() + targets.len() + 32);
+                    record::encode_into(&op, &mut inner);
+                    record::encode_into(&Op::Inbox { from: from.0, number, op: &inner }, bytes);
+                }
+            });
         }
         self.bytes.extend_from_slice(&early[at..]);
     }

@@ -36,7 +36,13 @@ pub type Losses = Vec<(SlotId, String)>;
 /// Mends the slots of `damaged` among the first `slots` and the meta group, and raises the numbers of all.
 pub fn mend(engine: &dyn Engine, slots: u16, damaged: &BTreeSet<SlotId>) -> Result<Losses, Error> {
     let all: Vec<SlotId> = (0..slots).map(SlotId).chain([SlotId::META]).collect();
-    let mut mend = Mend { engine, batch: Batch::new(), losses: Vec::new(), ended: FxHashSet::default() };
+    let mut mend = Mend {
+        engine,
+        batch: Batch::new(),
+        losses: Vec::new(),
+        ended: FxHashSet::default(),
+        outbox_bodies: FxHashSet::default(),
+    };
     for &slot in damaged {
         mend.sessions(slot)?;
         mend.retained(slot)?;
@@ -52,6 +58,9 @@ pub fn mend(engine: &dyn Engine, slots: u16, damaged: &BTreeSet<SlotId>) -> Resu
             }
         }
     }
+    for &slot in damaged {
+        mend.drop_outbox_bodies(slot)?;
+    }
     for &slot in &all {
         mend.raise(slot)?;
     }
@@ -65,6 +74,8 @@ struct Mend<'a> {
     losses: Losses,
     /// Sessions that ended because too little is left of them.
     ended: FxHashSet<SessionNumber>,
+    /// Messages that operations in the outboxes of a slot refer to.
+    outbox_bodies: FxHashSet<(SlotId, u64)>,
 }
 
 /// A Session as its rows are found.
@@ -336,12 +347,12 @@ impl Mend<'_> {
 
     /// The operations of one slot for another follow each other without a gap.
     fn outbox(&mut self, from: SlotId, to: SlotId) -> Result<(), Error> {
-        let numbers: BTreeSet<u64> = self
-            .scan(rows::outboxes_to(from, to))?
-            .iter()
-            .filter_map(|(key, _)| rows::split_outbox(key))
-            .map(|(_, number)| number)
-            .collect();
+        let mut numbers = BTreeSet::new();
+        for (key, op) in self.scan(rows::outboxes_to(from, to))? {
+            if let Some((_, number)) = rows::split_outbox(&key).filter(|_| self.has_body(from, &op)) {
+                numbers.insert(number);
+            }
+        }
         let applied = self.get::<u64>(&rows::inbox(to, from))?;
         let last = self.get::<u64>(&rows::outbox_next(from, to))?;
         let last = last.unwrap_or(0).max(applied.unwrap_or(0)).max(numbers.last().copied().unwrap_or(0));
@@ -361,6 +372,28 @@ impl Mend<'_> {
         }
         for number in missing {
             self.put(&rows::outbox(from, to, number), &Op::Expire { topics: Vec::new() });
+        }
+        Ok(())
+    }
+
+    /// Whether the message is there that an operation of an outbox refers to, if it does. It is one that stays.
+    fn has_body(&mut self, from: SlotId, op: &[u8]) -> bool {
+        let Ok(Op::EnqueueBody { body, .. }) = record::decode(op) else { return true };
+        let found = self.engine.get(Family::Session, &rows::outbox_body(from, body), &mut Vec::new());
+        let found = found.is_ok_and(|found| found);
+        if found {
+            self.outbox_bodies.insert((from, body));
+        }
+        found
+    }
+
+    /// Messages go that no operation of an outbox refers to.
+    fn drop_outbox_bodies(&mut self, slot: SlotId) -> Result<(), Error> {
+        for (key, _) in self.scan(rows::outbox_bodies(slot))? {
+            let number = rows::number_of_outbox_body(&key);
+            if number.is_none_or(|number| !self.outbox_bodies.contains(&(slot, number))) {
+                self.batch.delete(Family::Session, &key);
+            }
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ mod mend;
 mod observe;
 mod op;
 mod outbox;
+mod outbox_body;
 mod overflow;
 mod owner;
 mod publish;
@@ -48,7 +49,6 @@ use crate::shard::{Outlet, ReplyTo};
 use crate::topic::{FanOut, Routes};
 
 pub use active::Active;
-pub use apply::work_of;
 pub use budget::wanted_by;
 
 pub use call::{Ack, SessionCall, Wanted};
@@ -58,6 +58,8 @@ pub use leader::SLOT_BYTES;
 pub use leader::{LATE_BYTES, Pending, Underway};
 pub use mend::{Losses, mend};
 pub use op::{Again, Delivery, Farewell, Op, RouteRow, Target, targets_run};
+#[cfg(test)]
+pub use op::{iter as ops_of, open as open_record};
 pub use owner::{Owner, check_queued, check_state, name_of_session, owner_of, plain_name};
 pub use publish::publish;
 pub use redispatch::SHARED;
@@ -107,6 +109,7 @@ pub struct Slot {
     /// Their numbers, for who goes through them.
     partitions_in_order: BTreeSet<u64>,
     outboxes: outbox::Outboxes,
+    outbox_bodies: outbox_body::OutboxBodies,
     /// One of them is full.
     is_backed_up: bool,
     /// Last number applied of each other slot's outbox.
@@ -190,6 +193,8 @@ pub struct Counts {
 pub enum Emitted {
     /// An operation on its way from an outbox to the slot it is for.
     Op { from: SlotId, to: SlotId, number: u64, op: Vec<u8>, reply: Option<ReplyTo> },
+    /// The same of an operation [`Op::Enqueue`] whose message others share.
+    Message { from: SlotId, to: SlotId, number: u64, message: Bytes, targets: Box<[u8]> },
     /// A copy of QoS 0 for a Session that outlives its connection.
     Copy { session: SessionNumber, delivery: Delivery, message: Bytes },
 }

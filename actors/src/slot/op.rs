@@ -180,6 +180,13 @@ pub enum Op<'a> {
         sessions: Vec<SessionNumber>,
         work: u32,
     },
+    /// As [`Op::Enqueue`], with a message of so many bytes that several operations share: see
+    /// [`super::outbox_body`]. It stands in outboxes only.
+    EnqueueBody {
+        body: u64,
+        bytes: u32,
+        targets: &'a [u8],
+    },
 }
 
 /// A message of a Shared Subscription that a member has left, on its way to another one.

@@ -22,6 +22,8 @@ pub enum Owner<'a> {
     Subscription(SessionNumber, &'a str),
     Route(SessionNumber, &'a str),
     Outbox(SlotId),
+    /// A message that several operations in outboxes share.
+    OutboxBody,
     Slot,
 }
 
@@ -53,6 +55,7 @@ pub fn owner_of(key: &[u8]) -> Owner<'_> {
             None => Owner::Slot,
         },
         Some(&kind::OUTBOX) => rows::split_outbox(key).map_or(Owner::Slot, |(to, _)| Owner::Outbox(to)),
+        Some(&kind::OUTBOX_BODY) => Owner::OutboxBody,
         _ => Owner::Slot,
     }
 }
@@ -88,6 +91,7 @@ pub fn check_state(key: &[u8], value: &[u8]) -> Result<(), String> {
         Some(&kind::ENDING) => decodes::<Ending>(value),
         Some(&kind::ROUTE) => decodes::<RouteRow>(value),
         Some(&kind::OUTBOX) => decodes::<Op<'_>>(value),
+        Some(&kind::OUTBOX_BODY) => Message::decode(value).map(|_| ()).map_err(|error| error.to_string()),
         _ => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 
 use convoy_ids::SlotId;
 use convoy_storage::engine::Error;
-use convoy_wire::ReasonCode;
+use convoy_wire::{QoS, ReasonCode};
 
 use super::apply::Context;
 use super::op::{Again, Op, Target, targets_run};
@@ -11,7 +11,7 @@ use super::{Emitted, Slot, Turn, client_of, rows};
 use crate::message::Message;
 use crate::session::{Epoch, Place, SessionNumber};
 use crate::shard::Answer;
-use crate::topic::{Choice, Pick};
+use crate::topic::{Choice, Found, Pick};
 
 impl Slot {
     #[expect(clippy::too_many_arguments, reason = "the fields of PUBLISH")]
@@ -98,6 +98,12 @@ impl Slot {
         let mut casting = Vec::new();
         let mut by_slot: std::collections::BTreeMap<SlotId, Vec<u8>> = Default::default();
         let run = targets_run(bytes.len());
+        let queued = |found: &&Found| found.home.is_none() && found.delivery.qos != QoS::AtMostOnce;
+        let mut to: Vec<_> =
+            fan_out.found().iter().filter(queued).map(|found| found.session.slot()).collect();
+        to.sort_unstable();
+        to.dedup();
+        let parcel = self.pack(bytes, to.len(), turn);
         for found in fan_out.found() {
             match found.home {
                 Some(_) if casts => casting.push(*found),
@@ -105,7 +111,7 @@ impl Slot {
                     turn.outlet.deliver(home, found.session, &found.delivery, &message, turn.now);
                 }
                 Some(_) => {}
-                None if found.delivery.qos == convoy_wire::QoS::AtMostOnce => {
+                None if found.delivery.qos == QoS::AtMostOnce => {
                     if self.leading {
                         // Behind what was emitted before.
                         let message = turn.outlet.edge.whole(&message);
@@ -118,8 +124,7 @@ impl Slot {
                     let targets = by_slot.entry(slot).or_default();
                     Target { session: found.session, delivery: found.delivery }.push(targets);
                     if targets.len() >= run {
-                        let op = Op::Enqueue { message: bytes, targets };
-                        self.emit(slot, &op, context.unanswered(), turn);
+                        self.emit_parcel(slot, &parcel, targets, context, turn);
                         targets.clear();
                     }
                 }
@@ -133,8 +138,7 @@ impl Slot {
         let matched = !fan_out.found().is_empty();
         *turn.fan_out = fan_out;
         for (slot, targets) in by_slot.into_iter().filter(|(_, targets)| !targets.is_empty()) {
-            let op = Op::Enqueue { message: bytes, targets: &targets };
-            self.emit(slot, &op, context.unanswered(), turn);
+            self.emit_parcel(slot, &parcel, &targets, context, turn);
         }
         Ok(matched)
     }

@@ -2,6 +2,7 @@
 
 use convoy_ids::SlotId;
 use convoy_storage::engine::{Engine, Error, Family};
+use convoy_storage::record;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -9,6 +10,7 @@ use std::ops::ControlFlow;
 use super::budget::count_stored;
 use super::op::{Farewell, Op, RouteRow};
 use super::outbox::{Outbox, Outboxes};
+use super::outbox_body::Unpacking;
 use super::state::decode;
 use super::{
     Asked, Counts, Emitted, InLine, Pending, RetainedSize, Slot, State, Underway, Wills, active, rows,
@@ -87,6 +89,7 @@ impl Slot {
             partitions: FxHashMap::default(),
             partitions_in_order: Default::default(),
             outboxes: Outboxes::new(),
+            outbox_bodies: Default::default(),
             is_backed_up: false,
             inboxes: Default::default(),
             pending: Pending::default(),
@@ -137,7 +140,14 @@ impl Slot {
         })?;
         scan(engine, rows::outboxes(id), |key, op| {
             if let Some((to, number)) = rows::split_outbox(key) {
-                slot.outboxes.entry(to).or_default().recover_row(number, op.len());
+                let counted = match record::decode(op) {
+                    Ok(Op::EnqueueBody { body, bytes, targets }) => {
+                        slot.outbox_bodies.hold(to, number, body);
+                        bytes as usize + targets.len()
+                    }
+                    _ => op.len(),
+                };
+                slot.outboxes.entry(to).or_default().recover_row(number, counted);
             }
             Ok(())
         })?;
@@ -161,9 +171,11 @@ impl Slot {
         self.leading = true;
         self.next_due = 0;
         let (from, to) = rows::outboxes(self.id);
-        for (key, op) in state.scan(&from, &to)? {
+        let rows = state.scan(&from, &to)?;
+        let mut unpacking = Unpacking::new(self.id, state);
+        for (key, op) in rows {
             if let Some((to, number)) = rows::split_outbox(&key) {
-                emitted.push_back(Emitted::Op { from: self.id, to, number, op, reply: None });
+                emitted.push_back(unpacking.unpack(to, number, op)?);
             }
         }
         let (from, to) = rows::all_live(self.id);

@@ -49,6 +49,8 @@ pub(super) mod kind {
     pub const HOLDERS: u8 = b'u';
     /// Session, message -> number of the message that many hold.
     pub const HELD: u8 = b'v';
+    /// Number of a message -> the message, which several operations in outboxes share.
+    pub const OUTBOX_BODY: u8 = b'p';
     /// Session -> `Ending`: it has ended, and not all of it has gone.
     pub const ENDING: u8 = b'y';
 }
@@ -296,6 +298,19 @@ pub fn outboxes_to(slot: SlotId, to: SlotId) -> (Key, Key) {
 pub fn split_outbox(key: &[u8]) -> Option<(SlotId, u64)> {
     let to = u16::from_be_bytes(key.get(3..5)?.try_into().ok()?);
     Some((SlotId(to), u64::from_be_bytes(key.get(5..13)?.try_into().ok()?)))
+}
+
+pub fn outbox_body(slot: SlotId, number: u64) -> Key {
+    key(slot, kind::OUTBOX_BODY, &[&number.to_be_bytes()])
+}
+
+pub fn outbox_bodies(slot: SlotId) -> (Key, Key) {
+    range(slot, kind::OUTBOX_BODY)
+}
+
+/// The number at the end of the key of such a message.
+pub fn number_of_outbox_body(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(3..11)?.try_into().ok()?))
 }
 
 pub fn outbox_next(slot: SlotId, to: SlotId) -> Key {

@@ -281,3 +281,71 @@ fn a_round_takes_a_share_of_what_is_large_and_what_is_small_does_not_wait_behind
         assert_eq!(world.got(subscriber).len(), 3);
     }
 }
+
+/// Bytes on disk of what is on its way from slot to slot, and how many messages are there once for several.
+fn on_the_way(world: &World) -> (usize, usize) {
+    let (mut bytes, mut bodies) = (0, 0);
+    let mut visit = |key: &[u8], value: &[u8]| {
+        if matches!(key[2], b'b' | b'p') {
+            bytes += value.len();
+            bodies += usize::from(key[2] == b'p');
+        }
+        std::ops::ControlFlow::Continue(())
+    };
+    world.engine.scan(convoy_storage::engine::Family::Session, &[], &[0xff; 8], &mut visit).unwrap();
+    (bytes, bodies)
+}
+
+/// Two messages for Sessions of all slots, which come by the log; so many syncs end before the node is started again.
+/// Returned are the most bytes that were on their way.
+fn to_all_slots(syncs: usize, restart: fn(&mut World)) -> usize {
+    let mut world = World::new();
+    let names: Vec<_> = (0..24).map(|number| format!("lasting{number}")).collect();
+    for name in &names {
+        let client = world.subscriber(lasting(name), &["x/y"]);
+        world.cut_and_settle(client);
+    }
+    let publisher = world.connect(lasting("p"));
+    let payloads = ["m", "n"].map(|letter| letter.repeat(600_000));
+    for (payload, packet_id) in payloads.iter().zip(1..) {
+        let publish = Publish { qos: QoS::ExactlyOnce, ..publish("x/y", payload, packet_id) };
+        world.send(publisher, Packet::Publish(publish));
+    }
+    let mut most = 0;
+    for _ in 0..syncs {
+        world.sync();
+        most = most.max(on_the_way(&world).0);
+    }
+    let acknowledged = world.got(publisher).len();
+    restart(&mut world);
+    world.settle();
+    most = most.max(on_the_way(&world).0);
+    let mut arrived = 0;
+    for name in &names {
+        let client = world.join(lasting(name));
+        let got: Vec<_> = world.acknowledged(client).into_iter().map(|message| message.payload).collect();
+        assert!(got.len() >= acknowledged, "{name} got {} after {syncs} syncs", got.len());
+        assert!(got == payloads[..got.len()], "{name} after {syncs} syncs: another message than was sent");
+        world.cut_and_settle(client);
+        arrived = got.len();
+    }
+    world.pass(60_000);
+    // One of them is not worth a record that deletes it.
+    assert!(on_the_way(&world).1 <= 2 - arrived, "they go with the last operation that needs them");
+    most
+}
+
+#[test]
+fn a_large_message_to_sessions_of_all_slots_is_there_once_on_its_way() {
+    let most = to_all_slots(12, |_| {});
+    // Once from its publisher to its partition, and once from there.
+    assert!(most < 3 * MEGABYTE, "{most} bytes");
+}
+
+#[test]
+fn a_message_on_its_way_to_all_slots_arrives_once_whenever_the_node_starts_again() {
+    for syncs in 0..8 {
+        to_all_slots(syncs, World::restart);
+        to_all_slots(syncs, World::power_cut);
+    }
+}

@@ -1,0 +1,159 @@
+//! One row for a large message on its way to Sessions of many slots. The operations in the outboxes refer to it, and it goes
+//! with the last of them; so a record takes memory and disk by what it says, and not by that times the slots of the fleet.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use convoy_ids::SlotId;
+use convoy_storage::engine::Error;
+use convoy_storage::record;
+
+use super::apply::{Context, work_of};
+use super::body::{BODY_FROM, WORTH};
+use super::op::Op;
+use super::state::State;
+use super::{Emitted, Slot, Turn, rows};
+
+/// Which operations refer to which bodies. It follows from the rows of the outboxes.
+#[derive(Debug, Default)]
+pub struct OutboxBodies {
+    of: BTreeMap<(SlotId, u64), u64>,
+    holders: BTreeMap<u64, u32>,
+}
+
+impl OutboxBodies {
+    /// Operation `number` for slot `to` refers to this body.
+    pub fn hold(&mut self, to: SlotId, number: u64, body: u64) {
+        self.of.insert((to, number), body);
+        *self.holders.entry(body).or_insert(0) += 1;
+    }
+
+    /// That operation goes. The body that nobody refers to any more.
+    fn release(&mut self, to: SlotId, number: u64) -> Option<u64> {
+        let body = self.of.remove(&(to, number))?;
+        let left = self.holders.get_mut(&body)?;
+        *left -= 1;
+        if *left > 0 {
+            return None;
+        }
+        self.holders.remove(&body);
+        Some(body)
+    }
+}
+
+/// A message for Sessions of several slots, on its way to their outboxes.
+pub(super) struct Parcel<'a> {
+    message: &'a [u8],
+    /// Its row, with the bytes that all who carry it share.
+    body: Option<(u64, Bytes)>,
+}
+
+impl Slot {
+    /// Puts a message into a row of its own, if it goes to so many slots that this is worth it.
+    pub(super) fn pack<'a>(&mut self, message: &'a [u8], slots: usize, turn: &mut Turn<'_>) -> Parcel<'a> {
+        if message.len() < BODY_FROM || slots < 2 || slots * message.len() < WORTH {
+            return Parcel { message, body: None };
+        }
+        self.bodies += 1;
+        turn.state.put(rows::bodies(self.id), &self.bodies);
+        turn.state.put_bytes(rows::outbox_body(self.id, self.bodies), message);
+        Parcel { message, body: Some((self.bodies, Bytes::copy_from_slice(message))) }
+    }
+
+    /// Enters a message for these Sessions of a slot in the outbox.
+    pub(super) fn emit_parcel(
+        &mut self,
+        to: SlotId,
+        parcel: &Parcel<'_>,
+        targets: &[u8],
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some((body, message)) = &parcel.body else {
+            let op = Op::Enqueue { message: parcel.message, targets };
+            self.emit(to, &op, context.unanswered(), turn);
+            return;
+        };
+        let mut row = Vec::new();
+        record::encode_into(&Op::EnqueueBody { body: *body, bytes: message.len() as u32, targets }, &mut row);
+        let number = self.enter_outbox(to, &row, message.len() + targets.len(), turn);
+        self.outbox_bodies.hold(to, number, *body);
+        if self.leading {
+            let (message, targets) = (message.clone(), targets.into());
+            turn.emitted.push_back(Emitted::Message { from: self.id, to, number, message, targets });
+        }
+    }
+
+    /// An operation leaves the outbox.
+    pub(super) fn leave_outbox(&mut self, to: SlotId, number: u64, turn: &mut Turn<'_>) {
+        turn.state.delete(rows::outbox(self.id, to, number));
+        if let Some(body) = self.outbox_bodies.release(to, number) {
+            turn.state.delete(rows::outbox_body(self.id, body));
+        }
+    }
+}
+
+/// Operations out of the rows of outboxes, as they are sent on: bodies are read once.
+pub(super) struct Unpacking<'a> {
+    slot: SlotId,
+    state: &'a mut State,
+    read: BTreeMap<u64, Bytes>,
+}
+
+impl<'a> Unpacking<'a> {
+    pub(super) fn new(slot: SlotId, state: &'a mut State) -> Self {
+        Self { slot, state, read: BTreeMap::new() }
+    }
+
+    pub(super) fn unpack(&mut self, to: SlotId, number: u64, op: Vec<u8>) -> Result<Emitted, Error> {
+        let from = self.slot;
+        let Ok(Op::EnqueueBody { body, targets, .. }) = record::decode(&op) else {
+            return Ok(Emitted::Op { from, to, number, op, reply: None });
+        };
+        let message = match self.read.get(&body) {
+            Some(message) => message.clone(),
+            None => {
+                let key = rows::outbox_body(from, body);
+                let missing = || Error::Damaged {
+                    place: format!("row {}", key.escape_ascii()),
+                    reason: "a message on its way to other slots is missing".into(),
+                };
+                let message = Bytes::from(self.state.get_bytes(&key)?.ok_or_else(missing)?);
+                self.read.insert(body, message.clone());
+                message
+            }
+        };
+        Ok(Emitted::Message { from, to, number, message, targets: targets.into() })
+    }
+}
+
+impl Emitted {
+    /// Units of work to carry it on.
+    pub fn work(&self) -> u64 {
+        match self {
+            Self::Op { op, .. } => work_of(op.len()),
+            Self::Message { message, .. } => work_of(message.len()),
+            Self::Copy { .. } => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_goes_with_the_last_operation_that_refers_to_it() {
+        let mut bodies = OutboxBodies::default();
+        bodies.hold(SlotId(1), 7, 3);
+        bodies.hold(SlotId(1), 8, 3);
+        bodies.hold(SlotId(2), 7, 3);
+        bodies.hold(SlotId(2), 8, 4);
+        assert_eq!(bodies.release(SlotId(1), 6), None);
+        assert_eq!(bodies.release(SlotId(1), 7), None);
+        assert_eq!(bodies.release(SlotId(2), 8), Some(4));
+        assert_eq!(bodies.release(SlotId(2), 7), None);
+        assert_eq!(bodies.release(SlotId(1), 8), Some(3));
+        assert!(bodies.of.is_empty() && bodies.holders.is_empty());
+    }
+}
