@@ -380,8 +380,8 @@ impl Shard {
                 break;
             }
             turn.outlet.edge.work += 1;
-            let read = if let Some(session) = slot.departed.pop_front() {
-                slot.offer_again(session, &self.presence, &mut turn)
+            let read = if let Some(left) = slot.departed.pop_front() {
+                slot.offer_again(left, &self.presence, &mut turn)
             } else if let Some(session) = slot.overfull.pop_front() {
                 slot.relieve(session, &mut turn)
             } else if let Some(session) = slot.deferred.pop_front() {

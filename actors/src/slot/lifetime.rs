@@ -208,7 +208,7 @@ impl Slot {
         self.remember_due(session, turn);
         self.idle.push_back(session);
         if self.leading && self.active[&session].queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
-            self.departed.push_back(session);
+            self.departed.push_back((session, 0));
         }
         Ok(())
     }

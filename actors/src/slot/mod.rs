@@ -44,7 +44,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::budget::{Budget, Sums, User};
 use crate::clock::{Millis, Now};
 use crate::retained::Sweep;
-use crate::session::{Epoch, Place, SessionNumber};
+use crate::session::{Epoch, Place, Seq, SessionNumber};
 use crate::shard::{Outlet, ReplyTo};
 use crate::topic::{FanOut, Routes};
 
@@ -122,9 +122,9 @@ pub struct Slot {
     pub deferred: VecDeque<SessionNumber>,
     /// Sessions for whom more waits than may, which is looked at once the state is written.
     pub overfull: VecDeque<SessionNumber>,
-    /// Sessions whose Clients left messages behind, which other members of Shared Subscriptions may get once the state
-    /// is written.
-    pub departed: VecDeque<SessionNumber>,
+    /// Sessions whose Clients left messages behind, from these on, which other members of Shared Subscriptions may get once
+    /// the state is written.
+    pub departed: VecDeque<(SessionNumber, Seq)>,
     /// Sessions that have ended and of which something is left.
     ending: BTreeSet<SessionNumber>,
     /// Units of work that the record which is being applied may still do for Sessions that end.

@@ -10,7 +10,7 @@ use convoy_storage::engine::Error;
 use convoy_wire::QoS;
 
 use super::active::read_queue;
-use super::apply::Context;
+use super::apply::{Context, work_of};
 use super::op::{Again, Delivery, Op, Target};
 use super::publish::publish;
 use super::{Slot, Turn, client_of, name_of, rows, split_name};
@@ -25,6 +25,9 @@ pub const SHARED: &str = "$share/";
 /// Messages that one record sends on.
 const RUN: usize = 256;
 
+/// Units of work that one look through what was left is.
+const LOOK_WORK: u64 = 1024;
+
 impl Slot {
     /// The Shared Subscriptions of a Session.
     pub(super) fn groups_of(&self, session: SessionNumber, turn: &mut Turn<'_>) -> Result<Vec<u64>, Error> {
@@ -37,10 +40,11 @@ impl Slot {
         Ok(filters.map(group_of).collect())
     }
 
-    /// Proposes to send on what a departed Client has left of Shared Subscriptions that somebody else is there for.
+    /// Proposes to send on what a departed Client has left of Shared Subscriptions that somebody else is there for, of the
+    /// messages from this one on: a piece of them, if there are many.
     pub fn offer_again(
         &mut self,
-        session: SessionNumber,
+        (session, from): (SessionNumber, Seq),
         presence: &Presence,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
@@ -51,8 +55,15 @@ impl Slot {
         if !self.groups_of(session, turn)?.iter().any(|group| presence.has_other(*group, session)) {
             return Ok(());
         }
-        let mut seqs = Vec::new();
-        read_queue(turn.state, session, queue.floor(), &mut |seq, row| {
+        let (mut seqs, mut next) = (Vec::new(), None);
+        let work = &mut turn.outlet.edge.work;
+        let until = *work + LOOK_WORK;
+        read_queue(turn.state, session, from.max(queue.floor()), &mut |seq, row| {
+            if *work >= until {
+                next = Some(seq);
+                return ControlFlow::Break(());
+            }
+            *work += work_of(row.message.len());
             let group = row.delivery.group().filter(|group| presence.has_other(*group, session));
             if group.is_some() && queue.holds(seq) && may_go(queue, seq, &row.delivery) {
                 seqs.push(seq);
@@ -65,6 +76,7 @@ impl Slot {
         if !seqs.is_empty() {
             self.pending.push(turn.now.wall, &Op::Redispatch { session, seqs }, None);
         }
+        self.departed.extend(next.map(|next| (session, next)));
         Ok(())
     }
 
@@ -91,7 +103,7 @@ impl Slot {
             self.send_on(session, &name, false, &delivery, &message, context, turn)?;
         }
         if self.leading && seqs.len() >= RUN {
-            self.departed.push_back(session);
+            self.departed.extend(seqs.last().map(|last| (session, last + 1)));
         }
         Ok(())
     }

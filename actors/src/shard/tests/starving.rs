@@ -496,3 +496,28 @@ fn nothing_is_overtaken_by_what_comes_while_a_piece_is_left() {
         assert_eq!(got, payloads);
     }
 }
+
+#[test]
+fn a_queue_is_looked_through_in_pieces_for_what_others_may_get() {
+    let mut limits = Limits::default();
+    limits.queue.messages = 10_000;
+    let mut world = World::with(limits);
+    let left = world.subscriber(lasting("a"), &["$share/g/x/y", "x/z"]);
+    world.cut_and_settle(left);
+    let publisher = world.connect(passing("p"));
+    for _ in 0..4 {
+        for packet_id in 1..=1000 {
+            world.send(publisher, Packet::Publish(publish("x/z", "1", packet_id)));
+        }
+        world.settle();
+    }
+    world.publish(publisher, publish("x/y", "shared", 1));
+    let other = world.subscriber(lasting("b"), &["$share/g/x/y"]);
+    let mut one = lasting("a");
+    one.properties.receive_maximum = std::num::NonZeroU16::new(1);
+    let left = world.join(one);
+    world.cut(left);
+    let most = most_until_quiet(&mut world);
+    assert!(most < PIECE + RECORD, "{most} in one step");
+    assert_eq!(world.payloads(other), ["shared"]);
+}
