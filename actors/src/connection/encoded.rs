@@ -95,13 +95,21 @@ impl Encoded {
     }
 
     /// Begins a message, and holds on to the bytes it lies in if those are held already.
-    #[inline]
+    #[inline(always)] // As `begin`, where nothing is held.
     pub fn begin_of(&mut self, message: &Message<'_>) {
-        let Some(whole) = self.whole.take() else { return self.begin() };
-        self.begin();
-        if !message.payload.is_empty() && whole.as_ptr_range().contains(&message.payload.as_ptr()) {
-            self.whole = Some(whole);
+        match self.whole.is_some() {
+            true => self.begin_beside(message),
+            false => self.begin(),
         }
+    }
+
+    #[inline(never)]
+    fn begin_beside(&mut self, message: &Message<'_>) {
+        let whole = self.whole.take().filter(|whole| {
+            !message.payload.is_empty() && whole.as_ptr_range().contains(&message.payload.as_ptr())
+        });
+        self.begin();
+        self.whole = whole;
     }
 
     /// Tells messages apart: another one since the last time has another number.

@@ -85,15 +85,13 @@ impl Shard {
                 }
             }
             None => {
-                // Of what goes by the log the end is told; another shard is not asked about anything else.
-                let tells = publish.retain || self.outlet.post.is_here(slot);
                 let reply = ReplyTo { home: connection.home, token: token::KEPT | bytes as u64 };
-                let reply = Some(reply).filter(|_| tells);
                 self.outlet.casts.forget_newest();
-                if let Ok(None) = self.publish(now, place, &message, origin, reply) {
+                if let Ok(None) = self.publish(now, place, &message, origin, Some(reply)) {
+                    let is_told = publish.retain || self.outlet.post.is_here(slot);
                     let connection = &mut self.outlet.edge.connections[key as usize];
                     connection.inbound.went_away = true;
-                    if tells {
+                    if is_told {
                         connection.credit.enter_log(bytes);
                     }
                 }

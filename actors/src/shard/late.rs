@@ -32,8 +32,8 @@ pub struct Outputs {
     bytes: usize,
     /// What the others know of.
     told: usize,
-    /// What waited on all shards then.
-    known: usize,
+    /// What of `bytes` was left then until more waits than may, on all shards.
+    room: usize,
     /// More waits than may, on all shards.
     is_over: bool,
     /// Of this visit to all connections: those that take nothing, with the bytes that wait for them.
@@ -43,7 +43,8 @@ pub struct Outputs {
 
 impl Outputs {
     pub fn new(unread: Unread) -> Self {
-        Self { unread, bytes: 0, told: 0, known: 0, is_over: false, still: Vec::new(), said_at: None }
+        let room = unread.limit();
+        Self { unread, bytes: 0, told: 0, room, is_over: false, still: Vec::new(), said_at: None }
     }
 
     /// So much was copied into the output of a connection.
@@ -52,7 +53,7 @@ impl Outputs {
         connection.unread.output += bytes as u32;
         self.bytes += bytes;
         // One turn may fan out very much.
-        self.is_over |= self.known + self.bytes > self.unread.limit().saturating_add(self.told);
+        self.is_over |= self.bytes > self.room;
     }
 
     /// The output of a connection is given out to be written: what was given out before is.
@@ -86,8 +87,9 @@ impl Outputs {
             self.unread.change(self.told, self.bytes);
             self.told = self.bytes;
         }
-        self.known = self.unread.used();
-        self.is_over = self.known > self.unread.limit();
+        let (used, limit) = (self.unread.used(), self.unread.limit());
+        self.room = limit.saturating_add(self.told).saturating_sub(used);
+        self.is_over = used > limit;
     }
 }
 

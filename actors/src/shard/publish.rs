@@ -34,6 +34,8 @@ impl Shard {
         let shard = self.outlet.post.shard_of(slot);
         if shard != self.outlet.post.here() {
             self.outlet.edge.begin_of(message);
+            // Of what goes by the log the end is told; another shard is not asked about anything else of QoS 0.
+            let reply = reply.filter(|reply| message.retain || !reply.is_credit());
             let message = self.outlet.lay(shard, message);
             self.outlet.post.send(shard, Letter::Publish { place, origin, message, reply });
             return Ok(None);
@@ -117,7 +119,7 @@ impl Shard {
     }
 
     /// Gives the message that was matched to those who need no record for it.
-    #[inline]
+    #[inline(always)] // It has one caller.
     fn hand_out(&mut self, now: Now, message: &Message<'_>) {
         let Self { fan_out, outlet, passing, .. } = self;
         for found in fan_out.found() {
