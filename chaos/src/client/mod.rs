@@ -381,14 +381,14 @@ impl Client {
 
     /// Subscribes to a topic to learn its Retained Message. For a Client made for this.
     ///
-    /// That there is none shows only in silence: `quiet` long, with a Server that was awake at its end. One that was
-    /// stopped in between is listened to once more. What is published meanwhile may come in place of what was kept, and
+    /// That there is none shows only in silence: `quiet` long, with a Server that was awake throughout and at its end. One
+    /// that was stopped in between is listened to once more. What is published meanwhile may come in place of what was kept, and
     /// then nothing is learned: that one of the two comes is for the invariant of such races to say.
     pub async fn read_retained(&mut self, topic: &str, quiet: Duration) -> Result<Option<Message>, Gone> {
         let since = self.history.len();
         self.take_delivered();
         self.subscribe(topic, Qos::AtLeastOnce).await?;
-        let mut until = Instant::now() + quiet;
+        let (mut from, mut until) = (since, Instant::now() + quiet);
         let value = loop {
             let found = self.take_delivered().into_iter().find(|(message, _)| *message.topic == *topic);
             match found {
@@ -399,11 +399,11 @@ impl Client {
             if self.step(until).await? {
                 continue;
             }
-            let awake = self.ping().await? < quiet / 4;
+            let awake = self.ping().await? < quiet / 4 && !self.history.was_paused_since(from);
             if awake && self.delivered.is_empty() {
                 break None;
             }
-            until = Instant::now() + quiet;
+            (from, until) = (self.history.len(), Instant::now() + quiet);
         };
         let link = self.open.as_ref().map(|open| open.link.clone()).ok_or(Gone::Closed)?;
         self.history.record(What::Read { link, topic: topic.into(), since, value: value.clone() });

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::Violation;
-use crate::oracle::{Fault, Ledger, Message, Name, Retain, Sent, What};
+use crate::oracle::{Ledger, Message, Name, Retain, Sent, What};
 
 const NAME: &str = "6 Retained Messages";
 
@@ -16,10 +16,6 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
     let mut shown: HashMap<&Name, (usize, usize)> = HashMap::new();
     for (index, event) in ledger.events.iter().enumerate() {
         let What::Read { link, topic, since, value } = &event.what else { continue };
-        if value.is_none() && was_paused(ledger, *since, index) {
-            // It was waited for while nobody could answer.
-            continue;
-        }
         let writes: Vec<&Sent> = ledger.sent_to(topic).filter(|sent| sent.retain != Retain::No).collect();
         let acknowledged =
             writes.iter().rposition(|sent| sent.accepted.is_some_and(|accepted| accepted < *since));
@@ -54,13 +50,6 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
     violations
 }
 
-/// Whether the node was stopped for a while between these events.
-fn was_paused(ledger: &Ledger, since: usize, until: usize) -> bool {
-    ledger.events[since..until]
-        .iter()
-        .any(|event| matches!(event.what, What::Fault(Fault::Paused | Fault::Resumed)))
-}
-
 fn place_of(writes: &[&Sent], message: &Message) -> Option<usize> {
     writes.iter().position(|sent| sent.message == *message && sent.retain == Retain::Set)
 }
@@ -82,7 +71,7 @@ fn describe(sent: &Sent) -> String {
 mod tests {
     use super::super::by_hand::{Tale, message};
     use super::check;
-    use crate::oracle::{Fault, Link, Message, Retain, Terms, What};
+    use crate::oracle::{Link, Message, Retain, Terms, What};
 
     struct Topic {
         tale: Tale,
@@ -118,20 +107,6 @@ mod tests {
             self.tale.push(What::Read { link, topic: "door".into(), since, value: value.cloned() });
             check(&self.tale.ledger()).len()
         }
-    }
-
-    #[test]
-    fn who_waited_while_the_node_was_paused_knows_nothing() {
-        let mut topic = Topic::new();
-        let open = topic.write(Retain::Set, true);
-        let link = topic.tale.connect("reader", Terms::clean(), false);
-        let since = topic.tale.subscribe(&link, "door", 1);
-        topic.tale.push(What::Fault(Fault::Paused));
-        topic.tale.push(What::Fault(Fault::Resumed));
-        topic.tale.push(What::Read { link, topic: "door".into(), since, value: None });
-        assert_eq!(check(&topic.tale.ledger()).len(), 0);
-        assert_eq!(topic.read(None), 1, "lost");
-        assert_eq!(topic.read(Some(&open)), 1);
     }
 
     #[test]

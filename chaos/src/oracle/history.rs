@@ -271,6 +271,12 @@ impl History {
         self.lock().events[count..].to_vec()
     }
 
+    /// Whether the node was stopped, or went on, behind the first `count` events.
+    pub fn was_paused_since(&self, count: usize) -> bool {
+        let is_pause = |event: &Event| matches!(event.what, What::Fault(Fault::Paused | Fault::Resumed));
+        self.lock().events[count..].iter().any(is_pause)
+    }
+
     /// Whether an event like this was recorded; the latest are looked at first.
     pub fn any(&self, like: impl Fn(&What) -> bool) -> bool {
         self.lock().events.iter().rev().any(|event| like(&event.what))
