@@ -99,7 +99,7 @@ pub struct Attack {
 /// What most of them have in common.
 const PLAIN: Attack = Attack {
     name: "",
-    limit: Limit { resident_bytes: 256 << 20, p99: Duration::from_secs(2) },
+    limit: Limit { resident_bytes: 256 << 20, p99: Duration::from_millis(1500) },
     seconds: 6,
     process: ProcessLimits { address_space_bytes: 1 << 30, descriptors: 1024 },
     settings: &[],
