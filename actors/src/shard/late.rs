@@ -137,8 +137,9 @@ impl Edge {
             return;
         }
         let limit = unread.limit();
-        // Each shard does its part, and looks again soon.
-        let mut excess = (unread.used() - (limit - limit / 8)).div_ceil(usize::from(self.shards));
+        // Each shard does its part, and looks again soon. Others may have freed some meanwhile.
+        let excess = unread.used().saturating_sub(limit - limit / 8);
+        let mut excess = excess.div_ceil(usize::from(self.shards));
         still.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         let mut closed = 0;
         for (bytes, home) in still {
