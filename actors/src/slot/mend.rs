@@ -253,7 +253,12 @@ impl Mend<'_> {
             self.put(&rows::held(session, seq), &number);
         }
         let last = self.get::<u64>(&rows::bodies(slot))?.unwrap_or(0);
-        self.put(&rows::bodies(slot), &last.max(bodies.keys().next_back().copied().unwrap_or(0)));
+        let (from, to) = rows::outbox_bodies(slot);
+        let on_the_way = self.engine.last(Family::Session, &from, &to)?;
+        let on_the_way = on_the_way.and_then(|(key, _)| rows::number_of_outbox_body(&key));
+        // Both kinds have their numbers from one counter, which may be lost itself.
+        let used = bodies.keys().next_back().copied().max(on_the_way).unwrap_or(0);
+        self.put(&rows::bodies(slot), &last.max(used));
         for (&session, found) in kept.iter().filter(|(_, found)| found.row.has_queue) {
             self.head(slot, session, found, waiting.remove(&session).unwrap_or_default())?;
         }

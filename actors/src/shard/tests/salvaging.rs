@@ -128,3 +128,14 @@ fn what_lost_nothing_is_mended_to_itself() {
     let reader = world.subscriber(passing("reader"), &["x/r"]);
     assert_eq!(world.payloads(reader), ["kept"]);
 }
+
+/// Large messages in queues and in outboxes have their numbers from one counter.
+#[test]
+fn no_number_of_a_message_on_its_way_is_given_again_though_the_counter_is_lost() {
+    let key = [&b"\0\x03p"[..], &7_u64.to_be_bytes()].concat();
+    let engine = engine_of([(Family::Session, key, b"a message".to_vec())].iter());
+    mend(&engine, 8, &BTreeSet::from([convoy_ids::SlotId(3)])).unwrap();
+    let mut counter = Vec::new();
+    assert!(engine.get(Family::Session, b"\0\x03t", &mut counter).unwrap());
+    assert_eq!(convoy_storage::record::decode::<u64>(&counter), Ok(7));
+}
