@@ -1,7 +1,7 @@
 //! One row for a large message on its way to Sessions of many slots. The operations in the outboxes refer to it, and it goes
 //! with the last of them; so a record takes memory and disk by what it says, and not by that times the slots of the fleet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use convoy_ids::SlotId;
@@ -13,6 +13,7 @@ use super::body::{BODY_FROM, WORTH};
 use super::op::Op;
 use super::state::State;
 use super::{Emitted, Slot, Turn, rows};
+use crate::topic::Found;
 
 /// Which operations refer to which bodies. It follows from the rows of the outboxes.
 #[derive(Debug, Default)]
@@ -49,9 +50,19 @@ pub(super) struct Parcel<'a> {
 }
 
 impl Slot {
-    /// Puts a message into a row of its own, if it goes to so many slots that this is worth it.
-    pub(super) fn pack<'a>(&mut self, message: &'a [u8], slots: usize, turn: &mut Turn<'_>) -> Parcel<'a> {
-        if message.len() < BODY_FROM || slots < 2 || slots * message.len() < WORTH {
+    /// Puts a message for the queues of these into a row of its own, if they are of so many slots that this is worth it.
+    pub(super) fn pack<'a, 'f>(
+        &mut self,
+        message: &'a [u8],
+        queued: impl Iterator<Item = &'f Found>,
+        turn: &mut Turn<'_>,
+    ) -> Parcel<'a> {
+        // Small ones are not asked where they go.
+        let slots = match message.len() < BODY_FROM {
+            true => 0,
+            false => queued.map(|found| found.session.slot()).collect::<BTreeSet<_>>().len(),
+        };
+        if slots < 2 || slots * message.len() < WORTH {
             return Parcel { message, body: None };
         }
         self.bodies += 1;

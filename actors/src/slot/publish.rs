@@ -99,11 +99,7 @@ impl Slot {
         let mut by_slot: std::collections::BTreeMap<SlotId, Vec<u8>> = Default::default();
         let run = targets_run(bytes.len());
         let queued = |found: &&Found| found.home.is_none() && found.delivery.qos != QoS::AtMostOnce;
-        let mut to: Vec<_> =
-            fan_out.found().iter().filter(queued).map(|found| found.session.slot()).collect();
-        to.sort_unstable();
-        to.dedup();
-        let parcel = self.pack(bytes, to.len(), turn);
+        let parcel = self.pack(bytes, fan_out.found().iter().filter(queued), turn);
         for found in fan_out.found() {
             match found.home {
                 Some(_) if casts => casting.push(*found),
