@@ -195,13 +195,8 @@ impl Engine for Generations {
     }
 
     fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), Error> {
-        let Some((slot, prefix)) = self.moved(family, from) else {
-            return self.engine.scan(family, from, to, visit);
-        };
-        let mut shown = Vec::new();
-        self.engine.scan(family, &placed(from, prefix), &end(to, slot, prefix), &mut |key, value| {
-            show(&mut shown, key, slot);
-            visit(&shown, value)
+        scan(self.moved(family, from), from, to, visit, |from, to, visit| {
+            self.engine.scan(family, from, to, visit)
         })
     }
 
@@ -285,15 +280,26 @@ impl View for Moment {
     }
 
     fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), Error> {
-        let Some((slot, prefix)) = self.moved(family, from) else {
-            return self.view.scan(family, from, to, visit);
-        };
-        let mut shown = Vec::new();
-        self.view.scan(family, &placed(from, prefix), &end(to, slot, prefix), &mut |key, value| {
-            show(&mut shown, key, slot);
-            visit(&shown, value)
+        scan(self.moved(family, from), from, to, visit, |from, to, visit| {
+            self.view.scan(family, from, to, visit)
         })
     }
+}
+
+/// Scans under the number that stands for a slot, and shows keys under the slot's own.
+fn scan(
+    moved: Option<(u16, u16)>,
+    from: &[u8],
+    to: &[u8],
+    visit: Visit<'_>,
+    scan: impl FnOnce(&[u8], &[u8], Visit<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let Some((slot, prefix)) = moved else { return scan(from, to, visit) };
+    let mut shown = Vec::new();
+    scan(&placed(from, prefix), &end(to, slot, prefix), &mut |key, value| {
+        show(&mut shown, key, slot);
+        visit(&shown, value)
+    })
 }
 
 /// The key under another number.
