@@ -237,7 +237,7 @@ impl Edge {
 
     /// Whether there is something that the next turn goes on with.
     pub(super) fn has_more(&self) -> bool {
-        self.changes.is_walking() || self.is_visiting()
+        self.changes.is_walking() || self.is_visiting() || self.shortage.has_more()
     }
 
     /// The Session went to another connection [MQTT-3.1.4-3].

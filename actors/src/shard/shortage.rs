@@ -17,6 +17,10 @@ use crate::session::Home;
 /// Bytes that those of one line may have under way in a shard. One message may always come.
 const LINE_BYTES: usize = 4 << 20;
 
+/// Publishers that a line lets through together: all of them are looked at in each turn. As many go on in one turn when
+/// there is no full slot any more.
+const LINE_PUBLISHERS: usize = 4096;
+
 /// What an edge knows of full slots, and who waits for them.
 #[derive(Debug, Default)]
 pub struct Shortage {
@@ -35,10 +39,26 @@ struct Line {
     parked: VecDeque<(Home, usize)>,
 }
 
+impl Line {
+    /// Whether a message of so many bytes may come beside those that are under way.
+    fn has_room(&self, length: usize) -> bool {
+        self.bytes == 0 || self.bytes + length <= LINE_BYTES && self.admitted.len() < LINE_PUBLISHERS
+    }
+}
+
 impl Shortage {
     #[inline]
     pub fn is_on(&self) -> bool {
         !self.shards.is_empty()
+    }
+
+    /// Whether somebody waits for a full slot that is not full any more.
+    pub fn has_more(&self) -> bool {
+        !self.is_on() && self.has_parked()
+    }
+
+    fn has_parked(&self) -> bool {
+        self.lines.iter().any(|line| !line.parked.is_empty())
     }
 }
 
@@ -57,7 +77,7 @@ impl Edge {
             Standing::Unknown => &mut shortage.lines[0],
             Standing::Behind => &mut shortage.lines[1],
         };
-        if !line.parked.is_empty() || line.bytes > 0 && line.bytes + length > LINE_BYTES {
+        if !line.parked.is_empty() || !line.has_room(length) {
             credit.park();
             line.parked.push_back((home, length));
             return false;
@@ -73,6 +93,7 @@ impl Edge {
     pub(super) fn admit_on(&mut self) {
         let mut shortage = std::mem::take(&mut self.shortage);
         let is_on = shortage.is_on();
+        let mut left = LINE_PUBLISHERS;
         for line in &mut shortage.lines {
             line.bytes = 0;
             line.admitted.retain(|home| {
@@ -85,9 +106,10 @@ impl Edge {
                 bytes > 0
             });
             while let Some((home, length)) = line.parked.front().copied() {
-                if is_on && line.bytes > 0 && line.bytes + length > LINE_BYTES {
+                if is_on && !line.has_room(length) || left == 0 {
                     break;
                 }
+                left -= 1;
                 line.parked.pop_front();
                 let Some(connection) = self.find(&home) else { continue };
                 line.bytes += length;
@@ -114,7 +136,8 @@ impl Shard {
                 self.outlet.post.send(shard, Letter::Short { shard: here, is });
             }
         }
-        if self.outlet.edge.shortage.is_on() {
+        let shortage = &self.outlet.edge.shortage;
+        if shortage.is_on() || shortage.has_parked() {
             self.outlet.edge.admit_on();
         }
     }
@@ -128,5 +151,19 @@ impl Shard {
         if !is {
             self.outlet.edge.admit_on();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_a_bound_in_bytes_and_in_publishers_and_one_message_may_always_come() {
+        let home = Home { node: 1, shard: 0, key: 0, serial: 0 };
+        let line = |bytes, publishers| Line { bytes, admitted: vec![home; publishers], ..Line::default() };
+        assert!(line(0, 0).has_room(2 * LINE_BYTES));
+        assert!(line(LINE_BYTES - 1, 1).has_room(1) && !line(LINE_BYTES - 1, 1).has_room(2));
+        assert!(line(10, LINE_PUBLISHERS - 1).has_room(1) && !line(10, LINE_PUBLISHERS).has_room(1));
     }
 }
