@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use convoy_ids::{ActorId, NodeId, RingVersion, Zone};
-use convoy_membership::{Member, Partitioning, Ring, slot_of};
+use convoy_membership::{Locator, Member, Partitioning, Ring, slot_of};
 
 fn main() {
     let topics: Vec<_> = (0..1000).map(|vin| format!("telemetry/WVWZZZ1JZXW{vin:06}/engine/rpm")).collect();
@@ -15,6 +15,12 @@ fn main() {
     report("locate a topic", 1000, || {
         for topic in &topics {
             black_box(partitioning.locate("default", black_box(topic), 64));
+        }
+    });
+    let mut locator = Locator::new("default", partitioning, 64);
+    report("locate a topic of a known parent", 1000, || {
+        for topic in &topics {
+            black_box(locator.locate(black_box(topic)));
         }
     });
     report("slot of a session", 1000, || {

@@ -3,13 +3,15 @@
 //!
 //! - [`ring`]: which nodes keep the replicas of a slot, as a pure function of a ring version;
 //! - [`slot_of`] and [`PartitionKey`]: which slot an actor belongs to;
-//! - [`Partitioning`]: which partition of its parent topic a Topic Name or Topic Filter belongs to;
+//! - [`Partitioning`]: which partition of its parent topic a Topic Name or Topic Filter belongs to, and [`Locator`],
+//!   which remembers the slots of partitions;
 //! - [`support`]: whether a node may acknowledge for the Sessions of a slot;
 //! - [`View`]: who leads each slot, as far as this node knows.
 //!
 //! This room knows nodes, zones and names. It opens no file and no socket, and reads no clock.
 
 mod error;
+mod locator;
 mod options;
 mod partition;
 pub mod ring;
@@ -18,6 +20,7 @@ pub mod support;
 mod view;
 
 pub use error::Error;
+pub use locator::Locator;
 pub use options::Options;
 pub use partition::{FilterPartitions, Partitioning};
 pub use ring::{Member, Move, Ring, moves};

@@ -44,6 +44,8 @@ pub struct Encoded {
     /// Packets of `entries`, without their payload if that is shared.
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    /// How the first packet was written: into the output of its receiver, for mostly there is no second.
+    first: Option<Form>,
     /// The message as [`Message::decode`] reads it, once somebody had to keep it.
     whole: Option<Bytes>,
     /// Somebody keeps it, and `whole` is not it: of a small message the first to ask gets bytes of its own, for mostly
@@ -60,7 +62,7 @@ const KEPT_BYTES: usize = 256 << 10;
 impl Encoded {
     pub fn new(unread: Unread) -> Self {
         let (bytes, entries) = (Vec::new(), Vec::new());
-        Self { bytes, entries, whole: None, is_kept: false, number: 0, unread }
+        Self { bytes, entries, first: None, whole: None, is_kept: false, number: 0, unread }
     }
 
     /// Begins another message.
@@ -68,6 +70,7 @@ impl Encoded {
     pub fn begin(&mut self) {
         self.bytes.clear();
         self.entries.clear();
+        self.first = None;
         self.number += 1;
         self.is_kept = false;
         if self.whole.is_some() || self.bytes.capacity() > KEPT_BYTES {
@@ -175,6 +178,12 @@ impl Encoded {
             return written;
         }
         let shared = shared_bytes(message);
+        if shared == 0 && self.first.is_none() {
+            self.first = Some(form);
+            let Some(left) = left_for(message, dup, now) else { return 0 };
+            let packet = Packet { packet_id, dup, ..packet(message, form, &[], left) };
+            return append_within(&packet, version, packet_bytes_limit, output.tail());
+        }
         let entry = match self.entries.iter().position(|entry| entry.form == form) {
             Some(at) => &self.entries[at],
             None => {
@@ -246,13 +255,8 @@ impl Encoded {
         // What is large is encoded apart: the output keeps its buffer, and that is to stay small.
         let out = if shared > 0 { &mut self.bytes } else { output.tail() };
         let start = out.len();
-        let written = packet.append(version, out).map_or(0, |_| out.len() - start);
-        let fits = written <= packet_bytes_limit as usize;
-        if !fits || written == 0 {
-            out.truncate(start);
-            return 0;
-        }
-        if shared > 0 {
+        let written = append_within(&packet, version, packet_bytes_limit, out);
+        if written > 0 && shared > 0 {
             let head = out.len() - shared;
             output.tail().extend_from_slice(&self.bytes[start..head]);
             self.bytes.truncate(start);
@@ -260,6 +264,18 @@ impl Encoded {
         }
         written
     }
+}
+
+/// Appends a packet, unless it is larger than the Client takes. Returns its length, or zero.
+#[inline]
+fn append_within(packet: &Packet<'_>, version: ProtocolVersion, limit: u32, out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    let written = packet.append(version, out).map_or(0, |_| out.len() - start);
+    if written > limit as usize {
+        out.truncate(start);
+        return 0;
+    }
+    written
 }
 
 /// Bytes at the end of a packet that all receivers share: those of a large payload.

@@ -96,7 +96,7 @@ impl Edge {
                 };
                 let dropped = outbound.queue(topic, *delivery, whole, expires_at, &may_wait, now.wall);
                 if dropped > 0 {
-                    self.queue_dropped.increment(dropped);
+                    self.queue_dropped.add(dropped);
                     self.tally.dropped += dropped;
                 }
                 if connection.membership.is_some() {
@@ -118,7 +118,7 @@ impl Edge {
             connection.is_dirty = true;
             self.dirty.push(home.key);
         }
-        self.delivered.increment(1);
+        self.delivered.add(1);
     }
 
     /// A message out of the Session's queue under the identifier it has there, or one of QoS 0; it has been begun.
@@ -168,7 +168,7 @@ impl Edge {
             membership.underway += 1;
             self.weigh(home.key);
         }
-        self.delivered.increment(1);
+        self.delivered.add(1);
         self.mark(home.key);
     }
 
@@ -208,7 +208,7 @@ impl Edge {
         let satisfied = connection.outbound.as_ref().is_none_or(|outbound| !outbound.waits());
         let reads = satisfied && connection.readings.is_some();
         if sent > 0 {
-            self.delivered.increment(sent);
+            self.delivered.add(sent);
             self.mark(key);
         }
         if reads {

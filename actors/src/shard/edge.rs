@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 
 use convoy_wire::ReasonCode;
-use metrics::{Counter, Gauge};
+use metrics::Gauge;
 use slab::Slab;
 
 use super::changes::Changes;
+use super::count::Count;
 use super::credits::Credits;
 use super::groups::Returned;
 use super::late::Outputs;
@@ -88,9 +89,9 @@ pub struct Edge {
     pub(super) credits: Credits,
     pub(super) shortage: Shortage,
     open: Gauge,
-    pub(super) delivered: Counter,
-    pub(super) dropped: Counter,
-    pub(super) queue_dropped: Counter,
+    pub(super) delivered: Count,
+    pub(super) dropped: Count,
+    pub(super) queue_dropped: Count,
 }
 
 /// Serials of one start of a node: 2^40 connections are enough for it.
@@ -135,9 +136,9 @@ impl Edge {
             credits: Credits::default(),
             shortage: Shortage::default(),
             open: metrics::gauge!(metric::CONNECTIONS),
-            delivered: metrics::counter!(metric::DELIVERED),
-            dropped: metrics::counter!(metric::OUTPUT_DROPPED),
-            queue_dropped: metrics::counter!(metric::QUEUE_DROPPED),
+            delivered: Count::new(metrics::counter!(metric::DELIVERED)),
+            dropped: Count::new(metrics::counter!(metric::OUTPUT_DROPPED)),
+            queue_dropped: Count::new(metrics::counter!(metric::QUEUE_DROPPED)),
         }
     }
 
@@ -200,8 +201,15 @@ impl Edge {
 
     /// A message of QoS 0 is dropped, for its receiver is too slow.
     pub fn note_dropped(&mut self) {
-        self.dropped.increment(1);
+        self.dropped.add(1);
         self.tally.dropped += 1;
+    }
+
+    /// Tells the metrics what was counted.
+    pub(super) fn tell_counts(&mut self) {
+        self.delivered.tell();
+        self.dropped.tell();
+        self.queue_dropped.tell();
     }
 
     /// Closes a connection with a Reason Code.

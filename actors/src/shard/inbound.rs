@@ -9,7 +9,7 @@ use super::packets::Outcome;
 use super::sys::reserved;
 use crate::access::{Author, DeniedPublish};
 use crate::clock::Now;
-use crate::connection::{self, Admit, Barrier, Received, UNTOLD, Verdict};
+use crate::connection::{Admit, Barrier, Received, UNTOLD, Verdict};
 use crate::message::Message;
 use crate::metric;
 use crate::session::Place;
@@ -40,14 +40,13 @@ impl Shard {
             return Ok(());
         }
 
-        self.properties.clear();
+        let mut properties = Vec::new();
         if !publish.properties.is_empty() {
-            publish
-                .properties
-                .put_forwardable(&mut self.properties)
-                .map_err(|_| ReasonCode::MalformedPacket)?;
+            properties = std::mem::take(&mut self.properties);
+            properties.clear();
+            let put = publish.properties.put_forwardable(&mut properties);
+            put.map_err(|_| ReasonCode::MalformedPacket)?;
         }
-        let properties = std::mem::take(&mut self.properties);
         let connection = &mut self.outlet.edge.connections[key as usize];
         let interval = Forwardable::from_put(&properties).message_expiry_interval();
         let qos = publish.qos;
@@ -65,13 +64,12 @@ impl Shard {
             user: connection.user,
             author: &author,
         };
-        self.published.increment(1);
+        self.published.add(1);
         connection.traffic.messages_received += 1;
         let tally = &mut self.outlet.edge.tally;
         tally.published[qos as usize] += 1;
         tally.published_bytes += publish.payload.len() as u64;
-        let (partition, slot) =
-            self.options.partitioning.locate(connection::TENANT, topic, self.options.slots);
+        let (partition, slot) = self.locator.locate(topic);
         let place = Place { slot: slot.0, partition: partition.0 };
         let origin = Origin { client: connection.client, again: None };
         let bytes = topic.len() + message.properties.len() + message.payload.len();
@@ -130,7 +128,9 @@ impl Shard {
                 self.outlet.edge.mark(key);
             }
         }
-        self.properties = properties;
+        if properties.capacity() > 0 {
+            self.properties = properties;
+        }
         if let Verdict::GoThenWait(until) = verdict {
             metric::met("publish_messages_per_second");
             self.outlet.edge.pause(key, until);

@@ -11,6 +11,7 @@ mod casting;
 mod certificates;
 mod changes;
 mod connect;
+mod count;
 mod credits;
 mod deliver;
 mod edge;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use convoy_ids::{Index, NodeId, SlotId};
+use convoy_membership::Locator;
 use convoy_storage::engine::{Batch, Engine};
 use convoy_storage::replica::{self, Committed, Driver, Round};
 use metrics::Counter;
@@ -52,7 +54,7 @@ use crate::activity::Pulse;
 use crate::budget::{Budget, Usage};
 use crate::chance::Chance;
 use crate::clock::Now;
-use crate::connection::{Output, Peer, Stage};
+use crate::connection::{self, Output, Peer, Stage};
 use crate::metric;
 use crate::options::Options;
 use crate::retained;
@@ -62,6 +64,7 @@ use crate::tally::Tally;
 use crate::topic::{FanOut, Presence, Routes};
 
 pub use casting::Casts;
+use count::Count;
 pub use edge::Edge;
 pub use late::Held;
 pub use mail::{Answer, Begun, Mail, Post, ReplyTo};
@@ -145,6 +148,8 @@ pub struct Shard {
     /// Mixed with the count of messages that were matched here: chance for Shared Subscriptions, at the price of nothing.
     draws: u64,
     published_so_far: u64,
+    /// Which partitions messages belong to.
+    locator: Locator,
     fan_out: FanOut,
     emitted: VecDeque<Emitted>,
     /// Units of work in one piece.
@@ -196,7 +201,7 @@ pub struct Shard {
     spare: Vec<Vec<u8>>,
     /// What the node tells of itself.
     sys: Arc<SysTopics>,
-    published: Counter,
+    published: Count,
     records: Counter,
     rounds: Counter,
 }
@@ -279,6 +284,7 @@ impl Shard {
             draws: chance.number(),
             chance,
             published_so_far: 0,
+            locator: Locator::new(connection::TENANT, options.partitioning, options.slots),
             fan_out: FanOut::default(),
             emitted: VecDeque::new(),
             piece: calls::PIECE,
@@ -312,7 +318,7 @@ impl Shard {
             bans: Arc::default(),
             revoked: certificates::Revoked::default(),
             sys: Arc::default(),
-            published: metrics::counter!(metric::PUBLISHED),
+            published: Count::new(metrics::counter!(metric::PUBLISHED)),
             records: metrics::counter!(metric::RECORDS),
             rounds: metrics::counter!(metric::ROUNDS),
             options,
@@ -322,6 +328,12 @@ impl Shard {
     /// Tells what this shard is doing; whoever drives it says when something begins and when it rests.
     pub fn pulse(&self) -> &Pulse {
         &self.outlet.edge.pulse
+    }
+
+    /// Tells the metrics what was counted.
+    fn tell_counts(&mut self) {
+        self.published.tell();
+        self.outlet.edge.tell_counts();
     }
 
     /// A Network Connection was accepted. Its key names it from now on, until [`Shard::closed`].

@@ -8,7 +8,6 @@ use super::Shard;
 use super::mail::{Answer, Begun, Letter, Origin, ReplyTo};
 use crate::activity::Activity;
 use crate::clock::Now;
-use crate::connection;
 use crate::message::Message;
 use crate::metric;
 use crate::session::{Place, SessionNumber};
@@ -243,8 +242,7 @@ impl Shard {
     ) {
         let message = Message::decode(message).expect("it was encoded in this process");
         let again = delivery.group().map(|group| Again { group, not: session, ended: true });
-        let (partition, slot) =
-            self.options.partitioning.locate(connection::TENANT, message.topic, self.options.slots);
+        let (partition, slot) = self.locator.locate(message.topic);
         let place = Place { slot: slot.0, partition: partition.0 };
         metrics::counter!(metric::REDISPATCHED).increment(1);
         // Nobody is told: to its publisher the message was safe when the member got it.

@@ -39,6 +39,7 @@ impl Shard {
             self.cast_on(now);
         }
         self.outlet.casts.tell();
+        self.tell_counts();
         self.outlet.edge.visit(now);
         self.walk(now);
         self.feel_shortage();
@@ -417,6 +418,7 @@ impl Shard {
         self.outlet.edge.now = now.monotonic;
         self.driver.tick();
         self.tell_stored();
+        self.tell_counts();
         self.look_for_room(now);
         self.give_back_lost();
         if self.failure.is_some() {

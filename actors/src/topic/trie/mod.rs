@@ -151,7 +151,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
         let topic = topic.as_bytes();
         let mut steps = 1;
         // What is still to be tried: at most one branch for each level of the topic.
-        let mut branches = Branches::new();
+        let mut branches = Branches::default();
         let mut next = Some((ROOT, 0));
         while let Some((id, at)) = next {
             let node = &self.nodes[id];
@@ -413,7 +413,8 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
         })
     }
 
-    #[inline]
+    // In a loop the compiler would work out all that XXH3 may do with the seed beforehand: more than most topics need.
+    #[inline(never)]
     fn edge_hash(&self, parent: Id, level: &[u8]) -> u32 {
         #[cfg(test)]
         if self.levels_hash_alike {
@@ -458,9 +459,11 @@ fn level_at(levels: &[u8], at: usize) -> &[u8] {
     }
 }
 
-/// A stack of nodes with the place in the topic from which they go on. Allocates only beyond its first entries.
+/// A stack of nodes with the place in the topic from which they go on. Most topics need none; the first ones need no
+/// allocation.
+#[derive(Default)]
 struct Branches {
-    first: [(Id, usize); Self::FIRST],
+    first: Option<[(Id, usize); Self::FIRST]>,
     len: usize,
     more: Vec<(Id, usize)>,
 }
@@ -469,14 +472,9 @@ impl Branches {
     const FIRST: usize = 16;
 
     #[inline]
-    fn new() -> Self {
-        Self { first: [(NONE, 0); Self::FIRST], len: 0, more: Vec::new() }
-    }
-
-    #[inline]
     fn push(&mut self, branch: (Id, usize)) {
         if self.len < Self::FIRST {
-            self.first[self.len] = branch;
+            self.first.get_or_insert([(NONE, 0); Self::FIRST])[self.len] = branch;
             self.len += 1;
         } else {
             self.more.push(branch);
@@ -489,6 +487,6 @@ impl Branches {
             return self.more.pop();
         }
         self.len = self.len.checked_sub(1)?;
-        Some(self.first[self.len])
+        self.first.as_ref().map(|first| first[self.len])
     }
 }
