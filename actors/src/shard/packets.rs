@@ -2,8 +2,8 @@
 //! passed on to partitions and slots.
 
 use convoy_wire::{
-    Cut, Disconnect, Error, Limits as WireLimits, Packet, PacketType, Publish, Pubrec, Pubrel, ReasonCode,
-    Sender, cut,
+    Cut, Disconnect, Error, Limits as WireLimits, Packet, PacketId, PacketType, Publish, Pubrec, Pubrel,
+    ReasonCode, Sender, cut, sole_ack,
 };
 
 use super::Shard;
@@ -163,6 +163,15 @@ impl Shard {
                 Err(error) => Err(self.broken(key, &error)),
             };
         }
+        match sole_ack(first, body) {
+            Some((PacketType::Puback, id)) => return self.on_ack(now, key, Ack::Puback, id),
+            Some((PacketType::Pubrec, id)) => {
+                return self.on_ack(now, key, Ack::Pubrec { refused: false }, id);
+            }
+            Some((PacketType::Pubcomp, id)) => return self.on_ack(now, key, Ack::Pubcomp, id),
+            Some((_, id)) => return self.on_pubrel(key, id),
+            None => {}
+        }
         if first >> 4 == PacketType::Connect as u8 {
             // [MQTT-3.1.0-2]: a second one, whatever is in it.
             return Err(ReasonCode::ProtocolError);
@@ -178,7 +187,7 @@ impl Shard {
                 self.on_ack(now, key, Ack::Pubrec { refused: reason.is_error() }, packet_id)
             }
             Packet::Pubcomp(ack) => self.on_ack(now, key, Ack::Pubcomp, ack.packet_id),
-            Packet::Pubrel(pubrel) => self.on_pubrel(key, &pubrel),
+            Packet::Pubrel(pubrel) => self.on_pubrel(key, pubrel.packet_id),
             Packet::Subscribe(subscribe) => self.on_subscribe(key, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(key, &unsubscribe),
             Packet::Pingreq => {
@@ -196,7 +205,7 @@ impl Shard {
         }
     }
 
-    fn on_ack(&mut self, now: Now, key: u32, ack: Ack, packet_id: convoy_wire::PacketId) -> Outcome {
+    fn on_ack(&mut self, now: Now, key: u32, ack: Ack, packet_id: PacketId) -> Outcome {
         let connection = &mut self.outlet.edge.connections[key as usize];
         if !matches!(ack, Ack::Pubrec { refused: false }) && connection.retained_unacknowledged > 0 {
             connection.retained_unacknowledged -= 1;
@@ -239,9 +248,8 @@ impl Shard {
         Ok(())
     }
 
-    fn on_pubrel(&mut self, key: u32, pubrel: &Pubrel<'_>) -> Outcome {
+    fn on_pubrel(&mut self, key: u32, packet_id: PacketId) -> Outcome {
         let connection = &mut self.outlet.edge.connections[key as usize];
-        let packet_id = pubrel.packet_id;
         if connection.inbound.received(packet_id) == Some(Received::Accepting) {
             connection.barrier = Some(Barrier::Release(packet_id));
             return Ok(());

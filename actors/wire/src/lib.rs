@@ -34,7 +34,7 @@ pub use list::List;
 pub use packet::{
     Auth, Connack, Connect, Delivery, Disconnect, Packet, Placed, Puback, Pubcomp, Publish, Pubrec, Pubrel,
     RetainHandling, Suback, Subscribe, Subscription, SubscriptionOptions, Unsuback, Unsubscribe, Will,
-    decode, decode_from,
+    decode, decode_from, sole_ack,
 };
 pub use packet_id::PacketId;
 pub use property::{

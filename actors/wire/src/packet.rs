@@ -19,6 +19,7 @@ mod unsubscribe;
 
 use alloc::vec::Vec;
 
+pub use ack::sole_ack;
 pub use auth::Auth;
 pub use connack::Connack;
 pub use connect::{Connect, Will};

@@ -9,6 +9,17 @@ use crate::{AckProperties, EncodeError, Error, PacketId, PacketType, ProtocolVer
 
 pub(super) type Fields<'a> = (PacketId, ReasonCode, AckProperties<'a>);
 
+/// Reads an acknowledgement that says no more than its Packet Identifier, as nearly all do: [`decode`](crate::decode)
+/// tells what anything else is.
+#[inline]
+pub fn sole_ack(first: u8, body: &[u8]) -> Option<(PacketType, PacketId)> {
+    const KINDS: [PacketType; 4] =
+        [PacketType::Puback, PacketType::Pubrec, PacketType::Pubrel, PacketType::Pubcomp];
+    let kind = KINDS.into_iter().find(|kind| kind.first_byte() == first)?;
+    let id = body.try_into().ok().map(u16::from_be_bytes)?;
+    Some((kind, PacketId::new(id)?))
+}
+
 /// Reads what is longer than a Packet Identifier, or wrong.
 pub(super) fn decode<'a>(
     version: ProtocolVersion,
@@ -108,9 +119,10 @@ pub(super) use ack;
 
 #[cfg(test)]
 mod tests {
+    use super::sole_ack;
     use crate::ProtocolVersion::{V5, V311};
     use crate::packet::testing::{accepted, assert_refused, id};
-    use crate::{Packet, Puback, Pubrel, ReasonCode};
+    use crate::{Packet, Puback, Pubrel, ReasonCode, decode};
 
     const PUBACK: u8 = 0x40;
 
@@ -124,6 +136,30 @@ mod tests {
         let mut out = alloc::vec::Vec::new();
         success.encode(V5, &mut out).unwrap();
         assert_eq!(out, [PUBACK, 2, 0, 7]);
+    }
+
+    #[test]
+    fn what_is_an_identifier_alone_is_read_as_by_everybody() {
+        for first in 0..=u8::MAX {
+            for body in [&[0, 7][..], &[1, 0], &[0, 0], &[7], &[0, 7, 0], &[]] {
+                for version in [V311, V5] {
+                    let sole = sole_ack(first, body).map(|(kind, id)| (kind, Some(id)));
+                    let Ok(packet) = decode(version, first, body) else {
+                        assert_eq!(sole, None);
+                        continue;
+                    };
+                    let id = match packet {
+                        Packet::Puback(ack) => Some(ack.packet_id),
+                        Packet::Pubrec(ack) => Some(ack.packet_id),
+                        Packet::Pubrel(ack) => Some(ack.packet_id),
+                        Packet::Pubcomp(ack) => Some(ack.packet_id),
+                        _ => None,
+                    };
+                    let expected = id.filter(|_| body.len() == 2).map(|id| (packet.packet_type(), Some(id)));
+                    assert_eq!(sole, expected, "{first:#x} {body:?}");
+                }
+            }
+        }
     }
 
     #[test]
