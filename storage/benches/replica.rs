@@ -213,4 +213,8 @@ impl Engine for Nothing {
     fn space(&self) -> Result<Space, Error> {
         Ok(Space { total: u64::MAX, free: u64::MAX })
     }
+
+    fn is_behind(&self) -> bool {
+        false
+    }
 }

@@ -64,6 +64,10 @@ impl Engine for Counted {
     fn space(&self) -> Result<Space, Error> {
         self.model.space()
     }
+
+    fn is_behind(&self) -> bool {
+        self.model.is_behind()
+    }
 }
 
 /// Retained Messages with their topics as values, among those of neighbours in the order of keys.

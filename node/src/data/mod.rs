@@ -1,7 +1,10 @@
 //! `convoy data`: looks at a data folder while no node works in it.
 
 mod check;
+mod left;
 mod salvage;
+#[cfg(test)]
+mod tests;
 
 use clap::{Args, Subcommand};
 use std::{path::PathBuf, process::ExitCode};

@@ -5,7 +5,8 @@ use anyhow::{Context, ensure};
 use convoy_actors::inventory::{self, Inventory};
 use convoy_ids::SlotId;
 use convoy_storage::engine::rocks::{self, Gap, LogEnd, OpenError, ReadOnly, Rebuilt, Rocks};
-use convoy_storage::engine::{Batch, Engine, Family};
+use convoy_storage::engine::{Batch, Engine, Family, Generations};
+use convoy_storage::in_force::{Belongs, InForce};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -14,6 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::left::Left;
 use crate::boot::{self, DataLayout as Layout, Identity};
 
 /// Bytes that are written at once.
@@ -47,22 +49,27 @@ pub fn run(from: &Path, to: &Path) -> anyhow::Result<ExitCode> {
         }
         Err(error) => return Err(error).with_context(unreadable),
     };
-    let layout = Identity::layout_of(&old.engine)
+    let layout = Identity::layout_of(&*old.engine)
         .with_context(|| format!("who the node of {} was cannot be read", from.display()))?;
     let new = Rocks::open(to, &rocks::Options::default())
         .with_context(|| format!("{} cannot be made", to.display()))?;
+    let in_force = InForce::find(old.engine.clone()).with_context(unreadable)?;
     let mut salvage = Salvage {
         old: &old,
+        in_force: &in_force,
+        old_rows: in_force.rows(),
         new: &new,
+        left: Left::default(),
         lost: BTreeMap::new(),
         damaged: BTreeSet::new(),
         rows: 0,
         note: None,
     };
+    salvage.note = in_force.damage().iter().map(|damage| format!("{damage}\n")).reduce(|all, one| all + &one);
     match rebuilt {
         None => salvage.end_of_log(&old.log),
         Some((Rebuilt { log, lost }, note)) => {
-            salvage.note = Some(note);
+            salvage.note = Some(note + salvage.note.as_deref().unwrap_or_default());
             for table in lost {
                 let what = format!("all that was in {}, which cannot be read at all", table.display());
                 salvage.lost.insert((SlotId(0), what), 1);
@@ -91,11 +98,16 @@ pub fn run(from: &Path, to: &Path) -> anyhow::Result<ExitCode> {
 
 struct Salvage<'a> {
     old: &'a ReadOnly,
+    /// Slots that were replaced have their rows under other numbers; in the new folder each has its own.
+    in_force: &'a InForce,
+    old_rows: Generations,
     new: &'a Rocks,
     /// Rows lost, by slot and whose they were.
     lost: BTreeMap<(SlotId, String), u64>,
     damaged: BTreeSet<SlotId>,
     rows: u64,
+    /// Rows that are in force nowhere, and stay where they are.
+    left: Left,
     /// What there is to say beside the list.
     note: Option<String>,
 }
@@ -112,11 +124,22 @@ impl Salvage<'_> {
     fn copy(&mut self, family: Family, layout: &Layout) -> anyhow::Result<()> {
         let (mut batch, mut wrong, mut failure) = (Batch::new(), Vec::new(), None);
         let gaps = self.old.engine.survey(family, b"", b"", &mut |key, value| {
-            if inventory::check_row(family, key, value).is_err() {
-                wrong.push(key.to_vec());
-                return ControlFlow::Continue(());
+            match self.in_force.of(family, key) {
+                Belongs::Nothing(number) => {
+                    self.left.count(number, (key.len() + value.len()) as u64);
+                    return ControlFlow::Continue(());
+                }
+                Belongs::Generation => return ControlFlow::Continue(()),
+                Belongs::Node => batch.put(family, key, value),
+                Belongs::Slot(slot) => {
+                    let shown = InForce::shown(key, slot);
+                    if inventory::check_row(family, &shown, value).is_err() {
+                        wrong.push(shown);
+                        return ControlFlow::Continue(());
+                    }
+                    batch.put(family, &shown, value);
+                }
             }
-            batch.put(family, key, value);
             self.rows += 1;
             if batch.size_bytes() > BATCH_BYTES {
                 if let Err(error) = self.new.write(&batch) {
@@ -132,11 +155,17 @@ impl Salvage<'_> {
         }
         let mut damaged = BTreeSet::new();
         for gap in &gaps {
-            damaged.extend(slots_of(gap, layout));
+            damaged.extend(slots_of(gap, layout, self.in_force));
             if gap.keys.is_empty() {
                 self.note(family, &gap.after);
             }
-            gap.keys.iter().for_each(|key| self.note(family, key));
+            for key in &gap.keys {
+                match self.in_force.of(family, key) {
+                    Belongs::Slot(slot) => self.note(family, &InForce::shown(key, slot)),
+                    Belongs::Nothing(number) => self.left.count(number, key.len() as u64),
+                    Belongs::Node | Belongs::Generation => self.note(family, key),
+                }
+            }
         }
         for key in &wrong {
             damaged.extend(inventory::slot_of(key));
@@ -156,7 +185,7 @@ impl Salvage<'_> {
 
     fn note(&mut self, family: Family, key: &[u8]) {
         let slot = inventory::slot_of(key).unwrap_or(SlotId(0));
-        let whose = Inventory::new(&self.old.engine).name(family, key);
+        let whose = Inventory::new(&self.old_rows).name(family, key);
         *self.lost.entry((slot, whose)).or_insert(0) += 1;
     }
 
@@ -170,6 +199,9 @@ impl Salvage<'_> {
         }
         for ((slot, whose), rows) in &self.lost {
             text.push_str(&format!("slot {slot}: {rows}: {whose}\n"));
+        }
+        for line in self.left.lines() {
+            text.push_str(&format!("{line}; not taken over\n"));
         }
         let mut list = OpenOptions::new().create_new(true).write(true).mode(0o600).open(to.join(LIST))?;
         list.write_all(text.as_bytes())?;
@@ -200,10 +232,11 @@ fn copy_others(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// The slots that may have lost rows in a gap: those between the rows around it.
-fn slots_of(gap: &Gap, layout: &Layout) -> Vec<SlotId> {
-    let first = inventory::slot_of(&gap.after).unwrap_or(SlotId(0));
-    let last = inventory::slot_of(&gap.before).unwrap_or(SlotId::META);
-    slots(layout).filter(|slot| (first..=last).contains(slot)).collect()
+fn slots_of(gap: &Gap, layout: &Layout, in_force: &InForce) -> Vec<SlotId> {
+    let number = |key: &[u8]| inventory::slot_of(key).map(|slot| slot.0);
+    let first = number(&gap.after).unwrap_or(0);
+    let last = number(&gap.before).unwrap_or(u16::MAX);
+    slots(layout).filter(|slot| (first..=last).contains(&in_force.number_of(*slot))).collect()
 }
 
 fn slots(layout: &Layout) -> impl Iterator<Item = SlotId> + use<> {

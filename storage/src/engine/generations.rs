@@ -10,7 +10,7 @@
 //! start.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ use super::{Batch, Engine, Error, Family, Found, Pair, Record, Space, View, Visi
 use crate::envelope;
 
 /// Numbers that no slot has.
-const SPARE: std::ops::RangeInclusive<u16> = 0x8000..=u16::MAX - 1;
+pub(crate) const SPARE: std::ops::RangeInclusive<u16> = 0x8000..=u16::MAX - 1;
 
 /// Families whose keys begin with a slot's number. Those of the node's own facts are as they are.
 const FAMILIES: [Family; 5] =
@@ -58,34 +58,35 @@ impl Staged {
 }
 
 impl Generations {
-    /// Reads what slots were replaced, and deletes what was staged and never came into force.
+    /// Reads what slots were replaced, and deletes what was staged and never came into force, and rows of before that are
+    /// there once more.
     pub fn open(engine: Arc<dyn Engine>) -> Result<Self, Error> {
-        let prefixes = (0..=u16::MAX).map(AtomicU16::new).collect();
-        let (mut taken, mut moved, mut broken) = (BTreeSet::new(), Vec::new(), None);
-        engine.scan(Family::Meta, ROW, &after(ROW), &mut |key, value| match read(key, value) {
-            Ok(found) => {
-                moved.push(found);
+        let (mut moved, mut broken) = (BTreeMap::new(), None);
+        read_all(&*engine, &mut |found| match found {
+            Ok((slot, prefix)) => {
+                moved.insert(slot, prefix);
                 ControlFlow::Continue(())
             }
-            Err(reason) => {
-                broken = Some(Error::Damaged {
-                    place: format!("row {}", key.escape_ascii()),
-                    reason: reason.to_string(),
-                });
+            Err(error) => {
+                broken = Some(error);
                 ControlFlow::Break(())
             }
         })?;
         if let Some(error) = broken {
             return Err(error);
         }
-        let opened = Self { engine, prefixes, is_moved: AtomicBool::new(false), taken: Mutex::default() };
-        for (slot, prefix) in moved {
-            taken.insert(prefix);
-            opened.set(slot, prefix);
-        }
-        opened.sweep(&taken)?;
-        *opened.taken.lock().expect(WHOLE) = taken;
+        let opened = Self::as_found(engine, &moved);
+        opened.sweep(&moved)?;
         Ok(opened)
+    }
+
+    /// With these slots under other numbers; nothing is deleted.
+    pub(crate) fn as_found(engine: Arc<dyn Engine>, moved: &BTreeMap<SlotId, u16>) -> Self {
+        let prefixes = (0..=u16::MAX).map(AtomicU16::new).collect();
+        let taken = Mutex::new(moved.values().copied().collect());
+        let found = Self { engine, prefixes, is_moved: AtomicBool::new(false), taken };
+        moved.iter().for_each(|(slot, prefix)| found.set(*slot, *prefix));
+        found
     }
 
     /// Begins to stage rows that are to replace those of `slot`. `None` if no number is left for them.
@@ -156,29 +157,42 @@ impl Generations {
     }
 
     /// Deletes rows that begin with a number which stands for no slot.
-    fn sweep(&self, taken: &BTreeSet<u16>) -> Result<(), Error> {
-        let mut batch = Batch::new();
+    fn sweep(&self, moved: &BTreeMap<SlotId, u16>) -> Result<(), Error> {
+        let taken = self.taken.lock().expect(WHOLE);
+        let mut left = BTreeSet::new();
         for family in FAMILIES {
-            let mut from = SPARE.start().to_be_bytes().to_vec();
-            while let Some(prefix) = self.first(family, &from)?.filter(|prefix| SPARE.contains(prefix)) {
-                if !taken.contains(&prefix) {
-                    delete_all(&mut batch, prefix);
-                }
-                from = (prefix + 1).to_be_bytes().to_vec();
+            left.extend(numbers(&*self.engine, family)?.into_iter().filter(|number| !taken.contains(number)));
+            for slot in moved.keys() {
+                let own = first(&*self.engine, family, &slot.0.to_be_bytes())?;
+                left.extend(own.filter(|number| *number == slot.0));
             }
         }
+        let mut batch = Batch::new();
+        left.into_iter().for_each(|number| delete_all(&mut batch, number));
         self.engine.write(&batch)
     }
+}
 
-    /// The number that the first key from there on begins with.
-    fn first(&self, family: Family, from: &[u8]) -> Result<Option<u16>, Error> {
-        let mut found = None;
-        self.engine.scan(family, from, &END, &mut |key, _| {
-            found = key.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
-            ControlFlow::Break(())
-        })?;
-        Ok(found)
+/// The numbers that no slot has and that keys of this family begin with.
+pub(crate) fn numbers(engine: &dyn Engine, family: Family) -> Result<Vec<u16>, Error> {
+    let (mut found, mut from) = (Vec::new(), *SPARE.start());
+    while let Some(number) =
+        first(engine, family, &from.to_be_bytes())?.filter(|number| SPARE.contains(number))
+    {
+        found.push(number);
+        from = number + 1;
     }
+    Ok(found)
+}
+
+/// The number that the first key from there on begins with.
+fn first(engine: &dyn Engine, family: Family, from: &[u8]) -> Result<Option<u16>, Error> {
+    let mut found = None;
+    engine.scan(family, from, &END, &mut |key, _| {
+        found = key.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
 }
 
 const WHOLE: &str = "no call panics while it holds the numbers";
@@ -254,6 +268,10 @@ impl Engine for Generations {
     fn space(&self) -> Result<Space, Error> {
         self.engine.space()
     }
+
+    fn is_behind(&self) -> bool {
+        self.engine.is_behind()
+    }
 }
 
 /// A view, with the generations of its moment.
@@ -303,7 +321,7 @@ fn scan(
 }
 
 /// The key under another number.
-fn placed(key: &[u8], prefix: u16) -> Vec<u8> {
+pub(crate) fn placed(key: &[u8], prefix: u16) -> Vec<u8> {
     let mut key = key.to_vec();
     key[..2].copy_from_slice(&prefix.to_be_bytes());
     key
@@ -371,6 +389,24 @@ fn put_row(batch: &mut Batch, slot: SlotId, prefix: u16) {
     let mut value = Vec::new();
     envelope::seal(KIND, VERSION, &mut value, |into| into.extend_from_slice(&prefix.to_be_bytes()));
     batch.put(Family::Meta, &[ROW, &slot.0.to_be_bytes()].concat(), &value);
+}
+
+/// Whether a row of the family `meta` says under which number a slot's keys are.
+pub(crate) fn is_row(key: &[u8]) -> bool {
+    key.starts_with(ROW)
+}
+
+/// Reads the rows that say so, past those that are damaged, until `visit` breaks.
+pub(crate) fn read_all(
+    engine: &dyn Engine,
+    visit: &mut dyn FnMut(Result<(SlotId, u16), Error>) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    engine.scan(Family::Meta, ROW, &after(ROW), &mut |key, value| {
+        visit(read(key, value).map_err(|reason| Error::Damaged {
+            place: format!("row {}", key.escape_ascii()),
+            reason: reason.to_string(),
+        }))
+    })
 }
 
 fn read(key: &[u8], value: &[u8]) -> Result<(SlotId, u16), Cow<'static, str>> {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 mod batch;
 #[cfg(test)]
 mod contract;
-mod generations;
+pub(crate) mod generations;
 pub mod model;
 pub mod rocks;
 
@@ -139,9 +139,7 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Whether more was written than is put away, and that is being done: memory holds it so long. Whoever can wait writes
     /// nothing until this is over. What is written all the same is taken.
-    fn is_behind(&self) -> bool {
-        false
-    }
+    fn is_behind(&self) -> bool;
 }
 
 /// What an engine held at one moment.

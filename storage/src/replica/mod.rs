@@ -50,4 +50,5 @@ pub use effects::{
 pub use error::{Error, ProposeError, ReadError, ReconfigureError, RoundError, StepError};
 pub use members::{Base, Members};
 pub use options::{Options, OptionsError};
+pub(crate) use row::applied_under;
 pub use row::{applied, check as check_row};

@@ -15,7 +15,7 @@
 
 use convoy_ids::{Index, SlotId};
 
-use crate::engine::{self, Batch, Family, View};
+use crate::engine::{self, Batch, Engine, Family, View};
 
 /// The one version there is so far.
 const VERSION: u8 = 1;
@@ -163,6 +163,25 @@ pub fn applied(view: &dyn View, slot: SlotId) -> Result<Index, engine::Error> {
             Err(engine::Error::Damaged { place, reason: reason.into() })
         }
     }
+}
+
+/// The slot, one of `slots`, whose log lies under this number, and the last entry that it says is applied. Its checksum
+/// tells.
+pub(crate) fn applied_under(
+    engine: &dyn Engine,
+    number: u16,
+    mut slots: impl Iterator<Item = SlotId>,
+) -> Result<Option<(SlotId, u64)>, engine::Error> {
+    let mut value = Vec::new();
+    match engine.get(Family::Log, &key(SlotId(number), Kind::Applied, 0), &mut value) {
+        Ok(true) => {}
+        Ok(false) | Err(engine::Error::Damaged { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    Ok(slots.find_map(|slot| match parse::<1>(&key(slot, Kind::Applied, 0), &value) {
+        Ok(([index], _)) => Some((slot, index)),
+        Err(_) => None,
+    }))
 }
 
 fn body<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], &'static str> {

@@ -89,7 +89,7 @@ fn a_crash_keeps_the_old_rows_or_the_new_ones_whole() {
         };
         assert_eq!(found.collect::<Vec<_>>(), expected, "{keep} batches kept");
         // What was staged and never came into force is gone.
-        let spare = Generations::first(&engine, Family::Session, &SPARE.start().to_be_bytes()).unwrap();
+        let spare = first(&engine, Family::Session, &SPARE.start().to_be_bytes()).unwrap();
         assert_eq!(spare.filter(|number| SPARE.contains(number)).is_some(), keep >= 3);
     }
 }
@@ -100,7 +100,7 @@ fn what_is_abandoned_leaves_nothing() {
     let staged = engine.stage(SLOTS[0]).unwrap();
     engine.write_staged(&staged, &one(SLOTS[0], b"a", b"1")).unwrap();
     engine.abandon(staged).unwrap();
-    assert_eq!(engine.first(Family::Session, b"").unwrap(), None);
+    assert_eq!(first(&engine, Family::Session, b"").unwrap(), None);
     assert_eq!(engine.stage(SLOTS[0]).unwrap().prefix, *SPARE.start(), "its number may be used again");
 }
 
@@ -127,6 +127,34 @@ fn a_damaged_row_is_named() {
     model.write(&batch).unwrap();
     let error = Generations::open(model).err().unwrap().to_string();
     assert!(error.starts_with(r"damaged record in row \xff\xffgeneration\x00\x01: "), "{error}");
+}
+
+/// A list of files that is made anew brings deleted rows back.
+#[test]
+fn rows_of_before_a_switch_that_are_back_are_deleted_at_the_next_start() {
+    let model = Arc::new(Model::new());
+    let engine = Generations::open(model.clone()).unwrap();
+    let staged = engine.stage(SLOTS[0]).unwrap();
+    engine.write_staged(&staged, &one(SLOTS[0], b"new", b"2")).unwrap();
+    engine.switch(&staged, &Batch::new()).unwrap();
+    for slot in [SLOTS[0], SLOTS[1]] {
+        model.write(&one(slot, b"old", b"1")).unwrap();
+    }
+
+    let engine = Generations::open(model.clone()).unwrap();
+    assert_eq!(all_of(&engine, Family::Session, SLOTS[0]), [(key(SLOTS[0], b"new"), b"2".to_vec())]);
+    assert_eq!(all_of(&engine, Family::Session, SLOTS[1]).len(), 1, "of one that was not replaced");
+    assert_eq!(all_of(&*model, Family::Session, SLOTS[0]), []);
+}
+
+#[test]
+fn a_disk_that_is_behind_is_behind_here_too() {
+    let model = Arc::new(Model::new());
+    let engine = Generations::open(model.clone()).unwrap();
+    for behind in [true, false] {
+        model.set_behind(behind);
+        assert_eq!(engine.is_behind(), behind);
+    }
 }
 
 /// Rows as the first release writes them.

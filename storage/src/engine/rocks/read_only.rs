@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rocksdb::ColumnFamilyDescriptor;
 use rustix::fs::FlockOperation;
@@ -44,7 +45,7 @@ impl LogEnd {
 
 /// A database that is only read.
 pub struct ReadOnly {
-    pub engine: Rocks,
+    pub engine: Arc<Rocks>,
     pub log: LogEnd,
     _lock: Option<fs::File>,
 }
@@ -76,7 +77,7 @@ impl ReadOnly {
         let database =
             Database::open_cf_descriptors_read_only(&settings, folder, families, false).map_err(refused)?;
         check_numbers(&database)?;
-        let engine = Rocks { database, buffers, failed: OnceLock::new(), damage: None };
+        let engine = Arc::new(Rocks { database, buffers, failed: OnceLock::new(), damage: None });
         Ok(Self { engine, log, _lock: lock })
     }
 }
