@@ -55,6 +55,8 @@ pub struct Driver {
     stalled: bool,
     /// A group perhaps is of other replicas than its row says.
     is_regrouped: bool,
+    /// Bytes of all logs that are kept for followers.
+    kept_bytes: u64,
     reads: u64,
 }
 
@@ -77,6 +79,7 @@ impl Driver {
             gathering: Gathered { round: 1, promises: Vec::new() },
             stalled: false,
             is_regrouped: false,
+            kept_bytes: 0,
             reads: 0,
         }
     }
@@ -101,7 +104,11 @@ impl Driver {
     /// Forgets the replica of `slot`. What is on disk stays; what was promised by rounds not yet synced is not kept.
     pub fn close(&mut self, slot: SlotId) -> bool {
         match self.places.remove(&slot) {
-            Some(place) => self.groups[place].take().is_some(),
+            Some(place) => {
+                let closed = self.groups[place].take();
+                self.kept_bytes -= closed.as_ref().map_or(0, |group| group.counted_bytes);
+                closed.is_some()
+            }
             None => false,
         }
     }
@@ -252,6 +259,7 @@ impl Driver {
             }
             group.report(effects, &self.options);
             self.is_regrouped |= group.is_regrouped();
+            count_kept(&mut self.kept_bytes, group);
             group.listed = false;
             if self.syncing.is_some() && group.can_wait() {
                 group.listed = true;
@@ -261,8 +269,33 @@ impl Driver {
             }
         }
         self.visiting = visiting;
+        if self.kept_bytes > self.options.kept_log_bytes {
+            self.cut_logs();
+        }
         self.begin_sync(effects);
         outcome
+    }
+
+    /// Gives up pieces of what is kept for followers until it is within its bound: of the slot that keeps most, and then of
+    /// the one that keeps most after that. So no cut is smaller than a slot's equal share. A slot whose state is being
+    /// copied to a follower is spared while others have something: its follower would have to begin anew.
+    fn cut_logs(&mut self) {
+        for spare_copies in [true, false] {
+            let kept = |group: &Option<Group>| group.as_ref().map_or(0, |group| group.counted_bytes);
+            let mut places: Vec<_> =
+                (0..self.groups.len()).filter(|&place| kept(&self.groups[place]) > 0).collect();
+            while self.kept_bytes > self.options.kept_log_bytes {
+                let largest = places.iter().enumerate().max_by_key(|(_, place)| kept(&self.groups[**place]));
+                let Some((at, &place)) = largest else { break };
+                let group = self.groups[place].as_mut().expect(OPEN);
+                if !group.cut_oldest(spare_copies) {
+                    places.swap_remove(at);
+                    continue;
+                }
+                count_kept(&mut self.kept_bytes, group);
+                list(&mut self.listed, place, group);
+            }
+        }
     }
 
     /// The engine's sync that was asked for as `round` has returned well: what waited for it comes out.
@@ -337,6 +370,11 @@ impl Driver {
         self.open_group(slot).map(Group::log_entries)
     }
 
+    /// Bytes of the logs of all slots that are kept for followers, about.
+    pub fn kept_log_bytes(&self) -> u64 {
+        self.kept_bytes
+    }
+
     /// The replicas of `slot` as the log has made them so far.
     pub fn members(&self, slot: SlotId) -> Option<Members> {
         self.open_group(slot).map(Group::members)
@@ -377,6 +415,11 @@ impl Driver {
         list(&mut self.listed, place, group);
         Some(result)
     }
+}
+
+fn count_kept(sum: &mut u64, group: &mut Group) {
+    let kept = group.kept_bytes();
+    *sum = *sum - mem::replace(&mut group.counted_bytes, kept) + kept;
 }
 
 const OPEN: &str = "a slot that has a place is open";

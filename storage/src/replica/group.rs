@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use convoy_ids::{Index, NodeId, Term};
 use raft::eraftpb::{HardState, Message, MessageType};
-use raft::{Config, INVALID_ID, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
+use raft::{Config, INVALID_ID, ProgressState, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 use slog::Logger;
 
 use super::chance::Chance;
@@ -38,6 +38,8 @@ pub(super) struct Group {
     /// Entries were proposed that are not yet sent to the followers.
     unsent: bool,
     group_unwritten: bool,
+    /// The row about the entries is in the batch being written.
+    kept_collected: bool,
     truncate_through: Option<u64>,
     /// The last term whose hard state is on stable storage.
     synced_term: u64,
@@ -48,6 +50,8 @@ pub(super) struct Group {
     /// Why, until it is reported.
     failure: Option<Error>,
 
+    /// What the driver has counted of [`Group::kept_bytes`].
+    pub(super) counted_bytes: u64,
     /// In the list of groups to visit, of the driver.
     pub(super) listed: bool,
     /// The last round that has something of this group to sync, while there is one.
@@ -118,12 +122,14 @@ impl Group {
             uncommitted_bytes: 0,
             unsent: false,
             group_unwritten: new,
+            kept_collected: false,
             truncate_through: None,
             synced_term: term,
             reported: Role::Follower { term: Term(term), leader: None },
             alone: false,
             failed: false,
             failure: None,
+            counted_bytes: 0,
             listed: false,
             unsynced: None,
             collected: false,
@@ -527,9 +533,11 @@ impl Group {
         if self.group_unwritten {
             log.put_group(batch);
         }
+        let listed = log.put_kept(self.raft.raft.raft_log.unstable_entries(), batch);
         if let Some(through) = self.truncate_through {
             log.put_truncation(through, batch);
         }
+        self.kept_collected = listed;
     }
 
     /// The rows of this group are on disk, though not yet durable. What must wait for that is the promise.
@@ -537,6 +545,9 @@ impl Group {
         let mut promise = Promise { number: None, term: self.raft.raft.term, messages: Vec::new() };
         if mem::take(&mut self.collected) {
             self.group_unwritten = false;
+            if mem::take(&mut self.kept_collected) {
+                self.raft.mut_store().kept_written();
+            }
             if !self.raft.raft.raft_log.unstable_entries().is_empty() || self.hard_changed() {
                 promise.number = Some(self.advance(&mut promise.messages));
             }
@@ -745,8 +756,29 @@ impl Group {
         if self.raft.raft.state != StateRole::Leader {
             self.campaign_alone(options);
         }
-        let (bytes, entries) =
-            if self.alone { (0, 0) } else { (options.kept_log_bytes, options.kept_log_entries) };
-        self.truncate_through = self.log().truncatable(index, bytes, entries).or(self.truncate_through);
+        if self.alone {
+            self.truncate_through = self.log().truncatable(index).or(self.truncate_through);
+        }
+    }
+
+    /// Bytes of the log that are kept for followers. Those that go with the next round do not count.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        if self.alone || self.failed { 0 } else { self.log().bytes_behind(self.truncate_through) }
+    }
+
+    /// Gives up the oldest piece of the log. False if there is none that is applied, or, with `spare_copies`, if a follower
+    /// that is sent a copy of the state would have to be sent another.
+    pub(super) fn cut_oldest(&mut self, spare_copies: bool) -> bool {
+        let raft = &self.raft.raft;
+        let applied = raft.raft_log.applied();
+        let copied = raft.prs().iter().filter(|(_, progress)| progress.state == ProgressState::Snapshot);
+        let copied = copied.map(|(_, progress)| progress.pending_snapshot).min();
+        let through = self.truncate_through;
+        let Some(piece) = self.raft.mut_store().next_cut(through, applied) else { return false };
+        if spare_copies && copied.is_some_and(|copied| piece.last > copied) {
+            return false;
+        }
+        self.truncate_through = Some(piece.last);
+        true
     }
 }

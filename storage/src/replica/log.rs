@@ -1,12 +1,14 @@
 //! The log of one slot: what is on disk, as raft asks for it.
 //!
-//! All of it is read and checked once, when the slot is opened; from then on raft's questions are answered from
-//! memory, as terms come in long runs. Payloads behind the tail are read again when a follower or the caller needs
-//! them. raft panics on a log that fails under it, so a failed read is kept as [`Log::take_failure`] and answered
+//! When the slot is opened, what is behind the applied index is read and checked: it comes out again. What is kept before
+//! that, for followers, is read when one asks for it, and no sooner. raft's questions about terms are answered from memory,
+//! as they come in long runs. Payloads behind the tail are read again when a follower or the caller needs them. raft panics on a log that fails under it, so a failed read is kept as [`Log::take_failure`] and answered
 //! with nothing; the group asks after every call and takes no further part.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::iter;
+use std::mem;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -15,25 +17,16 @@ use convoy_ids::{Index, NodeId, SlotId};
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
+use super::kept::{Kept, Piece};
 use super::members::{self, Base};
 use super::row::{self, EntryKind, Kind};
 use super::tail::{Tail, TailEntry};
+use super::terms::Terms;
 use super::{Error, Options, transport};
 use crate::engine::{self, Batch, Engine, Family};
 
-/// A run of entries of one term.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    first: u64,
-    term: u64,
-}
-
-/// A piece of the log that is truncated as a whole.
-#[derive(Clone, Copy, Debug)]
-struct Segment {
-    last: u64,
-    bytes: u64,
-}
+/// The row about the entries is written when so much of a piece has gathered: a part of it.
+const LISTED: u64 = 16;
 
 pub(super) struct Log {
     engine: Arc<dyn Engine>,
@@ -49,9 +42,15 @@ pub(super) struct Log {
     base: (u64, u64),
     last: u64,
     applied: u64,
-    runs: Vec<Run>,
+    terms: RefCell<Terms>,
     changes: BTreeSet<u64>,
-    segments: VecDeque<Segment>,
+    pieces: VecDeque<Piece>,
+    /// Of all pieces.
+    bytes: u64,
+    /// The next entry begins another piece.
+    is_sealed: bool,
+    /// Bytes of entries of which the row on disk does not tell yet; none while there is no row.
+    unlisted: Option<u64>,
     pub(super) tail: Tail,
     /// Payloads read for messages under way.
     fetched: RefCell<BTreeMap<u64, Bytes>>,
@@ -78,6 +77,7 @@ impl Log {
         let group = reader.group()?;
         let base = reader.numbers::<2>(Kind::Base)?.map_or((0, 0), |[index, term]| (index, term));
         let applied = reader.numbers::<1>(Kind::Applied)?.map_or(0, |[index]| index);
+        let kept = reader.kept()?;
         let new = group.is_none();
         if new && (hard.is_some() || applied != 0 || base != (0, 0)) {
             return Err(reader.damaged(0, "the group is missing"));
@@ -97,17 +97,23 @@ impl Log {
             base,
             last: base.0,
             applied,
-            runs: Vec::new(),
+            terms: RefCell::new(Terms::behind(base.0)),
             changes: BTreeSet::new(),
-            segments: VecDeque::new(),
+            pieces: VecDeque::new(),
+            bytes: 0,
+            is_sealed: false,
+            unlisted: None,
             tail: Tail::behind(base.0),
             fetched: RefCell::default(),
             failure: Cell::new(None),
         };
-        log.read_all(options.cached_log_bytes)?;
         if applied < base.0 {
             return Err(Error::StateLost { slot, applied: Index(applied), base: Index(base.0) });
         }
+        if let Some(kept) = kept {
+            log.skip_applied(kept)?;
+        }
+        log.read_on(options.cached_log_bytes)?;
         let [term, vote, commit] = hard.unwrap_or_default();
         let commit = commit.max(applied).max(base.0);
         if commit > log.last {
@@ -147,11 +153,48 @@ impl Log {
         row::put(batch, slot, Kind::Group, [base.index.0], &base.group);
         row::put(batch, slot, Kind::Base, [base.index.0, base.term.0], &[]);
         row::put(batch, slot, Kind::Applied, [base.index.0], &[]);
+        row::put(batch, slot, Kind::Kept, [], &Kept::encode(iter::empty(), iter::empty()));
         Ok(true)
     }
 
-    fn read_all(&mut self, cached_bytes: usize) -> Result<(), Error> {
-        let from = row::key(self.slot, Kind::Entry, 0);
+    /// Takes the entries up to the applied index for what the row says of them. Earlier versions wrote none: then they are
+    /// read, once.
+    fn skip_applied(&mut self, kept: Kept) -> Result<(), Error> {
+        let (base, applied) = (self.base.0, self.applied);
+        let (from, to) = (row::key(self.slot, Kind::Entry, 0), row::key(self.slot, Kind::Entry, u64::MAX));
+        let last = self.engine.last(Family::Log, &from, &to);
+        let last = last.map_err(|source| self.read_error(applied, source))?;
+        let last = last.and_then(|(key, _)| row::index_of(&key)).map_or(base, |last| last.max(base));
+        if last < applied {
+            let slot = self.slot;
+            return Err(Error::LogLost { slot, committed: Index(applied), last: Index(last) });
+        }
+        let are_there = |index: &u64| (base + 1..=applied).contains(index);
+        self.changes = kept.changes.into_iter().filter(are_there).collect();
+        self.pieces = kept.pieces.into_iter().filter(|piece| are_there(&piece.last)).collect();
+        self.last = applied;
+        self.tail = Tail::behind(applied);
+        let listed = self.pieces.back().map_or(base, |piece| piece.last);
+        if applied > base {
+            let term = self.read_term(applied)?;
+            self.terms = RefCell::new(Terms::behind(applied - 1));
+            self.terms.get_mut().note(applied, term);
+            if listed < applied {
+                // What they hold is not known: as much as could be without the row being written anew.
+                let bytes = self.segment_bytes / LISTED;
+                match self.pieces.back_mut().filter(|open| open.bytes < self.segment_bytes) {
+                    Some(open) => *open = Piece { last: applied, bytes: open.bytes + bytes, term },
+                    None => self.pieces.push_back(Piece { last: applied, bytes, term }),
+                }
+            }
+        }
+        self.unlisted = Some(if listed < applied { self.segment_bytes / LISTED } else { 0 });
+        self.bytes = self.pieces.iter().map(|piece| piece.bytes).sum();
+        Ok(())
+    }
+
+    fn read_on(&mut self, cached_bytes: usize) -> Result<(), Error> {
+        let from = row::key(self.slot, Kind::Entry, if self.last > self.base.0 { self.last + 1 } else { 0 });
         let to = row::key(self.slot, Kind::Entry, u64::MAX);
         let engine = Arc::clone(&self.engine);
         let mut damage = None;
@@ -282,74 +325,114 @@ impl Log {
     }
 
     fn note(&mut self, index: u64, term: u64, kind: EntryKind, length: usize) {
-        if self.runs.last().is_none_or(|run| run.term != term) {
-            self.runs.push(Run { first: index, term });
-        }
+        self.terms.get_mut().note(index, term);
         if kind == EntryKind::Change {
             self.changes.insert(index);
         }
         self.last = index;
         let bytes = (row::ENTRY_HEAD + length) as u64;
-        let begins = self.segments.iter().rev().nth(1).map_or(self.base.0, |before| before.last);
-        match self.segments.back_mut() {
-            Some(open) if open.bytes < self.segment_bytes && open.last - begins < self.segment_entries => {
-                open.last = index;
+        self.bytes += bytes;
+        self.unlisted = self.unlisted.map(|unlisted| unlisted + bytes);
+        let begins = self.pieces.iter().rev().nth(1).map_or(self.base.0, |before| before.last);
+        let is_sealed = mem::take(&mut self.is_sealed);
+        match self.pieces.back_mut() {
+            Some(open)
+                if !is_sealed
+                    && open.bytes < self.segment_bytes
+                    && open.last - begins < self.segment_entries =>
+            {
+                (open.last, open.term) = (index, term);
                 open.bytes += bytes;
             }
-            _ => self.segments.push_back(Segment { last: index, bytes }),
+            _ => self.pieces.push_back(Piece { last: index, bytes, term }),
         }
     }
 
     fn cut(&mut self, index: u64) {
         self.last = self.last.min(index - 1);
-        while self.runs.last().is_some_and(|run| run.first >= index) {
-            self.runs.pop();
-        }
+        self.terms.get_mut().cut(index);
         self.changes.split_off(&index);
-        while let Some(open) = self.segments.back_mut() {
+        let term = self.term_at(index - 1).unwrap_or(0);
+        while let Some(open) = self.pieces.back() {
             if open.last < index {
                 break;
             }
-            let before = self.segments.iter().rev().nth(1).map_or(self.base.0, |before| before.last);
+            let before = self.pieces.iter().rev().nth(1).map_or(self.base.0, |before| before.last);
+            let open = self.pieces.back_mut().expect("it was there");
             if before + 1 < index {
                 // Its bytes are an estimate from now on, and too great rather than too small.
-                self.segments.back_mut().expect("it was there").last = index - 1;
+                (open.last, open.term) = (index - 1, term);
                 break;
             }
-            self.segments.pop_back();
+            self.bytes -= open.bytes;
+            self.pieces.pop_back();
         }
     }
 
-    /// The last entry that need not be kept, if that makes a piece worth deleting.
-    pub(super) fn truncatable(&self, applied: u64, kept_bytes: u64, kept_entries: u64) -> Option<u64> {
-        let mut bytes: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
-        let mut through = None;
-        for segment in self.segments.iter().take(self.segments.len().saturating_sub(1)) {
-            bytes -= segment.bytes;
-            if segment.last > applied || (bytes < kept_bytes && self.last - segment.last < kept_entries) {
-                break;
-            }
-            through = Some(segment.last);
+    /// The last entry that need not be kept where nobody follows, if that makes a piece worth deleting.
+    pub(super) fn truncatable(&self, applied: u64) -> Option<u64> {
+        let closed = self.pieces.iter().take(self.pieces.len().saturating_sub(1));
+        closed.map(|piece| piece.last).take_while(|last| *last <= applied).last()
+    }
+
+    /// The oldest piece behind `through`, if all of it is applied. The newest one ends here for that.
+    pub(super) fn next_cut(&mut self, through: Option<u64>, applied: u64) -> Option<Piece> {
+        let place = self.pieces.iter().position(|piece| Some(piece.last) > through)?;
+        self.is_sealed |= place + 1 == self.pieces.len();
+        Some(self.pieces[place]).filter(|piece| piece.last <= applied)
+    }
+
+    /// Bytes of the pieces behind `through`.
+    pub(super) fn bytes_behind(&self, through: Option<u64>) -> u64 {
+        let gone = self.pieces.iter().take_while(|piece| Some(piece.last) <= through);
+        self.bytes - gone.map(|piece| piece.bytes).sum::<u64>()
+    }
+
+    /// Puts the row about the entries if what it says is not true once these are written, or is too little; whether it does.
+    pub(super) fn put_kept(&self, unstable: &[Entry], batch: &mut Batch) -> bool {
+        let replaced = unstable.first().map_or(u64::MAX, |entry| entry.index);
+        let is_change = |entry: &&Entry| transport::kind_of(entry) == EntryKind::Change;
+        let changes = unstable.iter().filter(is_change).map(|entry| entry.index);
+        let differ = changes.clone().next().is_some() || self.changes.range(replaced..).next().is_some();
+        if !differ && self.unlisted.is_some_and(|bytes| bytes < (self.segment_bytes / LISTED).max(1)) {
+            return false;
         }
-        through
+        // Entries that are not applied may be replaced yet: what holds some ends before them here.
+        let applied = self.applied;
+        let whole = self.pieces.iter().take_while(|piece| piece.last <= applied).count();
+        let begins = whole.checked_sub(1).map_or(self.base.0, |before| self.pieces[before].last);
+        let term = if begins < applied { self.term_at(applied) } else { None };
+        let open = self.pieces.get(whole).zip(term);
+        let open = open.map(|(open, term)| Piece { last: applied, bytes: open.bytes, term });
+        let pieces = self.pieces.iter().take(whole).copied().chain(open);
+        let bytes = Kept::encode(self.changes.range(..replaced).copied().chain(changes), pieces);
+        row::put(batch, self.slot, Kind::Kept, [], &bytes);
+        true
+    }
+
+    /// The row is on disk.
+    pub(super) fn kept_written(&mut self) {
+        self.unlisted = Some(0);
     }
 
     pub(super) fn put_truncation(&self, through: u64, batch: &mut Batch) {
-        let term = self.term_at(through).expect("what is truncated was there");
+        let term = self.piece_term(through);
         let from = row::key(self.slot, Kind::Entry, 0);
         let to = row::key(self.slot, Kind::Entry, through + 1);
         batch.delete_range(Family::Log, &from, &to);
         row::put(batch, self.slot, Kind::Base, [through, term], &[]);
     }
 
+    fn piece_term(&self, last: u64) -> u64 {
+        self.pieces.iter().find(|piece| piece.last == last).expect("whole pieces are truncated").term
+    }
+
     pub(super) fn truncated(&mut self, through: u64) {
-        let term = self.term_at(through).expect("what is truncated was there");
-        let passed = self.runs.partition_point(|run| run.first <= through + 1).saturating_sub(1);
-        self.runs.drain(..passed);
-        self.base = (through, term);
+        self.base = (through, self.piece_term(through));
+        self.terms.get_mut().forget(through);
         self.changes = self.changes.split_off(&(through + 1));
-        while self.segments.front().is_some_and(|segment| segment.last <= through) {
-            self.segments.pop_front();
+        while self.pieces.front().is_some_and(|piece| piece.last <= through) {
+            self.bytes -= self.pieces.pop_front().expect("it was there").bytes;
         }
         self.tail.evict(0, through);
     }
@@ -362,8 +445,23 @@ impl Log {
         if index < self.base.0 || index > self.last {
             return None;
         }
-        let run = self.runs.partition_point(|run| run.first <= index).checked_sub(1)?;
-        Some(self.runs[run].term)
+        let mut terms = self.terms.borrow_mut();
+        while index < terms.from() {
+            if let Err(error) = terms.learn(self.base.0, self.base.1, |index| self.read_term(index)) {
+                self.failure.set(Some(error));
+                return None;
+            }
+        }
+        terms.get(index)
+    }
+
+    fn read_term(&self, index: u64) -> Result<u64, Error> {
+        let (key, mut value) = (row::key(self.slot, Kind::Entry, index), Vec::new());
+        let found = self.engine.get(Family::Log, &key, &mut value);
+        if !found.map_err(|source| self.read_error(index, source))? {
+            return Err(self.damaged(index, "the entry is missing"));
+        }
+        row::parse_entry(&key, &value).map(|entry| entry.term).map_err(|reason| self.damaged(index, reason))
     }
 
     /// The payload of an entry for a message: `None` if it was replaced since, or cannot be read.
@@ -404,6 +502,10 @@ impl Log {
                 _ => Err("the entry is missing"),
             };
             match checked {
+                Ok(entry) if (entry.kind == EntryKind::Change) != self.changes.contains(&next) => {
+                    damage = Some("it is of another type");
+                    ControlFlow::Break(())
+                }
                 Ok(entry) if Some(entry.term) == self.term_at(next) => {
                     let payload = Bytes::copy_from_slice(entry.payload);
                     let flow = visit(next, TailEntry { term: entry.term, kind: entry.kind, payload });
@@ -506,13 +608,11 @@ impl Storage for Log {
             high
         };
         let mut entries = Vec::with_capacity((high - low) as usize);
-        let mut run = self.runs.partition_point(|run| run.first <= low).saturating_sub(1);
         for index in low..high {
-            while self.runs.get(run + 1).is_some_and(|next| next.first <= index) {
-                run += 1;
-            }
             let kind = if self.changes.contains(&index) { EntryKind::Change } else { EntryKind::Record };
-            let term = self.runs.get(run).map_or(0, |run| run.term);
+            let Some(term) = self.term_at(index) else {
+                return Err(StorageError::LogTemporarilyUnavailable.into());
+            };
             entries.push(transport::shadow(kind, term, index));
         }
         Ok(entries)
@@ -586,6 +686,18 @@ impl Reader<'_> {
             Ok((numbers, [])) => Ok(Some(numbers)),
             Ok(_) => Err(self.damaged(0, format!("row {kind:?} is too long"))),
             Err(reason) => Err(self.damaged(0, format!("row {kind:?}: {reason}"))),
+        }
+    }
+
+    fn kept(&mut self) -> Result<Option<Kept>, Error> {
+        let key = row::key(self.slot, Kind::Kept, 0);
+        if !self.get(&key)? {
+            return Ok(None);
+        }
+        match row::parse::<0>(&key, &self.value).map(|([], bytes)| Kept::decode(bytes)) {
+            Ok(Some(kept)) => Ok(Some(kept)),
+            Ok(None) => Err(self.damaged(0, "row Kept is not one")),
+            Err(reason) => Err(self.damaged(0, format!("row Kept: {reason}"))),
         }
     }
 

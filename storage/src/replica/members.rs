@@ -130,7 +130,7 @@ fn part_of(number: u64) -> Option<ConfChangeType> {
     }
 }
 
-fn put_list(bytes: &mut Vec<u8>, list: &[u64]) {
+pub(super) fn put_list(bytes: &mut Vec<u8>, list: &[u64]) {
     let count = u32::try_from(list.len()).expect("a group has fewer than 2^32 replicas");
     bytes.extend_from_slice(&count.to_le_bytes());
     for number in list {
@@ -138,7 +138,7 @@ fn put_list(bytes: &mut Vec<u8>, list: &[u64]) {
     }
 }
 
-fn take_list(bytes: &mut &[u8]) -> Option<Vec<u64>> {
+pub(super) fn take_list(bytes: &mut &[u8]) -> Option<Vec<u64>> {
     let (count, rest) = bytes.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_le_bytes(*count)).ok()?.checked_mul(8)?;
     let (list, rest) = rest.split_at_checked(length)?;

@@ -32,12 +32,14 @@ mod driver;
 mod effects;
 mod error;
 mod group;
+mod kept;
 mod log;
 mod logger;
 mod members;
 mod options;
 mod row;
 mod tail;
+mod terms;
 mod transport;
 
 #[cfg(test)]

@@ -23,11 +23,10 @@ pub struct Options {
     pub reads_limit: usize,
     /// Bytes of applied entries kept in memory per slot, so that followers close behind cost no read.
     pub cached_log_bytes: usize,
-    /// Bytes of applied entries kept on disk per slot of several replicas. A follower further behind needs a
-    /// snapshot. Raise it to bridge longer absences; it costs disk and the time to open the slot.
+    /// Bytes of applied entries kept on disk for followers, of all slots of a driver together: a node of several drivers
+    /// gives each its part. Beyond it the slot that keeps most is cut first, and a follower that is behind the cut needs
+    /// a snapshot. Raise it to bridge longer absences; it costs disk.
     pub kept_log_bytes: u64,
-    /// As `kept_log_bytes`, counted in entries.
-    pub kept_log_entries: u64,
     /// The log is truncated in pieces of at least this size: smaller ones cost more deletes.
     pub segment_bytes: u64,
     /// As `segment_bytes`, counted in entries.
@@ -48,8 +47,7 @@ impl Default for Options {
             committed_bytes_limit: 8 << 20,
             reads_limit: 1024,
             cached_log_bytes: 256 << 10,
-            kept_log_bytes: 32 << 20,
-            kept_log_entries: 16 << 10,
+            kept_log_bytes: 256 << 20,
             segment_bytes: 4 << 20,
             segment_entries: 4 << 10,
             seed: 0,

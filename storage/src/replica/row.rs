@@ -8,6 +8,7 @@
 //! base  = index, term: u64 le
 //! applied = index: u64 le
 //! group = index: u64 le   the replicas, see `members`
+//! kept = see `kept`
 //! ```
 //!
 //! This is not the envelope of other records: here the checksum covers the key too, so that a row cannot pass for
@@ -35,6 +36,8 @@ pub(super) enum Kind {
     /// The last entry whose state is on disk.
     Applied = 4,
     Entry = 5,
+    /// What is known of entries without reading them.
+    Kept = 6,
 }
 
 pub(super) type Key = [u8; 11];

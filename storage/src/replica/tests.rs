@@ -6,5 +6,6 @@ mod disk;
 pub(crate) mod fleet;
 mod hostile;
 mod idle;
+mod kept_log;
 mod regroup;
 pub(crate) mod station;

@@ -223,8 +223,7 @@ fn a_copy_that_is_not_needed_any_more_changes_nothing() {
 
 #[test]
 fn a_follower_behind_the_leaders_log_goes_on_from_a_copy_of_the_state() {
-    let options =
-        Options { kept_log_entries: 8, kept_log_bytes: 1, segment_entries: 8, ..Options::default() };
+    let options = Options { kept_log_bytes: 200, segment_entries: 8, ..Options::default() };
     let mut fleet = Fleet::led(&options);
     let leader = fleet.leader().unwrap();
     let away = fleet.others(leader)[0];

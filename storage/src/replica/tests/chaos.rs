@@ -38,7 +38,6 @@ impl Run {
             seed,
             cached_log_bytes: 40,
             message_bytes_limit: 60,
-            kept_log_entries: 1 << 20,
             segment_entries: 16,
             ..Options::default()
         };

@@ -21,6 +21,13 @@ fn reopened(station: &Station) -> Result<Opened, Error> {
     station.crash(usize::MAX).driver.open(SLOT, &[node(1)])
 }
 
+/// Makes all entries but the first such as come out again at the next start.
+fn forget_what_was_applied(station: &Station) {
+    let mut batch = Batch::new();
+    Driver::put_applied(SLOT, Index(1), &mut batch);
+    station.engine.write(&batch).unwrap();
+}
+
 #[test]
 fn a_full_disk_loses_nothing_and_doubles_nothing() {
     let mut station = with_records(Options::default(), 2);
@@ -112,6 +119,7 @@ fn the_log_is_also_bounded_in_bytes() {
 #[test]
 fn a_damaged_entry_is_named_and_not_served() {
     let station = with_records(Options::default(), 5);
+    forget_what_was_applied(&station);
     assert!(station.engine.damage(Family::Log, &row::key(SLOT, Kind::Entry, 4)));
     match reopened(&station) {
         Err(Error::Damaged { slot: SLOT, index: Index(4), .. }) => {}
@@ -122,6 +130,7 @@ fn a_damaged_entry_is_named_and_not_served() {
 #[test]
 fn a_changed_bit_that_the_disk_did_not_notice_is_named() {
     let station = with_records(Options::default(), 5);
+    forget_what_was_applied(&station);
     let key = row::key(SLOT, Kind::Entry, 3);
     let mut value = Vec::new();
     station.engine.get(Family::Log, &key, &mut value).unwrap();
@@ -136,6 +145,7 @@ fn a_changed_bit_that_the_disk_did_not_notice_is_named() {
 #[test]
 fn a_missing_entry_is_named() {
     let station = with_records(Options::default(), 5);
+    forget_what_was_applied(&station);
     let mut batch = Batch::new();
     batch.delete(Family::Log, &row::key(SLOT, Kind::Entry, 2));
     station.engine.write(&batch).unwrap();
@@ -145,6 +155,7 @@ fn a_missing_entry_is_named() {
 #[test]
 fn an_entry_in_the_place_of_another_is_refused() {
     let station = with_records(Options::default(), 5);
+    forget_what_was_applied(&station);
     let mut value = Vec::new();
     station.engine.get(Family::Log, &row::key(SLOT, Kind::Entry, 2), &mut value).unwrap();
     let mut batch = Batch::new();
