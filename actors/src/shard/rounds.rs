@@ -261,7 +261,7 @@ impl Shard {
         self.apply_backlog(now, self.end_of_piece());
         // With one voter nobody else is there to be told.
         self.effects.messages.clear();
-        self.effects.reads.clear();
+        self.effects.proofs.clear();
         self.effects.snapshots.clear();
     }
 

@@ -4,18 +4,17 @@
 use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use convoy_ids::{Index, NodeId, SlotId, Term};
 use slog::Logger;
 
-use super::effects::{Effects, ReadId, Role, Round};
+use super::effects::{Answer, Effects, Proof, ProofId, Role, Round};
 use super::group::{Group, Promise};
 use super::log::Log;
 use super::members::{Base, Members};
 use super::row::{self, Kind};
-use super::{
-    Error, Options, ProposeError, ReadError, ReconfigureError, RoundError, StepError, logger, transport,
-};
+use super::{Error, Options, ProposeError, ReconfigureError, RoundError, StepError, logger, transport};
 use crate::engine::{self, Batch, Engine};
 
 /// What was found when a slot was opened.
@@ -57,7 +56,12 @@ pub struct Driver {
     is_regrouped: bool,
     /// Bytes of all logs that are kept for followers.
     kept_bytes: u64,
-    reads: u64,
+    /// Questions for a proof so far.
+    proofs: u64,
+    /// Of slots that were closed, for the next round.
+    lost_proofs: Vec<Proof>,
+    /// The sync that was under way when the disk was last looked at, and when it was first seen.
+    watched: Option<(u64, Duration)>,
 }
 
 impl Driver {
@@ -80,7 +84,9 @@ impl Driver {
             stalled: false,
             is_regrouped: false,
             kept_bytes: 0,
-            reads: 0,
+            proofs: 0,
+            lost_proofs: Vec::new(),
+            watched: None,
         }
     }
 
@@ -105,9 +111,10 @@ impl Driver {
     pub fn close(&mut self, slot: SlotId) -> bool {
         match self.places.remove(&slot) {
             Some(place) => {
-                let closed = self.groups[place].take();
-                self.kept_bytes -= closed.as_ref().map_or(0, |group| group.counted_bytes);
-                closed.is_some()
+                let Some(mut closed) = self.groups[place].take() else { return false };
+                self.kept_bytes -= closed.counted_bytes;
+                closed.lose_proofs(None, &mut self.lost_proofs);
+                true
             }
             None => false,
         }
@@ -157,14 +164,37 @@ impl Driver {
         self.visit(slot, |group, _| group.reconfigure(voters, learners)).unwrap_or(Err(nowhere))
     }
 
-    /// Begins a linearizable read. It comes out as [`Readable`](super::Readable), or never if leadership is lost:
-    /// with a [`RoleChange`](super::RoleChange) the caller gives up its reads of that slot.
-    pub fn read_index(&mut self, slot: SlotId) -> Result<ReadId, ReadError> {
-        self.reads += 1;
-        let read = ReadId(self.reads);
-        let nowhere = ReadError::NotLeader { term: Term(0), leader: None };
-        self.visit(slot, |group, options| group.read_index(read, options)).unwrap_or(Err(nowhere))?;
-        Ok(read)
+    /// Asks whether this node leads each of `slots`. Each is answered by a [`Proof`] of this number, of a moment after
+    /// this call: in `effects` at once where that is known without asking others, and else by a later round. A leader that
+    /// has not committed in its term answers when it has. What is asked of a slot until the next round is answered
+    /// together, by one message to each of its replicas and one back.
+    pub fn prove(&mut self, slots: &[SlotId], effects: &mut Effects) -> ProofId {
+        self.proofs += 1;
+        let id = ProofId(self.proofs);
+        for &slot in slots {
+            let asked = self.visit(slot, |group, options| group.prove(id, effects, options));
+            if asked.is_none() {
+                let answer = Answer::NotLeader { term: Term(0), leader: None };
+                effects.proofs.push(Proof { id, slot, answer });
+            }
+        }
+        id
+    }
+
+    /// Looks how long the sync under way has taken; `now` is of any clock that only goes forward. Beyond
+    /// [`Options::disk_patience`] this node hands over what it leads with other voters, or, where none can take it, leads it
+    /// no longer, and asks for no leadership until that sync is done. Call it as often as [`Driver::tick`]: what it sees
+    /// began since the call before.
+    pub fn watch_disk(&mut self, now: Duration) {
+        let syncing = self.syncing.as_ref().map(|gathered| gathered.round);
+        let began = self.watched.filter(|(round, _)| Some(*round) == syncing).map_or(now, |(_, began)| began);
+        self.watched = syncing.map(|round| (round, began));
+        let is_late = now.saturating_sub(began) >= self.options.disk_patience;
+        for (place, group) in self.groups.iter_mut().enumerate() {
+            let Some(group) = group else { continue };
+            group.set_late(is_late, &self.options);
+            list(&mut self.listed, place, group);
+        }
     }
 
     /// Hands leadership of `slot` over, if this replica has it. Proposals are Busy until `to` leads or an election's
@@ -199,7 +229,7 @@ impl Driver {
     /// Whether [`Driver::round`] has something to do. While the disk is full it has, and the caller waits a little
     /// between two calls.
     pub fn is_dirty(&self) -> bool {
-        !self.listed.is_empty() || self.stalled
+        !self.listed.is_empty() || self.stalled || !self.lost_proofs.is_empty()
     }
 
     /// Whether a sync was asked for and is not reported yet.
@@ -214,6 +244,7 @@ impl Driver {
     /// May be called while a sync is under way. What it then writes becomes durable with the sync after that, so a
     /// leader sends entries early, and groups with nobody to send them to wait.
     pub fn round(&mut self, state: &mut Batch, effects: &mut Effects) -> Result<(), RoundError> {
+        effects.proofs.append(&mut self.lost_proofs);
         mem::swap(&mut self.visiting, &mut self.listed);
         self.batch.clear();
         for place in &self.visiting {
@@ -232,7 +263,10 @@ impl Driver {
             Err(engine::Error::Full { path }) => Err(RoundError::Full { path }),
             Err(error) => {
                 // Nothing that was promised may be kept: the groups take no further part.
-                self.groups.iter_mut().flatten().for_each(|group| group.fail(None));
+                for group in self.groups.iter_mut().flatten() {
+                    group.fail(None);
+                    group.lose_proofs(None, &mut effects.proofs);
+                }
                 self.visiting.clear();
                 return Err(match error {
                     engine::Error::Stopped { .. } => RoundError::Stopped(error.to_string()),

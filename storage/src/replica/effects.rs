@@ -9,9 +9,9 @@ use super::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Round(pub(super) u64);
 
-/// Names one read. Numbers are not used twice by a driver.
+/// Names what one call of [`Driver::prove`](super::Driver::prove) asked. Numbers are not used twice by a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReadId(pub(super) u64);
+pub struct ProofId(pub(super) u64);
 
 /// What a replica is, in a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +68,23 @@ pub struct RoleChange {
     pub role: Role,
 }
 
-/// The read may be served as soon as the applied index has reached `index`.
+/// The answer for one of the slots that were asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Readable {
+pub struct Proof {
+    pub id: ProofId,
     pub slot: SlotId,
-    pub read: ReadId,
-    pub index: Index,
+    pub answer: Answer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// At some moment after it was asked, this replica led in `term`, and nobody was promised anything of this slot that is
+    /// behind `index`: once that is applied, the state is current.
+    Proven { term: Term, index: Index },
+    /// It leads no longer, or never did. Ask `leader`.
+    NotLeader { term: Term, leader: Option<NodeId> },
+    /// Too many wait for their proof. Ask again when they have it.
+    Busy,
 }
 
 /// Node `to` is so far behind that the entries it needs are truncated. The caller carries a copy of the slot's applied
@@ -102,7 +113,7 @@ pub struct Effects {
     pub committed: Vec<Committed>,
     pub messages: Vec<Outgoing>,
     pub roles: Vec<RoleChange>,
-    pub reads: Vec<Readable>,
+    pub proofs: Vec<Proof>,
     pub snapshots: Vec<SnapshotWanted>,
     pub failures: Vec<Failure>,
 }
@@ -117,7 +128,7 @@ impl Effects {
             && self.committed.is_empty()
             && self.messages.is_empty()
             && self.roles.is_empty()
-            && self.reads.is_empty()
+            && self.proofs.is_empty()
             && self.snapshots.is_empty()
             && self.failures.is_empty()
     }
@@ -127,7 +138,7 @@ impl Effects {
         self.committed.clear();
         self.messages.clear();
         self.roles.clear();
-        self.reads.clear();
+        self.proofs.clear();
         self.snapshots.clear();
         self.failures.clear();
     }

@@ -46,16 +46,6 @@ pub enum ProposeError {
     TooLarge { limit: usize },
 }
 
-/// Why a read was not begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    #[error("not the leader in term {term}")]
-    NotLeader { term: Term, leader: Option<NodeId> },
-    /// The leader is new and has not committed in its term, or too many reads wait. Ask again after the next commit.
-    #[error("not yet able to read")]
-    Busy,
-}
-
 /// Why a message of a peer was not taken. The replica is as it was before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StepError {

@@ -14,14 +14,15 @@ use slog::Logger;
 
 use super::chance::Chance;
 use super::effects::{
-    Committed, Effects, Failure, Outgoing, ReadId, Readable, Role, RoleChange, SnapshotWanted,
+    Answer, Committed, Effects, Failure, Outgoing, Proof, ProofId, Role, RoleChange, SnapshotWanted,
 };
 use super::log::{Found, Log};
 use super::members::{Base, Members};
+use super::proofs::Proofs;
 use super::row::EntryKind;
 use super::tail::TailEntry;
 use super::transport::{self, Received};
-use super::{Error, Options, ProposeError, ReadError, ReconfigureError, StepError, members};
+use super::{Error, Options, ProposeError, ReconfigureError, StepError, members};
 use crate::engine::Batch;
 
 pub(super) struct Group {
@@ -44,6 +45,9 @@ pub(super) struct Group {
     /// The last term whose hard state is on stable storage.
     synced_term: u64,
     reported: Role,
+    proofs: Proofs,
+    /// The disk takes too long: this replica leads nothing that others can lead.
+    is_late: bool,
     /// The only replica: it needs no tick and no follower waits for it.
     alone: bool,
     failed: bool,
@@ -126,6 +130,8 @@ impl Group {
             truncate_through: None,
             synced_term: term,
             reported: Role::Follower { term: Term(term), leader: None },
+            proofs: Proofs::default(),
+            is_late: false,
             alone: false,
             failed: false,
             failure: None,
@@ -203,6 +209,7 @@ impl Group {
             || self.unsent
             || !raft.msgs.is_empty()
             || !raft.read_states.is_empty()
+            || self.can_begin_proof()
             || self.delivered < self.deliverable()
             || self.role() != self.reported
     }
@@ -284,9 +291,19 @@ impl Group {
             }
             return;
         }
-        let lone_voter = self.log().group().get_voters().len() == 1;
-        if lone_voter && self.raft.raft.state != StateRole::Leader && !self.may_be_elected() {
+        let leads = self.raft.raft.state == StateRole::Leader;
+        if self.has_one_voter() && !leads && !self.may_be_elected() {
             return;
+        }
+        if self.gives_up() {
+            // The hand-over has failed, or could not begin.
+            if leads && self.raft.raft.lead_transferee.is_none() {
+                self.step_down();
+                self.after(options);
+            }
+            if self.raft.raft.state != StateRole::Leader {
+                return;
+            }
         }
         self.raft.tick();
         self.after(options);
@@ -407,17 +424,95 @@ impl Group {
         Ok(Some((term, Index(index))))
     }
 
-    pub(super) fn read_index(&mut self, read: ReadId, options: &Options) -> Result<(), ReadError> {
-        if !self.role().is_leader() {
-            let (term, leader) = self.leader();
-            return Err(ReadError::NotLeader { term, leader });
-        }
+    pub(super) fn prove(&mut self, id: ProofId, effects: &mut Effects, options: &Options) {
+        // Those of a term that has ended go first.
+        self.lose_proofs(self.leads_in(), &mut effects.proofs);
         let raft = &self.raft.raft;
-        if !raft.commit_to_current_term() || raft.pending_read_count() >= options.reads_limit {
-            return Err(ReadError::Busy);
+        let slot = self.log().slot();
+        let answer = match self.leads_in() {
+            None => {
+                let (term, leader) = self.leader();
+                Answer::NotLeader { term, leader }
+            }
+            // Nobody else can be elected.
+            Some(term) if self.alone && raft.commit_to_current_term() => {
+                Answer::Proven { term: Term(term), index: Index(raft.raft_log.committed) }
+            }
+            Some(_) if self.proofs.len() >= options.proofs_limit => Answer::Busy,
+            Some(term) => return self.proofs.ask(term, id),
+        };
+        effects.proofs.push(Proof { id, slot, answer });
+    }
+
+    fn leads_in(&self) -> Option<u64> {
+        self.role().is_leader().then_some(self.raft.raft.term)
+    }
+
+    fn can_begin_proof(&self) -> bool {
+        self.proofs.can_begin() && self.leads_in().is_some() && self.raft.raft.commit_to_current_term()
+    }
+
+    /// Tells those who will get no proof, unless this replica leads in `leads`.
+    pub(super) fn lose_proofs(&mut self, leads: Option<u64>, into: &mut Vec<Proof>) {
+        let (slot, (term, leader)) = (self.log().slot(), self.leader());
+        let answer = Answer::NotLeader { term, leader };
+        into.extend(self.proofs.lose(leads).map(|id| Proof { id, slot, answer }));
+    }
+
+    /// Gives out what a quorum has proven since, and gives up what none can prove any more.
+    fn report_proofs(&mut self, effects: &mut Effects) {
+        let leads = self.leads_in();
+        self.lose_proofs(leads, &mut effects.proofs);
+        for read in mem::take(&mut self.raft.raft.read_states) {
+            let (Ok(number), Some(term)) = (read.request_ctx.as_slice().try_into(), leads) else { continue };
+            let answer = Answer::Proven { term: Term(term), index: Index(read.index) };
+            let slot = self.log().slot();
+            let proven = self.proofs.end(u64::from_be_bytes(number));
+            effects.proofs.extend(proven.into_iter().map(|id| Proof { id, slot, answer }));
         }
-        self.raft.read_index(read.0.to_be_bytes().to_vec());
-        Ok(())
+    }
+
+    fn has_one_voter(&self) -> bool {
+        let group = self.log().group();
+        group.get_voters().len() == 1 && group.get_voters_outgoing().is_empty()
+    }
+
+    /// Whether others can lead, and are to.
+    fn gives_up(&self) -> bool {
+        self.is_late && !self.has_one_voter()
+    }
+
+    pub(super) fn set_late(&mut self, is_late: bool, options: &Options) {
+        let was_late = mem::replace(&mut self.is_late, is_late);
+        if !is_late
+            || was_late
+            || self.failed
+            || !self.gives_up()
+            || self.raft.raft.state != StateRole::Leader
+        {
+            return;
+        }
+        match self.heir() {
+            Some(heir) => self.raft.transfer_leader(heir),
+            None => self.step_down(),
+        }
+        self.after(options);
+    }
+
+    /// The voter that has most of the log among those that were heard of lately.
+    fn heir(&self) -> Option<u64> {
+        let raft = &self.raft.raft;
+        let voters = self.log().group().get_voters();
+        let others = raft
+            .prs()
+            .iter()
+            .filter(|(node, progress)| **node != raft.id && voters.contains(node) && progress.recent_active);
+        others.max_by_key(|(node, progress)| (progress.matched, **node)).map(|(node, _)| *node)
+    }
+
+    fn step_down(&mut self) {
+        let raft = &mut self.raft.raft;
+        raft.become_follower(raft.term, INVALID_ID);
     }
 
     pub(super) fn transfer(&mut self, to: NodeId, options: &Options) {
@@ -468,6 +563,7 @@ impl Group {
         }
         let last = raft.raft_log.last_index();
         match message.get_msg_type() {
+            MessageType::MsgTimeoutNow if self.gives_up() => Ok(false),
             MessageType::MsgTimeoutNow
             | MessageType::MsgRequestVoteResponse
             | MessageType::MsgRequestPreVoteResponse => Ok(self.may_be_elected()),
@@ -521,6 +617,10 @@ impl Group {
         if mem::take(&mut self.unsent) && self.raft.raft.state == StateRole::Leader && !self.alone {
             self.raft.raft.bcast_append();
         }
+        if self.can_begin_proof() {
+            let number = self.proofs.begin();
+            self.raft.read_index(number.to_be_bytes().to_vec());
+        }
         self.collected = self.has_rows();
         if !self.collected {
             return;
@@ -561,6 +661,9 @@ impl Group {
             // A leader need not wait for its own disk (Ongaro's thesis, 10.2.1): its followers sync meanwhile.
             let messages = mem::take(&mut promise.messages);
             self.send(&messages, effects);
+        } else if self.synced_term == self.raft.raft.term {
+            let messages = take_heartbeat_answers(&mut promise.messages);
+            self.send(&messages, effects);
         }
         (promise.number.is_some() || !promise.messages.is_empty()).then_some(promise)
     }
@@ -572,7 +675,14 @@ impl Group {
         if raft.state == StateRole::Leader && self.synced_term == raft.term {
             let messages = mem::take(&mut raft.msgs);
             self.send(&messages, effects);
-        } else if raft.msgs.len() > UNSENT_LIMIT {
+            return;
+        }
+        if self.synced_term == raft.term {
+            let messages = take_heartbeat_answers(&mut raft.msgs);
+            self.send(&messages, effects);
+        }
+        let raft = &mut self.raft.raft;
+        if raft.msgs.len() > UNSENT_LIMIT {
             // Lost, as any message may be: their receivers ask again.
             raft.msgs.clear();
         }
@@ -641,12 +751,7 @@ impl Group {
         if let Some(error) = self.failure.take() {
             effects.failures.push(Failure { slot, error });
         }
-        for read in mem::take(&mut self.raft.raft.read_states) {
-            if let Ok(number) = read.request_ctx.as_slice().try_into() {
-                let read_id = ReadId(u64::from_be_bytes(number));
-                effects.reads.push(Readable { slot, read: read_id, index: Index(read.index) });
-            }
-        }
+        self.report_proofs(effects);
         let role = self.role();
         if role != self.reported {
             self.reported = role;
@@ -726,7 +831,7 @@ impl Group {
                 if raft.state == StateRole::Leader && !raft.promotable() {
                     // raft would let it lead on without a vote. The others hear of the commit first.
                     raft.bcast_append();
-                    raft.become_follower(raft.term, INVALID_ID);
+                    self.step_down();
                 }
             }
             Err(error) => tracing::warn!(%slot, index, %error, "a change of the group was refused"),
@@ -781,4 +886,13 @@ impl Group {
         self.truncate_through = Some(piece.last);
         true
     }
+}
+
+/// That a replica follows says nothing of its log: who proves that it leads, or wants to know whom it can reach, does not
+/// wait for the disks of followers.
+fn take_heartbeat_answers(messages: &mut Vec<Message>) -> Vec<Message> {
+    let is_one = |message: &Message| message.get_msg_type() == MessageType::MsgHeartbeatResponse;
+    let (answers, others) = mem::take(messages).into_iter().partition(is_one);
+    *messages = others;
+    answers
 }

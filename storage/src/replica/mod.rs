@@ -25,6 +25,8 @@
 //! - a group's replicas and the state that was applied under them are written together;
 //! - a full disk loses nothing and doubles nothing: the same rows are offered again;
 //! - a damaged row is named and never served, and a replica whose log was lost takes no part;
+//! - a leader that was deposed proves nothing, and who asked it for a proof is told;
+//! - a leader whose disk stalls gives up what others can lead;
 //! - the same calls with the same seed have the same effects.
 
 mod chance;
@@ -37,6 +39,7 @@ mod log;
 mod logger;
 mod members;
 mod options;
+mod proofs;
 mod row;
 mod tail;
 mod terms;
@@ -47,9 +50,9 @@ pub(crate) mod tests;
 
 pub use driver::{Driver, Opened};
 pub use effects::{
-    Committed, Effects, Failure, Outgoing, ReadId, Readable, Role, RoleChange, Round, SnapshotWanted,
+    Answer, Committed, Effects, Failure, Outgoing, Proof, ProofId, Role, RoleChange, Round, SnapshotWanted,
 };
-pub use error::{Error, ProposeError, ReadError, ReconfigureError, RoundError, StepError};
+pub use error::{Error, ProposeError, ReconfigureError, RoundError, StepError};
 pub use members::{Base, Members};
 pub use options::{Options, OptionsError};
 pub(crate) use row::applied_under;

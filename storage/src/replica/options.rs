@@ -1,5 +1,7 @@
 //! What an operator may set about replication. The relations between the fields are checked together.
 
+use std::time::Duration;
+
 /// Settings of a [`Driver`](super::Driver). Limits count the bytes of records as they were proposed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -19,8 +21,12 @@ pub struct Options {
     pub uncommitted_bytes_limit: usize,
     /// Committed bytes handed out per slot and call; the rest follows in the next.
     pub committed_bytes_limit: usize,
-    /// Linearizable reads that wait for a quorum, per slot. Beyond it, they are refused as Busy.
-    pub reads_limit: usize,
+    /// Questions for a proof of leadership that wait for a quorum, per slot. Beyond it, they are answered Busy. One for
+    /// each turn and slot is enough, whatever hangs on it.
+    pub proofs_limit: usize,
+    /// How long a sync may take before this node stops to lead what others can lead: its messages leave, so that they
+    /// would follow it for ever. Raise it where disks pause and recover; publishers wait that long when one does not.
+    pub disk_patience: Duration,
     /// Bytes of applied entries kept in memory per slot, so that followers close behind cost no read.
     pub cached_log_bytes: usize,
     /// Bytes of applied entries kept on disk for followers, of all slots of a driver together: a node of several drivers
@@ -45,7 +51,8 @@ impl Default for Options {
             entry_bytes_limit: Self::ENTRY_BYTES,
             uncommitted_bytes_limit: 8 << 20,
             committed_bytes_limit: 8 << 20,
-            reads_limit: 1024,
+            proofs_limit: 1024,
+            disk_patience: Duration::from_secs(1),
             cached_log_bytes: 256 << 10,
             kept_log_bytes: 256 << 20,
             segment_bytes: 4 << 20,
@@ -84,7 +91,8 @@ impl Options {
             ("entry_bytes_limit", self.entry_bytes_limit as u64),
             ("uncommitted_bytes_limit", self.uncommitted_bytes_limit as u64),
             ("committed_bytes_limit", self.committed_bytes_limit as u64),
-            ("reads_limit", self.reads_limit as u64),
+            ("proofs_limit", self.proofs_limit as u64),
+            ("disk_patience", self.disk_patience.as_micros() as u64),
             ("segment_bytes", self.segment_bytes),
             ("segment_entries", self.segment_entries),
         ];
@@ -113,6 +121,6 @@ mod tests {
         };
         assert_eq!(refused(|o| o.heartbeat_ticks = 0), "heartbeat_ticks must be at least 1");
         assert_eq!(refused(|o| o.election_ticks = 2), "election_ticks must be greater than heartbeat_ticks");
-        assert_eq!(refused(|o| o.reads_limit = 0), "reads_limit must be at least 1");
+        assert_eq!(refused(|o| o.proofs_limit = 0), "proofs_limit must be at least 1");
     }
 }

@@ -7,5 +7,7 @@ pub(crate) mod fleet;
 mod hostile;
 mod idle;
 mod kept_log;
+mod late_disk;
+mod proofs;
 mod regroup;
 pub(crate) mod station;

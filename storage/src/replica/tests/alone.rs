@@ -161,19 +161,6 @@ fn committed_entries_not_yet_applied_come_out_again() {
 }
 
 #[test]
-fn reads_wait_for_the_first_commit_of_the_leader() {
-    let mut station = Station::new(node(1), Options::default());
-    station.open(&[node(1)]);
-    assert!(matches!(station.driver.read_index(SLOT), Err(ReadError::NotLeader { .. })));
-    station.settle();
-    station.propose("one").unwrap();
-    station.settle();
-    let read = station.driver.read_index(SLOT).unwrap();
-    station.settle();
-    assert_eq!(station.reads, [Readable { slot: SLOT, read, index: Index(2) }]);
-}
-
-#[test]
 fn a_closed_slot_is_recovered_when_it_is_opened_again() {
     let mut station = Station::alone(Options::default());
     station.propose("one").unwrap();

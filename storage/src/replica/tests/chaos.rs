@@ -18,6 +18,8 @@ struct Trace {
     committed: usize,
     crashes: usize,
     terms: usize,
+    proven: usize,
+    refused: usize,
 }
 
 struct Run {
@@ -29,6 +31,8 @@ struct Run {
     agreed: Vec<(Term, Bytes)>,
     leaders: BTreeMap<Term, u64>,
     proposed: u64,
+    /// What was true when a node was asked for a proof: the newest term that led, and how much had come out as committed.
+    asked: BTreeMap<(u64, ProofId), (Term, usize)>,
     trace: Trace,
 }
 
@@ -49,6 +53,7 @@ impl Run {
             agreed: Vec::new(),
             leaders: BTreeMap::new(),
             proposed: 0,
+            asked: BTreeMap::new(),
             trace: Trace::default(),
         }
     }
@@ -62,7 +67,8 @@ impl Run {
             14..=25 => self.fleet.cut.clear(),
             26..=35 => self.fill_disk(number),
             36..=85 => self.each(number, |station| station.driver.tick()),
-            86..=185 => self.propose(number),
+            86..=165 => self.propose(number),
+            166..=185 => self.prove(number),
             186..=385 => self.each(number, |station| {
                 let _ = station.turn();
             }),
@@ -82,6 +88,8 @@ impl Run {
         if self.fleet.stations[number as usize - 1].is_some() {
             let station = self.fleet.take_down(number);
             self.down.insert(number, station);
+            // Nobody is left to be told.
+            self.asked.retain(|(of, _), _| *of != number);
             self.trace.crashes += 1;
         }
     }
@@ -105,6 +113,16 @@ impl Run {
         self.each(number, |station| {
             let _ = station.propose(&data);
         });
+    }
+
+    fn prove(&mut self, number: u64) {
+        let led = self.leaders.keys().next_back().copied().unwrap_or_default();
+        let known = (led, self.agreed.len());
+        let mut id = None;
+        self.each(number, |station| id = Some(station.prove()));
+        if let Some(id) = id {
+            self.asked.insert((number, id), known);
+        }
     }
 
     fn deliver(&mut self) {
@@ -136,6 +154,17 @@ impl Run {
             for change in station.roles.drain(..) {
                 if let Role::Leader { term } = change.role {
                     assert_eq!(*self.leaders.entry(term).or_insert(from), from, "one leader in {term}");
+                }
+            }
+            for proof in station.proofs.drain(..) {
+                let (led, committed) = self.asked.remove(&(from, proof.id)).expect("each is answered once");
+                match proof.answer {
+                    Answer::Proven { term, index } => {
+                        assert!(term >= led, "node {from} has proven {term} when {led} had begun");
+                        assert!(index.0 >= committed as u64, "{index} when {committed} were committed");
+                        self.trace.proven += 1;
+                    }
+                    Answer::NotLeader { .. } | Answer::Busy => self.trace.refused += 1,
                 }
             }
             let history = station.history();
@@ -175,6 +204,12 @@ impl Run {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), records, "no record is doubled");
+        for number in 1..=3 {
+            self.fleet.at(number).driver.close(SLOT);
+        }
+        self.fleet.settle();
+        self.check();
+        assert!(self.asked.is_empty(), "not answered: {:?}", self.asked);
         self.trace.committed = records;
         self.trace.terms = self.leaders.len();
         self.trace
@@ -191,14 +226,17 @@ fn run(seed: u64, steps: usize) -> Trace {
 
 #[test]
 fn whatever_happens_the_replicas_agree() {
-    let (mut committed, mut crashes, mut terms) = (0, 0, 0);
+    let (mut committed, mut crashes, mut terms, mut proven, mut refused) = (0, 0, 0, 0, 0);
     for seed in 0..120 {
         let trace = run(seed, 5000);
         committed += trace.committed;
         crashes += trace.crashes;
         terms += trace.terms;
+        proven += trace.proven;
+        refused += trace.refused;
     }
     assert!(committed > 4000 && crashes > 500 && terms > 150, "{committed} {crashes} {terms}");
+    assert!(proven > 1000 && refused > 1000, "{proven} {refused}");
 }
 
 #[test]

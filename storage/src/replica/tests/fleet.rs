@@ -353,24 +353,6 @@ fn a_full_follower_takes_no_entries_and_catches_up_when_there_is_room() {
 }
 
 #[test]
-fn reads_wait_for_a_quorum() {
-    let mut fleet = Fleet::led(&Options::default());
-    let (_, index) = fleet.propose("one");
-    let leader = fleet.leader().unwrap();
-    let read = fleet.at(leader).driver.read_index(SLOT).unwrap();
-    fleet.settle();
-    assert_eq!(fleet.at(leader).reads, [Readable { slot: SLOT, read, index }]);
-
-    fleet.isolate(leader);
-    fleet.at(leader).driver.read_index(SLOT).unwrap();
-    fleet.tick(30);
-    assert_eq!(fleet.at(leader).reads.len(), 1, "a minority serves no read");
-    let follower = fleet.others(leader)[0];
-    assert!(fleet.up().any(|station| station.leads()));
-    let _ = fleet.at(follower).driver.read_index(SLOT);
-}
-
-#[test]
 fn leadership_is_handed_over() {
     let mut fleet = Fleet::led(&Options::default());
     fleet.propose("one");

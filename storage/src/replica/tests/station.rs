@@ -31,7 +31,7 @@ pub(crate) struct Station {
     pub sync: Option<(Round, u64)>,
     pub outbox: Vec<Outgoing>,
     pub roles: Vec<RoleChange>,
-    pub reads: Vec<Readable>,
+    pub proofs: Vec<Proof>,
     pub snapshots: Vec<SnapshotWanted>,
     pub failures: Vec<Failure>,
 }
@@ -55,7 +55,7 @@ impl Station {
             sync: None,
             outbox: Vec::new(),
             roles: Vec::new(),
-            reads: Vec::new(),
+            proofs: Vec::new(),
             snapshots: Vec::new(),
             failures: Vec::new(),
         }
@@ -117,6 +117,12 @@ impl Station {
         })
     }
 
+    pub fn prove(&mut self) -> ProofId {
+        let id = self.driver.prove(&[SLOT], &mut self.effects);
+        self.absorb();
+        id
+    }
+
     /// One turn of the loop.
     pub fn turn(&mut self) -> Result<(), RoundError> {
         let outcome = self.driver.round(&mut self.state, &mut self.effects);
@@ -165,7 +171,7 @@ impl Station {
         }
         self.outbox.append(&mut self.effects.messages);
         self.roles.append(&mut self.effects.roles);
-        self.reads.append(&mut self.effects.reads);
+        self.proofs.append(&mut self.effects.proofs);
         self.snapshots.append(&mut self.effects.snapshots);
         self.failures.append(&mut self.effects.failures);
         assert!(self.effects.is_empty());
