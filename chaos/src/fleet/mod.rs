@@ -221,7 +221,8 @@ impl Node {
         self.history = history.clone();
     }
 
-    /// Starts the process and waits until it is ready. Returns how long that took.
+    /// Starts the process and waits until it is ready. Returns how long that took, without what it had to wait for a
+    /// processor.
     pub async fn start(&mut self) -> Result<Duration, StartError> {
         self.start_until(async |node: &Self| node.is_ready().await).await
     }
@@ -251,7 +252,8 @@ impl Node {
         loop {
             if is_up(self).await {
                 self.history.fault(Fault::Ready);
-                return Ok(began.elapsed());
+                let starved = self.starved().unwrap_or_default();
+                return Ok(began.elapsed().saturating_sub(starved));
             }
             if let Some(status) = self.exited() {
                 return Err(StartError::Exited { status, stderr: self.stderr() });
@@ -324,6 +326,18 @@ impl Node {
 
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().and_then(Child::id)
+    }
+
+    /// How long one of its threads has waited for a processor, of all its threads the longest: what others on this machine
+    /// have taken from it. By `/proc/PID/task/TID/schedstat`, whose second field is this in nanoseconds.
+    fn starved(&self) -> io::Result<Duration> {
+        let pid = self.pid().ok_or(io::ErrorKind::NotFound)?;
+        let waited = fs::read_dir(format!("/proc/{pid}/task"))?.filter_map(|task| {
+            // A thread may have ended meanwhile.
+            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            text.split(' ').nth(1)?.parse().ok().map(Duration::from_nanos)
+        });
+        Ok(waited.max().unwrap_or_default())
     }
 
     /// Resident memory in bytes, by the kernel's count.
