@@ -13,6 +13,7 @@ mod replicas;
 #[cfg(test)]
 mod tests;
 mod version;
+pub mod walk;
 
 pub use moves::{Move, moves};
 pub use version::{Member, Ring};
