@@ -18,6 +18,7 @@ mod retained;
 mod session;
 mod shard;
 mod slot;
+pub mod stream;
 mod tally;
 mod topic;
 mod unread;
