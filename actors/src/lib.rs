@@ -10,6 +10,7 @@ mod chance;
 mod clock;
 mod connection;
 pub mod inventory;
+pub mod letter;
 mod message;
 mod metric;
 mod options;
