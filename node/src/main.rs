@@ -13,6 +13,7 @@ mod drive;
 mod listen;
 mod stream;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use config::{Flags, Loaded};
 use std::{
@@ -113,8 +114,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(sources) => {
-            let loaded = sources.clone().load()?;
-            loaded.check_files(false)?;
+            let loaded = sources.clone().load().context("nothing was started")?;
+            loaded.check_files(false).context("nothing was started")?;
             observe::logs::start(&loaded.config.log)?;
             loaded.config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
             let file = sources.config.clone();
@@ -124,6 +125,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Config(ConfigCommand::Check(sources)) => {
             let loaded = sources.load()?;
             loaded.check_files(true)?;
+            observe::logs::level(&loaded.config.log)?;
             for warning in loaded.config.warnings() {
                 writeln!(io::stdout(), "warning: {warning}")?;
             }

@@ -13,11 +13,14 @@ use crate::clock::Millis;
 /// Everything that is said has to fit; something is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ban {
+    /// A Client Identifier, or the beginning of some and an asterisk.
     pub client_id: Option<Name>,
-    /// A user name that was proven.
+    /// A user name that was proven, in the same way.
     pub user: Option<Name>,
+    /// An address or a network that the Client comes from.
     pub address: Option<Network>,
-    /// Milliseconds since 1970; `None` for one that does not end.
+    /// When it ends; without it, never.
+    // Milliseconds since 1970.
     pub until: Option<Millis>,
     /// For operators; Clients are not told.
     pub reason: Box<str>,

@@ -89,20 +89,27 @@ pub(super) enum Scope<'a> {
 /// What is not said fits everybody and everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
+    /// What the rule does for those whom it fits.
     pub effect: Effect,
+    /// What they do: connect, publish (a Will too), subscribe (and receive), or all that has a topic.
     pub action: Action,
     /// A Topic Filter in which `%c` stands for the Client Identifier and `%u` for the user name. Where such a name is
     /// missing or has `/`, `+` or `#` in it, a rule that allows is about nothing, and one that denies about everything
     /// below the levels that stand before the name. Not of a rule about CONNECT.
     pub topic: Box<str>,
-    /// Bit n for QoS n: of a PUBLISH, and of what a SUBSCRIBE asks for. Delivery is not judged by it.
+    /// Of a PUBLISH, and of what a SUBSCRIBE asks for. Delivery is not judged by it.
+    // Bit n is QoS n.
     pub qos: u8,
     /// The RETAIN flag of a PUBLISH.
     pub retain: Option<bool>,
+    /// A Client Identifier, or the beginning of some and an asterisk.
     pub client_id: Option<Name>,
-    /// An empty name is that of Clients who are anonymous.
+    /// A user name in the same way. An empty name is that of Clients who are anonymous.
     pub user: Option<Name>,
+    /// An address or a network that the Client comes from.
     pub address: Option<Network>,
+    /// The name of the listener that it came by; without a name of its own that is its kind and address, such as
+    /// `mqtt://127.0.0.1:1883`.
     pub listener: Option<Box<str>>,
 }
 

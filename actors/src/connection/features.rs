@@ -9,13 +9,19 @@ use convoy_wire::{
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Features {
-    /// Of what Clients publish; Subscriptions are granted no more.
+    /// Of what Clients publish; Subscriptions are granted no more. More is answered with QoS not supported (0x9B) and the end
+    /// of the connection.
     pub maximum_qos: QoS,
+    /// Whether messages may be retained. Else the answer is Retain not supported (0x9A) and the end of the connection.
     pub retain_available: bool,
+    /// Whether Topic Filters may have `+` and `#`. Else a Client of 5.0 is disconnected with Wildcard Subscriptions not
+    /// supported (0xA2), and SUBACK refuses the Topic Filter to others.
     pub wildcard_subscription_available: bool,
+    /// Whether Subscriptions may have identifiers. Else the same with Subscription Identifiers not supported (0xA1).
     pub subscription_identifiers_available: bool,
+    /// Whether there are Shared Subscriptions. Else the same with Shared Subscriptions not supported (0x9E).
     pub shared_subscription_available: bool,
-    /// A payload that is said to be UTF-8 has to be.
+    /// A payload that is said to be UTF-8 has to be; else it is refused with Payload format invalid (0x99).
     pub check_payload_format: bool,
     /// A Client that asks is told this and its Client Identifier as Response Information; empty for none.
     pub response_information: Box<str>,

@@ -39,6 +39,9 @@ impl Strategy {
 /// The strategies of all groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
+    /// Who gets a message, among the members that can take it: "round_robin": each in turn. "sticky": the same one until it can
+    /// take no more. "hash_client": one publisher's messages go to the same member, and "hash_topic" those of one topic, while
+    /// the members stay. "least_inflight": the one with the fewest messages under way.
     pub strategy: Strategy,
     /// Of single groups, by Share Name.
     pub groups: BTreeMap<Box<str>, Strategy>,

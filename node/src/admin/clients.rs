@@ -190,12 +190,12 @@ pub(super) async fn kick(
 ) -> Result<HttpResponse, Problem> {
     let client_id = client_id.into_inner();
     let subject = format!("Client {client_id}");
-    tracing::info!(client_id, session = how.session, "a Client is disconnected by an operator");
     let query = match how.session {
-        true => Query::EndSession { client_id },
-        false => Query::Kick { client_id },
+        true => Query::EndSession { client_id: client_id.clone() },
+        false => Query::Kick { client_id: client_id.clone() },
     };
     shared.state.shards.ask(query, &subject).await?;
+    tracing::info!(client_id, session = how.session, "a Client was disconnected by an operator");
     Ok(HttpResponse::NoContent().finish())
 }
 

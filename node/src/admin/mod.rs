@@ -71,7 +71,7 @@ pub struct State {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing was started.
-    #[error("the api cannot listen on {addr}")]
+    #[error("the api cannot listen on {addr} (see --api, or api.addr)")]
     Listen { addr: SocketAddr, source: io::Error },
     /// The address is free again.
     #[error("the api could not be started")]

@@ -51,7 +51,9 @@ impl Problem {
             query::Problem::NotFound => Self::not_found(format!("there is no {subject}")),
             query::Problem::NotConnected => Self::new(
                 StatusCode::CONFLICT,
-                format!("{subject} is not connected; session=true ends its Session"),
+                format!(
+                    "{subject} is not connected; session=true (convoy ctl kick --session) ends its Session"
+                ),
             ),
             query::Problem::NotLed => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,

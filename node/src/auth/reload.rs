@@ -50,6 +50,8 @@ pub struct Reload {
     knows_users: bool,
     config_stamp: Option<Stamp>,
     users_stamp: Option<Stamp>,
+    /// Sections that wait for the next start, as they were told of.
+    fixed: Vec<&'static str>,
 }
 
 /// The users of a configuration. `None` where there is no file and none is asked for.
@@ -76,7 +78,8 @@ impl Reload {
     ) -> Self {
         let config_stamp = source.file.as_deref().and_then(Stamp::of);
         let users_stamp = Stamp::of(&config.users_file());
-        Self { source, auth, shards, bans, config, knows_users, config_stamp, users_stamp }
+        let fixed = Vec::new();
+        Self { source, auth, shards, bans, config, knows_users, config_stamp, users_stamp, fixed }
     }
 
     /// To be run for as long as the node runs.
@@ -138,6 +141,7 @@ impl Reload {
     fn take_config(&mut self) -> bool {
         match (self.source.load)() {
             Ok(config) => {
+                self.tell_of_fixed(&config);
                 let warnings = config.warnings();
                 let Config { auth, access, .. } = config;
                 let changed = (&auth, &access) != (&self.config.auth, &self.config.access);
@@ -157,6 +161,16 @@ impl Reload {
                 false
             }
         }
+    }
+
+    /// Whoever changes what holds from the next start on should not wait for it.
+    fn tell_of_fixed(&mut self, config: &Config) {
+        let fixed = config.fixed_sections_unlike(&self.config);
+        if fixed != self.fixed && !fixed.is_empty() {
+            let sections = fixed.join(", ");
+            tracing::warn!(sections, "what has changed in these sections holds from the next start on");
+        }
+        self.fixed = fixed;
     }
 
     /// The users who are gone or have another password; `None` if nothing was taken up.

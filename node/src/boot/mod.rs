@@ -203,7 +203,9 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     });
     let was_ready = !readiness.reasons().iter().any(|unmet| unmet.condition == condition::LISTENERS);
     let outcome = outcome.and_then(|()| match database.failure() {
-        Some(error) if !was_ready => Err(error.clone()).context("nobody could be served"),
+        Some(error) if !was_ready => {
+            Err(error.clone()).context("stopped before the first Client could be served")
+        }
         _ => Ok(()),
     });
     if let Err(error) = &outcome {
@@ -286,7 +288,8 @@ fn share_descriptors(config: &Config) -> anyhow::Result<descriptors::Shares> {
         tracing::warn!(
             open_files = limit,
             connections,
-            "the limit of open files leaves room for fewer connections than limits.connections"
+            "the limit of open files leaves room for fewer connections than limits.connections; raise it (LimitNOFILE= of \
+             systemd, ulimit -Hn), or lower limits.connections"
         );
     }
     metrics::gauge!(CONNECTIONS_LIMIT).set(f64::from(connections));

@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuthOptions {
     /// The users file. Once there is one, Clients have to say who they are, except on listeners that let anonymous ones
-    /// in. `None` for `users` in the data folder, if it is there.
+    /// in. By default `users` in the data folder, if it is there.
     pub users: Option<PathBuf>,
     /// Whether a Session belongs to the user who made it. `any` lets whoever is let in take up any Session, by its
     /// Client Identifier alone.
@@ -42,6 +42,13 @@ impl Default for AuthOptions {
             cache_entries: 100_000,
             failures_per_minute: 30,
         }
+    }
+}
+
+impl AuthOptions {
+    /// Whether what needs a restart is the same in both.
+    pub(super) fn is_fixed_like(&self, other: &Self) -> bool {
+        *self == Self { users: self.users.clone(), client_id_owner: self.client_id_owner, ..other.clone() }
     }
 }
 

@@ -17,7 +17,12 @@ pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Problem
 /// problem if they have to be `in_date`.
 pub(super) fn check_files(config: &Config, settings: &Settings, problems: &mut Problems, in_date: bool) {
     let check = Check { settings, problems };
-    if let Err(problem) = crate::auth::reload::read_users(config) {
+    let data = &config.node.data;
+    if data.exists() && !data.is_dir() {
+        let message =
+            format!("node.data = {:?}: expected a folder, and this is a file", data.display().to_string());
+        check.problems.push(Problem::at(check.settings.origin("node", "data"), message));
+    } else if let Err(problem) = crate::auth::reload::read_users(config) {
         let message = format!("users file {}: {problem}", config.users_file().display());
         check.problems.push(Problem::at(check.settings.origin("auth", "users"), message));
     }
@@ -142,12 +147,6 @@ impl Check<'_> {
             ("limits", "packet_bytes", u64::from(limits.packet_bytes)),
             ("limits", "queue_bytes", limits.queue_bytes),
         );
-        if limits.packet_bytes as usize > convoy_actors::MESSAGE_BYTES {
-            let most = convoy_actors::MESSAGE_BYTES >> 20;
-            let message =
-                format!("limits.packet_bytes must not exceed {most} MiB: a record of the log has to hold it");
-            self.problem(&[("limits", "packet_bytes")], message);
-        }
         self.at_most(
             ("limits", "inflight_default", u64::from(limits.inflight_default)),
             ("limits", "inflight_maximum", u64::from(limits.inflight_maximum)),
@@ -192,7 +191,8 @@ impl Check<'_> {
 
     fn at_most(&mut self, low: (&'static str, &'static str, u64), high: (&'static str, &'static str, u64)) {
         if low.2 > high.2 {
-            let message = format!("{}.{} must not exceed {}.{}", low.0, low.1, high.0, high.1);
+            let said = |(section, key, _)| self.settings.said(section, key);
+            let message = format!("{} must not exceed {}", said(low), said(high));
             self.problem(&[(low.0, low.1), (high.0, high.1)], message);
         }
     }

@@ -11,13 +11,15 @@ use std::{
 /// One of `[[mqtt.listeners]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
+    /// MQTT over TCP, over TLS, over WebSocket, or over secure WebSocket. By default MQTT over TCP.
     pub kind: Transport,
+    /// The address to listen on, without a name: it is no matter of DNS. It must be said.
     pub addr: SocketAddr,
-    /// What operators see in metrics and logs. By default its kind and address.
+    /// What operators see in metrics and logs, and what `listener` of a rule means. By default its kind and address.
     pub name: Option<String>,
     /// Whether Clients are let in without credentials. Off loopback `true` must be said, because everybody who can reach
     /// the address can then read and write every topic. On loopback they are let in while there are no users, unless
-    /// `false` is said. A certificate of an authority of the listener is a credential.
+    /// `false` is said. Who has shown a certificate to a listener that requires one is not anonymous.
     pub allow_anonymous: Option<bool>,
     /// Network Connections of this listener, within `limits.connections`. Lower it to keep room for other listeners.
     pub connections: Option<u32>,
@@ -45,16 +47,22 @@ pub struct TlsOptions {
     /// Lists of revoked certificates: one of each authority in a Client's chain but the root. When a list changes the
     /// connections of those whom it names are closed (Not authorized).
     pub client_crl: Vec<PathBuf>,
-    /// What a list is worth whose time has passed, key `client_crl_expired`: "allow" goes on with what it says, since
+    /// What a list is worth whose time has passed: "allow" goes on with what it says, since
     /// nobody could connect without; "refuse" accepts no certificate until there is a new one. Both are told in the log
     /// and by `convoy_certificate_expiry_timestamp_seconds`.
     pub expired_crl: ExpiredCrl,
+    /// Whether Clients have to have certificates: "off" asks for none, "optional" takes Clients without one, "required" does
+    /// not. One that is shown must be valid. By default "required" if there is a `client_ca`, else "off". With
+    /// `user_name_from_certificate` a certificate is all that a Client needs; without it there has to be a user name and a
+    /// password as well, once there are users.
     pub client_certificate: ClientCertificate,
-    /// The common name of a Client's certificate is its user name.
+    /// The common name of a Client's certificate is its user name, and no password is asked for. Who shows none is
+    /// refused (Not authorized), also where `client_certificate` is "optional". By default false.
     pub user_name_from_certificate: bool,
     /// A Client that shows a certificate must have its common name as Client Identifier (else Client Identifier not
-    /// valid), so that no vehicle takes over the Session of another one.
+    /// valid), so that no vehicle takes over the Session of another one. By default false.
     pub client_id_from_certificate: bool,
+    /// The oldest version of TLS that is spoken. By default "1.2".
     pub min_version: TlsVersion,
     /// Plain bytes of one TLS record to a Client, 512 to 16384. Lower it to what small devices have room for; each record
     /// costs some 22 bytes and an encryption.
@@ -90,7 +98,7 @@ pub enum TlsVersion {
 /// How a listener takes WebSockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebOptions {
-    /// Paths at which MQTT is served, key `path`: one or a list. By default those that Clients ask for who are told an
+    /// Paths at which MQTT is served. By default those that Clients ask for who are told an
     /// address and no path.
     pub paths: Vec<String>,
     /// Pages that may connect, such as `https://console.example.com`; `*` for every page. Browsers tell the truth about

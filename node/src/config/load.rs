@@ -68,6 +68,20 @@ impl Settings {
         })
     }
 
+    /// Every key that was asked for, also those without a value.
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&'static str, &'static str, Option<&str>)> {
+        self.keys.iter().map(|setting| (setting.section, setting.key, setting.value.as_deref()))
+    }
+
+    /// A key with its value and where that comes from, for a complaint about two of them.
+    pub(super) fn said(&self, section: &str, key: &str) -> String {
+        let is_it = |setting: &&Setting| (setting.section, setting.item, setting.key) == (section, None, key);
+        let Some(setting) = self.keys.iter().find(is_it) else { return format!("{section}.{key}") };
+        let value = setting.value.as_deref().unwrap_or("nothing");
+        format!("{section}.{key} = {value} ({})", setting.origin)
+    }
+
     pub(super) fn origin(&self, section: &str, key: &str) -> Origin {
         self.origin_in(section, None, key)
     }
@@ -261,7 +275,9 @@ impl Reader {
             let hint = if let Some(setting) = self.settings.keys.iter().find(|setting| setting.key == name) {
                 format!("; {} is a key of section [{}]", name, setting.section)
             } else {
-                did_you_mean(&name, self.settings.keys.iter().map(|setting| setting.section))
+                // Of bans nothing is noted where there are none.
+                let sections = self.settings.keys.iter().map(|setting| setting.section);
+                did_you_mean(&name, sections.chain(["ban"]))
             };
             for origin in origins {
                 self.problems.push(Problem::at(origin, format!("unknown section {name}{hint}")));
@@ -365,7 +381,11 @@ impl Section<'_> {
         let mut problems = Problems::default();
         for (key, entry) in &self.table.entries {
             let own = known().filter(|setting| setting.section == self.name).map(|setting| setting.key);
-            let lists = (self.name == "mqtt").then_some("listeners");
+            let lists = match self.name {
+                "mqtt" => Some("listeners"),
+                "access" => Some("rule"),
+                _ => None,
+            };
             let hint = did_you_mean(key, own.chain(lists));
             for located in entry.hidden.iter().chain([&entry.effective]) {
                 let message = format!("unknown key {}.{key}{hint}", self.name);

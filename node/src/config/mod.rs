@@ -6,6 +6,8 @@ mod check;
 mod listener;
 mod load;
 mod profile;
+#[cfg(test)]
+mod reference;
 mod sections;
 mod sources;
 
@@ -63,6 +65,23 @@ impl Config {
         warnings
     }
 
+    /// The sections in which it differs from another one in what a node reads at its start alone.
+    pub fn fixed_sections_unlike(&self, other: &Self) -> Vec<&'static str> {
+        let sections = [
+            ("node", self.node == other.node),
+            ("fleet", self.fleet == other.fleet),
+            ("mqtt", self.mqtt == other.mqtt),
+            ("api", self.api == other.api),
+            ("auth", self.auth.is_fixed_like(&other.auth)),
+            ("limits", self.limits == other.limits),
+            ("shared_subscriptions", self.shared_subscriptions == other.shared_subscriptions),
+            ("features", self.features == other.features),
+            ("storage", self.storage == other.storage),
+            ("log", self.log == other.log),
+        ];
+        sections.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+
     /// Where the users are, if there are any.
     pub fn users_file(&self) -> PathBuf {
         self.auth.users.clone().unwrap_or_else(|| self.node.data.join("users"))
@@ -111,7 +130,7 @@ impl fmt::Display for Problem {
 
 type Problems = Vec<Problem>;
 
-/// Nothing has started. Each line names one problem and its place.
+/// None of it is used. Each line names one problem and its place.
 #[derive(Debug, thiserror::Error)]
 pub struct Error {
     pub problems: Vec<Problem>,
@@ -119,7 +138,7 @@ pub struct Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the configuration is wrong, nothing was started")?;
+        write!(f, "the configuration is wrong")?;
         self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }

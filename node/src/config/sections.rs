@@ -48,6 +48,7 @@ pub struct FleetOptions {
 /// `[api]`: health, metrics and state for operators.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiOptions {
+    /// Where it listens. It has no TLS of its own: off loopback a proxy has to stand before it.
     pub addr: SocketAddr,
     /// Off loopback too, and under any Host, `/metrics` and `/status` are answered without the key: whoever reaches the
     /// address sees figures.
@@ -71,33 +72,36 @@ pub struct ApiOptions {
 /// `[limits]`: what one Client, and all of them together, may ask of this node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitsOptions {
-    /// Maximum Packet Size of what a Client sends. Raise it for large payloads; a connection may hold that much
-    /// memory while such a packet arrives. At most 32 MiB: a record of the log has to hold it.
+    /// Maximum Packet Size of what a Client sends. A longer packet ends its connection with Packet too large (0x95). Raise
+    /// it for large payloads; a connection may hold that much memory while such a packet arrives, and a record of the log
+    /// has to hold it.
     pub packet_bytes: u32,
-    /// The same for CONNECT, which comes before authentication. Raise it for large Will Messages or tokens; it
+    /// The same for CONNECT, which comes before authentication; a longer one is refused. Raise it for large Will Messages or tokens; it
     /// is memory that strangers can ask for.
     pub connect_packet_bytes: u32,
-    /// Bytes of a Client Identifier; a longer one is refused. The protocol allows 65,535.
+    /// Bytes of a Client Identifier; a longer one is refused with Client Identifier not valid (0x85; 3.x: 2). The protocol
+    /// allows 65,535.
     pub client_id_bytes: u16,
-    /// Time from accept to a whole CONNECT, and as long again from there to its answer, which is then Server Busy. Raise
-    /// it for very slow links or disks; idle strangers hold a descriptor that long.
+    /// Time from accept to a whole CONNECT, after which the connection is closed without a word, and as long again from
+    /// there to its answer, which is then Server Busy (0x89; 3.x: 3). Raise it for very slow links or disks; idle strangers hold a descriptor that long.
     pub connect_timeout: Duration,
     /// Longest Keep Alive granted; a longer one, or none, is answered with this as Server Keep Alive (5.0). Zero
     /// leaves it to the Client, also to have none. Lower it to notice dead connections sooner; each Client then
     /// sends a PINGREQ that often.
     pub keep_alive_maximum: Duration,
-    /// Receive Maximum towards publishers: QoS 1 and 2 messages a Client may have unacknowledged. Raise it for
-    /// fast publishers on long links; each may hold one packet in memory.
+    /// Receive Maximum towards publishers: QoS 1 and 2 messages a Client may have unacknowledged. Of a Client of 3.x no
+    /// more is read until one is acknowledged; one of 5.0 that sends more breaks a rule and is closed with Receive Maximum
+    /// exceeded (0x93). Raise it for fast publishers on long links; each may hold one packet in memory.
     pub receive_maximum: u16,
     /// Unacknowledged QoS 1 and 2 messages towards a Client that gave no Receive Maximum, as all of 3.x. Raise it
     /// for fast subscribers on long links; slow Clients then get more duplicates on resume.
     pub inflight_default: u16,
     /// The same towards any Client, whatever its Receive Maximum. Each may hold one packet in memory.
     pub inflight_maximum: u16,
-    /// Topic Aliases a Client may define. Each costs its Topic Name in memory while the connection lasts.
+    /// Topic Aliases a Client may define; a higher one ends its connection with Topic Alias invalid (0x94). Each costs its Topic Name in memory while the connection lasts.
     pub topic_alias_maximum: u16,
-    /// Bytes that may wait to be written to one connection; beyond it QoS 0 messages are dropped and others wait
-    /// in the Session. Raise it for bursts to slow readers; every slow reader may hold that much memory.
+    /// Bytes that may wait to be written to one connection; beyond it QoS 0 messages are dropped
+    /// (`convoy_messages_dropped_slow_receiver_total`) and others wait in the Session. Raise it for bursts to slow readers; every slow reader may hold that much memory.
     pub output_bytes: usize,
     /// Bytes of answers that may wait to be written to one connection: acknowledgements and PINGRESP, which come beside
     /// the messages. Beyond it nothing is read from its Client until that reads again. Raise it for Clients that send
@@ -109,7 +113,7 @@ pub struct LimitsOptions {
     /// message at a time under way. Raise it for few fast publishers on a slow disk; each publisher may hold that much
     /// memory.
     pub underway_bytes: usize,
-    /// A Client that takes nothing of what waits to be written to it for so long is closed. Raise it for links that
+    /// A Client that takes nothing of what waits to be written to it for so long is closed without a word. Raise it for links that
     /// are cut for minutes; such a Client holds its connection and what waits that long.
     pub unread_timeout: Duration,
     /// Bytes of messages in memory that all Clients of the node together have not read: in outputs, and kept for Sessions
@@ -122,11 +126,12 @@ pub struct LimitsOptions {
     /// shard has its share. Clients that are not connected may use a quarter of it; when all is used they are closed first,
     /// then whoever needs more (Server Busy). Raise it for many large packets over slow links.
     pub unfinished_bytes: usize,
-    /// How long a publisher may wait for its acknowledgement before its connection is closed. Raise it for slow
+    /// How long a publisher may wait for its acknowledgement before its connection is closed (Server Busy, 0x89). Raise it for slow
     /// disks; Clients then learn later that something is wrong.
     pub acknowledge_timeout: Duration,
     /// Messages that wait for one Session, beside those that its Client was sent and has not acknowledged. Beyond it
-    /// what has expired goes, then the oldest. Raise it for Clients that are away for long; it costs disk.
+    /// what has expired goes, then the oldest (`convoy_messages_dropped_queue_full_total`); no publisher is told. Raise it
+    /// for Clients that are away for long; it costs disk.
     pub queue_messages: u32,
     /// Bytes that wait for one Session; beyond it messages go in the same order. For a Session that ends with its
     /// connection they are memory.
@@ -159,17 +164,18 @@ pub struct LimitsOptions {
     /// may be exceeded by a sixteenth more. Whoever publishes to a user whose Sessions hold `stored_bytes_per_user` is not
     /// refused: the Session that gets the message lets as many bytes go, as where its own queue is full.
     pub user: Usage,
-    /// Subscriptions of one Session; SUBACK refuses more. As many Topic Filters may wait for their Retained Messages.
+    /// Subscriptions of one Session; SUBACK refuses more with Quota exceeded (0x97; 3.x: 0x80). As many Topic Filters may wait for their Retained Messages.
     /// Profiles of cloud products set far lower ones.
     pub subscriptions_per_session: u32,
-    /// Bytes of the Topic Filters of one Session; SUBACK refuses more with Quota exceeded. Each is kept with the Session
+    /// Bytes of the Topic Filters of one Session; SUBACK refuses more in the same way. Each is kept with the Session
     /// and in every partition that it touches. Raise it with `subscriptions_per_session`, for long Topic Filters.
     pub filter_bytes_per_session: u64,
-    /// Levels of a Topic Name or Topic Filter. Matching walks them one by one.
+    /// Levels of a Topic Name or Topic Filter. A PUBLISH with more ends its connection with Topic Name invalid (0x90);
+    /// SUBACK refuses more with Topic Filter invalid (0x8F; 3.x: 0x80). Matching walks them one by one.
     pub topic_levels: u16,
-    /// Bytes of a Topic Name or Topic Filter; the protocol allows 65,535.
+    /// Bytes of a Topic Name or Topic Filter; longer ones are refused in the same way. The protocol allows 65,535.
     pub topic_bytes: u16,
-    /// Levels of a Topic Filter with `+`, a last `#` not counted; SUBACK refuses more with Topic Filter invalid (0x8F).
+    /// Levels of a Topic Filter with `+`, a last `#` not counted; SUBACK refuses more with Topic Filter invalid (0x8F; 3.x: 0x80).
     /// Where all `+` stand next to each other (`/hfp/v2/journey/ongoing/vp/+/+/+/+/+/+/+/+/+/+/+/#`) there may be twice as
     /// many, and where they stand in two such places one more. Any number of Topic Filters that almost match cost a
     /// message at most about 2^(this + 1.5) steps of some 50 ns in each of two trees, so each further level doubles what a
@@ -182,16 +188,17 @@ pub struct LimitsOptions {
     /// Bytes of Retained Messages of this node on disk: Topic Names, properties, payloads and who published them. Beyond it
     /// the same.
     pub retained_bytes: u64,
-    /// Messages per second that one Client may publish; zero for any number. A second's worth may come at once. Set it
-    /// to keep one Client from taking what many need.
+    /// Messages per second that one Client may publish; zero for any number. A second's worth may come at once. What becomes
+    /// of more is for `publish_excess` to say. Set it to keep one Client from taking what many need.
     pub publish_messages_per_second: u32,
     /// The same in bytes of Topic Names, properties and payloads.
     pub publish_bytes_per_second: u32,
-    /// What becomes of a message beyond that: "wait" reads it later and loses nothing; "refuse" answers Quota
-    /// Exceeded at QoS 1 and 2 and drops it at QoS 0.
+    /// What becomes of a message beyond that: "wait" reads it later and loses nothing; "refuse" drops it at QoS 0, and
+    /// answers Quota exceeded (0x97; 3.x: closed after five seconds without its acknowledgement) at QoS 1 and 2.
     pub publish_excess: Excess,
     /// What becomes of a second connection with a Client Identifier: "take_over" closes the first one, as MQTT asks
-    /// for; "refuse" keeps it, so that a Client whose connection died unnoticed waits for the end of its Keep Alive.
+    /// for; "refuse" keeps it and answers Client Identifier not valid (0x85; 3.x: 2), so that a Client whose connection died
+    /// unnoticed waits for the end of its Keep Alive.
     pub second_connection: SecondConnection,
     /// Network Connections of this node; beyond it new ones are closed at once. The node raises its limit of open files as
     /// far as it may (`LimitNOFILE=` of systemd, `ulimit -Hn`) and keeps what storage and the API need: where that leaves
@@ -255,6 +262,7 @@ pub enum LogFormat {
 pub struct LogOptions {
     /// A level, or directives per module such as `info,convoy::drive=debug`. `CONVOY_LOG` overrides it.
     pub level: String,
+    /// Lines for people, or an object of JSON in each line. They go to stderr.
     pub format: LogFormat,
 }
 

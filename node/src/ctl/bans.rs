@@ -26,8 +26,8 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true, id = "whom", args = ["client", "user", "address"])]
-pub struct New {
+#[group(required = true, multiple = true)]
+pub struct Whom {
     /// This Client Identifier, or those that begin so before an asterisk
     #[arg(long, value_name = "ID")]
     client: Option<String>,
@@ -37,6 +37,12 @@ pub struct New {
     /// This address or network, such as 10.0.0.0/8
     #[arg(long, value_name = "ADDR")]
     address: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct New {
+    #[command(flatten)]
+    whom: Whom,
     /// It ends after this time, such as 36h or 7d
     #[arg(long = "for", value_name = "TIME", value_parser = duration, conflicts_with = "until")]
     lasts: Option<Duration>,
@@ -61,9 +67,9 @@ impl New {
         let end = self.lasts.map(|lasts| rfc3339(now.saturating_add(lasts).as_millis() as u64));
         Entry {
             id: None,
-            client_id: self.client.clone(),
-            user: self.user.clone(),
-            address: self.address.clone(),
+            client_id: self.whom.client.clone(),
+            user: self.whom.user.clone(),
+            address: self.whom.address.clone(),
             until: end.or_else(|| self.until.clone()),
             reason: self.reason.clone(),
         }

@@ -47,7 +47,7 @@ pub struct Ctl {
 #[derive(Debug, Args)]
 struct Target {
     /// Where the node's API listens
-    #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:18083")]
+    #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:18083", value_parser = addr)]
     api: SocketAddr,
     /// The node's data folder, which has the key [default: CONVOY_NODE__DATA, or ./convoy-data]
     #[arg(long, global = true, value_name = "DIR")]
@@ -71,6 +71,7 @@ enum Question {
         /// Those whose Client Identifier begins so
         #[arg(long, value_name = "TEXT")]
         prefix: Option<String>,
+        /// Those of this user
         #[arg(long)]
         user: Option<String>,
         /// Those that are connected
@@ -87,6 +88,7 @@ enum Question {
     },
     /// Subscriptions, of all Clients or of one
     Subscriptions {
+        /// Those of this Client, connected or not
         #[arg(long, value_name = "ID")]
         client: Option<String>,
         /// To exactly this Topic Filter
@@ -108,7 +110,7 @@ enum Question {
     },
     /// Retained Messages, or one with its payload
     Retained {
-        /// This one, with its payload
+        /// This one, with its payload; with + or # in it, all that match
         topic: Option<String>,
         /// Those whose topics match
         #[arg(long, conflicts_with = "topic")]
@@ -126,8 +128,9 @@ enum Question {
     },
     /// Disconnect a Client
     Kick {
+        /// This one
         client_id: String,
-        /// End its Session too: subscriptions and queue are gone
+        /// End its Session too, connected or not: Subscriptions and queue are gone
         #[arg(long)]
         session: bool,
     },
@@ -218,6 +221,9 @@ fn ask(ctl: &Ctl) -> anyhow::Result<()> {
         Question::Retained { topic: Some(topic), delete: true, .. } => {
             Ok(api.delete(&format!("/api/v1/retained/{}", encode(topic)))?)
         }
+        Question::Retained { topic: Some(filter), much, .. } if filter.contains(['+', '#']) => {
+            retained(Some(filter), much, &api, json)
+        }
         Question::Retained { topic: Some(topic), .. } => {
             let body = api.get(&format!("/api/v1/retained/{}", encode(topic)))?;
             if json {
@@ -226,9 +232,7 @@ fn ask(ctl: &Ctl) -> anyhow::Result<()> {
             let whole: Whole = serde_json::from_slice(&body)?;
             print(whole.payload.unwrap_or(whole.payload_base64).as_bytes())
         }
-        Question::Retained { topic: None, filter, much, .. } => Listing::new("/api/v1/retained", much.limit)
-            .with("filter", filter.as_ref())
-            .print::<Retained>(&api, json),
+        Question::Retained { topic: None, filter, much, .. } => retained(filter.as_ref(), much, &api, json),
         Question::Stored { user } => {
             let body = api.get(&match user {
                 Some(user) => format!("/api/v1/users/{}/stored", encode(user)),
@@ -273,6 +277,14 @@ impl Target {
         };
         Ok(Api { addr: self.api, key })
     }
+}
+
+fn addr(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address with a port, such as 127.0.0.1:18083".to_owned())
+}
+
+fn retained(filter: Option<&String>, much: &Much, api: &Api, json: bool) -> anyhow::Result<()> {
+    Listing::new("/api/v1/retained", much.limit).with("filter", filter).print::<Retained>(api, json)
 }
 
 fn preview(api: &Api, config: &Path, json: bool) -> anyhow::Result<()> {

@@ -45,6 +45,7 @@ struct Place {
 
 #[derive(Debug, Args)]
 pub struct Named {
+    /// The user name
     name: String,
     #[command(flatten)]
     file: File,
@@ -52,6 +53,7 @@ pub struct Named {
 
 #[derive(Debug, Args)]
 pub struct New {
+    /// The user name
     name: String,
     #[command(flatten)]
     file: File,
@@ -89,7 +91,9 @@ pub fn run(command: &Command, data: &Path) -> anyhow::Result<()> {
             let file = file.at(data);
             let text = file.read()?;
             let Some(without) = with_line(&text, name, None) else { bail!("there is no user {name}") };
-            file.write(&without)
+            file.write(&without)?;
+            file.tell(name, "is gone from");
+            Ok(())
         }
         Command::List(file) => {
             let text = file.at(data).read()?;
@@ -146,6 +150,7 @@ fn set(new: &New, file: &Place, exists: bool) -> anyhow::Result<()> {
         format!("{text}{gap}{line}\n")
     });
     file.write(&text)?;
+    file.tell(&new.name, if exists { "has another password in" } else { "is in" });
     if let Some(secret) = secret {
         writeln!(io::stdout(), "{secret}")?;
     }
@@ -160,8 +165,16 @@ impl File {
 }
 
 impl Place {
+    /// On stderr: stdout is for a password that was drawn.
+    fn tell(&self, name: &str, what: &str) {
+        eprintln!("user {name} {what} {}; a running node reads it within 2 seconds", self.path.display());
+    }
+
     fn read(&self) -> anyhow::Result<String> {
         let path = &self.path;
+        if !path.exists() {
+            bail!("there is no users file {}: convoy ctl users add makes one", path.display());
+        }
         let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
         // The mark that some editors begin a file with is no part of the first user's name.
         Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned))
@@ -219,11 +232,11 @@ fn given(from_stdin: bool, twice: bool) -> anyhow::Result<Vec<u8>> {
         }
         password = typed("password: ")?;
         if twice && typed("once more: ")? != password {
-            bail!("these are two passwords");
+            bail!("the two passwords differ; nothing was changed");
         }
     }
     if password.is_empty() {
-        bail!("an empty password is none");
+        bail!("the password is empty; nothing was changed");
     }
     Ok(password)
 }

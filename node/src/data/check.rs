@@ -72,7 +72,11 @@ pub(super) fn tell(folder: &Path, out: &mut impl Write) -> anyhow::Result<bool> 
     left.lines().try_for_each(|line| writeln!(out, "{line}; the next start deletes them"))?;
     match whole {
         true => writeln!(out, "all of {} can be read", folder.display())?,
-        false => writeln!(out, "{} is damaged", folder.display())?,
+        false => {
+            let folder = folder.display();
+            let way_out = "makes a folder of what can be read";
+            writeln!(out, "{folder} is damaged: convoy data salvage --from {folder} --to NEW {way_out}")?;
+        }
     }
     Ok(whole)
 }

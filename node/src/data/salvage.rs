@@ -190,10 +190,13 @@ impl Salvage<'_> {
     }
 
     fn tell(&self, from: &Path, to: &Path) -> anyhow::Result<ExitCode> {
-        let mut text = format!(
-            "what was lost of {}, by slot, rows and whose they were (keys of damaged blocks were read without proof)\n",
-            from.display()
-        );
+        let mut text = match self.lost.is_empty() {
+            true => format!("nothing of {} was lost\n", from.display()),
+            false => format!(
+                "what was lost of {}, by slot, rows and whose they were (keys of damaged blocks were read without proof)\n",
+                from.display()
+            ),
+        };
         if let Some(note) = &self.note {
             text.insert_str(0, note);
         }

@@ -16,7 +16,7 @@ use super::bulk::Bulk;
 use super::client::{self, Wake};
 use super::clock::Clock;
 use super::{Event, Mailbox, Room, Surroundings};
-use crate::boot::Watch;
+use crate::boot::{WAY_OUT, Watch};
 use crate::observe::figures::Turns;
 
 /// Bytes read from a socket at once. One buffer serves all connections of the shard.
@@ -248,7 +248,7 @@ pub fn start(
         let _watch = watch;
         let shard = match shard() {
             Ok(shard) => shard,
-            Err(error) => return tracing::error!(%error, "the shard cannot begin"),
+            Err(error) => return tracing::error!(%error, "the shard cannot begin{WAY_OUT}"),
         };
         let pulse = shard.pulse().clone();
         surroundings.watchdog.watch_me(thread::current().name().unwrap_or_default(), pulse.clone());

@@ -4,7 +4,7 @@
 //! (`docs/decisions/2026-11-21-handshakes-have-threads.md`).
 
 use convoy_actors::Certificate;
-use rustls::{CertificateError, Error, HandshakeKind, ProtocolVersion};
+use rustls::{CertificateError, Error, HandshakeKind, InvalidMessage, ProtocolVersion};
 use std::net::{self, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -167,6 +167,9 @@ impl Failure {
                 return Self::new("certificate_version", "the certificate is of X.509 version 1, not 3");
             }
             Error::InvalidCertificate(_) => "certificate",
+            Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+                return Self::new("tls", "what came is no TLS: this listener speaks TLS alone");
+            }
             Error::NoApplicationProtocol => "alpn",
             Error::PeerIncompatible(_) => "version",
             Error::AlertReceived(_) => "alert",

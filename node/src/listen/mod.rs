@@ -45,8 +45,9 @@ pub fn bind(config: &Config, connections: u32) -> anyhow::Result<Vec<Bound>> {
     let mut listeners = Vec::new();
     for options in &config.mqtt {
         let kind = options.kind;
-        let socket = accept::bind(options.addr)
-            .with_context(|| format!("MQTT cannot be served on {kind}://{}", options.addr))?;
+        let socket = accept::bind(options.addr).with_context(|| {
+            format!("MQTT cannot be served on {kind}://{} (see --{kind}, or mqtt.listeners)", options.addr)
+        })?;
         let addr = socket.local_addr()?;
         let name = options.name.clone().unwrap_or_else(|| format!("{kind}://{addr}"));
         let tls = match &options.tls {

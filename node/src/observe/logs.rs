@@ -33,17 +33,19 @@ pub enum Error {
     Thread(#[source] io::Error),
 }
 
+/// What is logged: as the variable says, else as the configuration does.
+pub fn level(options: &LogOptions) -> Result<String, Error> {
+    match std::env::var(VARIABLE) {
+        Ok(text) if text.is_empty() => Ok(options.level.clone()),
+        Ok(text) if is_directives(&text) => Ok(text),
+        Ok(text) => Err(Error::Directives { text }),
+        Err(_) => Ok(options.level.clone()),
+    }
+}
+
 /// Starts logging; called once, before anything that logs.
 pub fn start(options: &LogOptions) -> Result<(), Error> {
-    let level = match std::env::var(VARIABLE) {
-        Ok(text) if !text.is_empty() => {
-            if !is_directives(&text) {
-                return Err(Error::Directives { text });
-            }
-            text
-        }
-        _ => options.level.clone(),
-    };
+    let level = level(options)?;
     // The server under the API announces each of its starts; what matters of it is said by `admin`.
     let filter = EnvFilter::builder()
         .parse(format!("actix_server=warn,{level}"))

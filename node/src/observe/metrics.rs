@@ -199,9 +199,11 @@ impl Recorder {
         let prometheus = builder()?.install_recorder()?;
         describe();
         for (name, meaning) in rooms.iter().copied().flatten() {
+            // A comment begins with the space behind its slashes.
+            let meaning = meaning.trim();
             match name.ends_with("_total") {
-                true => metrics::describe_counter!(*name, *meaning),
-                false => metrics::describe_gauge!(*name, *meaning),
+                true => metrics::describe_counter!(*name, meaning),
+                false => metrics::describe_gauge!(*name, meaning),
             }
         }
         metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);

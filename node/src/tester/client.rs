@@ -348,6 +348,10 @@ impl Client {
 
     fn poll_bytes(&mut self, now: Instant, inbound: &[u8]) -> Result<Option<Event>, Error> {
         loop {
+            // An alert of TLS: no packet of MQTT begins so.
+            if inbound[self.consumed..].starts_with(&[0x15, 0x03]) {
+                return Err(Error::SpeaksTls);
+            }
             let cut = cut(&inbound[self.consumed..], Limits::NONE).map_err(Error::Protocol)?;
             let Cut::Whole { first, body, length } = cut else {
                 return Ok(None);

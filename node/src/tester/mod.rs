@@ -40,6 +40,8 @@ pub enum Error {
     Refused { reason: ReasonCode, text: String },
     #[error("disconnected by the server: {}", explained(*reason, text))]
     Disconnected { reason: ReasonCode, text: String },
+    #[error("the server speaks TLS on this port: name its authorities by --cafile")]
+    SpeaksTls,
     #[error("the server broke the protocol: {0}")]
     Protocol(convoy_wire::Error),
     #[error("the server sent a {0:?} that nothing asked for")]

@@ -11,6 +11,7 @@ mod limits;
 mod log;
 mod mqtt;
 mod node;
+mod operator;
 mod proxy;
 mod revocation;
 mod stuck;

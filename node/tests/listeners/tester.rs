@@ -68,12 +68,14 @@ fn what_is_wrong_with_the_other_side_is_said() {
         (format!("-p {mqtts} --cafile @missing.pem"), "missing.pem"),
         (format!("-p {mqtts} --cert @client.pem --key @client.key"), "TLS needs --cafile"),
         (format!("-p {ws} --ws --ws-path /other"), "HTTP 404"),
+        (format!("-p {mqtts}"), "the server speaks TLS on this port"),
     ];
     for (options, expected) in cases {
         let output = run(&node, &format!("pub -h localhost {options} -t story -m now -q 1"));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains(expected), "{options}: {said}");
     }
+    assert!(node.log().contains("what came is no TLS"), "{}", node.log());
 }
 
 #[test]

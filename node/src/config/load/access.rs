@@ -272,6 +272,8 @@ mod tests {
         assert!(refused("[[ban]]\nclient = \"a\"\nuntil = \"never\"\n").contains("a moment in UTC"));
         assert!(refused("[[ban]]\nclients = \"a\"\n").contains("did you mean client?"));
         assert!(refused("ban = 1\n").contains("[[ban]]"));
+        assert!(refused("[[bans]]\nclient = \"a\"\n").contains("did you mean ban?"));
+        assert!(refused("[[access.rules]]\ntopic = \"a\"\n").contains("did you mean rule?"));
     }
 
     #[test]

@@ -15,8 +15,8 @@ impl Reader {
         section.one_of("profile", &mut profile, &Profile::ALL);
         let mut options = profile.limits();
         section.number("client_id_bytes", &mut options.client_id_bytes, 1..=u16::MAX);
-        // The protocol cannot express a longer packet.
-        let packet_bytes = 1024..=268_435_460;
+        // A record of the log has to hold what comes in one packet.
+        let packet_bytes = 1024..=convoy_actors::MESSAGE_BYTES as u32;
         section.bytes("packet_bytes", &mut options.packet_bytes, packet_bytes.clone());
         section.bytes("connect_packet_bytes", &mut options.connect_packet_bytes, packet_bytes);
         section.duration("connect_timeout", &mut options.connect_timeout, SECOND..=HOUR);

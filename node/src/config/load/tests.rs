@@ -202,23 +202,19 @@ fn one_address_serves_one_purpose() {
 #[test]
 fn limits_that_contradict_each_other_are_refused() {
     let pairs = [
-        ("packet_bytes = \"32 KiB\"", "limits.connect_packet_bytes must not exceed limits.packet_bytes"),
-        ("queue_bytes = \"512 KiB\"", "limits.packet_bytes must not exceed limits.queue_bytes"),
-        (
-            "packet_bytes = \"33 MiB\"",
-            "limits.packet_bytes must not exceed 32 MiB: a record of the log has to hold it",
-        ),
-        (
-            "session_expiry_maximum = \"1h\"",
-            "limits.session_expiry_default must not exceed limits.session_expiry_maximum",
-        ),
-        ("inflight_maximum = 16", "limits.inflight_default must not exceed limits.inflight_maximum"),
-        ("topic_levels = 1", "fleet.partition_levels must not exceed limits.topic_levels"),
-        ("topic_bytes = 64", "limits.topic_levels must not exceed limits.topic_bytes"),
+        ("packet_bytes = \"32 KiB\"", "limits.connect_packet_bytes = \"128 KiB\""),
+        ("queue_bytes = \"512 KiB\"", "limits.packet_bytes = \"1 MiB\""),
+        ("session_expiry_maximum = \"1h\"", "limits.session_expiry_default = \"2h\""),
+        ("inflight_maximum = 16", "limits.inflight_default = 32"),
+        ("topic_levels = 1", "fleet.partition_levels = 2"),
+        ("topic_bytes = 64", "limits.topic_levels = 128"),
     ];
-    for (line, message) in pairs {
+    for (line, low) in pairs {
+        // Both values are told, and who said them.
+        let message = format!("{low} (default) must not exceed limits.{line} (convoy.toml:2)");
         assert_eq!(refused(&format!("[limits]\n{line}\n")), format!("convoy.toml:2: {message}"));
     }
+    assert!(refused("[limits]\npacket_bytes = \"33 MiB\"\n").ends_with("from 1 KiB to 32 MiB"));
 }
 
 #[test]
