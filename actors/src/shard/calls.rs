@@ -216,7 +216,7 @@ impl Shard {
     pub(super) fn outbox_applied(&mut self, Applied { from, to, number }: Applied) {
         if let Some(slot) = self.slots.get(from) {
             slot.outbox_applied(to, number);
-            let held = slot.wills.applied(to, number);
+            let held = slot.wills.applied(to, number, self.outlet.edge.now);
             self.grant_held(held);
         }
     }

@@ -27,6 +27,9 @@ const ROUND_BYTES: usize = 4 << 20;
 /// A record of this size is much.
 const SMALL_BYTES: usize = 64 << 10;
 
+/// Bytes of Wills that are due and on their way from all slots here.
+const DUE_WILL_BYTES: usize = 8 << 20;
+
 /// Operations an outbox keeps after they were applied, before a record is made to delete them.
 const TRIM_WORTH: u64 = 128;
 
@@ -441,9 +444,11 @@ impl Shard {
             self.grant_held(overdue);
         }
         let mut failures = Vec::new();
+        let underway = self.slots.table.iter().map(|slot| slot.wills.len_bytes(now.monotonic)).sum();
+        let mut room = DUE_WILL_BYTES.saturating_sub(underway);
         for slot in self.slots.table.iter_mut().filter(|slot| slot.failure.is_none()) {
             self.outlet.edge.pulse.tell(Activity::Sweep, u32::from(slot.id.0));
-            if let Err(error) = slot.sweep(now, &mut self.state) {
+            if let Err(error) = slot.sweep(now, &mut room, &mut self.state) {
                 failures.push((slot.id, error));
             }
             slot.trim_outboxes(now, TRIM_WORTH);

@@ -298,7 +298,7 @@ impl Slot {
                 let to = SlotId(place.slot);
                 let number = self.emit(to, &op, context, turn);
                 if self.leading {
-                    self.wills.sent(&name, to, number);
+                    self.wills.sent(&name, to, number, bytes.len(), turn.now.monotonic);
                 }
                 Ok(())
             }

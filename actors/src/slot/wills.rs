@@ -21,13 +21,23 @@ const LIMIT: usize = 1 << 16;
 pub struct Wills {
     /// By tenant and Client Identifier: the outbox it went by, and its number there.
     underway: FxHashMap<Box<[u8]>, (SlotId, u64)>,
-    /// The same by the outbox, in the order of the numbers.
-    order: BTreeMap<SlotId, VecDeque<Sent>>,
+    /// The same by the outbox.
+    lanes: BTreeMap<SlotId, Lane>,
     held: Vec<Held>,
 }
 
-/// A number in an outbox, and whose Will it is.
-type Sent = (u64, Box<[u8]>);
+/// Wills on their way to one slot.
+#[derive(Debug, Default)]
+struct Lane {
+    /// In the order of their numbers.
+    sent: VecDeque<Sent>,
+    bytes: usize,
+    /// Monotonic milliseconds: when the first of them became the first.
+    since: u64,
+}
+
+/// A number in an outbox, whose Will it is, and its bytes.
+type Sent = (u64, Box<[u8]>, u32);
 
 /// A CONNECT that waits for a Will.
 #[derive(Debug)]
@@ -43,11 +53,18 @@ pub struct Held {
 }
 
 impl Wills {
-    pub fn sent(&mut self, name: &[u8], to: SlotId, number: u64) {
+    pub fn sent(&mut self, name: &[u8], to: SlotId, number: u64, bytes: usize, now: u64) {
         if self.underway.len() < LIMIT {
             self.underway.insert(name.into(), (to, number));
-            self.order.entry(to).or_default().push_back((number, name.into()));
+            let lane = self.lanes.entry(to).or_insert_with(|| Lane { since: now, ..Lane::default() });
+            lane.sent.push_back((number, name.into(), bytes as u32));
+            lane.bytes += bytes;
         }
+    }
+
+    /// Bytes on their way, but for those to slots that take nothing: who has Wills for others does not wait for these.
+    pub fn len_bytes(&self, now: u64) -> usize {
+        self.lanes.values().filter(|lane| now < lane.since + WAIT).map(|lane| lane.bytes).sum()
     }
 
     /// Whether a Will of this Client is on its way.
@@ -70,16 +87,17 @@ impl Wills {
     }
 
     /// Slot `to` has applied everything up to `number`: the CONNECTs that waited for it.
-    pub fn applied(&mut self, to: SlotId, number: u64) -> Vec<Held> {
-        let Some(order) = self.order.get_mut(&to) else { return Vec::new() };
-        while order.front().is_some_and(|(first, _)| *first <= number) {
-            let (first, name) = order.pop_front().expect("there is a front");
+    pub fn applied(&mut self, to: SlotId, number: u64, now: u64) -> Vec<Held> {
+        let Some(lane) = self.lanes.get_mut(&to) else { return Vec::new() };
+        while lane.sent.front().is_some_and(|(first, ..)| *first <= number) {
+            let (first, name, bytes) = lane.sent.pop_front().expect("there is a front");
+            (lane.bytes, lane.since) = (lane.bytes - bytes as usize, now);
             if self.underway.get(&name) == Some(&(to, first)) {
                 self.underway.remove(&name);
             }
         }
-        if order.is_empty() {
-            self.order.remove(&to);
+        if lane.sent.is_empty() {
+            self.lanes.remove(&to);
         }
         self.release(|held| held.to == to && held.number <= number)
     }
@@ -109,25 +127,27 @@ mod tests {
     #[test]
     fn a_connect_waits_for_the_last_will_of_its_client_alone() {
         let mut wills = Wills::default();
-        wills.sent(b"a", SlotId(1), 1);
-        wills.sent(b"b", SlotId(1), 2);
-        wills.sent(b"a", SlotId(1), 3);
-        wills.sent(b"a", SlotId(2), 1);
+        wills.sent(b"a", SlotId(1), 1, 10, 0);
+        wills.sent(b"b", SlotId(1), 2, 10, 0);
+        wills.sent(b"a", SlotId(1), 3, 10, 0);
+        wills.sent(b"a", SlotId(2), 1, 10, 0);
         assert!(hold(&mut wills, b"a", 0) && hold(&mut wills, b"b", 0) && !hold(&mut wills, b"c", 0));
-        assert_eq!(wills.applied(SlotId(1), 2).len(), 1);
-        assert_eq!(wills.applied(SlotId(1), 3).len(), 0);
+        assert_eq!(wills.applied(SlotId(1), 2, 5).len(), 1);
+        assert_eq!(wills.applied(SlotId(1), 3, 5).len(), 0);
+        // What is left is for a slot that takes nothing for a while.
+        assert_eq!((wills.len_bytes(WAIT - 1), wills.len_bytes(WAIT)), (10, 0));
         assert!(wills.is_underway(b"a") && !wills.is_underway(b"b"));
-        assert_eq!(wills.applied(SlotId(2), 1).len(), 1);
-        assert!(!wills.is_underway(b"a") && wills.order.is_empty());
+        assert_eq!(wills.applied(SlotId(2), 1, 5).len(), 1);
+        assert!(!wills.is_underway(b"a") && wills.lanes.is_empty());
     }
 
     #[test]
     fn a_connect_does_not_wait_for_ever_and_a_flood_of_wills_is_bounded() {
         let mut wills = Wills::default();
         for number in 1..=2 * LIMIT as u64 {
-            wills.sent(&number.to_le_bytes(), SlotId(1), number);
+            wills.sent(&number.to_le_bytes(), SlotId(1), number, 10, 0);
         }
-        assert_eq!((wills.underway.len(), wills.order[&SlotId(1)].len()), (LIMIT, LIMIT));
+        assert_eq!((wills.underway.len(), wills.lanes[&SlotId(1)].sent.len()), (LIMIT, LIMIT));
         assert!(hold(&mut wills, &1_u64.to_le_bytes(), 500));
         assert_eq!(wills.overdue(500 + WAIT - 1).len(), 0);
         assert_eq!(wills.overdue(500 + WAIT).len(), 1);

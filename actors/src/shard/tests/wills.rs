@@ -309,3 +309,41 @@ fn a_connect_does_not_wait_for_ever_for_a_will_that_nobody_takes() {
     world.pass(200);
     assert_eq!(world.got(client), [Got::Connack(ReasonCode::Success, true)]);
 }
+
+#[test]
+fn large_wills_that_are_due_at_once_are_published_a_few_at_a_time() {
+    // 400 of 60 kB, due in the same tick.
+    let mut world = World::new();
+    let payload = vec![b'w'; 60_000];
+    let topics: Vec<_> = (0..400).map(|at| (format!("w{at}"), format!("will/{at}"))).collect();
+    let watcher = world.subscriber(passing("watcher"), &["will/#"]);
+    for (client_id, topic) in &topics {
+        let will = Will {
+            topic: TopicName::new(topic).unwrap(),
+            payload: &payload,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            properties: WillProperties { will_delay_interval: Some(60), ..Default::default() },
+        };
+        let client = world.join(Connect { will: Some(will), ..lasting(client_id) });
+        world.cut_and_settle(client);
+    }
+    let (mut most, mut came) = (0, 0);
+    for _ in 0..1_500 {
+        world.now.monotonic += 100;
+        world.now.wall += 100;
+        world.shards.iter_mut().for_each(|shard| shard.tick(world.now));
+        loop {
+            let underway =
+                world.shards.iter().flat_map(|shard| shard.slots.iter().map(|slot| slot.outbox_bytes()));
+            most = most.max(underway.sum::<u64>());
+            world.flow();
+            if !world.sync() {
+                break;
+            }
+        }
+        came += world.acknowledged(watcher).len();
+    }
+    assert_eq!(came, 400);
+    assert!(most < 12 << 20, "{most} bytes of Wills were on their way at once");
+}
