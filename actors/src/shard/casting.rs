@@ -4,6 +4,10 @@
 //!
 //! Whoever published it here is not read from until it has been passed on, and mail of other shards is not opened while
 //! much waits here: so what waits is bounded.
+//!
+//! A message for many Sessions that are away is much for the log. While more waits for it than should, such a message waits
+//! here, and what comes behind it by the same mail does not: a small packet may cause a thousand times its bytes, and
+//! who sends it is known to cause that only when it is matched.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -97,6 +101,12 @@ impl Casts {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.topics.is_empty()
+    }
+
+    /// Whether there is something to do. Where too much waits for the log nothing is matched that is for many.
+    #[inline]
+    pub fn goes_on(&self, is_short: bool) -> bool {
+        if is_short { self.found_bytes > 0 } else { !self.is_empty() }
     }
 
     /// Bytes that wait here.
@@ -257,6 +267,9 @@ impl Casts {
 impl Shard {
     /// Passes messages on to a piece of their receivers, each topic in its turn.
     pub(super) fn cast_on(&mut self, now: Now) {
+        if !self.outlet.casts.goes_on(self.is_short) {
+            return;
+        }
         let (mut left, mut topics) = (self.outlet.casts.piece, self.outlet.casts.turns.len());
         while left > 0
             && topics > 0
@@ -265,7 +278,7 @@ impl Shard {
             topics -= 1;
             let Cast { message, stage, publisher } = cast;
             match stage {
-                Stage::Waits { .. } if !self.outlet.casts.has_room() => {
+                Stage::Waits { .. } if self.is_short || !self.outlet.casts.has_room() => {
                     self.outlet.casts.give_back(topic, Cast { message, stage, publisher });
                 }
                 Stage::Waits { number, place, origin, reply } => {

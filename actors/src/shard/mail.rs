@@ -282,6 +282,10 @@ pub struct Post {
     sent: u64,
     /// Where they went since that was asked last, as [`Post::bit_of`] tells.
     sent_to: u64,
+    /// Of each shard: bytes for it in this turn, and so many as it opens in a while.
+    laid: Vec<(usize, usize)>,
+    /// Since that was asked last something went to a shard that gets enough in this turn.
+    is_enough: bool,
 }
 
 impl Post {
@@ -292,6 +296,8 @@ impl Post {
             closed: Vec::new(),
             sent: 0,
             sent_to: 0,
+            laid: vec![(0, usize::MAX); usize::from(shards)],
+            is_enough: false,
         }
     }
 
@@ -326,6 +332,9 @@ impl Post {
         let closed = (len >= MAIL_BYTES).then(|| std::mem::take(mail));
         self.sent += more as u64;
         self.sent_to |= Self::bit_of(shard);
+        let (laid, room) = &mut self.laid[usize::from(shard)];
+        *laid += more;
+        self.is_enough |= *laid >= *room;
         if let Some(mail) = closed {
             self.closed.push((shard, mail));
         }
@@ -341,6 +350,16 @@ impl Post {
         std::mem::take(&mut self.sent_to)
     }
 
+    /// Another shard opens so many bytes in a while.
+    pub fn set_room(&mut self, shard: u16, bytes: usize) {
+        self.laid[usize::from(shard)].1 = bytes;
+    }
+
+    /// Whether since this was asked last something went to a shard that gets as much in this turn as it opens in a while.
+    pub fn take_is_enough(&mut self) -> bool {
+        std::mem::take(&mut self.is_enough)
+    }
+
     /// Stands for a shard in a set of them; on very large machines for a few.
     pub fn bit_of(shard: u16) -> u64 {
         1 << (shard % 64)
@@ -348,6 +367,7 @@ impl Post {
 
     /// The batches that are not empty, with the shards they go to; those to one shard in their order.
     pub fn take(&mut self) -> impl Iterator<Item = (u16, Mail)> + '_ {
+        self.laid.iter_mut().for_each(|(laid, _)| *laid = 0);
         let open = self
             .out
             .iter_mut()

@@ -479,13 +479,18 @@ impl Shard {
         self.has_backlog() && !self.is_held()
             || reads
             || walks
-            || !self.outlet.casts.is_empty()
+            || self.outlet.casts.goes_on(self.is_short)
             || self.has_unsettled()
     }
 
     /// Mail for other shards.
     pub fn take_mail(&mut self) -> impl Iterator<Item = (u16, Mail)> + '_ {
         self.outlet.post.take()
+    }
+
+    /// Another shard opens so many bytes of mail in a while: in one turn it is to be sent no more.
+    pub fn set_mail_room(&mut self, shard: u16, bytes: usize) {
+        self.outlet.post.set_room(shard, bytes);
     }
 
     /// So much waits for the log, or to be passed on to very many, that nothing more is taken from Clients until it has

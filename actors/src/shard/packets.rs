@@ -55,9 +55,10 @@ impl Shard {
         };
         // What records have caused goes before what it says.
         let piece = if self.is_settled() { WORK_A_PIECE } else { 0 };
-        let until = self.outlet.edge.work + piece;
+        let mut until = self.outlet.edge.work + piece;
         // What others have sent is not this Client's.
         self.outlet.post.take_sent_to();
+        self.outlet.post.take_is_enough();
         while at < input.len() {
             if self.outlet.edge.work >= until {
                 paused = true;
@@ -117,6 +118,10 @@ impl Shard {
             }
             if self.outlet.post.sent() > sent {
                 self.charge_mail(key, self.outlet.post.sent() - sent);
+                if self.outlet.post.take_is_enough() {
+                    // What this Client sends is dear over there, and others send something there too.
+                    until = self.outlet.edge.work;
+                }
             }
         }
         let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };

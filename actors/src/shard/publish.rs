@@ -93,8 +93,12 @@ impl Shard {
             self.outlet.edge.drop_shared();
         }
         let is_many = self.outlet.casts.is_many(fan_out.found().len());
-        if is_many && again.is_none() && !self.outlet.casts.has_room() {
+        if is_many && again.is_none() && (self.is_short || !self.outlet.casts.has_room()) {
+            // What is for many is much for the log too: while that has enough, it waits beside the way of the others.
             self.wait_for_casts(place, message, origin, reply);
+            if let Some(reply) = reply.filter(|_| self.is_short) {
+                self.outlet.answer(reply, Answer::Full);
+            }
             return Ok(None);
         }
         self.outlet.edge.work += fan_out.work();

@@ -29,6 +29,9 @@ pub struct FanOut {
 /// Nodes that are tried in the time that a receiver takes.
 const STEPS_A_UNIT: u64 = 32;
 
+/// And in the time that a match takes which is of a Session that has one already.
+const STEPS_A_MATCH: u64 = 8;
+
 impl FanOut {
     pub fn clear(&mut self) {
         self.found.clear();
@@ -112,6 +115,7 @@ impl FanOut {
 
     /// As [`FanOut::merge`], and in the order of the Sessions' numbers: the same on every replica.
     pub fn merge_in_order(&mut self) {
+        let matches = self.found.len();
         self.found.sort_by_key(|found| (found.session, found.delivery.group()));
         self.found.dedup_by(|later, kept| {
             later.session == kept.session
@@ -119,6 +123,7 @@ impl FanOut {
                 && kept.delivery.group().is_none()
                 && kept.delivery.merge(&later.delivery)
         });
+        self.steps += (matches - self.found.len()) as u64 * STEPS_A_MATCH;
     }
 }
 

@@ -11,7 +11,7 @@ const WAIT: Duration = Duration::from_millis(100);
 const SAMPLE: Duration = Duration::from_millis(5);
 
 /// At least so many bytes, and at most so many, whatever they cost.
-const LEAST: usize = 64 << 10;
+const LEAST: usize = 16 << 10;
 const MOST: usize = 16 << 20;
 
 #[derive(Debug)]

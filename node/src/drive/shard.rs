@@ -146,6 +146,8 @@ impl Driver {
         let sync = {
             let mut shard = self.shard.borrow_mut();
             shard.turn(now);
+            let others = self.surroundings.shards.iter().zip(0..);
+            others.for_each(|(handle, of)| shard.set_mail_room(of, handle.mail_room()));
             let mut held = self.held.borrow_mut();
             for (to, mail) in shard.take_mail() {
                 let queue = &mut held[usize::from(to)];

@@ -100,3 +100,40 @@ fn what_waits_for_receivers_of_others_is_matched_when_there_is_room() {
         assert_eq!(got, expected);
     }
 }
+
+#[test]
+fn what_is_for_many_queues_waits_while_the_log_has_enough_and_loses_no_place() {
+    let mut world = World::with(Limits { underway_bytes: 1 << 30, ..Limits::default() });
+    world.shards.iter_mut().for_each(|shard| shard.outlet.casts.piece = PIECE);
+    let away: Vec<_> = (0..20).map(|number| format!("away{number}")).collect();
+    for name in &away {
+        let client = world.subscriber(lasting(name), &["x/#"]);
+        world.cut_and_settle(client);
+    }
+    let publishers = ["p", "q", "r", "s"].map(|name| world.connect(passing(name)));
+    let payloads: Vec<_> = (0..60).map(|number: u16| format!("{number:03} {}", "x".repeat(60_000))).collect();
+    // The log syncs all the while, so all that is taken waits.
+    let mut most = 0;
+    for (publisher, topic) in publishers.iter().zip(["x/a", "x/b", "x/c", "x/d"]) {
+        let mut bytes = Vec::new();
+        for (payload, packet_id) in payloads.iter().zip(1..) {
+            Packet::Publish(publish(topic, payload, packet_id)).encode(V5, &mut bytes).unwrap();
+        }
+        world.send_bytes(*publisher, &bytes);
+        world.flow();
+        most = world.shards.iter().map(|shard| shard.slots.pending_bytes()).fold(most, usize::max);
+    }
+    assert!(most < 20 << 20, "{most} bytes wait for the log of a shard");
+    world.settle();
+    for publisher in publishers {
+        let expected: Vec<_> = (1..=60).map(|id| Got::Puback(id, ReasonCode::Success)).collect();
+        assert_eq!(world.got(publisher), expected);
+    }
+    assert!(world.shards.iter().all(|shard| shard.outlet.casts.is_empty()));
+    let client = world.connect(Connect { clean_start: false, ..lasting(&away[0]) });
+    let got = world.acknowledged(client);
+    for topic in ["x/a", "x/b", "x/c", "x/d"] {
+        let of_topic = got.iter().filter(|received| received.topic == topic);
+        assert!(of_topic.map(|received| &received.payload).eq(&payloads), "{topic}");
+    }
+}

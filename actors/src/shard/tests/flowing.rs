@@ -335,6 +335,48 @@ fn what_one_client_sends_is_taken_in_pieces_and_others_have_their_turn_between_t
     }
 }
 
+#[test]
+fn a_shard_is_sent_no_more_in_a_turn_than_it_opens_in_a_while_and_each_client_has_a_share() {
+    const ROOM: usize = 4096;
+    let mut world = World::new();
+    let subscriber = world.subscriber(passing("s"), &["x/#"]);
+    let publishers = ["p", "q", "r", "t"].map(|name| world.connect(passing(name)));
+    let home =
+        world.shards.iter_mut().position(|shard| shard.slots.get(place_of("x/y", &world.options)).is_some());
+    let home = home.expect("some shard has the slot");
+    let mut bytes = Vec::new();
+    for number in 0..1_000 {
+        Packet::Publish(publish("x/y", &number.to_string(), 0)).encode(V5, &mut bytes).unwrap();
+    }
+    for of in 0..world.shards.len() as u16 {
+        world.shards.iter_mut().for_each(|shard| shard.set_mail_room(of, ROOM));
+    }
+    let mut sent = 0;
+    for publisher in publishers {
+        let Line { shard, key, .. } = world.lines[publisher.0];
+        if shard == home {
+            continue;
+        }
+        sent += 1;
+        world.shards[shard].receive(world.now, key.unwrap(), &bytes);
+        assert!(world.shards[shard].has_whole_input(key.unwrap()), "all was taken at once");
+    }
+    let mut laid = 0;
+    for at in 0..world.shards.len() {
+        let mail: Vec<_> = world.shards[at].take_mail().collect();
+        let bytes: usize = mail.iter().map(|(_, mail)| mail.len_bytes()).sum();
+        // The first fills it, and each of the others has a message.
+        assert!(bytes < ROOM + 4 * 256, "{bytes} bytes in a turn");
+        for (to, mail) in mail {
+            laid += mail.letters.len();
+            world.shards[usize::from(to)].mail(world.now, mail);
+        }
+    }
+    assert!(laid >= sent);
+    world.settle();
+    assert_eq!(world.payloads(subscriber).len(), sent * 1_000);
+}
+
 fn place_of(topic: &str, options: &Options) -> convoy_ids::SlotId {
     options.partitioning.locate("", topic, options.slots).1
 }
