@@ -2,6 +2,7 @@
 
 mod arenas;
 mod descriptors;
+mod folder;
 mod identity;
 mod limits;
 mod private;
@@ -15,6 +16,7 @@ use convoy_actors::{FAN_OUT_PIECE, Identity as ShardIdentity, Now, Options, Secr
 use convoy_membership::Partitioning;
 use convoy_storage::engine::rocks::{self, Rocks};
 use convoy_storage::engine::{Engine, Space};
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use crate::drive::{self, ShardHandle};
 use crate::listen;
 use crate::observe::metrics::{CONNECTIONS_LIMIT, Recorder, STORAGE_BUFFER_BYTES};
 use crate::observe::sys::Sys;
+use folder::Folder;
 pub use identity::{Identity, Layout as DataLayout};
 pub use private::begin as begin_private;
 pub use status::Board;
@@ -42,6 +45,8 @@ pub mod condition {
     pub const STORAGE: &str = "storage";
     /// There is room on the disk for what publishers send.
     pub const DISK: &str = "disk";
+    /// What the node writes is in the folder that the next start will open.
+    pub const FOLDER: &str = "folder";
     /// The node takes connections.
     pub const LISTENERS: &str = "listeners";
 }
@@ -185,8 +190,9 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
         let reload = Reload::new(source, auth.clone(), shards, bans, config.clone(), knows_users);
         tokio::spawn(reload.run());
         let watch = watch(&database, &board, &readiness, config.storage.min_free_bytes);
+        let watch_folder = watch_folder(&config.node.data, &readiness);
         let tell = tell(&board, &handles, config.node.sys_interval);
-        let watch = async { tokio::join!(watch, tell) };
+        let watch = async { tokio::join!(watch, watch_folder, tell) };
         tokio::pin!(watch);
         // Clients are let in once they can be served: a connection that is refused costs them less than one that
         // hangs.
@@ -362,6 +368,28 @@ async fn watch(engine: &Rocks, board: &Board, readiness: &Readiness, wanted: u64
         match board.why_not_ready() {
             None => readiness.met(condition::SLOTS),
             Some(reason) => readiness.unmet(condition::SLOTS, reason),
+        }
+    }
+}
+
+/// Looks once a second whether the data folder is still the one that was opened.
+async fn watch_folder(data: &Path, readiness: &Readiness) {
+    let folder = match Folder::opened(data) {
+        Ok(folder) => folder,
+        Err(error) => return tracing::warn!(%error, "the data folder cannot be watched"),
+    };
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    let mut is_lost = false;
+    loop {
+        every.tick().await;
+        let reason = folder.why_lost();
+        if let Some(reason) = reason.as_ref().filter(|_| !is_lost) {
+            tracing::error!(%reason, "the data folder is lost");
+        }
+        is_lost = reason.is_some();
+        match reason {
+            None => readiness.met(condition::FOLDER),
+            Some(reason) => readiness.unmet(condition::FOLDER, reason),
         }
     }
 }
