@@ -80,7 +80,8 @@ pub struct LimitsOptions {
     /// is memory that strangers can ask for.
     pub connect_packet_bytes: u32,
     /// Bytes of a Client Identifier; a longer one is refused with Client Identifier not valid (0x85; 3.x: 2). The protocol
-    /// allows 65,535.
+    /// allows 65,535. It is written several times with each CONNECT, and whoever has one of 8 KiB cannot be named by
+    /// `convoy ctl` unless `api.head_bytes` is raised too.
     pub client_id_bytes: u16,
     /// Time from accept to a whole CONNECT, after which the connection is closed without a word, and as long again from
     /// there to its answer, which is then Server Busy (0x89; 3.x: 3). Raise it for very slow links or disks; idle strangers hold a descriptor that long.
@@ -326,7 +327,7 @@ impl Default for LimitsOptions {
         Self {
             packet_bytes: 1024 * KIB,
             connect_packet_bytes: 128 * KIB,
-            client_id_bytes: u16::MAX,
+            client_id_bytes: 4096,
             connect_timeout: Duration::from_secs(10),
             keep_alive_maximum: Duration::ZERO,
             receive_maximum: 1024,

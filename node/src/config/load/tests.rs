@@ -314,6 +314,13 @@ fn a_rate_and_what_becomes_of_the_excess_are_set_together() {
 }
 
 #[test]
+fn every_client_that_is_let_in_by_default_can_be_named_to_the_api() {
+    let config = config("");
+    // Each byte may become three in a path, and other lines of a request have their room too.
+    assert!(3 * usize::from(config.limits.client_id_bytes) + 8192 < config.api.head_bytes);
+}
+
+#[test]
 fn a_profile_sets_the_numbers_of_its_product_and_a_key_overrides_one() {
     use convoy_actors::SecondConnection;
     let limits = |text: &str| config(text).limits;
