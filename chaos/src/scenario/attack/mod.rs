@@ -1,12 +1,14 @@
 //! Attacks: what a Client or a stranger does to a node that has 1 GiB of address space and 1,024 descriptors, and what
 //! becomes of others meanwhile. A file for each story, a [`Row`] for each run, and a stated limit for each row.
 
+mod all_matching;
 mod almost_matching;
 mod away;
 mod besiege;
 mod bystanders;
 mod connected;
 mod dripping;
+mod due_wills;
 mod ground;
 mod guesses;
 mod handshakes;
@@ -55,12 +57,14 @@ pub const ALL: &[Attack] = &[
     shares::ATTACK,
     unacknowledged::ATTACK,
     almost_matching::ATTACK,
+    all_matching::ATTACK,
     silent::ATTACK,
     dripping::ATTACK,
     guesses::ATTACK,
     handshakes::ATTACK,
     operators::ATTACK,
     wills::ATTACK,
+    due_wills::ATTACK,
     sessions::ATTACK,
     stopped_slot::ATTACK,
 ];
