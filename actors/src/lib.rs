@@ -12,6 +12,7 @@ mod connection;
 pub mod inventory;
 pub mod letter;
 mod message;
+pub mod meta;
 mod metric;
 mod options;
 pub mod query;

@@ -1,6 +1,6 @@
 //! Single steps, and walks through random fleets in which nodes fall silent, lose their logs and lead in turn.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use convoy_ids::{RingVersion, SlotId};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -143,11 +143,12 @@ struct Walk {
     lost: BTreeSet<u64>,
     silent: BTreeSet<NodeId>,
     used: BTreeSet<u64>,
+    zones: BTreeMap<NodeId, Zone>,
     steps: u32,
 }
 
 impl Walk {
-    fn new(seed: u64, nodes: &[NodeId]) -> Self {
+    fn new(seed: u64, nodes: &[NodeId], zones: BTreeMap<NodeId, Zone>) -> Self {
         let voters: Vec<_> = (1..).zip(nodes).map(|(number, node)| Replica { node: *node, number }).collect();
         let numbers: BTreeSet<_> = voters.iter().map(|voter| voter.number).collect();
         Self {
@@ -159,6 +160,7 @@ impl Walk {
             lost: BTreeSet::new(),
             silent: BTreeSet::new(),
             used: numbers,
+            zones,
             steps: 0,
         }
     }
@@ -180,8 +182,9 @@ impl Walk {
         self.well(voters) * 2 > voters.len()
     }
 
-    fn zones(&self, ring: &Ring, old: &Ring, nodes: impl Iterator<Item = NodeId>) -> usize {
-        nodes.map(|node| zone_of(ring, old, node).unwrap()).collect::<BTreeSet<_>>().len()
+    /// In how many zones the voters stand.
+    fn spread(&self) -> usize {
+        spread(&self.zones, self.group.voters.iter().map(|voter| voter.node))
     }
 
     /// Chance befalls at most as many voters as leave a quorum.
@@ -218,8 +221,8 @@ impl Walk {
         }
     }
 
-    fn take(&mut self, old: &Ring, ring: &Ring, target: &[NodeId]) -> Step {
-        let zone = |node| zone_of(ring, old, node);
+    fn take(&mut self, target: &[NodeId]) -> Step {
+        let zone = |node| self.zones.get(&node);
         let (health, is_up) = (|replica| self.health(replica), |node: NodeId| !self.silent.contains(&node));
         let sight = Sight {
             group: &self.group,
@@ -266,8 +269,8 @@ impl Walk {
     }
 }
 
-fn zone_of<'a>(ring: &'a Ring, old: &'a Ring, node: NodeId) -> Option<&'a Zone> {
-    ring.member(node).or_else(|| old.member(node)).map(|member| &member.zone)
+fn spread(zones: &BTreeMap<NodeId, Zone>, nodes: impl Iterator<Item = NodeId>) -> usize {
+    nodes.map(|node| &zones[&node]).collect::<BTreeSet<_>>().len()
 }
 
 fn fleet(chance: &mut Chance) -> Ring {
@@ -305,51 +308,40 @@ fn every_walk_keeps_a_quorum_and_its_zones_and_ends_at_the_target() {
         // The target may change once more on the way.
         let middle = reshape(&old, &mut chance);
         let ring = reshape(&middle, &mut chance);
-        let all: Vec<_> = old.members().iter().chain(ring.members()).map(|member| member.node).collect();
+        let members = [&old, &middle, &ring].into_iter().flat_map(Ring::members);
+        let zones: BTreeMap<_, _> = members.map(|member| (member.node, member.zone.clone())).collect();
+        let all: Vec<_> = zones.keys().copied().collect();
         for slot in (0..old.slots()).map(SlotId) {
-            let (from, over, to) = (old.replicas(slot), middle.replicas(slot), ring.replicas(slot));
-            let mut walk = Walk::new(seed << 8 | u64::from(slot.0), from);
-            let zones = |walk: &Walk, nodes: &[NodeId]| walk.zones(&middle, &old, nodes.iter().copied());
-            let least = zones(&walk, from).min(zones(&walk, over));
-            for _ in 0..walk.chance.below(30) {
-                walk.befall(&all);
-                walk.take(&old, &middle, over);
-                let nodes: Vec<_> = walk.group.voters.iter().map(|voter| voter.node).collect();
-                assert!(zones(&walk, &nodes) >= least, "seed {seed}, slot {slot}: {nodes:?} of {from:?}");
-            }
-            for turn in 0..400 {
-                if turn < 60 {
-                    walk.befall(&all);
-                } else {
-                    walk.silent.clear();
-                    walk.caught_up.extend(walk.group.learners.iter().map(|learner| learner.number));
-                }
-                let zone = |node| ring.member(node).or_else(|| middle.member(node)).is_some();
-                assert!(
-                    walk.group
-                        .voters
-                        .iter()
-                        .all(|voter| zone(voter.node) || old.member(voter.node).is_some())
-                );
-                let step = next_on(&mut walk, &old, &middle, &ring, to);
-                if turn >= 60 && step == Step::Done {
-                    break;
+            let mut walk = Walk::new(seed << 8 | u64::from(slot.0), old.replicas(slot), zones.clone());
+            let turns = walk.chance.below(30);
+            for (target, turns, ends_well) in
+                [(middle.replicas(slot), turns, false), (ring.replicas(slot), 400, true)]
+            {
+                let least = walk.spread().min(spread(&zones, target.iter().copied()));
+                for turn in 0..turns {
+                    let is_well = ends_well && turn >= 60;
+                    if is_well {
+                        walk.silent.clear();
+                        walk.caught_up.extend(walk.group.learners.iter().map(|learner| learner.number));
+                    } else {
+                        walk.befall(&all);
+                    }
+                    let step = walk.take(target);
+                    let voters = &walk.group.voters;
+                    assert!(walk.spread() >= least, "seed {seed}, slot {slot}: {step:?} to {voters:?}");
+                    if is_well && step == Step::Done {
+                        break;
+                    }
                 }
             }
             let mut ends: Vec<_> = walk.group.voters.iter().map(|voter| voter.node).collect();
-            let mut wanted = to.to_vec();
+            let mut wanted = ring.replicas(slot).to_vec();
             ends.sort_unstable();
             wanted.sort_unstable();
             assert_eq!((ends, walk.group.learners.len()), (wanted, 0), "seed {seed}, slot {slot}");
-            moved += u32::from(from != to);
+            moved += u32::from(old.replicas(slot) != ring.replicas(slot));
             steps += walk.steps;
         }
     }
     assert!(moved > 500, "{moved} slots moved in {steps} steps");
-}
-
-/// A step towards the newest version, where nodes may have left two versions ago.
-fn next_on(walk: &mut Walk, old: &Ring, middle: &Ring, ring: &Ring, to: &[NodeId]) -> Step {
-    let behind = if old.members().len() >= middle.members().len() { old } else { middle };
-    walk.take(behind, ring, to)
 }
