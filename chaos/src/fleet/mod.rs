@@ -251,8 +251,9 @@ impl Node {
         self.child = Some(command.spawn().map_err(StartError::Spawn)?);
         loop {
             if is_up(self).await {
-                self.history.fault(Fault::Ready);
                 let starved = self.starved().unwrap_or_default();
+                self.history.fault(Fault::Starved(starved));
+                self.history.fault(Fault::Ready);
                 return Ok(began.elapsed().saturating_sub(starved));
             }
             if let Some(status) = self.exited() {

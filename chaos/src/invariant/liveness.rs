@@ -24,7 +24,13 @@ pub fn check(ledger: &Ledger, limits: Limits) -> Vec<Violation> {
             Fault::Ready | Fault::DiskFreed | Fault::Resumed => (limits.serve, "acknowledge again"),
             _ => continue,
         };
-        let due = ledger.at(*index) + limit;
+        let behind = faults[place + 1..].iter().map(|(_, fault)| *fault);
+        let starved = behind.take_while(|fault| **fault != Fault::Started).find_map(|fault| match fault {
+            Fault::Starved(starved) => Some(*starved),
+            _ => None,
+        });
+        let starved = starved.filter(|_| **fault == Fault::Started).unwrap_or_default();
+        let due = ledger.at(*index) + limit + starved;
         // A Server may acknowledge before anybody has asked it whether it is ready.
         let from = match fault {
             Fault::Ready => faults[..place].iter().rfind(|(_, fault)| **fault == Fault::Started),
@@ -74,6 +80,21 @@ mod tests {
         tale.wait(30);
         tale.fault(Fault::Healed);
         check(&tale.ledger(), LIMITS).len()
+    }
+
+    #[test]
+    fn what_others_took_from_the_node_is_not_its_doing() {
+        for (starved, violations) in [(0, 1), (1, 1), (7, 0)] {
+            let mut tale = Tale::default();
+            tale.fault(Fault::Killed);
+            tale.fault(Fault::Started);
+            tale.wait(9);
+            tale.fault(Fault::Starved(Duration::from_secs(starved)));
+            tale.fault(Fault::Ready);
+            tale.wait(1);
+            tale.fault(Fault::Healed);
+            assert_eq!(check(&tale.ledger(), LIMITS).len(), violations, "{starved} s");
+        }
     }
 
     #[test]

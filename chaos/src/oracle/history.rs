@@ -82,6 +82,8 @@ pub enum Fault {
     DiskFull,
     DiskFreed,
     Started,
+    /// Since then a thread of the node has waited so long for a processor, which others on the machine had.
+    Starved(Duration),
     /// `/readyz` said yes.
     Ready,
     /// Faults are over: from here the promises of liveness hold.

@@ -32,8 +32,7 @@ pub struct Options {
 
 impl Options {
     pub fn new(seed: Seed, time: Duration) -> Self {
-        // As long as somebody who restarts it waits, on a machine that has other things to do: `bounds` tells how fast it is.
-        let limits = Limits { ready: Duration::from_secs(10), serve: Duration::from_secs(5) };
+        let limits = Limits { ready: Duration::from_secs(3), serve: Duration::from_secs(5) };
         Self { seed, time, crowd: Crowd::default(), faults: true, limits }
     }
 }
