@@ -152,7 +152,8 @@ impl Shard {
         let limits = &self.options.limits;
         let connection = &mut self.outlet.edge.connections[key as usize];
         if !limits.allow_topic(topic) {
-            metric::met("topic_bytes");
+            let is_long = topic.len() > usize::from(limits.topic_bytes);
+            metric::met(if is_long { "topic_bytes" } else { "topic_levels" });
             return Err(ReasonCode::TopicNameInvalid);
         }
         let qos = publish.qos;

@@ -149,7 +149,9 @@ impl Shard {
         let connection = &self.outlet.edge.connections[key as usize];
         tracing::debug!(serial = connection.home.serial, %error, "connection closed");
         if error.reason == ReasonCode::PacketTooLarge {
-            metric::met("packet_bytes");
+            // [MQTT-3.1.0-1]: the first packet is a CONNECT.
+            let is_first = connection.stage == Stage::New;
+            metric::met(if is_first { "connect_packet_bytes" } else { "packet_bytes" });
         }
         error.reason
     }

@@ -56,6 +56,32 @@ fn one_place_for_handshakes_serves_several_listeners() {
 }
 
 #[test]
+fn the_limit_that_a_packet_exceeds_is_told_by_its_key() {
+    let text =
+        "[limits]\npacket_bytes = 4096\nconnect_packet_bytes = 1024\ntopic_levels = 3\ntopic_bytes = 64\n";
+    let node = Node::start(Folder::new(), text);
+    let publish = |topic: &str| {
+        let mut packet = vec![0x30, 2 + topic.len() as u8, 0, topic.len() as u8];
+        packet.extend_from_slice(topic.as_bytes());
+        packet
+    };
+    let cases = [
+        ("topic_levels", true, publish("a/b/c/d")),
+        ("topic_bytes", true, publish(&"a".repeat(65))),
+        ("packet_bytes", true, vec![0x30, 0x81, 0x20]),
+        ("connect_packet_bytes", false, vec![0x10, 0x81, 0x08]),
+    ];
+    for (limit, is_connected, packet) in cases {
+        let mut client = connect(node.addr("mqtt"));
+        if is_connected {
+            join(&mut client).expect("it is served");
+        }
+        client.write_all(&packet).expect("it is taken");
+        node.wait_for_metric(&["convoy_limit_met_total", &format!("limit=\"{limit}\""), " 1"]);
+    }
+}
+
+#[test]
 fn a_hang_up_does_not_end_a_node_without_certificates() {
     let node = Node::start(Folder::new(), "");
     node.signal("HUP");
