@@ -5,6 +5,7 @@ mod auth;
 mod config;
 mod ctl;
 mod data;
+mod file;
 mod observe;
 mod tester;
 

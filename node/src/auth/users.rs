@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::password::Stored;
+use crate::file;
 
 /// Of a name; as long as MQTT has it.
 const NAME_BYTES: usize = u16::MAX as usize;
@@ -48,7 +49,7 @@ impl fmt::Display for Problem {
 
 impl Users {
     pub fn read(path: &Path) -> Result<Self, Problem> {
-        Self::parse(&fs::read_to_string(path).map_err(Problem::Io)?)
+        Self::parse(&file::read_to_string(path, file::USERS_BYTES_LIMIT).map_err(Problem::Io)?)
     }
 
     pub fn parse(text: &str) -> Result<Self, Problem> {

@@ -4,6 +4,7 @@
 //! A later source hides an earlier one but does not excuse it: what was hidden is kept and still checked.
 
 use super::{Problem, Problems};
+use crate::file;
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 use toml::de::{DeTable, DeValue};
 
@@ -127,7 +128,7 @@ impl Flags {
 
 /// The file as a tree; syntax errors become problems, and what could be read is read all the same.
 pub(super) fn from_file(path: &Path, problems: &mut Problems) -> Table {
-    match std::fs::read_to_string(path) {
+    match file::read_to_string(path, file::BYTES_LIMIT) {
         Ok(text) => from_text(&path.display().to_string(), &text, problems),
         Err(error) => {
             problems.push(Problem::general(format!("{}: cannot be read: {error}", path.display())));

@@ -13,6 +13,7 @@ use crate::admin::{
     Client, Draft, Holding, ListenerState, Preview, Retained, Slot, Status, Subscription, Topic, Way, Whole,
     key,
 };
+use crate::file;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use http::encode;
@@ -288,8 +289,8 @@ fn retained(filter: Option<&String>, much: &Much, api: &Api, json: bool) -> anyh
 }
 
 fn preview(api: &Api, config: &Path, json: bool) -> anyhow::Result<()> {
-    let toml =
-        std::fs::read_to_string(config).with_context(|| format!("{} cannot be read", config.display()))?;
+    let toml = file::read_to_string(config, file::BYTES_LIMIT);
+    let toml = toml.with_context(|| format!("{} cannot be read", config.display()))?;
     let answer = api.request("POST", "/api/v1/access/preview", &serde_json::to_vec(&Draft { toml })?)?;
     if json {
         return print(&answer);

@@ -7,13 +7,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::auth::password::{self, Cost};
 use crate::auth::users::{self, Users};
+use crate::file;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -175,7 +176,8 @@ impl Place {
         if !path.exists() {
             bail!("there is no users file {}: convoy ctl users add makes one", path.display());
         }
-        let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let text = file::read_to_string(path, file::USERS_BYTES_LIMIT);
+        let text = text.with_context(|| format!("{} cannot be read", path.display()))?;
         // The mark that some editors begin a file with is no part of the first user's name.
         Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned))
     }

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 use super::{Expiry, Key, What, names};
 use crate::config::TlsOptions;
+use crate::file;
 
 /// What is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,7 +135,7 @@ fn all<T: PemObject>(path: &Path, what: &str) -> Result<Vec<T>, Problem> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Problem> {
-    match fs::read(path) {
+    match file::read(path, file::BYTES_LIMIT) {
         Ok(bytes) if bytes.is_empty() => Err(Problem::new(path, "it is empty")),
         Ok(bytes) => Ok(bytes),
         Err(error) => Err(Problem::new(path, format!("it cannot be read: {error}"))),
