@@ -134,7 +134,7 @@ async fn users_change_while_the_node_runs_and_a_broken_file_changes_nothing() {
     let hello = ["-t", "a", "-m", "x"];
     let mut connected = story.mosquitto("mosquitto_sub", "ann", &["-t", "a"]).spawn().expect("it runs");
     let mut other = story.mosquitto("mosquitto_sub", "bob", &["-t", "a"]).spawn().expect("it runs");
-    let drawn = said(&story.users(&["add", "car", "--generate"], "")).1;
+    let drawn = String::from_utf8(story.users(&["add", "car", "--generate"], "").stdout).expect("it is text");
     until("a new user is let in", || {
         let mut command = story.mosquitto("mosquitto_pub", "car", &hello);
         said(&command.args(["-P", drawn.trim()]).output().expect("it runs")).0

@@ -252,7 +252,7 @@ impl Slot {
                 let active = activate(turn.state, &name, row)?;
                 self.names.insert(active.name.clone(), session);
                 if active.row.home.is_none() {
-                    self.idle.push_back(session);
+                    self.idle.push(&active.row);
                 }
                 Ok(Some(entry.insert(Box::new(active))))
             }

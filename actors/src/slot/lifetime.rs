@@ -206,7 +206,7 @@ impl Slot {
         self.save(session, turn);
         self.weigh(session, turn);
         self.remember_due(session, turn);
-        self.idle.push_back(session);
+        self.idle.push(&self.active[&session].row);
         if self.leading && self.active[&session].queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
             self.departed.push_back((session, 0));
         }

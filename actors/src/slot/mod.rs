@@ -11,6 +11,7 @@ mod deliver;
 mod ending;
 mod enqueue;
 mod handle;
+mod idle;
 mod in_line;
 mod leader;
 mod lifetime;
@@ -47,6 +48,7 @@ use crate::retained::Sweep;
 use crate::session::{Epoch, Place, Seq, SessionNumber};
 use crate::shard::{Outlet, ReplyTo};
 use crate::topic::{FanOut, Routes};
+use idle::Idle;
 
 pub use active::Active;
 pub use budget::wanted_by;
@@ -103,8 +105,8 @@ pub struct Slot {
     pub wills: Wills,
     /// Active Sessions by tenant and Client Identifier.
     names: FxHashMap<Box<[u8]>, SessionNumber>,
-    /// Sessions that may be passivated, in the order they fell idle.
-    idle: VecDeque<SessionNumber>,
+    /// Sessions that may be passivated.
+    idle: Idle,
     partitions: FxHashMap<u64, Routes>,
     /// Their numbers, for who goes through them.
     partitions_in_order: BTreeSet<u64>,

@@ -22,9 +22,6 @@ use crate::retained::Sweep;
 use crate::session::SessionNumber;
 use crate::topic::Routes;
 
-/// Idle Sessions of a slot that stay active: a message for one of them finds it in memory.
-const IDLE_LIMIT: usize = 256;
-
 /// What is due is taken up in runs of this many, so that a million Sessions that expire at once cost a little each
 /// turn and not one long one.
 const DUE_RUN: usize = 64;
@@ -278,12 +275,11 @@ impl Slot {
 
     /// Lets idle Sessions go from memory, the longest idle first.
     pub fn passivate(&mut self) {
-        while self.idle.len() > IDLE_LIMIT {
-            let Some(session) = self.idle.pop_front() else { break };
+        while let Some((session, will_bytes)) = self.idle.pop_beyond() {
             let Some(active) = self.active.get(&session) else { continue };
             if active.overflow.as_ref().is_some_and(|overflow| !overflow.is_idle()) {
                 // What is to go from its queue is remembered until it has gone.
-                self.idle.push_back(session);
+                self.idle.put(session, will_bytes);
                 break;
             }
             if active.row.home.is_none() {
