@@ -14,4 +14,5 @@ pub mod envelope;
 pub mod in_force;
 pub mod record;
 pub mod replica;
+pub mod sealed;
 pub mod snapshot;

@@ -17,7 +17,7 @@ mod tests;
 
 use convoy_ids::{SlotId, Term};
 use convoy_membership::support::{Process, Support};
-use convoy_storage::{envelope, record};
+use convoy_storage::sealed;
 
 use crate::stream::{Answer, Call, Source};
 
@@ -51,11 +51,7 @@ pub enum Error {
     #[error("a letter of {bytes} bytes: {most} at most")]
     Long { bytes: usize, most: usize },
     #[error(transparent)]
-    Envelope(#[from] envelope::Error),
-    #[error("a letter of version {0}; this release reads version {VERSION}")]
-    Version(u8),
-    #[error(transparent)]
-    Record(#[from] record::Error),
+    Sealed(#[from] sealed::Error),
     #[error("a letter with an impossible {0}")]
     Impossible(&'static str),
 }
@@ -64,7 +60,7 @@ impl<'a> Letter<'a> {
     /// Appends it to `into`.
     pub fn encode_into(&self, into: &mut Vec<u8>) {
         let form = form::Form::from(self);
-        envelope::seal(KIND, VERSION, into, |into| record::encode_into(&form, into));
+        sealed::seal_into(KIND, VERSION, &form, into);
     }
 
     /// The letter that `bytes` are, all of them. One of more than `most` bytes is refused before it is looked at.
@@ -72,9 +68,6 @@ impl<'a> Letter<'a> {
         if bytes.len() > most {
             return Err(Error::Long { bytes: bytes.len(), most });
         }
-        match envelope::open(KIND, bytes)? {
-            (VERSION, body) => record::decode::<form::Form<'a>>(body)?.letter(),
-            (version, _) => Err(Error::Version(version)),
-        }
+        sealed::open::<form::Form<'a>>(KIND, VERSION, bytes)?.letter()
     }
 }

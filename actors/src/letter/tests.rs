@@ -1,4 +1,5 @@
 use convoy_ids::NodeId;
+use convoy_storage::envelope;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::exhaust::exhaust;
@@ -73,16 +74,25 @@ fn what_is_no_letter_of_ours_is_refused() {
     let (_, body) = samples()[0];
     let bytes = sealed(1, body);
     assert_eq!(Letter::decode(&bytes, 10), Err(Error::Long { bytes: bytes.len(), most: 10 }));
-    assert_eq!(Letter::decode(&sealed(2, body), 4096), Err(Error::Version(2)));
+    assert_eq!(
+        Letter::decode(&sealed(2, body), 4096),
+        Err(Error::Sealed(sealed::Error::Version { found: 2, known: 1 }))
+    );
     let foreign = Letter::decode(b"GET / HTTP/1.1\r\n", 4096);
-    assert_eq!(foreign, Err(Error::Envelope(envelope::Error::Foreign { found: *b"GE" })));
+    assert_eq!(foreign, Err(Error::Sealed(envelope::Error::Foreign { found: *b"GE" }.into())));
     for end in 0..bytes.len() {
-        assert!(matches!(Letter::decode(&bytes[..end], 4096), Err(Error::Envelope(_))));
+        assert!(matches!(
+            Letter::decode(&bytes[..end], 4096),
+            Err(Error::Sealed(sealed::Error::Envelope(_)))
+        ));
         let body = &body[..end.min(body.len() - 1)];
-        assert!(matches!(Letter::decode(&sealed(1, body), 4096), Err(Error::Record(_))));
+        assert!(matches!(
+            Letter::decode(&sealed(1, body), 4096),
+            Err(Error::Sealed(sealed::Error::Record(_)))
+        ));
     }
     let trailing = sealed(1, &[body, b"x"].concat());
-    assert!(matches!(Letter::decode(&trailing, 4096), Err(Error::Record(_))));
+    assert!(matches!(Letter::decode(&trailing, 4096), Err(Error::Sealed(sealed::Error::Record(_)))));
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use convoy_ids::{NodeId, RingVersion, Zone};
 use convoy_membership::{Ring, ring};
-use convoy_storage::envelope;
-use convoy_storage::record::{self, BorrowDecode, Decode, Encode};
+use convoy_storage::record::{Decode, Encode};
+use convoy_storage::sealed;
 
 use super::{Birth, Command, Fleet, FleetId, Member, State, TokenHash};
 
@@ -22,11 +22,7 @@ const VERSION: u8 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Envelope(#[from] envelope::Error),
-    #[error("a record of the meta group of version {0}; this release reads version {VERSION}")]
-    Version(u8),
-    #[error(transparent)]
-    Record(#[from] record::Error),
+    Sealed(#[from] sealed::Error),
     #[error("a fleet with an impossible {0}")]
     Impossible(&'static str),
     #[error("a ring that cannot be: {0}")]
@@ -68,11 +64,11 @@ struct MemberRow {
 
 impl Command {
     pub fn encode(&self) -> Vec<u8> {
-        seal(COMMAND, self)
+        sealed::seal(COMMAND, VERSION, self)
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        open(COMMAND, bytes)
+        Ok(sealed::open(COMMAND, VERSION, bytes)?)
     }
 }
 
@@ -83,8 +79,9 @@ impl Fleet {
             let members = members.map(|member| (member.node.get(), member.zone.0.clone(), member.weight));
             RingRow { version: ring.version().0, members: members.collect() }
         });
-        seal(
+        sealed::seal(
             STATE,
+            VERSION,
             &FleetRow {
                 birth: self.birth.map(|birth| (birth.fleet, birth.slots, birth.replication)),
                 format: self.format,
@@ -98,7 +95,7 @@ impl Fleet {
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let row: FleetRow = open(STATE, bytes)?;
+        let row: FleetRow = sealed::open(STATE, VERSION, bytes)?;
         let birth = row.birth.map(|(fleet, slots, replication)| Birth { fleet, slots, replication });
         let ring = match (row.ring, birth) {
             (Some(RingRow { version, members }), Some(birth)) => {
@@ -158,17 +155,4 @@ impl MemberRow {
 
 fn named(node: u64) -> Result<NodeId, Error> {
     NodeId::new(node).ok_or(Error::Impossible("node"))
-}
-
-fn seal(kind: u8, record: &impl Encode) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    envelope::seal(kind, VERSION, &mut bytes, |into| record::encode_into(record, into));
-    bytes
-}
-
-fn open<'a, T: BorrowDecode<'a, ()>>(kind: u8, bytes: &'a [u8]) -> Result<T, Error> {
-    match envelope::open(kind, bytes)? {
-        (VERSION, body) => Ok(record::decode(body)?),
-        (version, _) => Err(Error::Version(version)),
-    }
 }

@@ -1,6 +1,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use convoy_membership::ring::walk::{Group, Replica};
+use convoy_storage::sealed;
 
 use super::*;
 
@@ -278,7 +279,7 @@ fn bytes_that_are_no_record_are_refused() {
     assert!(Command::decode(&state).is_err() && Fleet::decode(&command).is_err());
     let mut later = Vec::new();
     convoy_storage::envelope::seal(0x42, 2, &mut later, |into| into.push(0));
-    assert_eq!(Command::decode(&later), Err(Error::Version(2)));
+    assert_eq!(Command::decode(&later), Err(Error::Sealed(sealed::Error::Version { found: 2, known: 1 })));
 }
 
 struct Chance(u64);

@@ -129,7 +129,8 @@ impl Receiver {
     }
 
     /// A record says that this number is taken. If it is the next one, `act` carries it out and what it returns is kept; if
-    /// not, nothing acts. With the first call of a new start of a node, all streams of earlier ones are forgotten. The sender has the answers to the numbers before `first`: their results are dropped.
+    /// not, nothing acts. With the first call of a new start of a node, all streams of earlier ones are forgotten. The
+    /// sender has the answers to the numbers before `first`: their results are dropped.
     pub fn take(
         &mut self,
         source: &Source,

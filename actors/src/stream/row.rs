@@ -11,8 +11,8 @@
 
 use convoy_ids::NodeId;
 use convoy_membership::support::Process;
-use convoy_storage::envelope;
-use convoy_storage::record::{self, BorrowDecode, Decode, Encode};
+use convoy_storage::record::{Decode, Encode};
+use convoy_storage::sealed;
 
 use super::receiver::{Known, Taken};
 use super::{Limits, Receiver, Reply, Source};
@@ -30,11 +30,7 @@ pub enum Error {
     #[error("a key of streams that is none")]
     Key,
     #[error(transparent)]
-    Envelope(#[from] envelope::Error),
-    #[error("a row of streams of version {0}; this release reads version {VERSION}")]
-    Version(u8),
-    #[error(transparent)]
-    Record(#[from] record::Error),
+    Sealed(#[from] sealed::Error),
     #[error("a stream of {replies} results after number {last}")]
     Replies { replies: usize, last: u64 },
 }
@@ -101,14 +97,14 @@ impl Receiver {
     pub fn row_of_node(&self, node: NodeId) -> Option<Vec<u8>> {
         let known = self.nodes.get(&node)?;
         let places = known.places.iter().map(|(shard, place)| (*shard, *place)).collect();
-        Some(seal(NODE, &NodeRow { start: known.start, is_gone: known.is_gone, places }))
+        Some(sealed::seal(NODE, VERSION, &NodeRow { start: known.start, is_gone: known.is_gone, places }))
     }
 
     /// The row of a stream, if it has one.
     pub fn row_of_stream(&self, source: &Source) -> Option<Vec<u8>> {
         let taken = self.streams.get(source)?;
         let replies = taken.replies.iter().map(ReplyRow::from).collect();
-        Some(seal(STREAM, &StreamRow { last: taken.last, replies }))
+        Some(sealed::seal(STREAM, VERSION, &StreamRow { last: taken.last, replies }))
     }
 
     /// All rows, in the order of their keys.
@@ -128,14 +124,14 @@ impl Receiver {
             match key.split_first() {
                 Some((0, key)) => {
                     let node = key.try_into().ok().and_then(|key| NodeId::new(u64::from_be_bytes(key)));
-                    let row: NodeRow = open(NODE, value)?;
+                    let row: NodeRow = sealed::open(NODE, VERSION, value)?;
                     let places = row.places.into_iter().collect();
                     let known = Known { start: row.start, is_gone: row.is_gone, places };
                     receiver.nodes.insert(node.ok_or(Error::Key)?, known);
                 }
                 Some((1, key)) => {
                     let source = source_of(key).ok_or(Error::Key)?;
-                    receiver.streams.insert(source, taken_of(open(STREAM, value)?)?);
+                    receiver.streams.insert(source, taken_of(sealed::open(STREAM, VERSION, value)?)?);
                 }
                 _ => return Err(Error::Key),
             }
@@ -161,17 +157,4 @@ fn source_of(key: &[u8]) -> Option<Source> {
         Process { node: NodeId::new(u64::from_be_bytes(*node))?, start: u64::from_be_bytes(*start) };
     let place = u64::from_be_bytes(place.try_into().ok()?);
     Some(Source { process, shard: u16::from_be_bytes(*shard), place })
-}
-
-fn seal(kind: u8, row: &impl Encode) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    envelope::seal(kind, VERSION, &mut bytes, |into| record::encode_into(row, into));
-    bytes
-}
-
-fn open<'a, T: BorrowDecode<'a, ()>>(kind: u8, bytes: &'a [u8]) -> Result<T, Error> {
-    match envelope::open(kind, bytes)? {
-        (VERSION, body) => Ok(record::decode(body)?),
-        (version, _) => Err(Error::Version(version)),
-    }
 }

@@ -11,9 +11,9 @@
 use convoy_ids::{Index, SlotId, Term};
 
 use crate::engine::{Batch, Family};
-use crate::envelope;
-use crate::record::{self, BorrowDecode, Encode};
+use crate::record::{BorrowDecode, Encode};
 use crate::replica::Base;
+use crate::sealed;
 
 const KIND: u8 = 0x23;
 const VERSION: u8 = 1;
@@ -55,16 +55,12 @@ impl<'a> PieceBase<'a> {
 impl<'a> Piece<'a> {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.rows.len() + 128);
-        envelope::seal(KIND, VERSION, &mut bytes, |into| record::encode_into(self, into));
+        sealed::seal_into(KIND, VERSION, self, &mut bytes);
         bytes
     }
 
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, String> {
-        let (version, body) = envelope::open(KIND, bytes).map_err(|error| error.to_string())?;
-        if version != VERSION {
-            return Err(format!("a piece of version {version}; this release reads version {VERSION}"));
-        }
-        record::decode(body).map_err(|error| error.to_string())
+        sealed::open(KIND, VERSION, bytes).map_err(|error| error.to_string())
     }
 }
 

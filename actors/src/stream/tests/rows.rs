@@ -1,3 +1,5 @@
+use convoy_storage::sealed;
+
 use super::super::row::Error;
 use super::*;
 
@@ -50,9 +52,9 @@ fn rows_that_are_none_are_refused() {
     }
     let mut swapped = rows.clone();
     swapped[0].1 = rows[1].1.clone();
-    assert!(matches!(recover(&swapped), Err(Error::Envelope(_))));
+    assert!(matches!(recover(&swapped), Err(Error::Sealed(sealed::Error::Envelope(_)))));
     let mut later = rows.clone();
     later[0].1.clear();
     convoy_storage::envelope::seal(0x31, 2, &mut later[0].1, |into| into.push(0));
-    assert_eq!(recover(&later), Err(Error::Version(2)));
+    assert_eq!(recover(&later), Err(Error::Sealed(sealed::Error::Version { found: 2, known: 1 })));
 }
