@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Rules, certificates and their keys, lists of revoked certificates, bans.
-pub const BYTES_LIMIT: u64 = 64 << 20;
+/// The configuration, certificates and their keys; lists with millions of revoked certificates are the largest of them.
+pub const BYTES_LIMIT: u64 = 256 << 20;
 /// Millions of users.
 pub const USERS_BYTES_LIMIT: u64 = 1 << 30;
 

@@ -6,6 +6,7 @@ use anyhow::Context;
 use convoy_actors::query::{Answer, Query};
 use convoy_actors::{Ban, Bans, Name, Network};
 use serde::{Deserialize, Serialize};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +17,6 @@ use utoipa::ToSchema;
 use super::users;
 use crate::admin::time::{millis_of, rfc3339};
 use crate::drive::ShardHandle;
-use crate::file;
 
 /// The file in the data folder.
 pub const FILE: &str = "bans.json";
@@ -251,7 +251,7 @@ impl Book {
 }
 
 fn read(path: &Path) -> anyhow::Result<Kept> {
-    let text = match file::read_to_string(path, file::BYTES_LIMIT) {
+    let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(Kept { version: VERSION, next: 1, bans: Vec::new() });
@@ -273,8 +273,6 @@ fn now() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn on(client_id: &str) -> Entry {

@@ -375,14 +375,16 @@ async fn watch(engine: &Rocks, board: &Board, readiness: &Readiness, wanted: u64
 /// Looks once a second whether the data folder is still the one that was opened.
 async fn watch_folder(data: &Path, readiness: &Readiness) {
     let folder = match Folder::opened(data) {
-        Ok(folder) => folder,
+        Ok(folder) => Arc::new(folder),
         Err(error) => return tracing::warn!(%error, "the data folder cannot be watched"),
     };
     let mut every = tokio::time::interval(Duration::from_secs(1));
     let mut is_lost = false;
     loop {
         every.tick().await;
-        let reason = folder.why_lost();
+        let folder = Arc::clone(&folder);
+        // A disk that does not answer holds up this question, and nobody else.
+        let reason = tokio::task::spawn_blocking(move || folder.why_lost()).await.unwrap_or_default();
         if let Some(reason) = reason.as_ref().filter(|_| !is_lost) {
             tracing::error!(%reason, "the data folder is lost");
         }

@@ -76,15 +76,16 @@ pub struct LimitsOptions {
     /// it for large payloads; a connection may hold that much memory while such a packet arrives, and a record of the log
     /// has to hold it.
     pub packet_bytes: u32,
-    /// The same for CONNECT, which comes before authentication; a longer one is refused. Raise it for large Will Messages or tokens; it
-    /// is memory that strangers can ask for.
+    /// The same for CONNECT, which comes before authentication; a longer one is refused. Raise it for large Will
+    /// Messages or tokens; it is memory that strangers can ask for.
     pub connect_packet_bytes: u32,
     /// Bytes of a Client Identifier; a longer one is refused with Client Identifier not valid (0x85; 3.x: 2). The protocol
     /// allows 65,535. It is written several times with each CONNECT, and whoever has one of 8 KiB cannot be named by
     /// `convoy ctl` unless `api.head_bytes` is raised too.
     pub client_id_bytes: u16,
     /// Time from accept to a whole CONNECT, after which the connection is closed without a word, and as long again from
-    /// there to its answer, which is then Server Busy (0x89; 3.x: 3). Raise it for very slow links or disks; idle strangers hold a descriptor that long.
+    /// there to its answer, which is then Server Busy (0x89; 3.x: 3). Raise it for very slow links or disks; idle
+    /// strangers hold a descriptor that long.
     pub connect_timeout: Duration,
     /// Longest Keep Alive granted; a longer one, or none, is answered with this as Server Keep Alive (5.0). Zero
     /// leaves it to the Client, also to have none. Lower it to notice dead connections sooner; each Client then
@@ -99,10 +100,12 @@ pub struct LimitsOptions {
     pub inflight_default: u16,
     /// The same towards any Client, whatever its Receive Maximum. Each may hold one packet in memory.
     pub inflight_maximum: u16,
-    /// Topic Aliases a Client may define; a higher one ends its connection with Topic Alias invalid (0x94). Each costs its Topic Name in memory while the connection lasts.
+    /// Topic Aliases a Client may define; a higher one ends its connection with Topic Alias invalid (0x94). Each costs
+    /// its Topic Name in memory while the connection lasts.
     pub topic_alias_maximum: u16,
     /// Bytes that may wait to be written to one connection; beyond it QoS 0 messages are dropped
-    /// (`convoy_messages_dropped_slow_receiver_total`) and others wait in the Session. Raise it for bursts to slow readers; every slow reader may hold that much memory.
+    /// (`convoy_messages_dropped_slow_receiver_total`) and others wait in the Session. Raise it for bursts to slow
+    /// readers; every slow reader may hold that much memory.
     pub output_bytes: usize,
     /// Bytes of answers that may wait to be written to one connection: acknowledgements and PINGRESP, which come beside
     /// the messages. Beyond it nothing is read from its Client until that reads again. Raise it for Clients that send
@@ -114,8 +117,8 @@ pub struct LimitsOptions {
     /// message at a time under way. Raise it for few fast publishers on a slow disk; each publisher may hold that much
     /// memory.
     pub underway_bytes: usize,
-    /// A Client that takes nothing of what waits to be written to it for so long is closed without a word. Raise it for links that
-    /// are cut for minutes; such a Client holds its connection and what waits that long.
+    /// A Client that takes nothing of what waits to be written to it for so long is closed without a word. Raise it for
+    /// links that are cut for minutes; such a Client holds its connection and what waits that long.
     pub unread_timeout: Duration,
     /// Bytes of messages in memory that all Clients of the node together have not read: in outputs, and kept for Sessions
     /// that end with their connections. What many wait for counts once. Beyond it nothing more is held for a Client whose
@@ -127,8 +130,8 @@ pub struct LimitsOptions {
     /// shard has its share. Clients that are not connected may use a quarter of it; when all is used they are closed first,
     /// then whoever needs more (Server Busy). Raise it for many large packets over slow links.
     pub unfinished_bytes: usize,
-    /// How long a publisher may wait for its acknowledgement before its connection is closed (Server Busy, 0x89). Raise it for slow
-    /// disks; Clients then learn later that something is wrong.
+    /// How long a publisher may wait for its acknowledgement before its connection is closed (Server Busy, 0x89). Raise
+    /// it for slow disks; Clients then learn later that something is wrong.
     pub acknowledge_timeout: Duration,
     /// Messages that wait for one Session, beside those that its Client was sent and has not acknowledged. Beyond it
     /// what has expired goes, then the oldest (`convoy_messages_dropped_queue_full_total`); no publisher is told. Raise it
@@ -159,14 +162,15 @@ pub struct LimitsOptions {
     /// is larger than the one its Session has is refused with Quota exceeded (3.x: Server unavailable). A million
     /// vehicles with Wills of 200 bytes need 200 MB of it, and twice as much if all of them are one user.
     pub will_bytes: u64,
-    /// What one user may have of `sessions`, `stored_bytes`, `will_bytes`, `retained_messages` and `retained_bytes`; all Clients without
-    /// a user name are one: the same keys with `_per_user` behind them. By default half of what the node may, so that no
-    /// single user shuts all others out. Lower them where each vehicle has a user name of its own. With several shards they
-    /// may be exceeded by a sixteenth more. Whoever publishes to a user whose Sessions hold `stored_bytes_per_user` is not
-    /// refused: the Session that gets the message lets as many bytes go, as where its own queue is full.
+    /// What one user may have of `sessions`, `stored_bytes`, `will_bytes`, `retained_messages` and `retained_bytes`;
+    /// all Clients without a user name are one: the same keys with `_per_user` behind them. By default half of what the
+    /// node may, so that no single user shuts all others out. Lower them where each vehicle has a user name of its own.
+    /// With several shards they may be exceeded by a sixteenth more. Whoever publishes to a user whose Sessions hold
+    /// `stored_bytes_per_user` is not refused: the Session that gets the message lets as many bytes go, as where its
+    /// own queue is full.
     pub user: Usage,
-    /// Subscriptions of one Session; SUBACK refuses more with Quota exceeded (0x97; 3.x: 0x80). As many Topic Filters may wait for their Retained Messages.
-    /// Profiles of cloud products set far lower ones.
+    /// Subscriptions of one Session; SUBACK refuses more with Quota exceeded (0x97; 3.x: 0x80). As many Topic Filters
+    /// may wait for their Retained Messages. Profiles of cloud products set far lower ones.
     pub subscriptions_per_session: u32,
     /// Bytes of the Topic Filters of one Session; SUBACK refuses more in the same way. Each is kept with the Session
     /// and in every partition that it touches. Raise it with `subscriptions_per_session`, for long Topic Filters.
@@ -176,11 +180,11 @@ pub struct LimitsOptions {
     pub topic_levels: u16,
     /// Bytes of a Topic Name or Topic Filter; longer ones are refused in the same way. The protocol allows 65,535.
     pub topic_bytes: u16,
-    /// Levels of a Topic Filter with `+`, a last `#` not counted; SUBACK refuses more with Topic Filter invalid (0x8F; 3.x: 0x80).
-    /// Where all `+` stand next to each other (`/hfp/v2/journey/ongoing/vp/+/+/+/+/+/+/+/+/+/+/+/#`) there may be twice as
-    /// many, and where they stand in two such places one more. Any number of Topic Filters that almost match cost a
-    /// message at most about 2^(this + 1.5) steps of some 50 ns in each of two trees, so each further level doubles what a
-    /// stranger can make one message cost. What was subscribed before it was lowered stays.
+    /// Levels of a Topic Filter with `+`, a last `#` not counted; SUBACK refuses more with Topic Filter invalid (0x8F;
+    /// 3.x: 0x80). Where all `+` stand next to each other (`/hfp/v2/journey/ongoing/vp/+/+/+/+/+/+/+/+/+/+/+/#`) there
+    /// may be twice as many, and where they stand in two such places one more. Any number of Topic Filters that almost
+    /// match cost a message at most about 2^(this + 1.5) steps of some 50 ns in each of two trees, so each further
+    /// level doubles what a stranger can make one message cost. What was subscribed before it was lowered stays.
     pub wildcard_levels: u16,
     /// Retained Messages of this node. Beyond it a new one is refused with Quota exceeded (3.x: closed after five seconds
     /// without its acknowledgement), and dropped at QoS 0; a Will is published and not retained. Replacing one by another that
