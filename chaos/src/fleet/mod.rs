@@ -251,7 +251,7 @@ impl Node {
         self.child = Some(command.spawn().map_err(StartError::Spawn)?);
         loop {
             if is_up(self).await {
-                let starved = self.starved().unwrap_or_default();
+                let starved = self.starved(began.elapsed()).unwrap_or_default();
                 self.history.fault(Fault::Starved(starved));
                 self.history.fault(Fault::Ready);
                 return Ok(began.elapsed().saturating_sub(starved));
@@ -329,16 +329,23 @@ impl Node {
         self.child.as_ref().and_then(Child::id)
     }
 
-    /// How long one of its threads has waited for a processor, of all its threads the longest: what others on this machine
-    /// have taken from it. By `/proc/PID/task/TID/schedstat`, whose second field is this in nanoseconds.
-    fn starved(&self) -> io::Result<Duration> {
+    /// How much of the time since its start others on this machine have taken from it: how long one of its threads has waited
+    /// for a processor, of all its threads the longest. What its own threads take from each other is not others' doing:
+    /// there remains the time in which all processors could have done its work. By `/proc/PID/task/TID/schedstat`:
+    /// nanoseconds of work, and of waiting.
+    fn starved(&self, since_start: Duration) -> io::Result<Duration> {
         let pid = self.pid().ok_or(io::ErrorKind::NotFound)?;
-        let waited = fs::read_dir(format!("/proc/{pid}/task"))?.filter_map(|task| {
+        let (mut worked, mut waited) = (0, 0);
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
             // A thread may have ended meanwhile.
-            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-            text.split(' ').nth(1)?.parse().ok().map(Duration::from_nanos)
-        });
-        Ok(waited.max().unwrap_or_default())
+            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+            let mut fields = text.split(' ').map_while(|field| field.parse::<u64>().ok());
+            worked += fields.next().unwrap_or_default();
+            waited = fields.next().unwrap_or_default().max(waited);
+        }
+        let processors = std::thread::available_parallelism()?.get() as u64;
+        let own = Duration::from_nanos(worked / processors);
+        Ok(Duration::from_nanos(waited).min(since_start.saturating_sub(own)))
     }
 
     /// Resident memory in bytes, by the kernel's count.

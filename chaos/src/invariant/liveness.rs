@@ -24,12 +24,10 @@ pub fn check(ledger: &Ledger, limits: Limits) -> Vec<Violation> {
             Fault::Ready | Fault::DiskFreed | Fault::Resumed => (limits.serve, "acknowledge again"),
             _ => continue,
         };
-        let behind = faults[place + 1..].iter().map(|(_, fault)| *fault);
-        let starved = behind.take_while(|fault| **fault != Fault::Started).find_map(|fault| match fault {
-            Fault::Starved(starved) => Some(*starved),
-            _ => None,
-        });
-        let starved = starved.filter(|_| **fault == Fault::Started).unwrap_or_default();
+        let starved = match fault {
+            Fault::Started => starved(&faults[place + 1..]),
+            _ => Duration::ZERO,
+        };
         let due = ledger.at(*index) + limit + starved;
         // A Server may acknowledge before anybody has asked it whether it is ready.
         let from = match fault {
@@ -56,6 +54,16 @@ pub fn check(ledger: &Ledger, limits: Limits) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// How long the start before these had to wait for what others took.
+fn starved(behind: &[(usize, &Fault)]) -> Duration {
+    let of_start = behind.iter().map(|(_, fault)| *fault).take_while(|fault| **fault != Fault::Started);
+    let told = of_start.filter_map(|fault| match fault {
+        Fault::Starved(starved) => Some(*starved),
+        _ => None,
+    });
+    told.max().unwrap_or_default()
 }
 
 #[cfg(test)]
