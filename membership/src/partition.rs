@@ -71,7 +71,8 @@ impl Partitioning {
         (&topic_name[..parent_end.unwrap_or(bytes.len())], self.partition_of_levels(&topic_name[..end]))
     }
 
-    /// The key and slot of a Topic Name's partition, in a fleet of `slots` slots: once for every PUBLISH.
+    /// The key and slot of a Topic Name's partition, in a fleet of `slots` slots. Who asks for every PUBLISH remembers them by
+    /// a [`Locator`](crate::Locator).
     #[inline]
     pub fn locate(&self, tenant: &str, topic_name: &str, slots: u16) -> (PartitionKey, SlotId) {
         let (parent, partition) = self.partition_of(topic_name);

@@ -3,8 +3,8 @@
 //!
 //! No node gets more than a tenth beyond its share of what its zone keeps, or of what the fleet leads, by weight. Adding a
 //! member only adds points, so it takes the place of others in about its share of the slots; what moves besides is
-//! what finds room again where it would rather be, an eighth of that share in fleets of thirty nodes. Removing one is the reverse.
-//! Every node computes the same placement from a ring version, in every release.
+//! what finds room again where it would rather be, an eighth of that share in fleets of thirty nodes. Removing one is
+//! the reverse. Every node computes the same placement from a ring version, in every release.
 
 mod bounded;
 mod moves;

@@ -1,6 +1,7 @@
 //! How a group gets from the replicas that it has to those that it is to have: one safe change of its members at a time.
 //!
 //! What comes next follows from where the group stands now and from nothing remembered, so whoever leads it goes on with what
+//! another leader has begun. A replica that comes is a learner first: it gets a copy and has no vote until it has caught
 //! up, and takes the place of one that goes within one joint change. It is paired with one of its own zone where there is
 //! one, so that no step has fewer zones than where the group came from and where it goes to. One that goes is removed only
 //! if those that stay are a quorum without it.

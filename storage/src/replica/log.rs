@@ -2,8 +2,9 @@
 //!
 //! When the slot is opened, what is behind the applied index is read and checked: it comes out again. What is kept before
 //! that, for followers, is read when one asks for it, and no sooner. raft's questions about terms are answered from memory,
-//! as they come in long runs. Payloads behind the tail are read again when a follower or the caller needs them. raft panics on a log that fails under it, so a failed read is kept as [`Log::take_failure`] and answered
-//! with nothing; the group asks after every call and takes no further part.
+//! as they come in long runs. Payloads behind the tail are read again when a follower or the caller needs them. raft
+//! panics on a log that fails under it, so a failed read is kept as [`Log::take_failure`] and answered with nothing;
+//! the group asks after every call and takes no further part.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
