@@ -31,6 +31,7 @@ mod rows;
 mod state;
 mod stored;
 mod subscribe;
+mod totals;
 mod wills;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -97,6 +98,8 @@ pub struct Slot {
     retained: RetainedSize,
     /// Of it, what users have that have a name.
     retained_of: FxHashMap<User, RetainedSize>,
+    /// Users of whom the record that is being applied changes what they have there.
+    recounted: Vec<User>,
     /// Number of the last Retained Message that was decided on and is applied.
     pub numbered: u64,
     /// Of the leader alone.

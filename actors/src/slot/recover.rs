@@ -81,6 +81,7 @@ impl Slot {
             connecting: Sums::default(),
             retained,
             retained_of: FxHashMap::default(),
+            recounted: Vec::new(),
             numbered,
             line: InLine::default(),
             wills: Wills::default(),

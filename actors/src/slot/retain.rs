@@ -26,7 +26,6 @@ impl Slot {
         let after = (!message.payload.is_empty()).then(|| (bytes, Kept::of(bytes, &message)));
         if number > 0 {
             self.numbered = self.numbered.max(number);
-            turn.state.put(rows::numbered(self.id), &self.numbered);
         }
         self.put_retained(partition, message.topic, number, before, after, turn);
         Ok(())
@@ -59,7 +58,6 @@ impl Slot {
         turn.state.put_retained(self.id, partition, topic, number, after);
         let after = after.map(|(_, kept)| kept);
         self.retained.change(before, after);
-        turn.state.put(rows::retained(self.id), &self.retained);
         let (old, new) = (before.map(|kept| kept.user), after.map(|kept| kept.user));
         if let Some(user) = old {
             self.count_retained(user, before, after.filter(|kept| kept.user == user), turn);
@@ -79,13 +77,25 @@ impl Slot {
             // What is nobody's is what is left.
             return;
         }
-        let size = self.retained_of.entry(user).or_default();
-        size.change(before, after);
-        if *size == RetainedSize::default() {
-            self.retained_of.remove(&user);
-            turn.state.delete(rows::retained_of(self.id, user));
-        } else {
-            turn.state.put(rows::retained_of(self.id, user), size);
+        self.retained_of.entry(user).or_default().change(before, after);
+        if self.recounted.last() != Some(&user) {
+            self.recounted.push(user);
+        }
+    }
+
+    /// Puts the rows of users whose Retained Messages the record changed.
+    pub(super) fn put_recounted(&mut self, turn: &mut Turn<'_>) {
+        self.recounted.sort_unstable();
+        self.recounted.dedup();
+        for user in self.recounted.drain(..) {
+            let row = rows::retained_of(self.id, user);
+            match self.retained_of.get(&user) {
+                Some(size) if *size != RetainedSize::default() => turn.state.put(row, size),
+                _ => {
+                    self.retained_of.remove(&user);
+                    turn.state.delete(row);
+                }
+            }
         }
     }
 
