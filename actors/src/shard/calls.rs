@@ -157,7 +157,7 @@ impl Shard {
                 continue;
             }
             if let Some(applied) = self.outlet.applied.pop_front() {
-                self.outbox_applied(applied);
+                self.outbox_applied(now, applied);
                 continue;
             }
             if self.outlet.edge.work >= until || !self.settle_one(now) {
@@ -213,10 +213,11 @@ impl Shard {
         }
     }
 
-    pub(super) fn outbox_applied(&mut self, Applied { from, to, number }: Applied) {
+    pub(super) fn outbox_applied(&mut self, now: Now, Applied { from, to, number }: Applied) {
         if let Some(slot) = self.slots.get(from) {
             slot.outbox_applied(to, number);
-            let held = slot.wills.applied(to, number, self.outlet.edge.now);
+            let held = slot.wills.applied(to, number, now.monotonic);
+            slot.bid_farewells(now);
             self.grant_held(held);
         }
     }

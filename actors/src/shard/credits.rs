@@ -9,7 +9,7 @@ use super::edge::Edge;
 use super::mail::{Answer, Letter, Post, ReplyTo};
 use crate::metric;
 
-/// Bytes that may wait for the log of a whole shard, beyond which each publisher has one message at a time under way to it.
+/// Bytes that may wait for the log of a whole shard, with the rows that they will be, beyond which each publisher has one message at a time under way to it.
 const SHORT_BYTES: usize = 16 << 20;
 
 impl Shard {
@@ -30,7 +30,7 @@ impl Shard {
 
     /// So much waits for the log that publishers are told to wait for it.
     pub(super) fn feel_shortage(&mut self) {
-        self.is_short = self.slots.pending_bytes() > SHORT_BYTES;
+        self.is_short = self.slots.pending_weight_bytes() > SHORT_BYTES;
     }
 
     /// What a slot has dropped and nobody will apply is not under way any more.

@@ -94,7 +94,7 @@ impl Shard {
                     self.forwarded_message(now, from, to, number, &message, part(targets));
                 }
                 Letter::OutboxApplied { from, to, number } => {
-                    self.outbox_applied(Applied { from, to, number });
+                    self.outbox_applied(now, Applied { from, to, number });
                 }
                 Letter::RootRoute { filter, subscriber, route, reply } => {
                     self.root_changed(RootChange { filter, subscriber, route, reply });

@@ -21,10 +21,10 @@ const SAVE_EVERY: u64 = 100;
 /// Bytes of applied changes that wait for the engine, beyond which they are written before the next record is applied.
 const APPLIED_BYTES: usize = 2 << 20;
 
-/// Bytes that one round takes of those who have much. It is written in one piece.
+/// Bytes that one round takes of those who have much, with the rows that applying these writes: others wait as long.
 const ROUND_BYTES: usize = 4 << 20;
 
-/// A record of this size is much.
+/// A record of this size, counted likewise, is much.
 const SMALL_BYTES: usize = 64 << 10;
 
 /// Bytes of Wills that are due and on their way from all slots here.
@@ -95,7 +95,7 @@ impl Shard {
             return 0;
         }
         for place in 0..slots {
-            if self.slots.table[place].pending.next_bytes() < SMALL_BYTES {
+            if self.slots.table[place].pending.next_weight_bytes() < SMALL_BYTES {
                 records += u64::from(self.propose_next(place));
             }
         }
@@ -103,7 +103,7 @@ impl Shard {
         for place in (first..slots).chain(0..first.min(slots)) {
             self.proposes_first = place + 1;
             loop {
-                let bytes = self.slots.table[place].pending.next_bytes();
+                let bytes = self.slots.table[place].pending.next_weight_bytes();
                 if left == 0 || !self.propose_next(place) {
                     break;
                 }
@@ -453,6 +453,7 @@ impl Shard {
             }
             slot.trim_outboxes(now, TRIM_WORTH);
             slot.propose_ends(now.wall);
+            slot.bid_farewells(now);
         }
         for (id, error) in failures {
             fail(self.slots.get(id).expect("it was visited"), &error);

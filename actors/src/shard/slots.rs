@@ -51,9 +51,21 @@ impl Slots {
 
     /// Bytes that wait for the log.
     pub fn pending_bytes(&self) -> usize {
-        // What a stopped slot has is on its way nowhere.
-        let running = self.table.iter().filter(|slot| slot.failure.is_none());
-        running.map(|slot| slot.pending.len_bytes() + slot.underway.len_bytes() + slot.line.len_bytes()).sum()
+        let pending =
+            |slot: &Slot| slot.pending.len_bytes() + slot.underway.len_bytes() + slot.line.len_bytes();
+        self.running().map(pending).sum()
+    }
+
+    /// The same with the rows that are written when it is applied.
+    pub fn pending_weight_bytes(&self) -> usize {
+        let pending =
+            |slot: &Slot| slot.pending.weight_bytes() + slot.underway.len_bytes() + slot.line.len_bytes();
+        self.running().map(pending).sum()
+    }
+
+    /// What a stopped slot has is on its way nowhere.
+    fn running(&self) -> impl Iterator<Item = &Slot> {
+        self.table.iter().filter(|slot| slot.failure.is_none())
     }
 
     fn place(&self, id: SlotId) -> usize {
@@ -77,4 +89,5 @@ pub fn fail(slot: &mut Slot, error: &dyn std::fmt::Display) {
     slot.underway.lose(std::mem::take(&mut slot.pending));
     slot.line.clear();
     slot.connecting = Sums::default();
+    slot.farewells = Default::default();
 }

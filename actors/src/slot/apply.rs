@@ -67,23 +67,10 @@ impl Slot {
         data: &[u8],
         turn: &mut Turn<'_>,
     ) -> Result<(), Failure> {
-        let before = self.totals();
-        let result = self.apply_ops(term, index, data, turn);
-        // Also of a record that cannot be applied to its end: its rows may be written with those of other slots.
-        self.put_totals(&before, turn);
-        result
-    }
-
-    fn apply_ops(
-        &mut self,
-        term: Term,
-        index: Index,
-        data: &[u8],
-        turn: &mut Turn<'_>,
-    ) -> Result<(), Failure> {
         let mut aside = self.underway.take(term, index, &mut self.pending);
         let unreadable = |error| Failure::Record { slot: self.id, index, error };
         let (at, ops) = op::open(data).map_err(unreadable)?;
+        let before = self.totals();
         turn.outlet.edge.work += (data.len() / UNIT_BYTES) as u64;
         self.end_work = ending::AT_ONCE;
         for (number, op) in op::iter(ops).enumerate() {
@@ -94,6 +81,7 @@ impl Slot {
             self.apply_op(op, Context { at, agreed: index.0, reply, is_forwarded: false }, turn)?;
         }
         self.give_out(&mut aside, usize::MAX, turn);
+        self.put_totals(&before, turn);
         Ok(())
     }
 
@@ -150,6 +138,9 @@ impl Slot {
                 return Ok(());
             }
             Op::Disconnect { session, epoch, farewell, expiry_seconds, sent } => {
+                if self.leading {
+                    self.farewells.applied();
+                }
                 self.disconnect(session, epoch, farewell, expiry_seconds, sent, context, turn)?;
             }
             Op::Subscribe { session, epoch, entries } => {

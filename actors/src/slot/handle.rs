@@ -54,15 +54,7 @@ impl Slot {
                 }
                 self.ready(session, epoch, home, receive_maximum, turn)?;
             }
-            SessionCall::Disconnect { session, epoch, farewell, expiry_seconds, reply } => {
-                if self.epoch(session) == Some(epoch) {
-                    // What the Client acknowledged goes first: it must not be sent again.
-                    self.save_acknowledged_of(session, at);
-                }
-                let sent = self.sent(session);
-                let op = Op::Disconnect { session, epoch, farewell, expiry_seconds, sent };
-                self.pending.push(at, &op, reply);
-            }
+            call @ SessionCall::Disconnect { .. } => self.on_disconnect(call, turn.now),
             SessionCall::Subscribe { session, epoch, mut wanted, reply } => {
                 if self.epoch(session) != Some(epoch) {
                     turn.outlet.answer(reply, Answer::Refused(ReasonCode::SessionTakenOver));

@@ -20,6 +20,9 @@ pub const SLOT_BYTES: usize = 8 << 20;
 /// And at so many operations, those for Sessions counted by these: it is applied in one piece.
 const RECORD_WORK: usize = 1024;
 
+/// Bytes of a row that applying a record writes for each of these, about.
+const ROW_BYTES: usize = 160;
+
 /// A message of this size is put into its record when that is proposed: until then all that wait for it share it.
 pub const LATE_BYTES: usize = 64 << 10;
 
@@ -28,6 +31,7 @@ pub const LATE_BYTES: usize = 64 << 10;
 pub struct Pending {
     closed: VecDeque<Record>,
     closed_bytes: usize,
+    closed_work: usize,
     open: Record,
     is_full: bool,
     /// What is on its way to queues, here and under way.
@@ -116,6 +120,11 @@ impl Pending {
         self.closed_bytes + self.open.len_bytes()
     }
 
+    /// The same with the rows that applying it writes: a small message for very many Sessions is much.
+    pub fn weight_bytes(&self) -> usize {
+        self.len_bytes() + (self.closed_work + self.open.work) * ROW_BYTES
+    }
+
     /// Whether so much waits that publishers are told to wait for it.
     pub fn is_full(&self) -> bool {
         self.is_full
@@ -161,8 +170,10 @@ impl Pending {
         self.ahead.enter(&self.open.aside.places[noted..]);
         let len_bytes = self.open.len_bytes();
         if len_bytes >= RECORD_BYTES || self.open.work >= RECORD_WORK {
+            let record = std::mem::take(&mut self.open);
             self.closed_bytes += len_bytes;
-            self.closed.push_back(std::mem::take(&mut self.open));
+            self.closed_work += record.work;
+            self.closed.push_back(record);
         }
         self.weigh();
     }
@@ -177,6 +188,7 @@ impl Pending {
         }
         self.closed.retain(|record| record.ops > 0);
         self.closed_bytes = self.closed.iter().map(Record::len_bytes).sum();
+        self.closed_work = self.closed.iter().map(|record| record.work).sum();
         self.weigh();
         refused
     }
@@ -197,9 +209,10 @@ impl Pending {
         None
     }
 
-    /// Bytes of the oldest record.
-    pub fn next_bytes(&self) -> usize {
-        self.closed.front().unwrap_or(&self.open).len_bytes()
+    /// Bytes of the oldest record and of the rows that applying it writes.
+    pub fn next_weight_bytes(&self) -> usize {
+        let next = self.closed.front().unwrap_or(&self.open);
+        next.len_bytes() + next.work * ROW_BYTES
     }
 
     /// The oldest record; what is added afterwards goes to another one.
@@ -211,6 +224,7 @@ impl Pending {
             None => std::mem::take(&mut self.open),
             Some(record) => {
                 self.closed_bytes -= record.len_bytes();
+                self.closed_work -= record.work;
                 record
             }
         };
@@ -222,6 +236,7 @@ impl Pending {
     /// Puts a record back that the log would not take.
     pub fn restore(&mut self, record: Record) {
         self.closed_bytes += record.len_bytes();
+        self.closed_work += record.work;
         self.closed.push_front(record);
         self.weigh();
     }
@@ -501,6 +516,28 @@ mod tests {
             (record.bytes.capacity() < 3 * LATE_BYTES, record.aside.replies),
             (true, whole.aside.replies)
         );
+    }
+
+    #[test]
+    fn a_small_message_for_very_many_weighs_as_much_as_the_rows_that_it_will_be() {
+        let mut pending = Pending::default();
+        let mut weighs = |count: usize| {
+            let targets = vec![0; op::Target::LEAST * count];
+            pending.push(77, &Op::Enqueue { message: b"m", targets: &targets }, None);
+            let weight = (pending.weight_bytes(), pending.next_weight_bytes());
+            pending.take();
+            assert_eq!((pending.weight_bytes(), pending.len_bytes()), (0, 0));
+            weight
+        };
+        let (one, many) = (weighs(1), weighs(900));
+        assert!(one.0 < 2 * ROW_BYTES + 100 && many.0 > 900 * ROW_BYTES);
+        assert_eq!((one.0, many.0), (one.1, many.1));
+        // Also where a record is closed, and another one begun.
+        for _ in 0..3 {
+            let targets = vec![0; op::Target::LEAST * RECORD_WORK];
+            pending.push(77, &Op::Enqueue { message: b"m", targets: &targets }, None);
+        }
+        assert!(pending.weight_bytes() > 3 * pending.next_weight_bytes() - ROW_BYTES);
     }
 
     #[test]

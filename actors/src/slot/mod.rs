@@ -10,6 +10,7 @@ mod call;
 mod deliver;
 mod ending;
 mod enqueue;
+mod farewells;
 mod handle;
 mod idle;
 mod in_line;
@@ -49,6 +50,7 @@ use crate::retained::Sweep;
 use crate::session::{Epoch, Place, Seq, SessionNumber};
 use crate::shard::{Outlet, ReplyTo};
 use crate::topic::{FanOut, Routes};
+use farewells::Farewells;
 use idle::Idle;
 
 pub use active::Active;
@@ -106,6 +108,7 @@ pub struct Slot {
     pub line: InLine,
     /// Of the leader alone.
     pub wills: Wills,
+    pub farewells: Farewells,
     /// Active Sessions by tenant and Client Identifier.
     names: FxHashMap<Box<[u8]>, SessionNumber>,
     /// Sessions that may be passivated.

@@ -266,7 +266,7 @@ pub struct Delivery {
 
 impl Target {
     /// Bytes of one without Subscription Identifiers.
-    const LEAST: usize = 9;
+    pub const LEAST: usize = 9;
 
     pub fn push(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.session.0.to_le_bytes());

@@ -13,7 +13,8 @@ use super::outbox::{Outbox, Outboxes};
 use super::outbox_body::Unpacking;
 use super::state::decode;
 use super::{
-    Asked, Counts, Emitted, InLine, Pending, RetainedSize, Slot, State, Underway, Wills, active, rows,
+    Asked, Counts, Emitted, Farewells, InLine, Pending, RetainedSize, Slot, State, Underway, Wills, active,
+    rows,
 };
 use crate::budget::{Budget, Sums};
 use crate::clock::{Millis, Now};
@@ -85,6 +86,7 @@ impl Slot {
             numbered,
             line: InLine::default(),
             wills: Wills::default(),
+            farewells: Farewells::default(),
             active: FxHashMap::default(),
             names: FxHashMap::default(),
             idle: Default::default(),
@@ -210,6 +212,7 @@ impl Slot {
         self.line.clear();
         self.connecting = Sums::default();
         self.wills = Wills::default();
+        self.farewells = Farewells::default();
         self.unsaved.clear();
         for active in self.active.values_mut() {
             active.link = None;

@@ -347,3 +347,47 @@ fn large_wills_that_are_due_at_once_are_published_a_few_at_a_time() {
     assert_eq!(came, 400);
     assert!(most < 12 << 20, "{most} bytes of Wills were on their way at once");
 }
+
+#[test]
+fn large_wills_of_connections_that_break_off_together_are_published_a_few_at_a_time() {
+    // 400 of 60 kB; one of these Clients is back at once.
+    let mut world = World::new();
+    let payload = vec![b'w'; 60_000];
+    let names: Vec<_> = (0..400).map(|at| format!("w{at}")).collect();
+    let watcher = world.subscriber(passing("watcher"), &["will/#"]);
+    let join = |world: &mut World, at: usize| {
+        let topic = format!("will/{at}");
+        let will = Will {
+            topic: TopicName::new(&topic).unwrap(),
+            payload: &payload,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            properties: WillProperties::default(),
+        };
+        let connect = [lasting(&names[at]), passing(&names[at])][at % 2];
+        world.ask(Connect { will: Some(will), ..connect })
+    };
+    let clients: Vec<_> = (0..names.len()).map(|at| join(&mut world, at)).collect();
+    world.settle();
+    clients.into_iter().for_each(|client| world.cut(client));
+    let back = join(&mut world, names.len() - 1);
+    let (mut most, mut came) = (0, 0);
+    for _ in 0..50 {
+        world.now.monotonic += 100;
+        world.now.wall += 100;
+        world.shards.iter_mut().for_each(|shard| shard.tick(world.now));
+        loop {
+            let underway =
+                world.shards.iter().flat_map(|shard| shard.slots.iter().map(|slot| slot.outbox_bytes()));
+            most = most.max(underway.sum::<u64>());
+            world.flow();
+            if !world.sync() {
+                break;
+            }
+        }
+        came += world.acknowledged(watcher).len();
+    }
+    assert_eq!(came, 400);
+    assert!(most < 4 << 20, "{most} bytes of Wills were on their way at once");
+    assert!(matches!(world.got(back)[..], [Got::Connack(ReasonCode::Success, _)]));
+}

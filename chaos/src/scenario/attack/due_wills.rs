@@ -1,14 +1,13 @@
 //! Sessions that last, each with a large Will, and all of these are due in the same second.
 
 use anyhow::ensure;
-use convoy_wire::{
-    Connect, ConnectProperties, Packet, ProtocolVersion, QoS, TopicName, Will, WillProperties,
-};
+use convoy_wire::{Connect, ConnectProperties, ProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, timeout_at};
 
+use super::large_will::connect_with_will;
 use super::{Attack, Ground, Limit, PLAIN};
 
 pub(super) const ATTACK: Attack = Attack {
@@ -45,7 +44,12 @@ async fn leave(ground: Ground, who: u64, due: Instant) -> u64 {
     for number in 0..WILLS / TASKS {
         let delay = due.saturating_duration_since(Instant::now()).as_secs();
         let Ok(mut stream) = TcpStream::connect(ground.mqtt).await else { continue };
-        let bytes = connect_with_will(&format!("due-{who}-{number}"), delay as u32);
+        let client_id = format!("due-{who}-{number}");
+        let properties = ConnectProperties { session_expiry_interval: Some(3_600), ..Default::default() };
+        let connect = Connect { properties, ..Connect::new(ProtocolVersion::V5, &client_id) };
+        let bytes = connect_with_will(connect, &format!("due/{client_id}"), |will| {
+            will.properties.will_delay_interval = Some(delay as u32);
+        });
         let mut answer = [0; 4];
         let joined = async {
             stream.write_all(&bytes).await?;
@@ -58,20 +62,4 @@ async fn leave(ground: Ground, who: u64, due: Instant) -> u64 {
         }
     }
     left
-}
-
-fn connect_with_will(client_id: &str, delay: u32) -> Vec<u8> {
-    let topic = format!("due/{client_id}");
-    let will = Will {
-        topic: TopicName::new(&topic).expect("it is a Topic Name"),
-        payload: &[b'x'; 60_000],
-        qos: QoS::AtLeastOnce,
-        retain: false,
-        properties: WillProperties { will_delay_interval: Some(delay), ..Default::default() },
-    };
-    let properties = ConnectProperties { session_expiry_interval: Some(3_600), ..Default::default() };
-    let connect = Connect { will: Some(will), properties, ..Connect::new(ProtocolVersion::V5, client_id) };
-    let mut bytes = Vec::new();
-    Packet::Connect(connect).encode(ProtocolVersion::V5, &mut bytes).expect("a valid CONNECT");
-    bytes
 }

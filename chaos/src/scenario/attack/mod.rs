@@ -8,11 +8,14 @@ mod besiege;
 mod bystanders;
 mod connected;
 mod dripping;
+mod dropped_wills;
 mod due_wills;
 mod ground;
 mod guesses;
 mod handshakes;
 mod hogs;
+mod identifiers;
+mod large_will;
 mod memory;
 mod operators;
 mod pings;
@@ -58,6 +61,7 @@ pub const ALL: &[Attack] = &[
     unacknowledged::ATTACK,
     almost_matching::ATTACK,
     all_matching::ATTACK,
+    identifiers::ATTACK,
     silent::ATTACK,
     dripping::ATTACK,
     guesses::ATTACK,
@@ -65,6 +69,7 @@ pub const ALL: &[Attack] = &[
     operators::ATTACK,
     wills::ATTACK,
     due_wills::ATTACK,
+    dropped_wills::ATTACK,
     sessions::ATTACK,
     stopped_slot::ATTACK,
 ];

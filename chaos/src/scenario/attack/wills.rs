@@ -1,12 +1,13 @@
 //! Connections with a large Will that break off, over and over.
 
 use anyhow::ensure;
-use convoy_wire::{Connect, Packet, ProtocolVersion, QoS, TopicName, Will};
+use convoy_wire::{Connect, ProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
+use super::large_will::connect_with_will;
 use super::{Attack, Ground, PLAIN};
 
 pub(super) const ATTACK: Attack = Attack {
@@ -27,7 +28,9 @@ async fn run(ground: Ground) -> anyhow::Result<String> {
 }
 
 async fn storm(ground: Ground, who: u64) -> u64 {
-    let bytes = connect_with_will(&format!("storm-{who}"));
+    let client_id = format!("storm-{who}");
+    let connect = Connect::new(ProtocolVersion::V311, &client_id);
+    let bytes = connect_with_will(connect, "storm/gone", |will| will.retain = true);
     let mut broken = 0;
     while !ground.is_over() {
         let Ok(mut stream) = TcpStream::connect(ground.mqtt).await else { continue };
@@ -41,18 +44,4 @@ async fn storm(ground: Ground, who: u64) -> u64 {
         }
     }
     broken
-}
-
-fn connect_with_will(client_id: &str) -> Vec<u8> {
-    let mut connect = Connect::new(ProtocolVersion::V311, client_id);
-    connect.will = Some(Will {
-        topic: TopicName::new("storm/gone").expect("it is a Topic Name"),
-        payload: &[b'x'; 60_000],
-        qos: QoS::AtLeastOnce,
-        retain: true,
-        properties: Default::default(),
-    });
-    let mut bytes = Vec::new();
-    Packet::Connect(connect).encode(ProtocolVersion::V311, &mut bytes).expect("a valid CONNECT");
-    bytes
 }
