@@ -6,6 +6,7 @@
 mod access;
 mod activity;
 mod budget;
+mod call;
 mod chance;
 mod clock;
 mod connection;

@@ -7,9 +7,9 @@
 use convoy_wire::{PacketId, ReasonCode, RetainHandling};
 
 use super::inbound::{Inbound, Received};
+use crate::call::SessionCall;
 use crate::retained;
-use crate::session::Place;
-use crate::slot::{SessionCall, Wanted};
+use crate::session::{Place, Wanted};
 
 /// What has to be answered before another packet is taken.
 #[derive(Debug)]

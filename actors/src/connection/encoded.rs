@@ -9,7 +9,7 @@ use super::alias::{Aliases, Naming};
 use super::output::{Output, SHARED_FROM};
 use crate::clock::Millis;
 use crate::message::Message;
-use crate::slot::Delivery;
+use crate::session::Delivery;
 use crate::unread::Unread;
 
 /// How a packet is written, apart from its Packet Identifier.

@@ -8,9 +8,8 @@ use crate::clock::Millis;
 use crate::message::Message;
 use crate::metric;
 use crate::options::Options;
-use crate::session::{Place, SessionNumber, Will};
+use crate::session::{Place, SessionNumber, Will, name_of};
 use crate::shard::reserved;
-use crate::slot::name_of;
 
 use super::{Aliases, Connection, Greeting, Rate};
 

@@ -7,7 +7,7 @@ use convoy_wire::{PacketId, ProtocolVersion, Puback, Pubrec, QoS, ReasonCode, To
 use rustc_hash::FxHashMap;
 
 use super::said;
-use crate::shard::Begun;
+use crate::call::Begun;
 
 /// Stands for a number of parts that is not known yet. Parts may answer before their number is heard, and what they
 /// answer for is not done before that: the others are counted in it.

@@ -19,6 +19,7 @@ use convoy_wire::{Connack, Disconnect, ProtocolVersion, ReasonCode};
 
 use crate::access::{Permits, Principal, Who};
 use crate::budget::User;
+use crate::call::Farewell;
 use crate::clock::Millis;
 use crate::metric;
 use crate::options::Limits;
@@ -26,7 +27,6 @@ use crate::query::Traffic;
 use crate::retained::Readings;
 use crate::session::{Epoch, Home, SessionNumber};
 use crate::shard::Held;
-use crate::slot::Farewell;
 
 pub use alias::Aliases;
 pub use barrier::{Admit, Ask, AskKind, Barrier, Step};

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use convoy_wire::{PacketId, QoS};
 
 use super::membership::Waiting;
+use crate::call::Ack;
 use crate::clock::Millis;
 use crate::message::Message;
-use crate::session::{Answer, Behind, Inflight, QueueLimits, Seq, Stage, TopicPlace};
-use crate::slot::{Ack, Delivery};
+use crate::session::{Answer, Behind, Delivery, Inflight, QueueLimits, Seq, Stage, TopicPlace};
 
 #[derive(Debug)]
 struct Queued {

@@ -13,8 +13,7 @@ use rustc_hash::FxHashMap;
 
 use super::serve::{Chunk, Request, Scope};
 use crate::message::Message;
-use crate::session::{self, Subscription};
-use crate::slot::{Delivery, Wanted};
+use crate::session::{self, Delivery, Subscription, Wanted};
 
 #[derive(Debug, Default)]
 pub struct Readings {

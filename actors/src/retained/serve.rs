@@ -13,8 +13,7 @@ use crate::access::Access;
 use crate::clock::Millis;
 use crate::message::Message;
 use crate::metric;
-use crate::session::{Home, Place, Subscription};
-use crate::slot::Delivery;
+use crate::session::{Delivery, Home, Place, Subscription};
 
 /// One chunk: enough to keep a connection busy, little enough to be held for it.
 const CHUNK: Limits = Limits { messages: 256, bytes: 64 << 10, steps: 4096 };
@@ -225,8 +224,7 @@ mod tests {
 
     use super::*;
     use crate::retained::Readings;
-    use crate::session::{Epoch, SessionNumber};
-    use crate::slot::Wanted;
+    use crate::session::{Epoch, SessionNumber, Wanted};
 
     const SESSION: SessionNumber = SessionNumber(5);
     const HOME: Home = Home { node: 1, shard: 2, key: 3, serial: 4 };

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rustc_hash::FxHasher;
 
 use super::Seq;
-use crate::slot::Delivery;
+use crate::session::Delivery;
 
 /// Bytes that wait so for one Session; what comes then is dropped. One message may be larger.
 const BYTES: usize = 64 << 10;

@@ -2,14 +2,20 @@
 //! slot of its Client Identifier; what is here are its rules.
 
 mod behind;
+mod delivery;
 mod holes;
 mod inflight;
+mod name;
 mod queue;
 mod state;
+mod wanted;
 
 pub use behind::{Behind, Place as TopicPlace};
+pub use delivery::{Delivery, Target};
 pub use inflight::{Answer, Inflight, Seq, Stage, packet_id};
+pub use name::{name_of, split_name};
 pub use queue::{Excess, Head, Queue};
 pub use state::{
     Epoch, Grant, Home, Place, QueueLimits, SessionNumber, SessionRow, Subscription, SubscriptionRow, Will,
 };
+pub use wanted::Wanted;

@@ -76,7 +76,7 @@ impl QueueLimits {
 pub struct Will {
     /// Where it is published.
     pub place: Place,
-    /// As [`crate::message::Message::encode_into`] writes it; its times are set when it is published.
+    /// As `Message::encode_into` writes it; its times are set when it is published.
     pub message: Vec<u8>,
     /// Message Expiry Interval of the Will in seconds, counted from its publication.
     pub expiry_seconds: Option<u32>,
@@ -173,7 +173,7 @@ pub struct Grant {
     pub has_queue: bool,
     /// Identifiers of QoS 2 messages that were received and not yet released.
     pub unreleased: Vec<u16>,
-    /// Shared Subscriptions that it has (see [`crate::topic::group_of`]).
+    /// Shared Subscriptions that it has (see `topic::group_of`).
     pub groups: Vec<u64>,
 }
 

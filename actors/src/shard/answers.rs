@@ -5,37 +5,14 @@ use convoy_wire::{
 };
 
 use super::edge::{Edge, find};
-use super::mail::{Answer, ReplyTo};
+use crate::call::{Answer, ReplyTo, SessionCall, token};
 use crate::connection::{Ask, AskKind, Barrier, Connection, Greeting, Outbound, Stage, Step, UNTOLD, said};
 use crate::metric;
 use crate::options::Limits;
 use crate::session::{Grant, Place};
-use crate::slot::{SHARED, SessionCall};
+use crate::slot::SHARED;
 use crate::tally::Waits;
 use crate::topic::group_of;
-
-/// What a token asks about; in its upper byte, zero for a PUBLISH. Below it is what tells one from another.
-pub mod token {
-    pub const KIND: u64 = 0xFF << 56;
-    pub const CONNECT: u64 = 1 << 56;
-    /// Between it and [`ENTRY`] is the number of the packet.
-    pub const ASK: u64 = 2 << 56;
-    /// Of an [`ASK`], which of its Topic Filters.
-    pub const ENTRY: u64 = (1 << 24) - 1;
-    pub const LEAVE: u64 = 4 << 56;
-    /// The rest is the Packet Identifier.
-    pub const RELEASE: u64 = 3 << 56;
-    /// Asks nothing: PUBREL for an identifier that the slot knows nothing of. The rest is the identifier.
-    pub const UNKNOWN: u64 = 5 << 56;
-    /// Asks nothing: the slot has found a broken rule.
-    pub const BREAK: u64 = 6 << 56;
-    /// Whether a shard has taken what it was sent; the rest is that of the [`ASK`] which waits for it.
-    pub const HEARD: u64 = 7 << 56;
-    /// A message of QoS 0 by the log of its partition; the rest is how many bytes it has.
-    pub const KEPT: u64 = 8 << 56;
-    /// Whether a shard has opened the mail that a connection has caused.
-    pub const OPENED: u64 = 9 << 56;
-}
 
 /// Milliseconds that a Client of 3.x, to whom a refusal cannot be said, stays connected after one.
 const REFUSED_GRACE: u64 = 5_000;
@@ -194,7 +171,7 @@ impl Edge {
         self.calls.push_back(SessionCall::Disconnect {
             session: grant.session,
             epoch: grant.epoch,
-            farewell: crate::slot::Farewell::WithWill,
+            farewell: crate::call::Farewell::WithWill,
             expiry_seconds: None,
             reply: None,
         });

@@ -8,13 +8,13 @@ use convoy_ids::SlotId;
 use convoy_wire::ReasonCode;
 
 use super::Shard;
-use super::mail::{Answer, Letter};
+use super::mail::Letter;
 use super::publish::needs_record;
+use crate::call::{Answer, SessionCall};
 use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;
 use crate::session::Place;
-use crate::slot::SessionCall;
 use crate::topic::{Chooser, Pick, find_all};
 
 impl Shard {

@@ -8,11 +8,12 @@ use super::mail::Letter;
 use super::slots::fail;
 use super::{Shard, Slots};
 use crate::budget::{Usage, Used, User};
+use crate::call::SessionCall;
 use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;
 use crate::session::Place;
-use crate::slot::{SessionCall, wanted_by};
+use crate::slot::wanted_by;
 
 impl Shard {
     /// Why a connection's call is refused, if what it adds to is full.

@@ -7,18 +7,19 @@ use convoy_wire::{PacketId, ReasonCode};
 
 use super::groups::Returned;
 use super::in_line::Decision;
-use super::mail::{Answer, Letter, ReplyTo};
+use super::mail::Letter;
 use super::outlet::Applied;
 use super::slots::fail;
 use super::{Shard, turn};
+use crate::call::{Ack, Answer, ReplyTo, SessionCall};
 use crate::clock::Now;
 use crate::connection::SHARED_FROM;
 use crate::message::Message;
 use crate::metric;
 use crate::options::Without;
-use crate::session::{Epoch, Place, SessionNumber};
-use crate::slot::{Ack, Again, Delivery, Emitted, Held, Op, SessionCall, Turn};
-use crate::topic::Announcement;
+use crate::session::{Delivery, Epoch, Place, SessionNumber};
+use crate::slot::{Emitted, Held, Op, Turn};
+use crate::topic::{Again, Announcement};
 
 /// Units of work in one piece: packets, receivers, operations, messages that are read. A few milliseconds.
 pub(super) const PIECE: u64 = 2048;
@@ -53,7 +54,7 @@ impl Shard {
     /// What a connection asks of its Session's slot, wherever that is.
     pub(super) fn call(&mut self, now: Now, call: SessionCall) {
         let slot = match &call {
-            SessionCall::Connect { name, .. } => match crate::slot::split_name(name) {
+            SessionCall::Connect { name, .. } => match crate::session::split_name(name) {
                 Some((tenant, client_id)) => convoy_membership::slot_of(
                     &convoy_ids::ActorId::Session { tenant, client_id },
                     self.options.slots,

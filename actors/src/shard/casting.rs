@@ -15,7 +15,8 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use super::Shard;
-use super::mail::{Answer, Origin, ReplyTo};
+use super::mail::Origin;
+use crate::call::{Answer, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;

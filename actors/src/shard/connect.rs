@@ -3,16 +3,16 @@
 use convoy_wire::{Connect, Packet, ReasonCode};
 
 use super::Shard;
-use super::answers::{token, welcome};
-use super::mail::ReplyTo;
+use super::answers::welcome;
 use super::packets::Outcome;
 use crate::access::{Admission, ClientIdOwner, Permits, Verdict as Proven, Who};
 use crate::budget::User;
+use crate::call::{ReplyTo, SessionCall, token};
 use crate::clock::Now;
 use crate::connection::{self, Refusal, Stage};
 use crate::metric;
 use crate::options::SecondConnection;
-use crate::slot::{SessionCall, client_of};
+use crate::slot::client_of;
 
 /// No CONNACK that accepts a Client is larger.
 const CONNACK_BYTES: u32 = 1 << 10;

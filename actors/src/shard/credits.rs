@@ -4,9 +4,9 @@
 use convoy_wire::ReasonCode;
 
 use super::Shard;
-use super::answers::token;
 use super::edge::Edge;
-use super::mail::{Answer, Letter, Post, ReplyTo};
+use super::mail::{Letter, Post};
+use crate::call::{Answer, ReplyTo, token};
 use crate::metric;
 
 /// Bytes that may wait for the log of a whole shard, with the rows that they will be, beyond which each publisher has one message at a time under way to it.

@@ -5,11 +5,11 @@ use convoy_wire::{PacketId, Pubrel, QoS, ReasonCode};
 
 use super::edge::Edge;
 use super::late::{Outputs, queue_of_late};
+use crate::call::SessionCall;
 use crate::clock::Now;
 use crate::connection::{Connection, Encoded, Receiver, SHARED_FROM, Stage};
 use crate::message::Message;
-use crate::session::{Home, SessionNumber};
-use crate::slot::{Delivery, SessionCall};
+use crate::session::{Delivery, Home, SessionNumber};
 
 impl Edge {
     /// Another message is going to be delivered.
@@ -155,8 +155,8 @@ impl Edge {
             // Larger than the Client takes, expired meanwhile, or not for it any more: it counts as delivered
             // [MQTT-3.1.2-25].
             let ack = match delivery.qos {
-                QoS::ExactlyOnce => crate::slot::Ack::Pubrec { refused: true },
-                _ => crate::slot::Ack::Puback,
+                QoS::ExactlyOnce => crate::call::Ack::Pubrec { refused: true },
+                _ => crate::call::Ack::Puback,
             };
             let (session, epoch) = (connection.session, connection.epoch);
             self.unsendable.push_back(SessionCall::Ack { session, epoch, ack, packet_id });

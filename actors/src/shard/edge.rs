@@ -19,12 +19,12 @@ use super::time::{Dues, VISITS};
 use super::unfinished;
 use crate::access::Credentials;
 use crate::activity::Pulse;
+use crate::call::SessionCall;
 use crate::connection::{Connection, Encoded, Peer, Stage};
 use crate::metric;
 use crate::options::{Limits, Options};
 use crate::query::Traffic;
 use crate::session::Home;
-use crate::slot::SessionCall;
 use crate::tally::Tally;
 use crate::topic::Announcement;
 

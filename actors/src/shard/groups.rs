@@ -8,8 +8,7 @@ use crate::access::Author;
 use crate::connection::{Membership, Waiting};
 use crate::message::Message;
 use crate::metric;
-use crate::session::SessionNumber;
-use crate::slot::Delivery;
+use crate::session::{Delivery, SessionNumber};
 use crate::topic::{Announcement, News};
 
 /// A message of a Shared Subscription that came for a connection which is not there any more.

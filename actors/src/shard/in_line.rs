@@ -7,15 +7,16 @@ use convoy_ids::SlotId;
 use convoy_wire::ReasonCode;
 
 use super::Shard;
-use super::mail::{Answer, Letter, ReplyTo};
+use super::mail::Letter;
+use crate::call::{Answer, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;
 use crate::options::Without;
 use crate::retained;
-use crate::session::{Place, SessionNumber};
-use crate::slot::{Again, Op, RootChange, Target};
-use crate::topic::{Chooser, Found, Pick, Routes};
+use crate::session::{Place, SessionNumber, Target};
+use crate::slot::{Op, RootChange};
+use crate::topic::{Again, Chooser, Found, Pick, Routes};
 
 /// Who is to be told of a root route once everything that was decided before it is applied.
 #[derive(Debug, Default)]

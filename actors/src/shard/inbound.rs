@@ -3,11 +3,12 @@
 use convoy_wire::{Forwardable, PacketId, Publish, Pubrec, QoS, ReasonCode};
 
 use super::Shard;
-use super::answers::{acknowledge, token};
-use super::mail::{Origin, ReplyTo};
+use super::answers::acknowledge;
+use super::mail::Origin;
 use super::packets::Outcome;
 use super::sys::reserved;
 use crate::access::{Author, DeniedPublish};
+use crate::call::{ReplyTo, token};
 use crate::clock::Now;
 use crate::connection::{Admit, Barrier, Received, UNTOLD, Verdict};
 use crate::message::Message;

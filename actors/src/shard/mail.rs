@@ -4,65 +4,12 @@
 use bytes::Bytes;
 use convoy_ids::SlotId;
 
-use super::answers::token;
+use crate::call::{Answer, ReplyTo, SessionCall};
 use crate::connection::{Encoded, SHARED_FROM};
 use crate::message::Message;
-use crate::session::{Grant, Home, SessionNumber};
-use crate::slot::{Again, Delivery, SessionCall};
-use crate::topic::Announcement;
-use convoy_wire::{PacketId, ReasonCode};
-
-/// To whom an operation's outcome is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReplyTo {
-    pub home: Home,
-    /// The connection's own number for what it asked.
-    pub token: u64,
-}
-
-impl ReplyTo {
-    /// Whether it tells of bytes that are not under way any more, and of nothing else.
-    pub fn is_credit(&self) -> bool {
-        self.token & token::KIND == token::KEPT
-    }
-
-    /// The same, of one Topic Filter among those of a SUBSCRIBE.
-    pub fn of_entry(self, at: u64) -> Self {
-        Self { token: self.token | at.min(token::ENTRY), ..self }
-    }
-}
-
-/// What became of a message at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Begun {
-    /// Parts that have yet to become safe.
-    pub parts: u32,
-    /// Whether anybody had subscribed.
-    pub matched: bool,
-}
-
-/// The outcome of what a connection asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// So many parts have been begun, each of which answers for itself: some perhaps sooner than this is heard.
-    Begun(Begun),
-    /// One part is safe.
-    Done,
-    /// As `Begun`, for a SUBSCRIBE, with `more` parts; which of its Topic Filters were subscribed before.
-    Subscribed {
-        more: u32,
-        existed: Vec<bool>,
-    },
-    /// Which Topic Filters of a SUBSCRIBE there is room for: comes before `Subscribed`, which tells of those alone.
-    Granting(Vec<bool>),
-    /// As `Done`, for one place of a SUBSCRIBE's Topic Filter.
-    Registered(crate::retained::Place),
-    /// It was taken, and the slot that it waits in is full: no more should come for now.
-    Full,
-    /// Nothing was changed.
-    Refused(ReasonCode),
-    Granted(Grant),
-}
+use crate::session::{Delivery, Home, SessionNumber};
+use crate::topic::{Again, Announcement};
+use convoy_wire::PacketId;
 
 /// Where a message comes from, as far as Shared Subscriptions choose by it.
 #[derive(Clone, Copy, Debug)]
@@ -138,7 +85,7 @@ pub enum Letter {
     RootRoute {
         filter: String,
         subscriber: SessionNumber,
-        route: Option<crate::slot::RouteRow>,
+        route: Option<crate::topic::RouteRow>,
         reply: Option<ReplyTo>,
     },
     /// So much waits in a slot for another one that it is asked before a message is taken for it; or no more.

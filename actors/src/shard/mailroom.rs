@@ -5,9 +5,10 @@ use convoy_ids::SlotId;
 use convoy_wire::ReasonCode;
 
 use super::Shard;
-use super::mail::{Answer, Letter, Mail, Part};
+use super::mail::{Letter, Mail, Part};
 use super::outlet::Applied;
 use crate::activity::Activity;
+use crate::call::Answer;
 use crate::clock::Now;
 use crate::message::Message;
 use crate::slot::{Op, RootChange};

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::mail;
+use crate::call;
 use crate::connection::UNTOLD;
 use crate::query::{Answer, Problem};
 use crate::session::Home;
@@ -39,19 +39,19 @@ impl Operators {
     }
 
     /// What a slot answers.
-    pub fn hear(&mut self, home: &Home, number: u64, answer: &mail::Answer) {
+    pub fn hear(&mut self, home: &Home, number: u64, answer: &call::Answer) {
         if home.key != NOBODY || !self.waiting.contains_key(&number) {
             return;
         }
         match answer {
-            mail::Answer::Begun(begun) => self.parts_begun(number, begun.parts),
-            mail::Answer::Done => self.count(number, -1),
-            mail::Answer::Refused(reason) => self.answer(number, Answer::Failed(Problem::Refused(*reason))),
-            mail::Answer::Subscribed { .. }
-            | mail::Answer::Granting(_)
-            | mail::Answer::Registered(_)
-            | mail::Answer::Granted(_)
-            | mail::Answer::Full => {}
+            call::Answer::Begun(begun) => self.parts_begun(number, begun.parts),
+            call::Answer::Done => self.count(number, -1),
+            call::Answer::Refused(reason) => self.answer(number, Answer::Failed(Problem::Refused(*reason))),
+            call::Answer::Subscribed { .. }
+            | call::Answer::Granting(_)
+            | call::Answer::Registered(_)
+            | call::Answer::Granted(_)
+            | call::Answer::Full => {}
         }
     }
 

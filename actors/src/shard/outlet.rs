@@ -5,14 +5,13 @@ use std::collections::VecDeque;
 use convoy_ids::SlotId;
 use convoy_wire::{PacketId, ReasonCode};
 
-use super::answers::token;
 use super::casting::Casts;
 use super::edge::Edge;
-use super::mail::{Answer, Letter, Part, Post, ReplyTo};
+use super::mail::{Letter, Part, Post};
+use crate::call::{Answer, ReplyTo, token};
 use crate::clock::Now;
 use crate::message::Message;
-use crate::session::{Home, SessionNumber};
-use crate::slot::Delivery;
+use crate::session::{Delivery, Home, SessionNumber};
 
 pub struct Outlet {
     pub edge: Edge,

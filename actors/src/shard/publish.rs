@@ -5,14 +5,15 @@ use convoy_ids::SlotId;
 use convoy_wire::{QoS, ReasonCode};
 
 use super::Shard;
-use super::mail::{Answer, Begun, Letter, Origin, ReplyTo};
+use super::mail::{Letter, Origin};
 use crate::activity::Activity;
+use crate::call::{Answer, Begun, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;
-use crate::session::{Place, SessionNumber};
-use crate::slot::{Again, Delivery, LATE_BYTES, Op, Target, targets_run};
-use crate::topic::{Chooser, Found, Pick, find_all};
+use crate::session::{Delivery, Place, SessionNumber, Target};
+use crate::slot::{LATE_BYTES, Op, targets_run};
+use crate::topic::{Again, Chooser, Found, Pick, find_all};
 
 /// Runs of targets whose memory is kept for the next message: one or two for each slot.
 const TARGETS_KEPT: usize = 128;

@@ -5,10 +5,12 @@ use convoy_ids::SlotId;
 use convoy_storage::engine::Error;
 use convoy_wire::QoS;
 
-use super::mail::{Origin, ReplyTo};
+use super::mail::Origin;
+
 use super::{Shard, operators};
 use crate::activity::Activity;
 use crate::budget::User;
+use crate::call::ReplyTo;
 use crate::clock::Now;
 use crate::connection::{Connection, Stage, TENANT};
 use crate::message::Message;

@@ -9,12 +9,12 @@ use super::edge::Edge;
 use super::mail::Letter;
 use super::slots::fail;
 use crate::activity::Activity;
+use crate::call::SessionCall;
 use crate::clock::Now;
 use crate::connection::{Connection, Stage};
 use crate::message::Message;
 use crate::retained::{self, Reader};
 use crate::session::Home;
-use crate::slot::SessionCall;
 
 /// Retained Messages that were put into the queue of a Session, above which the next ones wait for acknowledgements:
 /// they must not push each other out.
@@ -119,7 +119,7 @@ impl Edge {
             if readings.is_hungry() {
                 return self.hungry.push(connection.home);
             }
-            let goes = |delivery: &crate::slot::Delivery| has_window || delivery.qos == QoS::AtMostOnce;
+            let goes = |delivery: &crate::session::Delivery| has_window || delivery.qos == QoS::AtMostOnce;
             if !readings.first().is_some_and(|(delivery, _)| goes(delivery)) {
                 return;
             }

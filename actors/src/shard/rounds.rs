@@ -7,10 +7,10 @@ use convoy_storage::replica::{Committed, Driver, ProposeError, Role, Round, Roun
 use convoy_wire::ReasonCode;
 
 use super::changes::Change;
-use super::mail::Answer;
 use super::slots::fail;
 use super::{Shard, turn};
 use crate::activity::Activity;
+use crate::call::Answer;
 use crate::clock::Now;
 use crate::metric;
 use crate::slot::Turn;

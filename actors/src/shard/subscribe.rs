@@ -3,14 +3,14 @@
 use convoy_wire::{ReasonCode, Subscribe, Unsubscribe};
 
 use super::Shard;
-use super::answers::{acknowledge_ask, token};
-use super::mail::{Answer, Letter, ReplyTo};
+use super::answers::acknowledge_ask;
+use super::mail::Letter;
 use super::packets::Outcome;
+use crate::call::{Answer, ReplyTo, SessionCall, token};
 use crate::connection::{Ask, AskKind, Barrier, UNTOLD};
 use crate::metric;
 use crate::options::Without;
-use crate::session::Subscription;
-use crate::slot::{SessionCall, Wanted};
+use crate::session::{Subscription, Wanted};
 
 impl Shard {
     pub(super) fn on_subscribe(&mut self, key: u32, subscribe: &Subscribe<'_>) -> Outcome {

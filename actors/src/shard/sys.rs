@@ -10,13 +10,13 @@ use convoy_wire::{PacketId, QoS, ReasonCode, TopicFilter, TopicName};
 
 use super::Shard;
 use super::answers::acknowledge;
-use super::mail::{Begun, Origin};
+use super::mail::Origin;
+use crate::call::Begun;
 use crate::clock::Now;
 use crate::connection::UNTOLD;
 use crate::message::Message;
 use crate::retained::{Chunk, Request};
-use crate::session::SessionNumber;
-use crate::slot::Delivery;
+use crate::session::{Delivery, SessionNumber};
 
 /// The first level of topics that are the node's own.
 const SYS: &str = "$SYS";

@@ -9,12 +9,11 @@ use convoy_storage::engine::{Engine, Error, Family};
 use convoy_storage::envelope;
 
 use super::budget::Counted;
-use super::op::Delivery;
 use super::overflow::Overflow;
 use super::state::State;
 use super::stored::Stored;
 use super::{rows, stored};
-use crate::session::{Behind, Head, Home, Inflight, Queue, Seq, SessionNumber, SessionRow};
+use crate::session::{Behind, Delivery, Head, Home, Inflight, Queue, Seq, SessionNumber, SessionRow};
 
 /// An active Session.
 #[derive(Debug)]

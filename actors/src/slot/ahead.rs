@@ -8,9 +8,10 @@ use bytes::Bytes;
 use convoy_storage::record;
 use rustc_hash::FxHasher;
 
-use super::op::{Delivery, Op, Target};
+use super::op::Op;
+
 use crate::message::Message;
-use crate::session::SessionNumber;
+use crate::session::{Delivery, SessionNumber, Target};
 use crate::topic::hash_of;
 
 /// Two that meet in one place of the table are taken for one, which costs a copy the wait for a sync.

@@ -11,12 +11,12 @@ use convoy_wire::ReasonCode;
 use super::active::{Active, activate, load};
 use super::ahead::Copy;
 use super::leader::Aside;
-use super::op::{self, Op, Target};
+use super::op::{self, Op};
 use super::{Emitted, Slot, Turn, ending, rows};
+use crate::call::{Answer, Begun, ReplyTo};
 use crate::clock::Millis;
 use crate::metric;
-use crate::session::SessionNumber;
-use crate::shard::{Answer, Begun, ReplyTo};
+use crate::session::{SessionNumber, Target};
 use crate::topic::Choice;
 
 /// Bytes of a record that are as much work as one small operation.

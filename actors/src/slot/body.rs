@@ -4,11 +4,10 @@
 use convoy_storage::engine::{Error, Family};
 use convoy_wire::QoS;
 
-use super::op::{Delivery, Target};
 use super::state::State;
 use super::stored::{Body, Stored};
 use super::{Slot, Turn, rows};
-use crate::session::{Seq, SessionNumber};
+use crate::session::{Delivery, Seq, SessionNumber, Target};
 
 /// Messages below this size are copied: to keep count of who holds them would cost more.
 pub(super) const BODY_FROM: usize = 2048;

@@ -10,13 +10,13 @@ use convoy_wire::{PacketId, QoS, ReasonCode};
 use super::active::{Active, Link, read_queue};
 use super::ahead::Copy;
 use super::apply::work_of;
-use super::call::Ack;
 use super::leader::SLOT_BYTES;
-use super::op::{Delivery, Op};
+use super::op::Op;
 use super::{Slot, Turn};
+use crate::call::Ack;
 use crate::clock::Now;
 use crate::message::Message;
-use crate::session::{self, Behind, Epoch, Home, Inflight, Seq, SessionNumber, Stage};
+use crate::session::{self, Behind, Delivery, Epoch, Home, Inflight, Seq, SessionNumber, Stage};
 use crate::shard::Outlet;
 
 /// Acknowledged messages that are kept in memory before a record is made of them; more often where a record is made

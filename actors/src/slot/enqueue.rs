@@ -3,10 +3,9 @@
 use convoy_storage::engine::Error;
 
 use super::apply::Context;
-use super::op::Target;
 use super::stored::Body;
 use super::{Slot, Turn, rows, stored};
-use crate::session::{Seq, SessionNumber};
+use crate::session::{Seq, SessionNumber, Target};
 
 impl Slot {
     pub(super) fn enqueue(

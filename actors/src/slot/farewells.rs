@@ -4,7 +4,9 @@
 
 use std::collections::VecDeque;
 
-use super::{Farewell, Op, SessionCall, Slot};
+use super::{Op, Slot};
+
+use crate::call::{Farewell, SessionCall};
 use crate::clock::Now;
 
 /// Bytes of Wills of one slot that are under way, beyond which farewells with others wait. One may always go.

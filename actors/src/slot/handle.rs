@@ -4,13 +4,13 @@ use convoy_storage::engine::Error;
 use convoy_wire::ReasonCode;
 use rustc_hash::FxHashSet;
 
-use super::call::{SessionCall, Wanted};
-use super::op::{Entry, Op, Target};
+use crate::call::{Answer, SessionCall};
+
+use super::op::{Entry, Op};
 use super::{Slot, Turn, rows};
 use crate::metric;
 use crate::options::Limits;
-use crate::session::{SessionNumber, SubscriptionRow};
-use crate::shard::Answer;
+use crate::session::{SessionNumber, SubscriptionRow, Target, Wanted};
 
 impl Slot {
     pub fn on_call(&mut self, call: SessionCall, limits: &Limits, turn: &mut Turn<'_>) -> Result<(), Error> {

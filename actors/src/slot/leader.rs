@@ -8,8 +8,8 @@ use convoy_storage::record;
 
 use super::ahead::{Ahead, Copy, Place, note_places};
 use super::op::{self, Op};
+use crate::call::ReplyTo;
 use crate::clock::Millis;
-use crate::shard::ReplyTo;
 
 /// A record is closed at this size, and another one begun: a record must fit the log.
 const RECORD_BYTES: usize = 1 << 20;
@@ -410,7 +410,7 @@ impl Underway {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::Home;
+    use crate::session::{Delivery, Home, Target};
 
     fn reply(token: u64) -> ReplyTo {
         ReplyTo { home: Home { node: 1, shard: 0, key: 0, serial: 1 }, token }
@@ -445,7 +445,7 @@ mod tests {
     }
 
     fn copy(message: &'static str) -> Copy {
-        let delivery = op::Delivery::new(convoy_wire::QoS::AtMostOnce, false, 0);
+        let delivery = Delivery::new(convoy_wire::QoS::AtMostOnce, false, 0);
         Copy::new(crate::session::SessionNumber(1), "t", delivery, message.into())
     }
 
@@ -522,7 +522,7 @@ mod tests {
     fn a_small_message_for_very_many_weighs_as_much_as_the_rows_that_it_will_be() {
         let mut pending = Pending::default();
         let mut weighs = |count: usize| {
-            let targets = vec![0; op::Target::LEAST * count];
+            let targets = vec![0; Target::LEAST * count];
             pending.push(77, &Op::Enqueue { message: b"m", targets: &targets }, None);
             let weight = (pending.weight_bytes(), pending.next_weight_bytes());
             pending.take();
@@ -534,7 +534,7 @@ mod tests {
         assert_eq!((one.0, many.0), (one.1, many.1));
         // Also where a record is closed, and another one begun.
         for _ in 0..3 {
-            let targets = vec![0; op::Target::LEAST * RECORD_WORK];
+            let targets = vec![0; Target::LEAST * RECORD_WORK];
             pending.push(77, &Op::Enqueue { message: b"m", targets: &targets }, None);
         }
         assert!(pending.weight_bytes() > 3 * pending.next_weight_bytes() - ROW_BYTES);

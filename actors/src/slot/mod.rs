@@ -6,7 +6,6 @@ mod ahead;
 mod apply;
 mod body;
 mod budget;
-mod call;
 mod deliver;
 mod ending;
 mod enqueue;
@@ -45,24 +44,24 @@ use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::budget::{Budget, Sums, User};
+use crate::call::ReplyTo;
 use crate::clock::{Millis, Now};
 use crate::retained::Sweep;
-use crate::session::{Epoch, Place, Seq, SessionNumber};
-use crate::shard::{Outlet, ReplyTo};
-use crate::topic::{FanOut, Routes};
+use crate::session::{Delivery, Epoch, Place, Seq, SessionNumber};
+use crate::shard::Outlet;
+use crate::topic::{FanOut, RouteRow, Routes};
 use farewells::Farewells;
 use idle::Idle;
 
 pub use active::Active;
 pub use budget::wanted_by;
 
-pub use call::{Ack, SessionCall, Wanted};
 pub use in_line::InLine;
 #[cfg(test)]
 pub use leader::SLOT_BYTES;
 pub use leader::{LATE_BYTES, Pending, Underway};
 pub use mend::{Losses, mend};
-pub use op::{Again, Delivery, Farewell, Op, RouteRow, Target, targets_run};
+pub use op::{Op, targets_run};
 #[cfg(test)]
 pub use op::{iter as ops_of, open as open_record};
 pub use owner::{Owner, check_queued, check_state, name_of_session, owner_of, plain_name};
@@ -70,7 +69,6 @@ pub use publish::publish;
 pub use redispatch::SHARED;
 #[cfg(test)]
 pub use rows::client_key;
-pub use rows::{name_of, split_name};
 pub use state::State;
 pub use wills::{Held, Wills};
 

@@ -11,7 +11,7 @@ use crate::query::{
     Answer, Problem, QueueEntry, ROWS, RetainedEntry, SessionEntry, SubscriptionEntry, SubscriptionFilter,
 };
 use crate::retained;
-use crate::session::{SessionNumber, SessionRow, SubscriptionRow};
+use crate::session::{SessionNumber, SessionRow, SubscriptionRow, name_of, split_name};
 use crate::topic::Routes;
 
 type Outcome = Result<Answer, Problem>;
@@ -27,9 +27,9 @@ impl Slot {
         connected: Option<bool>,
         limit: usize,
     ) -> Outcome {
-        let (first, to) = rows::clients(self.id, &rows::name_of(tenant, prefix));
+        let (first, to) = rows::clients(self.id, &name_of(tenant, prefix));
         let from = after.map_or(first.clone(), |after| {
-            let mut key = rows::client(self.id, &rows::name_of(tenant, after));
+            let mut key = rows::client(self.id, &name_of(tenant, after));
             key.push(0);
             key.max(first.clone())
         });
@@ -66,7 +66,7 @@ impl Slot {
     pub fn session(&self, state: &mut State, tenant: &str, client_id: &str) -> Outcome {
         let row = self.session_row(state, tenant, client_id).map_err(unreadable)?;
         let row = row.ok_or(Problem::NotFound)?;
-        let entry = self.entry(state, &rows::name_of(tenant, client_id), row).map_err(unreadable)?;
+        let entry = self.entry(state, &name_of(tenant, client_id), row).map_err(unreadable)?;
         Ok(Answer::Sessions { sessions: vec![entry], next: None })
     }
 
@@ -76,7 +76,7 @@ impl Slot {
         tenant: &str,
         client_id: &str,
     ) -> Result<Option<SessionRow>, Error> {
-        state.get(&rows::client(self.id, &rows::name_of(tenant, client_id)))
+        state.get(&rows::client(self.id, &name_of(tenant, client_id)))
     }
 
     fn entry(&self, state: &mut State, name: &[u8], row: SessionRow) -> Result<SessionEntry, Error> {
@@ -239,7 +239,7 @@ fn damaged(topic: &str, error: &dyn std::fmt::Display) -> Error {
 }
 
 fn client_id_of(name: &[u8]) -> Option<String> {
-    rows::split_name(name).map(|(_, client_id)| client_id.to_owned())
+    split_name(name).map(|(_, client_id)| client_id.to_owned())
 }
 
 fn unreadable(error: Error) -> Problem {

@@ -6,16 +6,17 @@ use convoy_storage::engine::{Engine, Error, Family};
 use convoy_storage::record::{self, BorrowDecode};
 
 use super::ending::Ending;
-use super::op::{Op, RouteRow};
+use super::op::Op;
 use super::rows::{self, kind};
 use super::{Counts, RetainedSize, stored};
 use crate::message::Message;
-use crate::session::{Head, SessionNumber, SessionRow, SubscriptionRow};
+use crate::session::{Head, SessionNumber, SessionRow, SubscriptionRow, split_name};
+use crate::topic::RouteRow;
 
 /// Whose a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner<'a> {
-    /// The Session of this name: see [`rows::split_name`].
+    /// The Session of this name: see [`split_name`].
     Client(&'a [u8]),
     /// A Session, and what of it.
     Session(SessionNumber, &'static str),
@@ -71,7 +72,7 @@ pub fn name_of_session(engine: &dyn Engine, session: SessionNumber) -> String {
 
 /// The Client Identifier in the name of a Session.
 pub fn plain_name(name: &[u8]) -> String {
-    match rows::split_name(name) {
+    match split_name(name) {
         Some((_, client_id)) => format!("{client_id:?}"),
         None => name.escape_ascii().to_string(),
     }

@@ -6,12 +6,12 @@ use convoy_storage::engine::Error;
 use convoy_wire::{QoS, ReasonCode};
 
 use super::apply::Context;
-use super::op::{Again, Op, Target, targets_run};
+use super::op::{Op, targets_run};
 use super::{Emitted, Slot, Turn, client_of, rows};
+use crate::call::Answer;
 use crate::message::Message;
-use crate::session::{Epoch, Place, SessionNumber};
-use crate::shard::Answer;
-use crate::topic::{Choice, Found, Pick};
+use crate::session::{Epoch, Place, SessionNumber, Target};
+use crate::topic::{Again, Choice, Found, Pick};
 
 impl Slot {
     #[expect(clippy::too_many_arguments, reason = "the fields of PUBLISH")]

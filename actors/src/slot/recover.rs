@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use super::budget::count_stored;
-use super::op::{Farewell, Op, RouteRow};
+use super::op::Op;
 use super::outbox::{Outbox, Outboxes};
 use super::outbox_body::Unpacking;
 use super::state::decode;
@@ -17,11 +17,12 @@ use super::{
     rows,
 };
 use crate::budget::{Budget, Sums};
+use crate::call::Farewell;
 use crate::clock::{Millis, Now};
 use crate::options::Options;
 use crate::retained::Sweep;
 use crate::session::SessionNumber;
-use crate::topic::Routes;
+use crate::topic::{RouteRow, Routes};
 
 /// What is due is taken up in runs of this many, so that a million Sessions that expire at once cost a little each
 /// turn and not one long one.

@@ -11,13 +11,13 @@ use convoy_wire::QoS;
 
 use super::active::read_queue;
 use super::apply::{Context, work_of};
-use super::op::{Again, Delivery, Op, Target};
+use super::op::Op;
 use super::publish::publish;
-use super::{Slot, Turn, client_of, name_of, rows, split_name};
+use super::{Slot, Turn, client_of, rows};
 use crate::connection::TENANT;
 use crate::message::Message;
-use crate::session::{Place, Queue, Seq, SessionNumber};
-use crate::topic::{Presence, group_of};
+use crate::session::{Delivery, Place, Queue, Seq, SessionNumber, Target, name_of, split_name};
+use crate::topic::{Again, Presence, group_of};
 
 /// With what Topic Filters of Shared Subscriptions begin.
 pub const SHARED: &str = "$share/";

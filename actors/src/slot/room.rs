@@ -9,14 +9,13 @@ use std::collections::BTreeSet;
 use convoy_storage::engine::Error;
 
 use super::budget::wanted_by;
-use super::call::SessionCall;
 use super::op::Op;
 use super::{Slot, State, rows};
 use crate::budget::User;
+use crate::call::{ReplyTo, SessionCall};
 use crate::clock::Millis;
 use crate::message::Message;
 use crate::session::{SessionNumber, SessionRow, Will};
-use crate::shard::ReplyTo;
 
 impl Slot {
     /// Whether a call adds to what is stored, beyond what ends with its connection.

@@ -112,16 +112,6 @@ pub fn numbered(slot: SlotId) -> Key {
     key(slot, kind::NUMBERED, &[])
 }
 
-/// The name of a Session within its slot: tenant and Client Identifier.
-pub fn name_of(tenant: &str, client_id: &str) -> Vec<u8> {
-    [tenant.as_bytes(), &[0], client_id.as_bytes()].concat()
-}
-
-/// Tenant and Client Identifier of a name.
-pub fn split_name(name: &[u8]) -> Option<(&str, &str)> {
-    std::str::from_utf8(name).ok()?.split_once('\0')
-}
-
 pub fn client(slot: SlotId, name: &[u8]) -> Key {
     key(slot, kind::CLIENT, &[name])
 }
@@ -129,7 +119,7 @@ pub fn client(slot: SlotId, name: &[u8]) -> Key {
 /// The key of a Client without a tenant.
 #[cfg(test)]
 pub fn client_key(slot: SlotId, client_id: &str) -> Key {
-    client(slot, &name_of("", client_id))
+    client(slot, &crate::session::name_of("", client_id))
 }
 
 /// All Clients whose name begins with `prefix`.
@@ -418,7 +408,6 @@ mod tests {
         assert_eq!(split_outbox(&outbox(SLOT, SlotId(4), 5)), Some((SlotId(4), 5)));
         assert_eq!(filter_of_subscription(&subscription(session, "x/+")), Some("x/+"));
         assert_eq!(seq_of_queued(&queued(session, 8)), Some(8));
-        assert_eq!(split_name(&name_of("t", "vehicle")), Some(("t", "vehicle")));
     }
 
     #[test]

@@ -10,14 +10,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::op::Delivery;
 use super::rows::{self, Key};
 use super::stored::{self, Stored};
 use crate::budget::User;
 use crate::clock::Millis;
 use crate::message::Message;
 use crate::retained;
-use crate::session::{Seq, SessionNumber};
+use crate::session::{Delivery, Seq, SessionNumber};
 use crate::unread::Unread;
 use convoy_ids::SlotId;
 use convoy_storage::engine::{Batch, Engine, Error, Family, Mark, Record};

@@ -4,7 +4,7 @@ use convoy_storage::engine::Error;
 use convoy_storage::envelope;
 
 use super::active::torn;
-use super::op::Delivery;
+use crate::session::Delivery;
 
 const KIND: u8 = b'Q';
 const VERSION: u8 = 1;

@@ -5,12 +5,12 @@ use convoy_storage::engine::Error;
 use convoy_wire::ReasonCode;
 
 use super::apply::Context;
-use super::op::{Entry, Op, RouteRow};
+use super::op::{Entry, Op};
 use super::{RootChange, Slot, Turn, rows};
+use crate::call::Answer;
 use crate::retained;
 use crate::session::{Epoch, Place, SessionNumber, Subscription, SubscriptionRow};
-use crate::shard::Answer;
-use crate::topic::Routes;
+use crate::topic::{RouteRow, Routes};
 
 impl Slot {
     pub(super) fn subscribe(

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use convoy_ids::SlotId;
 use rustc_hash::FxHashMap;
 
+use crate::call::{Answer, ReplyTo};
 use crate::session::Home;
-use crate::shard::{Answer, ReplyTo};
 
 /// Milliseconds that a CONNECT waits for a Will at most.
 const WAIT: u64 = 2_000;

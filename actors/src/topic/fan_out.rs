@@ -3,8 +3,8 @@
 use convoy_wire::QoS;
 
 use crate::message::Message;
-use crate::session::{Home, SessionNumber};
-use crate::slot::{Delivery, RouteRow, Target};
+use crate::session::{Delivery, Home, SessionNumber, Target};
+use crate::topic::RouteRow;
 
 /// A Session that gets the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

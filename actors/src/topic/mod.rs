@@ -6,12 +6,14 @@ use rustc_hash::FxHasher;
 
 mod fan_out;
 mod presence;
+mod route;
 mod routes;
 mod shared;
 mod trie;
 
 pub use fan_out::{FanOut, Found};
 pub use presence::{Announcement, Level, News, Presence};
+pub use route::{Again, RouteRow};
 pub use routes::{Choice, Chooser, Pick, Routes, find_all, group_of};
 pub use shared::{Options as SharedOptions, Strategy};
 

@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::metric;
 use crate::query::Receiver;
 use crate::session::SessionNumber;
-use crate::slot::{Again, RouteRow};
+use crate::topic::{Again, RouteRow};
 
 /// How a message finds the member of a Shared Subscription that gets it.
 #[derive(Clone, Copy)]

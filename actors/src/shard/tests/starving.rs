@@ -185,7 +185,7 @@ fn one_message_for_many_sessions_of_a_slot_is_several_operations() {
     let mut world = World::new();
     let subscription =
         crate::session::Subscription { qos: 1, no_local: false, retain_as_published: false, identifier: 0 };
-    let route = crate::slot::RouteRow { subscription, home: None };
+    let route = crate::topic::RouteRow { subscription, home: None };
     for shard in &mut world.shards {
         for number in 1..=5_000 {
             shard.root.insert("+/y", crate::session::SessionNumber::new(SlotId(3), 1 << 40 | number), route);

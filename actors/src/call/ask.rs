@@ -2,9 +2,8 @@
 
 use convoy_wire::PacketId;
 
-use super::op::{Delivery, Farewell};
-use crate::session::{Epoch, Home, Place, QueueLimits, SessionNumber, Subscription, Will};
-use crate::shard::ReplyTo;
+use super::{Farewell, ReplyTo};
+use crate::session::{Delivery, Epoch, Home, Place, QueueLimits, SessionNumber, Wanted, Will};
 
 /// Which acknowledgement the Client sent for a message from its Session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,14 +14,6 @@ pub enum Ack {
         refused: bool,
     },
     Pubcomp,
-}
-
-/// A Topic Filter to subscribe, and the partitions it touches.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    pub filter: String,
-    pub subscription: Subscription,
-    pub places: Vec<Place>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

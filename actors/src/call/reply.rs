@@ -1,0 +1,81 @@
+//! What a connection is told of what it asked.
+
+use convoy_wire::ReasonCode;
+
+use crate::retained;
+use crate::session::{Grant, Home};
+
+/// To whom an operation's outcome is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyTo {
+    pub home: Home,
+    /// The connection's own number for what it asked.
+    pub token: u64,
+}
+
+impl ReplyTo {
+    /// Whether it tells of bytes that are not under way any more, and of nothing else.
+    pub fn is_credit(&self) -> bool {
+        self.token & token::KIND == token::KEPT
+    }
+
+    /// The same, of one Topic Filter among those of a SUBSCRIBE.
+    pub fn of_entry(self, at: u64) -> Self {
+        Self { token: self.token | at.min(token::ENTRY), ..self }
+    }
+}
+
+/// What became of a message at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// Parts that have yet to become safe.
+    pub parts: u32,
+    /// Whether anybody had subscribed.
+    pub matched: bool,
+}
+
+/// The outcome of what a connection asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// So many parts have been begun, each of which answers for itself: some perhaps sooner than this is heard.
+    Begun(Begun),
+    /// One part is safe.
+    Done,
+    /// As `Begun`, for a SUBSCRIBE, with `more` parts; which of its Topic Filters were subscribed before.
+    Subscribed {
+        more: u32,
+        existed: Vec<bool>,
+    },
+    /// Which Topic Filters of a SUBSCRIBE there is room for: comes before `Subscribed`, which tells of those alone.
+    Granting(Vec<bool>),
+    /// As `Done`, for one place of a SUBSCRIBE's Topic Filter.
+    Registered(retained::Place),
+    /// It was taken, and the slot that it waits in is full: no more should come for now.
+    Full,
+    /// Nothing was changed.
+    Refused(ReasonCode),
+    Granted(Grant),
+}
+
+/// What a token asks about; in its upper byte, zero for a PUBLISH. Below it is what tells one from another.
+pub mod token {
+    pub const KIND: u64 = 0xFF << 56;
+    pub const CONNECT: u64 = 1 << 56;
+    /// Between it and [`ENTRY`] is the number of the packet.
+    pub const ASK: u64 = 2 << 56;
+    /// Of an [`ASK`], which of its Topic Filters.
+    pub const ENTRY: u64 = (1 << 24) - 1;
+    pub const LEAVE: u64 = 4 << 56;
+    /// The rest is the Packet Identifier.
+    pub const RELEASE: u64 = 3 << 56;
+    /// Asks nothing: PUBREL for an identifier that the slot knows nothing of. The rest is the identifier.
+    pub const UNKNOWN: u64 = 5 << 56;
+    /// Asks nothing: the slot has found a broken rule.
+    pub const BREAK: u64 = 6 << 56;
+    /// Whether a shard has taken what it was sent; the rest is that of the [`ASK`] which waits for it.
+    pub const HEARD: u64 = 7 << 56;
+    /// A message of QoS 0 by the log of its partition; the rest is how many bytes it has.
+    pub const KEPT: u64 = 8 << 56;
+    /// Whether a shard has opened the mail that a connection has caused.
+    pub const OPENED: u64 = 9 << 56;
+}
