@@ -128,7 +128,7 @@ impl Shard {
 
     /// Where a piece of work ends that begins now.
     pub(super) fn end_of_piece(&self) -> u64 {
-        self.outlet.edge.work + self.piece
+        self.work + self.piece
     }
 
     /// The same as a part of a piece of work that ends there.
@@ -161,7 +161,7 @@ impl Shard {
                 self.outbox_applied(now, applied);
                 continue;
             }
-            if self.outlet.edge.work >= until || !self.settle_one(now) {
+            if self.work >= until || !self.settle_one(now) {
                 return;
             }
         }
@@ -172,15 +172,15 @@ impl Shard {
         if let Some(emitted) = self.emitted.pop_front() {
             self.forward(now, emitted);
         } else if let Some(Returned { session, delivery, message }) = self.outlet.edge.returned.pop_front() {
-            self.outlet.edge.work += 1;
+            self.work += 1;
             self.dispatch_again(now, session, 0, &delivery, &message);
         } else if let Some(call) = self.outlet.edge.unsendable.pop_front() {
-            self.outlet.edge.work += 1;
+            self.work += 1;
             self.call(now, call);
         } else if self.state.is_readable()
             && let Some(home) = self.outlet.edge.hungry.pop()
         {
-            self.outlet.edge.work += FEED_WORK;
+            self.work += FEED_WORK;
             self.feed(now, home);
         } else {
             return false;
@@ -250,7 +250,7 @@ impl Shard {
 
     /// What a record has caused goes to the slot it is for.
     pub(super) fn forward(&mut self, now: Now, emitted: Emitted) {
-        self.outlet.edge.work += emitted.work();
+        self.work += emitted.work();
         match emitted {
             Emitted::Op { from, to, number, op, reply } => {
                 let shard = self.outlet.post.shard_of(to);

@@ -79,8 +79,6 @@ pub struct Edge {
     shard: u16,
     /// Monotonic milliseconds of the current event.
     pub now: u64,
-    /// Packets that were taken and receivers that were found so far: what a turn is measured by where no clock is.
-    pub work: u64,
     /// What operators wait for.
     pub operators: Operators,
     pub tally: Tally,
@@ -129,7 +127,6 @@ impl Edge {
             node,
             shard,
             now: 0,
-            work: 0,
             operators: Operators::default(),
             tally: Tally::default(),
             gone: Traffic::default(),

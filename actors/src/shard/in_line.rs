@@ -84,7 +84,7 @@ impl Shard {
 
     /// Gives a message of this topic its place in line: the number that stands in its record.
     pub(super) fn enter(&mut self, slot: SlotId, message: &Message<'_>, found: Vec<Found>) -> u64 {
-        self.outlet.edge.work += found.len() as u64;
+        self.work += found.len() as u64;
         let Some(slot) = self.slots.get(slot) else { return 0 };
         // One of another shard's time may be higher, where a slot is not led yet.
         self.numbers = self.numbers.max(slot.numbered) + 1;
@@ -108,7 +108,7 @@ impl Shard {
         if let Some(again) = again.filter(|again| again.ended) {
             self.presence.has_gone(again.not);
         }
-        let Self { slots, fan_out, root, presence, options, outlet, .. } = self;
+        let Self { slots, fan_out, root, presence, options, work, .. } = self;
         let random = self.published_so_far ^ self.draws;
         let pick = Pick::Leader(Chooser { options: &options.shared, presence, client, random, again });
         fan_out.clear();
@@ -117,13 +117,13 @@ impl Shard {
             routes.find(message, pick, fan_out);
             let shared = fan_out.found().iter().filter(|found| found.delivery.group().is_some());
             decision.chosen.extend(shared.map(|found| found.session));
-            outlet.edge.work += fan_out.work();
+            *work += fan_out.work();
             fan_out.clear();
         }
         if !root.is_empty() {
             root.find(message, pick, fan_out);
         }
-        outlet.edge.work += fan_out.work();
+        *work += fan_out.work();
         for found in fan_out.found() {
             if found.delivery.group().is_some() {
                 decision.chosen.push(found.session);

@@ -33,10 +33,10 @@ impl Shard {
         let part = |part: Part| mail.part(part);
         // The message that was begun last, by its number, and where it lies.
         let mut begun = None;
-        while self.outlet.edge.work < until
+        while self.work < until
             && let Some(letter) = letters.next()
         {
-            self.outlet.edge.work += 1;
+            self.work += 1;
             match letter {
                 Letter::Publish { place, origin, message, reply } => {
                     if let Some(whole) = mail.shared(message) {

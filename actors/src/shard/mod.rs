@@ -15,6 +15,7 @@ mod count;
 mod credits;
 mod deliver;
 mod edge;
+mod effects;
 mod groups;
 mod holding;
 mod in_line;
@@ -80,7 +81,9 @@ macro_rules! turn {
             now: $now,
             state: &mut $shard.state,
             budget: &mut $shard.budget,
-            outlet: &mut $shard.outlet,
+            shards: $shard.outlet.post.shards(),
+            effects: &mut $shard.outlet,
+            work: &mut $shard.work,
             root: &$shard.root,
             fan_out: &mut $shard.fan_out,
             emitted: &mut $shard.emitted,
@@ -127,6 +130,8 @@ pub struct Shard {
     bans: Arc<Bans>,
     revoked: certificates::Revoked,
     outlet: Outlet,
+    /// Packets that were taken and receivers that were found so far: what a turn is measured by where no clock is.
+    work: u64,
     slots: Slots,
     driver: Driver,
     state: State,
@@ -270,6 +275,7 @@ impl Shard {
         let slots = Slots::open(&options, &post, &*engine, node, &mut driver, &mut root, &mut budget)?;
         Ok(Self {
             outlet: Outlet { edge, post, applied: VecDeque::new(), casts: Casts::new(options.fan_out_piece) },
+            work: 0,
             slots,
             driver,
             state: State::new(engine, options.limits.unread.clone()),

@@ -54,18 +54,18 @@ impl Shard {
         };
         // What records have caused goes before what it says.
         let piece = if self.is_settled() { WORK_A_PIECE } else { 0 };
-        let mut until = self.outlet.edge.work + piece;
+        let mut until = self.work + piece;
         // What others have sent is not this Client's.
         self.outlet.post.take_sent_to();
         self.outlet.post.take_is_enough();
         while at < input.len() {
-            if self.outlet.edge.work >= until {
+            if self.work >= until {
                 paused = true;
                 is_heard |= !bytes.is_empty();
                 self.outlet.edge.mark(key);
                 break;
             }
-            self.outlet.edge.work += 1;
+            self.work += 1;
             let connection = &self.outlet.edge.connections[key as usize];
             if !connection.is_reading(&self.options.limits) {
                 if connection.has_unread_answers(&self.options.limits) {
@@ -119,7 +119,7 @@ impl Shard {
                 self.charge_mail(key, self.outlet.post.sent() - sent);
                 if self.outlet.post.take_is_enough() {
                     // What this Client sends is dear over there, and others send something there too.
-                    until = self.outlet.edge.work;
+                    until = self.work;
                 }
             }
         }

@@ -102,7 +102,7 @@ impl Shard {
             }
             return Ok(None);
         }
-        self.outlet.edge.work += fan_out.work();
+        self.work += fan_out.work();
         let matched = !fan_out.found().is_empty();
         let queues = fan_out.found().iter().filter(|found| needs_record(found)).count();
         if queues > 0 {

@@ -85,11 +85,11 @@ impl Shard {
     /// Reads what could not be read before the state was written, as far as a piece of work goes.
     pub(super) fn read_unread(&mut self, now: Now, until: u64) {
         for _ in 0..self.unread.len() {
-            if self.outlet.edge.work >= until {
+            if self.work >= until {
                 return;
             }
             let Some(request) = self.unread.pop_front() else { return };
-            self.outlet.edge.work += FEED_WORK;
+            self.work += FEED_WORK;
             self.read_retained(now, request);
         }
     }

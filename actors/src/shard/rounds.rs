@@ -54,7 +54,7 @@ impl Shard {
         if self.has_backlog() {
             self.apply_backlog(now, until - self.piece / 4);
         }
-        if self.reads_on && self.state.is_readable() && self.outlet.edge.work < until {
+        if self.reads_on && self.state.is_readable() && self.work < until {
             self.read_on(now, until);
         }
         // What is committed is applied before more is proposed, so that only so much can be behind.
@@ -273,7 +273,7 @@ impl Shard {
         if !self.backlog.is_empty() && self.holds(now) {
             return;
         }
-        while self.outlet.edge.work < until
+        while self.work < until
             && self.is_settled()
             && let Some(record) = self.backlog.pop_front()
         {
@@ -303,7 +303,7 @@ impl Shard {
         if !record.data.is_empty() {
             let before = self.state.batch().mark();
             let mut turn = turn!(self, now);
-            turn.outlet.edge.begin_message();
+            turn.effects.begin_message();
             if let Err(error) = slot.apply(record.term, record.index, &record.data, &mut turn) {
                 fail(slot, &error);
                 // A record is applied whole or not at all: it comes again when the slot does.
@@ -380,10 +380,10 @@ impl Shard {
         let slot = &mut self.slots.table[place];
         let sessions = slot.departed.len() + slot.overfull.len() + slot.deferred.len();
         for _ in 0..sessions {
-            if turn.outlet.edge.work >= until {
+            if *turn.work >= until {
                 break;
             }
-            turn.outlet.edge.work += 1;
+            *turn.work += 1;
             let read = if let Some(left) = slot.departed.pop_front() {
                 slot.offer_again(left, &self.presence, &mut turn)
             } else if let Some(session) = slot.overfull.pop_front() {

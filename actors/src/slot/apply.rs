@@ -12,10 +12,9 @@ use super::active::{Active, activate, load};
 use super::ahead::Copy;
 use super::leader::Aside;
 use super::op::{self, Op};
-use super::{Emitted, Slot, Turn, ending, rows};
+use super::{Emitted, Note, Slot, Turn, ending, rows};
 use crate::call::{Answer, Begun, ReplyTo};
 use crate::clock::Millis;
-use crate::metric;
 use crate::session::{SessionNumber, Target};
 use crate::topic::Choice;
 
@@ -71,10 +70,10 @@ impl Slot {
         let unreadable = |error| Failure::Record { slot: self.id, index, error };
         let (at, ops) = op::open(data).map_err(unreadable)?;
         let before = self.totals();
-        turn.outlet.edge.work += (data.len() / UNIT_BYTES) as u64;
+        *turn.work += (data.len() / UNIT_BYTES) as u64;
         self.end_work = ending::AT_ONCE;
         for (number, op) in op::iter(ops).enumerate() {
-            turn.outlet.edge.work += 1;
+            *turn.work += 1;
             self.give_out(&mut aside, number, turn);
             let op = op.map_err(|error| Failure::Record { slot: self.id, index, error })?;
             let reply = aside.reply(number);
@@ -112,7 +111,7 @@ impl Slot {
             } => {
                 if binds && self.is_of_another(owner, name, context, turn)? {
                     if self.leading {
-                        metric::denied("session");
+                        turn.effects.note(Note::NotItsOwner);
                     }
                     // Nothing of it is touched: whoever knows a Client Identifier has no right to its Session.
                     self.answer(context, Answer::Refused(ReasonCode::NotAuthorized), turn);
@@ -155,7 +154,7 @@ impl Slot {
             }
             Op::Enqueue { message, targets } => {
                 // A record holds many messages: none may go out in the encoding of the one before it.
-                turn.outlet.edge.begin_message();
+                turn.effects.begin_message();
                 let body = self.begin_body(message, targets, turn);
                 for target in Target::all(targets) {
                     self.enqueue(target, message, body, context, turn)?;
@@ -233,7 +232,7 @@ impl Slot {
 
     pub(super) fn answer(&self, context: Context, answer: Answer, turn: &mut Turn<'_>) {
         if let Some(reply) = context.reply.filter(|_| self.leading) {
-            turn.outlet.answer(reply, answer);
+            turn.effects.answer(reply, answer);
         }
     }
 
@@ -277,7 +276,7 @@ impl Slot {
         counted: usize,
         turn: &mut Turn<'_>,
     ) -> u64 {
-        turn.outlet.edge.work += 1;
+        *turn.work += 1;
         let outbox = self.outboxes.entry(to).or_default();
         let number = outbox.push(counted);
         self.is_backed_up |= outbox.is_full();
@@ -313,7 +312,7 @@ impl Slot {
             }
         }
         if number <= last + 1 && self.leading {
-            turn.outlet.outbox_applied(from, self.id, number);
+            turn.effects.outbox_applied(from, self.id, number);
         }
         Ok(())
     }

@@ -12,12 +12,11 @@ use super::ahead::Copy;
 use super::apply::work_of;
 use super::leader::SLOT_BYTES;
 use super::op::Op;
-use super::{Slot, Turn};
+use super::{Effects, Note, Slot, Turn};
 use crate::call::Ack;
 use crate::clock::Now;
 use crate::message::Message;
 use crate::session::{self, Behind, Delivery, Epoch, Home, Inflight, Seq, SessionNumber, Stage};
-use crate::shard::Outlet;
 
 /// Acknowledged messages that are kept in memory before a record is made of them; more often where a record is made
 /// anyway.
@@ -88,15 +87,16 @@ impl Slot {
         }
         let mut all_read = true;
         let (state, mut failure) = (&*turn.state, None);
-        let (outlet, now, age) = (&mut *turn.outlet, turn.now, row.limits.age);
-        let (until, mut is_cut) = (outlet.edge.work + PUMP_WORK, false);
+        let (effects, work) = (&mut *turn.effects, &mut *turn.work);
+        let (now, age) = (turn.now, row.limits.age);
+        let (until, mut is_cut) = (*work + PUMP_WORK, false);
         read_queue(state, session, link.cursor, &mut |seq, row| {
-            if outlet.edge.work >= until {
+            if *work >= until {
                 (all_read, is_cut) = (false, true);
                 return ControlFlow::Break(());
             }
-            outlet.edge.work += work_of(row.message.len());
-            link.send_copies(seq, outlet, now);
+            *work += work_of(row.message.len());
+            link.send_copies(seq, effects, now);
             if !link.inflight.has_room() || !link.inflight.reaches(seq) {
                 all_read = false;
                 return ControlFlow::Break(());
@@ -128,24 +128,24 @@ impl Slot {
             if queue.received.contains(&seq) {
                 link.inflight.send(seq, Stage::Released, bytes);
                 link.cursor = seq + 1;
-                outlet.release(link.home, session::packet_id(seq));
+                effects.release(link.home, session::packet_id(seq));
             } else if !was_sent && (too_old || message.remaining(now.wall).is_none()) {
                 link.inflight.skip_to(seq + 1);
                 link.cursor = seq + 1;
                 link.finished.push((seq, bytes));
             } else {
                 match row.shared {
-                    Some(whole) => outlet.edge.begin_with(whole),
-                    None => outlet.edge.begin_message(),
+                    Some(whole) => effects.begin_with(whole),
+                    None => effects.begin_message(),
                 }
-                link.send_by(seq, row.delivery, &message, bytes, outlet, now);
+                link.send_by(seq, row.delivery, &message, bytes, effects, now);
             }
             ControlFlow::Continue(())
         })?;
         if all_read && failure.is_none() {
             // Everything was read; the numbers behind the last row are of messages that left.
             link.cursor = queue.next();
-            link.send_copies(link.cursor, outlet, now);
+            link.send_copies(link.cursor, effects, now);
             link.behind = None;
         }
         if !link.finished.is_empty() {
@@ -179,17 +179,17 @@ impl Slot {
         match answer {
             session::Answer::Finished(seq, bytes) => link.finished.push((seq, bytes)),
             session::Answer::Received(seq) => link.received.push(seq),
-            session::Answer::ReleaseAgain(_) => turn.outlet.release(link.home, packet_id),
+            session::Answer::ReleaseAgain(_) => turn.effects.release(link.home, packet_id),
             session::Answer::Waiting => return Ok(()),
             // PUBREC of a message we know nothing of is still answered, so that the Client can forget it.
             session::Answer::Unknown => {
                 if matches!(ack, Ack::Pubrec { refused: false }) {
-                    turn.outlet.release_unknown(link.home, packet_id);
+                    turn.effects.release_unknown(link.home, packet_id);
                 }
                 return Ok(());
             }
             session::Answer::Wrong => {
-                turn.outlet.break_off(link.home, ReasonCode::ProtocolError);
+                turn.effects.break_off(link.home, ReasonCode::ProtocolError);
                 return Ok(());
             }
         }
@@ -208,7 +208,7 @@ impl Slot {
         };
         for &seq in seqs {
             if link.inflight.released(seq) {
-                turn.outlet.release(link.home, session::packet_id(seq));
+                turn.effects.release(link.home, session::packet_id(seq));
             }
         }
     }
@@ -224,7 +224,7 @@ impl Slot {
             return self.pass_on(session, delivery, message, turn);
         }
         if self.pending.is_full() || self.underway.len_bytes() > SLOT_BYTES {
-            return turn.outlet.edge.drop_behind(1);
+            return turn.effects.note(Note::DroppedBehind);
         }
         let copy = Copy::new(session, topic, delivery, message.clone());
         let copy = self.pending.attach(copy).and_then(|copy| self.underway.attach(copy, &mut self.pending));
@@ -248,11 +248,11 @@ impl Slot {
             && behind.holds(topic, link.cursor)
         {
             if !behind.push(queue.next(), topic, delivery, message.clone()) {
-                turn.outlet.edge.note_dropped();
+                turn.effects.note(Note::DroppedLate);
             }
             return;
         }
-        link.send_copy(&delivery, message, turn.outlet, turn.now);
+        link.send_copy(&delivery, message, turn.effects, turn.now);
     }
 
     /// How far a Session's messages were sent to its Client.
@@ -300,20 +300,20 @@ impl Slot {
 
 impl Link {
     /// The copies of QoS 0 that waited for what is before `seq`.
-    fn send_copies(&mut self, seq: Seq, outlet: &mut Outlet, now: Now) {
+    fn send_copies(&mut self, seq: Seq, effects: &mut dyn Effects, now: Now) {
         while let Some((delivery, message)) = self.behind.as_mut().and_then(|behind| behind.take(seq)) {
-            self.send_copy(&delivery, &message, outlet, now);
+            self.send_copy(&delivery, &message, effects, now);
         }
     }
 
-    fn send_copy(&self, delivery: &Delivery, message: &Bytes, outlet: &mut Outlet, now: Now) {
-        outlet.edge.begin_with(message);
+    fn send_copy(&self, delivery: &Delivery, message: &Bytes, effects: &mut dyn Effects, now: Now) {
+        effects.begin_with(message);
         let Ok(message) = Message::decode(message) else { return };
-        outlet.send(self.home, None, false, delivery, &message, now);
+        effects.send(self.home, None, false, delivery, &message, now);
     }
 
     fn send(&mut self, seq: Seq, delivery: Delivery, message: &Message<'_>, bytes: u32, turn: &mut Turn<'_>) {
-        self.send_by(seq, delivery, message, bytes, turn.outlet, turn.now);
+        self.send_by(seq, delivery, message, bytes, turn.effects, turn.now);
     }
 
     fn send_by(
@@ -322,12 +322,12 @@ impl Link {
         delivery: Delivery,
         message: &Message<'_>,
         bytes: u32,
-        outlet: &mut Outlet,
+        effects: &mut dyn Effects,
         now: Now,
     ) {
         let stage = if delivery.qos == QoS::ExactlyOnce { Stage::Unreceived } else { Stage::Published };
         let packet_id = self.inflight.send(seq, stage, bytes);
         self.cursor = seq + 1;
-        outlet.send(self.home, Some(packet_id), seq < self.dup_until, &delivery, message, now);
+        effects.send(self.home, Some(packet_id), seq < self.dup_until, &delivery, message, now);
     }
 }

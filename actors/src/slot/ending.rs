@@ -213,9 +213,9 @@ impl Slot {
                 }
                 Stage::Held => {
                     turn.state.release_body(session, decode(&key, &value)?)?;
-                    turn.outlet.edge.work += 1;
+                    *turn.work += 1;
                 }
-                Stage::Messages | Stage::Received | Stage::Unreleased => turn.outlet.edge.work += 1,
+                Stage::Messages | Stage::Received | Stage::Unreleased => *turn.work += 1,
             }
             turn.state.delete(key);
             *left = left.saturating_sub(work as u32);
@@ -248,7 +248,7 @@ impl Slot {
                 self.send_on(session, &ending.name, true, &delivery, &message, context, turn)?;
                 work *= 2;
             }
-            turn.outlet.edge.work += work as u64;
+            *turn.work += work as u64;
             *left = left.saturating_sub(work as u32);
         }
         if queue.next() > 0 {

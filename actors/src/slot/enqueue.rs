@@ -16,7 +16,7 @@ impl Slot {
         context: Context,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        turn.outlet.edge.work += 1;
+        *turn.work += 1;
         let leading = self.leading;
         let Some(active) = self.activate(target.session, turn)? else {
             return self.send_on_late(&target, message, context, turn);
@@ -52,7 +52,7 @@ impl Slot {
         sent: Seq,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        turn.outlet.edge.work += messages.len() as u64;
+        *turn.work += messages.len() as u64;
         let Some(queue) = self.activate(session, turn)?.and_then(|active| active.queue.as_mut()) else {
             return Ok(());
         };

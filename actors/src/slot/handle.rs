@@ -7,8 +7,7 @@ use rustc_hash::FxHashSet;
 use crate::call::{Answer, SessionCall};
 
 use super::op::{Entry, Op};
-use super::{Slot, Turn, rows};
-use crate::metric;
+use super::{Note, Slot, Turn, rows};
 use crate::options::Limits;
 use crate::session::{SessionNumber, SubscriptionRow, Target, Wanted};
 
@@ -57,23 +56,23 @@ impl Slot {
             call @ SessionCall::Disconnect { .. } => self.on_disconnect(call, turn.now),
             SessionCall::Subscribe { session, epoch, mut wanted, reply } => {
                 if self.epoch(session) != Some(epoch) {
-                    turn.outlet.answer(reply, Answer::Refused(ReasonCode::SessionTakenOver));
+                    turn.effects.answer(reply, Answer::Refused(ReasonCode::SessionTakenOver));
                     return Ok(());
                 }
                 if wanted.iter().flat_map(|wanted| &wanted.places).any(|to| self.is_full_towards(to)) {
-                    metrics::counter!(metric::OUTBOX_FULL).increment(1);
-                    turn.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
+                    turn.effects.note(Note::OutboxFull);
+                    turn.effects.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
                     return Ok(());
                 }
                 if let Some((granted, limit)) = self.granted(limits, session, &wanted, turn)? {
-                    metric::met(limit);
+                    turn.effects.note(Note::Met(limit));
                     if !granted.contains(&true) {
-                        turn.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
+                        turn.effects.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
                         return Ok(());
                     }
                     let mut kept = granted.iter();
                     wanted.retain(|_| kept.next() == Some(&true));
-                    turn.outlet.answer(reply, Answer::Granting(granted));
+                    turn.effects.answer(reply, Answer::Granting(granted));
                 }
                 let entries = wanted.iter().map(|wanted| Entry {
                     filter: &wanted.filter,
@@ -90,8 +89,8 @@ impl Slot {
                 self.on_ack(session, epoch, ack, packet_id, turn)?;
             }
             SessionCall::Accept { reply, place, .. } if self.is_full_towards(&place) => {
-                metrics::counter!(metric::OUTBOX_FULL).increment(1);
-                turn.outlet.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
+                turn.effects.note(Note::OutboxFull);
+                turn.effects.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
             }
             SessionCall::Accept { session, epoch, packet_id, place, message, asks: _, reply } => {
                 let packet_id = packet_id.get();

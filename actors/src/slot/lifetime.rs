@@ -156,11 +156,11 @@ impl Slot {
         if self.wills.is_underway(name)
             && let Some(old) = old_home
         {
-            turn.outlet.close_old(old);
+            turn.effects.close_old(old);
         }
         let now = turn.now.monotonic;
         if let Some(answer) = self.wills.hold(name, now, old_home, reply, answer) {
-            turn.outlet.take_over(old_home, reply, answer);
+            turn.effects.take_over(old_home, reply, answer);
         }
         Ok(())
     }
@@ -346,7 +346,7 @@ impl Slot {
         }
         self.end(session, context, turn)?;
         if let Some(home) = home.filter(|_| self.leading) {
-            turn.outlet.evict(home, true);
+            turn.effects.evict(home);
         }
         Ok(())
     }

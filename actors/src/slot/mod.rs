@@ -7,6 +7,7 @@ mod apply;
 mod body;
 mod budget;
 mod deliver;
+mod effects;
 mod ending;
 mod enqueue;
 mod farewells;
@@ -48,7 +49,6 @@ use crate::call::ReplyTo;
 use crate::clock::{Millis, Now};
 use crate::retained::Sweep;
 use crate::session::{Delivery, Epoch, Place, Seq, SessionNumber};
-use crate::shard::Outlet;
 use crate::topic::{FanOut, RouteRow, Routes};
 use farewells::Farewells;
 use idle::Idle;
@@ -56,6 +56,7 @@ use idle::Idle;
 pub use active::Active;
 pub use budget::wanted_by;
 
+pub use effects::{Effects, Note};
 pub use in_line::InLine;
 #[cfg(test)]
 pub use leader::SLOT_BYTES;
@@ -155,7 +156,11 @@ pub struct Turn<'a> {
     pub now: Now,
     pub state: &'a mut State,
     pub budget: &'a mut Budget,
-    pub outlet: &'a mut Outlet,
+    pub effects: &'a mut dyn Effects,
+    /// Units of work that were done so far.
+    pub work: &'a mut u64,
+    /// Shards of this node.
+    pub shards: u16,
     /// Subscriptions whose first level is a wildcard.
     pub root: &'a Routes,
     pub fan_out: &'a mut FanOut,

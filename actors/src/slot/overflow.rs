@@ -13,7 +13,7 @@ use convoy_storage::engine::Error;
 
 use super::active::{Active, Row, read_queue};
 use super::op::Op;
-use super::{Slot, State, Turn};
+use super::{Note, Slot, State, Turn};
 use crate::clock::Millis;
 use crate::message::Message;
 use crate::session::{Excess, Seq, SessionNumber};
@@ -152,7 +152,7 @@ impl Slot {
         let expired = search.found.len();
         search.oldest(turn.state, session, from)?;
         let mut messages = search.found;
-        turn.outlet.edge.work += messages.len() as u64;
+        *turn.work += messages.len() as u64;
         messages.retain(|(seq, _)| !queue.received.contains(seq));
         let dropped = messages.len().saturating_sub(expired) as u64;
         messages.sort_unstable();
@@ -161,10 +161,10 @@ impl Slot {
             return Ok(());
         }
         if owed > 0 && dropped > 0 {
-            crate::metric::met("stored_bytes_per_user");
+            turn.effects.note(Note::Met("stored_bytes_per_user"));
         }
         self.dropped += dropped;
-        metrics::counter!(crate::metric::QUEUE_DROPPED).increment(dropped);
+        turn.effects.note(Note::QueueDropped(dropped));
         let sent = self.sent(session);
         self.pending.push(turn.now.wall, &Op::Finished { session, messages, sent }, None);
         Ok(())

@@ -7,7 +7,7 @@ use convoy_wire::{QoS, ReasonCode};
 
 use super::apply::Context;
 use super::op::{Op, targets_run};
-use super::{Emitted, Slot, Turn, client_of, rows};
+use super::{Emitted, Note, Slot, Turn, client_of, rows};
 use crate::call::Answer;
 use crate::message::Message;
 use crate::session::{Epoch, Place, SessionNumber, Target};
@@ -86,15 +86,13 @@ impl Slot {
         }
         fan_out.merge_in_order();
         if self.leading && choice.again.is_some() && fan_out.found().is_empty() {
-            metrics::counter!(crate::metric::SHARED_DROPPED).increment(1);
+            turn.effects.note(Note::SharedDropped);
             self.dropped += 1;
         }
         // A record holds many messages: none may go out in the encoding of the one before it.
-        turn.outlet.edge.begin_message();
+        turn.effects.begin_message();
         let live = fan_out.found().iter().filter(|found| found.home.is_some()).count();
-        let casts = live > 0
-            && self.leading
-            && (turn.outlet.casts.is_many(live) || turn.outlet.casts.holds(message.topic));
+        let casts = live > 0 && self.leading && (turn.effects.is_cast(message.topic, live));
         let mut casting = Vec::new();
         let mut by_slot: std::collections::BTreeMap<SlotId, Vec<u8>> = Default::default();
         let run = targets_run(bytes.len());
@@ -104,13 +102,13 @@ impl Slot {
             match found.home {
                 Some(_) if casts => casting.push(*found),
                 Some(home) if self.leading => {
-                    turn.outlet.deliver(home, found.session, &found.delivery, &message, turn.now);
+                    turn.effects.deliver(home, found.session, &found.delivery, &message, turn.now);
                 }
                 Some(_) => {}
                 None if found.delivery.qos == QoS::AtMostOnce => {
                     if self.leading {
                         // Behind what was emitted before.
-                        let message = turn.outlet.edge.whole(&message);
+                        let message = turn.effects.whole(&message);
                         let (session, delivery) = (found.session, found.delivery);
                         turn.emitted.push_back(Emitted::Copy { session, delivery, message });
                     }
@@ -127,10 +125,10 @@ impl Slot {
             }
         }
         if casts {
-            let whole = turn.outlet.edge.whole(&message);
-            turn.outlet.casts.begin_behind(message.topic, whole, casting);
+            let whole = turn.effects.whole(&message);
+            turn.effects.cast(message.topic, whole, casting);
         }
-        turn.outlet.edge.work += fan_out.work();
+        *turn.work += fan_out.work();
         let matched = !fan_out.found().is_empty();
         *turn.fan_out = fan_out;
         for (slot, targets) in by_slot.into_iter().filter(|(_, targets)| !targets.is_empty()) {

@@ -13,7 +13,7 @@ use super::active::read_queue;
 use super::apply::{Context, work_of};
 use super::op::Op;
 use super::publish::publish;
-use super::{Slot, Turn, client_of, rows};
+use super::{Note, Slot, Turn, client_of, rows};
 use crate::connection::TENANT;
 use crate::message::Message;
 use crate::session::{Delivery, Place, Queue, Seq, SessionNumber, Target, name_of, split_name};
@@ -56,7 +56,7 @@ impl Slot {
             return Ok(());
         }
         let (mut seqs, mut next) = (Vec::new(), None);
-        let work = &mut turn.outlet.edge.work;
+        let work = &mut *turn.work;
         let until = *work + LOOK_WORK;
         read_queue(turn.state, session, from.max(queue.floor()), &mut |seq, row| {
             if *work >= until {
@@ -142,7 +142,7 @@ impl Slot {
         let op = publish(place, bytes, client_of(name), Some(Again { group, not: session, ended }));
         self.emit(SlotId(place.slot), &op, context.unanswered(), turn);
         if self.leading {
-            metrics::counter!(crate::metric::REDISPATCHED).increment(1);
+            turn.effects.note(Note::Redispatched(1));
         }
         Ok(())
     }

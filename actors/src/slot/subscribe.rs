@@ -185,5 +185,5 @@ impl Slot {
 
 /// How many answers a route in `place` will get: every shard follows the root routes, and each answers for itself.
 fn answers(place: Place, turn: &Turn<'_>) -> u32 {
-    if SlotId(place.slot).is_meta() { u32::from(turn.outlet.post.shards()) } else { 1 }
+    if SlotId(place.slot).is_meta() { u32::from(turn.shards) } else { 1 }
 }

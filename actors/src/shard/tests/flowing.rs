@@ -322,10 +322,10 @@ fn what_one_client_sends_is_taken_in_pieces_and_others_have_their_turn_between_t
         Packet::Publish(publish("x/y", &payload, 0)).encode(V5, &mut bytes).unwrap();
     }
     let Line { shard, key, .. } = world.lines[publisher.0];
-    let before = world.shards[shard].outlet.edge.work;
+    let before = world.shards[shard].work;
     world.shards[shard].receive(world.now, key.unwrap(), &bytes);
     let is_here = world.shards[shard].slots.get(place_of("x/y", &world.options)).is_some();
-    let piece = world.shards[shard].outlet.edge.work - before;
+    let piece = world.shards[shard].work - before;
     assert!(piece < 5000, "{piece} packets and deliveries at once");
     assert_eq!(world.shards[shard].has_whole_input(key.unwrap()), is_here);
     world.settle();

@@ -105,9 +105,9 @@ fn outboxes_are_trimmed_on_a_busy_slot() {
 fn most_work(world: &mut World) -> u64 {
     let mut most = 0;
     let mut measured = |shard: &mut Shard, act: &mut dyn FnMut(&mut Shard)| {
-        let before = shard.outlet.edge.work;
+        let before = shard.work;
         act(shard);
-        most = most.max(shard.outlet.edge.work - before);
+        most = most.max(shard.work - before);
     };
     world.engine.sync().expect("the disk of this test works");
     let now = world.now;
@@ -238,9 +238,9 @@ fn mail_that_is_dear_is_opened_in_pieces() {
     let (_, mail) = &mut mail[0];
     let (mut pieces, mut is_open) = (0, false);
     while !is_open {
-        let before = world.shards[to].outlet.edge.work;
+        let before = world.shards[to].work;
         is_open = world.shards[to].open(world.now, mail);
-        let work = world.shards[to].outlet.edge.work - before;
+        let work = world.shards[to].work - before;
         // As many steps as half of the levels' ways; the last message may go over.
         assert!(work < 2048 + 100, "{work}");
         pieces += 1;
@@ -378,10 +378,10 @@ fn a_message_that_many_members_in_turn_are_not_there_for_is_passed_on_in_pieces(
     Packet::Publish(publish("x/y", "1", 1)).encode(V5, &mut bytes).unwrap();
     let (mut most, mut all) = (0, 0);
     let mut step = |shard: &mut Shard, act: &mut dyn FnMut(&mut Shard)| {
-        let before = shard.outlet.edge.work;
+        let before = shard.work;
         act(shard);
-        most = most.max(shard.outlet.edge.work - before);
-        all += shard.outlet.edge.work - before;
+        most = most.max(shard.work - before);
+        all += shard.work - before;
     };
     step(&mut world.shards[shard], &mut |shard| shard.receive(world.now, key.unwrap(), &bytes));
     for _ in 0..10_000 {
