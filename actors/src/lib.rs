@@ -16,6 +16,7 @@ mod message;
 pub mod meta;
 mod metric;
 mod options;
+mod peer;
 pub mod query;
 mod retained;
 mod session;
@@ -34,11 +35,10 @@ pub use activity::{Activity, Beat, Pulse};
 pub use budget::{Allowance, Usage};
 pub use chance::Secret;
 pub use clock::{Millis, Now};
-pub use connection::{
-    Certificate, CertificateId, Excess, Features, Listener, Output, Peer, RateLimits, Transport,
-};
+pub use connection::{Excess, Features, Output, RateLimits};
 pub use metric::ALL as METRICS;
 pub use options::{FAN_OUT_PIECE, Limits, Options, SecondConnection, Without};
+pub use peer::{Certificate, CertificateId, Listener, Peer, Transport};
 pub use session::{Home, Place, QueueLimits, SessionNumber, Subscription};
 pub use shard::SysTopics;
 pub use shard::{Error, Heed, Identity, MESSAGE_BYTES, Mail, Observation, Shard};

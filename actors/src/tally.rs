@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use convoy_wire::{PacketType, ProtocolVersion};
 
-use crate::connection::Listener;
+use crate::peer::Listener;
 use crate::query::Traffic;
 
 /// Counts since the shard began, and what is there now.

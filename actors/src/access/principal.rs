@@ -8,7 +8,7 @@ use convoy_wire::{Connect, ReasonCode};
 
 use super::Access;
 use super::rule::Who;
-use crate::connection::Peer;
+use crate::peer::Peer;
 use crate::session::Home;
 
 /// How a principal was proven.

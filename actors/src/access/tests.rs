@@ -220,7 +220,7 @@ fn topics_of_the_server_are_not_in_a_wildcard() {
 
 #[test]
 fn who_is_let_in_without_a_name_is_what_the_listener_says() {
-    use crate::connection::{Listener, Peer, Transport};
+    use crate::peer::{Listener, Peer, Transport};
     use convoy_wire::{Connect, ProtocolVersion, ReasonCode};
     let access = |authenticates| Access::new(Vec::new(), Policy { authenticates, ..Policy::default() });
     let peer = |allow_anonymous| Peer {

@@ -12,7 +12,6 @@ mod keep_alive;
 mod membership;
 mod outbound;
 mod output;
-mod peer;
 mod rate;
 
 use convoy_wire::{Connack, Disconnect, ProtocolVersion, ReasonCode};
@@ -23,6 +22,7 @@ use crate::call::Farewell;
 use crate::clock::Millis;
 use crate::metric;
 use crate::options::Limits;
+use crate::peer::Peer;
 use crate::query::Traffic;
 use crate::retained::Readings;
 use crate::session::{Epoch, Home, SessionNumber};
@@ -39,7 +39,6 @@ pub use keep_alive::KeepAlive;
 pub use membership::{Membership, Waiting};
 pub use outbound::{Outbound, Reaction};
 pub use output::{Output, SHARED_FROM};
-pub use peer::{Certificate, CertificateId, Listener, Peer, Transport};
 pub use rate::{Excess, Limits as RateLimits, Rate, Verdict};
 
 /// How far a connection has come.

@@ -8,8 +8,9 @@ use convoy_wire::ReasonCode;
 
 use super::Shard;
 use super::edge::Edge;
-use crate::connection::{CertificateId, Peer, Stage};
+use crate::connection::Stage;
 use crate::metric;
+use crate::peer::{CertificateId, Peer};
 
 /// By listener, what its lists name since they were last read again.
 #[derive(Default)]

@@ -11,8 +11,9 @@ use super::Shard;
 use super::edge::Edge;
 use crate::access::{Access, Bans, Permits, Proof};
 use crate::clock::{Millis, Now};
-use crate::connection::{CertificateId, Connection, Stage};
+use crate::connection::{Connection, Stage};
 use crate::metric;
+use crate::peer::CertificateId;
 
 /// Connections that a turn judges, each with up to [`RULES`] rules; and members of Shared Subscriptions likewise.
 pub(super) const PIECE: usize = 4096;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::access::{ClientIdOwner, Policy};
-use crate::connection::Certificate;
+use crate::peer::Certificate;
 
 /// Whoever gives a user name has to prove it.
 fn proving() -> Policy {

@@ -19,8 +19,8 @@ use convoy_wire::{
 use super::*;
 use crate::access::{Access, Credentials, Principal, Proof, Verdict};
 use crate::chance::Secret;
-use crate::connection::{Listener, Transport};
 use crate::options::Limits;
+use crate::peer::{Listener, Transport};
 
 pub(super) use convoy_wire::ProtocolVersion::{V5, V31, V311};
 pub(super) use convoy_wire::{Packet, QoS};
