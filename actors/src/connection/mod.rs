@@ -5,7 +5,6 @@ mod alias;
 mod barrier;
 mod credit;
 mod encoded;
-mod features;
 mod handshake;
 mod inbound;
 mod keep_alive;
@@ -32,14 +31,13 @@ pub use alias::Aliases;
 pub use barrier::{Admit, Ask, AskKind, Barrier, Step};
 pub use credit::{Credit, Standing};
 pub use encoded::{Encoded, Receiver};
-pub use features::Features;
 pub use handshake::{Refusal, TENANT, accept};
 pub use inbound::{Inbound, Received, Releases, UNTOLD};
 pub use keep_alive::KeepAlive;
 pub use membership::{Membership, Waiting};
 pub use outbound::{Outbound, Reaction};
 pub use output::{Output, SHARED_FROM};
-pub use rate::{Excess, Limits as RateLimits, Rate, Verdict};
+pub use rate::{Rate, Verdict};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,30 +1,7 @@
 //! How fast one Client may publish: two buckets of tokens, for messages and for bytes, each of which holds what one
 //! second brings.
 
-/// What becomes of a message beyond the rate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Excess {
-    /// It is taken, and then nothing more is read from the Client until the rate is kept again.
-    #[default]
-    Wait,
-    /// It is refused: with Quota Exceeded at QoS 1 and 2, without a word at QoS 0.
-    Refuse,
-}
-
-/// Rates of one Client; zero for none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    pub messages_per_second: u32,
-    /// Of Topic Names, properties and payloads.
-    pub bytes_per_second: u32,
-    pub excess: Excess,
-}
-
-impl Limits {
-    pub fn is_unlimited(&self) -> bool {
-        self.messages_per_second == 0 && self.bytes_per_second == 0
-    }
-}
+use crate::options::{Excess, RateLimits};
 
 /// What a message may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +59,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    pub fn new(limits: &Limits, now: u64) -> Self {
+    pub fn new(limits: &RateLimits, now: u64) -> Self {
         Self {
             messages: Bucket::new(limits.messages_per_second),
             bytes: Bucket::new(limits.bytes_per_second),
@@ -115,7 +92,7 @@ mod tests {
     use super::*;
 
     fn rate(messages_per_second: u32, bytes_per_second: u32, excess: Excess) -> Rate {
-        Rate::new(&Limits { messages_per_second, bytes_per_second, excess }, 1_000)
+        Rate::new(&RateLimits { messages_per_second, bytes_per_second, excess }, 1_000)
     }
 
     #[test]

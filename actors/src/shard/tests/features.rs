@@ -2,7 +2,7 @@
 //! by the Reason Code that there is for it.
 
 use super::*;
-use crate::connection::Features;
+use crate::options::Features;
 
 const SUBSCRIBE: &str = "82 09 0001 02 0b01 0001 'a' 02";
 

@@ -2,7 +2,7 @@
 //! for an answer without an end.
 
 use super::*;
-use crate::connection::RateLimits;
+use crate::options::RateLimits;
 
 impl World {
     /// Time passes, and nothing is synced.

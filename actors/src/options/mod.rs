@@ -1,14 +1,19 @@
 //! What a shard is told of the configuration. Everything a Client can make grow has its bound here.
 
+mod features;
+mod rate;
+
 use convoy_membership::Partitioning;
 use convoy_wire::TopicFilter;
 
 use crate::budget::Allowance;
 use crate::chance::Secret;
-use crate::connection::{Features, RateLimits};
 use crate::session::QueueLimits;
 use crate::topic::SharedOptions;
 use crate::unread::Unread;
+
+pub use features::Features;
+pub use rate::{Excess, RateLimits};
 
 #[derive(Clone, Debug)]
 pub struct Options {
