@@ -5,9 +5,9 @@
 use std::collections::VecDeque;
 
 use super::{Op, Slot};
-
-use crate::call::{Farewell, SessionCall};
+use crate::call::{Farewell, ReplyTo};
 use crate::clock::Now;
+use crate::session::{Epoch, Seq, SessionNumber, SessionRow};
 
 /// Bytes of Wills of one slot that are under way, beyond which farewells with others wait. One may always go.
 const UNDERWAY_BYTES: usize = 128 << 10;
@@ -15,11 +15,23 @@ const UNDERWAY_BYTES: usize = 128 << 10;
 /// Of the leader alone.
 #[derive(Debug, Default)]
 pub struct Farewells {
-    /// Calls [`SessionCall::Disconnect`].
-    waiting: VecDeque<SessionCall>,
+    /// With the bytes of the Will of each.
+    waiting: VecDeque<(Ended, usize)>,
     /// Bytes of the Will, or none, of each one that was proposed and is not applied.
     proposed: VecDeque<u32>,
     proposed_bytes: usize,
+}
+
+/// A connection that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub session: SessionNumber,
+    pub epoch: Epoch,
+    pub farewell: Farewell,
+    pub expiry_seconds: Option<u32>,
+    /// How far the Session's messages were sent by it, where this leader cannot know.
+    pub sent: Option<Seq>,
+    pub reply: Option<ReplyTo>,
 }
 
 impl Farewells {
@@ -40,52 +52,61 @@ impl Farewells {
     }
 }
 
+impl Ended {
+    /// Bytes of the Will that is published when this is applied.
+    fn will_bytes(&self, row: &SessionRow) -> usize {
+        if self.farewell == Farewell::Normal || row.epoch != self.epoch {
+            return 0;
+        }
+        let ends = self.expiry_seconds.unwrap_or(row.expiry_seconds) == 0;
+        let due = row.will.as_ref().filter(|will| ends || will.delay_seconds == 0);
+        due.map_or(0, |will| will.message.len())
+    }
+}
+
 impl Slot {
-    /// A connection has ended. What waits is proposed by [`Slot::bid_farewells`].
-    pub(super) fn on_disconnect(&mut self, call: SessionCall, now: Now) {
-        let will_bytes = self.will_at_once(&call);
+    /// A connection has ended, whose Session may have another one now. What has to wait is proposed by
+    /// [`Slot::bid_farewells`].
+    pub(super) fn on_end(&mut self, ended: Ended, now: Now) {
+        let row = self.active.get(&ended.session).map(|active| &active.row);
+        let will_bytes = row.map_or(0, |row| ended.will_bytes(row));
+        self.enter_farewell(ended, will_bytes, now);
+    }
+
+    /// The same of a connection that an earlier leader had, by the row of its Session.
+    pub(super) fn on_end_by_row(&mut self, ended: Ended, row: &SessionRow, now: Now) {
+        let will_bytes = ended.will_bytes(row);
+        self.enter_farewell(ended, will_bytes, now);
+    }
+
+    fn enter_farewell(&mut self, ended: Ended, will_bytes: usize, now: Now) {
         let is_in_line = will_bytes > 0 && !self.farewells.waiting.is_empty();
         if is_in_line || !self.farewells.has_room(will_bytes, self.wills.len_bytes(now.monotonic)) {
-            return self.farewells.waiting.push_back(call);
+            return self.farewells.waiting.push_back((ended, will_bytes));
         }
-        self.propose_farewell(call, will_bytes, now);
+        self.propose_farewell(ended, will_bytes, now);
     }
 
-    /// Proposes of the farewells that wait as many as may be under way: to be called when some are, and at every tick.
+    /// Proposes of the farewells that wait as many as may be under way: to be called when some are no more, and at every
+    /// tick.
     pub fn bid_farewells(&mut self, now: Now) {
-        while let Some(call) = self.farewells.waiting.front() {
-            let will_bytes = self.will_at_once(call);
-            if !self.farewells.has_room(will_bytes, self.wills.len_bytes(now.monotonic)) {
-                break;
-            }
-            let call = self.farewells.waiting.pop_front().expect("there is a front");
-            self.propose_farewell(call, will_bytes, now);
+        while let Some(&(_, will_bytes)) = self.farewells.waiting.front()
+            && self.farewells.has_room(will_bytes, self.wills.len_bytes(now.monotonic))
+        {
+            let (ended, will_bytes) = self.farewells.waiting.pop_front().expect("there is a front");
+            self.propose_farewell(ended, will_bytes, now);
         }
     }
 
-    fn propose_farewell(&mut self, call: SessionCall, will_bytes: usize, now: Now) {
-        let SessionCall::Disconnect { session, epoch, farewell, expiry_seconds, reply } = call else {
-            return;
-        };
+    fn propose_farewell(&mut self, ended: Ended, will_bytes: usize, now: Now) {
+        let Ended { session, epoch, farewell, expiry_seconds, sent, reply } = ended;
         if self.epoch(session) == Some(epoch) {
             // What the Client acknowledged goes first: it must not be sent again.
             self.save_acknowledged_of(session, now.wall);
         }
-        let sent = self.sent(session);
+        let sent = sent.unwrap_or_else(|| self.sent(session));
         let op = Op::Disconnect { session, epoch, farewell, expiry_seconds, sent };
         self.pending.push(now.wall, &op, reply);
         self.farewells.propose(will_bytes);
-    }
-
-    /// Bytes of the Will that is published when this call is applied.
-    fn will_at_once(&self, call: &SessionCall) -> usize {
-        let SessionCall::Disconnect { session, epoch, farewell, expiry_seconds, .. } = call else { return 0 };
-        if *farewell == Farewell::Normal || self.epoch(*session) != Some(*epoch) {
-            return 0;
-        }
-        let row = &self.active[session].row;
-        let ends = expiry_seconds.unwrap_or(row.expiry_seconds) == 0;
-        let due = row.will.as_ref().filter(|will| ends || will.delay_seconds == 0);
-        due.map_or(0, |will| will.message.len())
     }
 }

@@ -6,6 +6,7 @@ use rustc_hash::FxHashSet;
 
 use crate::call::{Answer, SessionCall};
 
+use super::farewells::Ended;
 use super::op::{Entry, Op};
 use super::{Note, Slot, Turn, rows};
 use crate::options::Limits;
@@ -53,7 +54,10 @@ impl Slot {
                 }
                 self.ready(session, epoch, home, receive_maximum, turn)?;
             }
-            call @ SessionCall::Disconnect { .. } => self.on_disconnect(call, turn.now),
+            SessionCall::Disconnect { session, epoch, farewell, expiry_seconds, reply } => {
+                let ended = Ended { session, epoch, farewell, expiry_seconds, sent: None, reply };
+                self.on_end(ended, turn.now);
+            }
             SessionCall::Subscribe { session, epoch, mut wanted, reply } => {
                 if self.epoch(session) != Some(epoch) {
                     turn.effects.answer(reply, Answer::Refused(ReasonCode::SessionTakenOver));

@@ -35,6 +35,9 @@ mod subscribe;
 mod totals;
 mod wills;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;

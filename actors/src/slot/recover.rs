@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use super::budget::count_stored;
+use super::farewells::Ended;
 use super::op::Op;
 use super::outbox::{Outbox, Outboxes};
 use super::outbox_body::Unpacking;
@@ -188,15 +189,16 @@ impl Slot {
             let Some(session) = rows::session_of(&key) else { continue };
             let Some((_, row)) = active::load(state, session)? else { continue };
             if row.home.as_ref().is_some_and(&is_gone) {
-                let op = Op::Disconnect {
+                let ended = Ended {
                     session,
                     epoch: row.epoch,
                     farewell: Farewell::WithWill,
                     expiry_seconds: None,
                     // Nobody knows any more how far it was sent: all of it is sent again with DUP.
-                    sent: u64::MAX,
+                    sent: Some(u64::MAX),
+                    reply: None,
                 };
-                self.pending.push(now.wall, &op, None);
+                self.on_end_by_row(ended, &row, now);
             }
         }
         Ok(())
