@@ -24,6 +24,7 @@ mod shard;
 mod slot;
 pub mod stream;
 mod tally;
+mod tenant;
 mod topic;
 mod unread;
 

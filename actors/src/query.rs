@@ -12,9 +12,9 @@ use convoy_wire::{ProtocolVersion, ReasonCode, TopicFilter, TopicName};
 use crate::access::{Access, Bans};
 use crate::budget::Usage;
 use crate::clock::Millis;
-use crate::connection::TENANT;
 use crate::peer::Peer;
 use crate::session::{Home, Place, SessionNumber, Subscription};
+use crate::tenant::TENANT;
 
 /// Where things are: which slot an identity belongs to, and which shard of this node runs a slot.
 #[derive(Clone, Copy, Debug)]

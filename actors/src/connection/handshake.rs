@@ -10,6 +10,7 @@ use crate::metric;
 use crate::options::Options;
 use crate::session::{Place, SessionNumber, Will, name_of};
 use crate::shard::reserved;
+use crate::tenant::TENANT;
 
 use super::{Aliases, Connection, Greeting, Rate};
 
@@ -25,9 +26,6 @@ pub struct Accepted {
     pub expiry_seconds: u32,
     pub will: Option<Box<Will>>,
 }
-
-/// Tenant of every Client until admission names others.
-pub const TENANT: &str = "";
 
 /// Takes up what CONNECT says. `assigned` names a Client that gave no Client Identifier.
 pub fn accept(

@@ -31,7 +31,7 @@ pub use alias::Aliases;
 pub use barrier::{Admit, Ask, AskKind, Barrier, Step};
 pub use credit::{Credit, Standing};
 pub use encoded::{Encoded, Receiver};
-pub use handshake::{Refusal, TENANT, accept};
+pub use handshake::{Refusal, accept};
 pub use inbound::{Inbound, Received, Releases, UNTOLD};
 pub use keep_alive::KeepAlive;
 pub use membership::{Membership, Waiting};

@@ -55,7 +55,7 @@ use crate::activity::Pulse;
 use crate::budget::{Budget, Usage};
 use crate::chance::Chance;
 use crate::clock::Now;
-use crate::connection::{self, Output, Stage};
+use crate::connection::{Output, Stage};
 use crate::metric;
 use crate::options::Options;
 use crate::peer::Peer;
@@ -63,6 +63,7 @@ use crate::retained;
 use crate::session::{Delivery, SessionNumber};
 use crate::slot::{Emitted, RootChange, State};
 use crate::tally::Tally;
+use crate::tenant::TENANT;
 use crate::topic::{FanOut, Presence, Routes};
 
 pub use casting::Casts;
@@ -291,7 +292,7 @@ impl Shard {
             draws: chance.number(),
             chance,
             published_so_far: 0,
-            locator: Locator::new(connection::TENANT, options.partitioning, options.slots),
+            locator: Locator::new(TENANT, options.partitioning, options.slots),
             fan_out: FanOut::default(),
             emitted: VecDeque::new(),
             piece: calls::PIECE,

@@ -12,7 +12,7 @@ use crate::activity::Activity;
 use crate::budget::User;
 use crate::call::ReplyTo;
 use crate::clock::Now;
-use crate::connection::{Connection, Stage, TENANT};
+use crate::connection::{Connection, Stage};
 use crate::message::Message;
 use crate::options::Options;
 use crate::query::{
@@ -20,6 +20,7 @@ use crate::query::{
 };
 use crate::session::{Home, Place, SessionNumber};
 use crate::slot::{Op, Slot};
+use crate::tenant::TENANT;
 
 /// Nodes of a partition's tree that one question may look at.
 const NODES: usize = 4096;

@@ -14,9 +14,9 @@ use super::apply::{Context, work_of};
 use super::op::Op;
 use super::publish::publish;
 use super::{Note, Slot, Turn, client_of, rows};
-use crate::connection::TENANT;
 use crate::message::Message;
 use crate::session::{Delivery, Place, Queue, Seq, SessionNumber, Target, name_of, split_name};
+use crate::tenant::TENANT;
 use crate::topic::{Again, Presence, group_of};
 
 /// With what Topic Filters of Shared Subscriptions begin.
