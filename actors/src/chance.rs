@@ -7,7 +7,7 @@ use std::fmt;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use crate::shard::Identity;
+use crate::identity::Identity;
 
 /// The stream that keys tables; no shard has it.
 const TABLES: u64 = u64::MAX;

@@ -44,7 +44,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use convoy_ids::{Index, NodeId, SlotId};
+use convoy_ids::{Index, SlotId};
 use convoy_membership::Locator;
 use convoy_storage::engine::{Batch, Engine};
 use convoy_storage::replica::{self, Committed, Driver, Round};
@@ -56,6 +56,7 @@ use crate::budget::{Budget, Usage};
 use crate::chance::Chance;
 use crate::clock::Now;
 use crate::connection::{Output, Stage};
+use crate::identity::Identity;
 use crate::metric;
 use crate::options::Options;
 use crate::peer::Peer;
@@ -111,17 +112,6 @@ pub enum Error {
     Engine(#[from] convoy_storage::engine::Error),
     #[error(transparent)]
     Replica(#[from] replica::Error),
-}
-
-/// Who this shard is.
-#[derive(Clone, Copy, Debug)]
-pub struct Identity {
-    pub node: NodeId,
-    /// How often the node has been started.
-    pub start: u32,
-    pub shard: u16,
-    /// Shards of the node.
-    pub shards: u16,
 }
 
 pub struct Shard {

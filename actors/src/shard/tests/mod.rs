@@ -7,6 +7,7 @@ mod within;
 
 use std::io::IoSlice;
 
+use convoy_ids::NodeId;
 use convoy_membership::Partitioning;
 use convoy_storage::engine::Model;
 use convoy_wire::{
