@@ -5,6 +5,7 @@
 
 mod access;
 mod activity;
+mod author;
 mod budget;
 mod call;
 mod chance;
@@ -31,9 +32,10 @@ mod unread;
 
 pub use access::{
     Access, Action, Ban, Bans, ClientIdOwner, Credentials, DeniedPublish, Effect, Finding, Name, Network,
-    Policy, Principal, Proof, Rule, Verdict, Who,
+    Policy, Principal, Proof, Rule, Verdict,
 };
 pub use activity::{Activity, Beat, Pulse};
+pub use author::Who;
 pub use budget::{Allowance, Usage};
 pub use chance::Secret;
 pub use clock::{Millis, Now};

@@ -24,7 +24,7 @@ pub struct Message<'a> {
     pub publisher: SessionNumber,
     /// Whose Retained Message it will be; of others nobody asks.
     pub user: User,
-    /// Who publishes it, as [`crate::access::Author::to_bytes`] writes it: a Retained Message that is read is judged by the
+    /// Who publishes it, as [`crate::author::Author::to_bytes`] writes it: a Retained Message that is read is judged by the
     /// rules of then. Empty for what no Client has published. Of others nobody asks.
     pub author: &'a [u8],
 }

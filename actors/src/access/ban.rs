@@ -7,7 +7,8 @@ use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::address::Network;
-use super::rule::{Name, Who};
+use super::rule::Name;
+use crate::author::Who;
 use crate::clock::Millis;
 
 /// Everything that is said has to fit; something is said.

@@ -15,11 +15,13 @@ mod tests;
 pub use address::Network;
 pub use ban::{Ban, Bans};
 pub use permits::Permits;
-pub use principal::{Admission, Author, ClientIdOwner, Credentials, Principal, Proof, Verdict};
-pub use rule::{Action, Effect, Name, Rule, Who};
+pub use principal::{Admission, ClientIdOwner, Credentials, Principal, Proof, Verdict};
+pub use rule::{Action, Effect, Name, Rule};
 
 use filter::matches;
 use rule::Scope;
+
+use crate::author::{Author, Who};
 
 /// What becomes of a 3.x Client that publishes what it may not: a refusal cannot be said to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

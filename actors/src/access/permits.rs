@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::Access;
 use super::filter::{covers, matches};
-use super::rule::{Action, Rule, Scope, Who};
+use super::rule::{Action, Rule, Scope};
+use crate::author::Who;
 
 #[derive(Debug)]
 pub struct Permits {

@@ -1,13 +1,11 @@
-//! Who a Client is: what it says of itself at CONNECT, what was found to be true, and what of that goes with its Will.
+//! Who a Client is: what it says of itself at CONNECT, and what was found to be true.
 
 use core::net::IpAddr;
 use std::sync::Arc;
 
-use convoy_storage::record::{self, Decode, Encode};
 use convoy_wire::{Connect, ReasonCode};
 
 use super::Access;
-use super::rule::Who;
 use crate::peer::Peer;
 use crate::session::Home;
 
@@ -100,53 +98,6 @@ impl Access {
                 Admission::Decided(Verdict::Granted(Principal::ANONYMOUS))
             }
             _ => refused(ReasonCode::NotAuthorized),
-        }
-    }
-}
-
-/// Who has left a Will or a Retained Message behind: a Will is judged when it is due, and what is retained when it is read,
-/// perhaps long after the connection.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[bincode(crate = "convoy_storage::record")]
-pub struct Author {
-    pub client_id: String,
-    pub user: Option<String>,
-    /// As IPv6.
-    pub address: u128,
-    pub listener: String,
-}
-
-impl Author {
-    pub fn of(who: &Who<'_>) -> Self {
-        let address = match who.address {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        };
-        Self {
-            client_id: who.client_id.into(),
-            user: who.user.map(Into::into),
-            address: address.to_bits(),
-            listener: who.listener.into(),
-        }
-    }
-
-    /// As a Retained Message carries it; it never changes.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        record::encode_into(self, &mut bytes);
-        bytes
-    }
-
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, record::Error> {
-        record::decode(bytes)
-    }
-
-    pub fn who(&self) -> Who<'_> {
-        Who {
-            client_id: &self.client_id,
-            user: self.user.as_deref(),
-            address: IpAddr::V6(self.address.into()).to_canonical(),
-            listener: &self.listener,
         }
     }
 }

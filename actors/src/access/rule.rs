@@ -1,11 +1,11 @@
 //! One rule: whom it is about, what they do, and whether they may.
 
-use core::net::IpAddr;
 use std::borrow::Cow;
 use std::fmt;
 
 use super::address::Network;
 use super::filter::covers;
+use crate::author::Who;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -65,16 +65,6 @@ impl fmt::Display for Name {
             Self::BeginsWith(beginning) => write!(f, "{beginning}*"),
         }
     }
-}
-
-/// Who asks.
-#[derive(Clone, Copy, Debug)]
-pub struct Who<'a> {
-    pub client_id: &'a str,
-    /// A user name that was proven; `None` for a Client that is anonymous.
-    pub user: Option<&'a str>,
-    pub address: IpAddr,
-    pub listener: &'a str,
 }
 
 /// What a rule is about for one Client.

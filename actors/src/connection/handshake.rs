@@ -2,7 +2,7 @@
 
 use convoy_wire::{Connect, ProtocolVersion, ReasonCode};
 
-use crate::access::Author;
+use crate::author::Author;
 use crate::budget::User;
 use crate::clock::Millis;
 use crate::message::Message;

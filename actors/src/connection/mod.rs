@@ -15,7 +15,8 @@ mod rate;
 
 use convoy_wire::{Connack, Disconnect, ProtocolVersion, ReasonCode};
 
-use crate::access::{Permits, Principal, Who};
+use crate::access::{Permits, Principal};
+use crate::author::Who;
 use crate::budget::User;
 use crate::call::Farewell;
 use crate::clock::Millis;

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use convoy_ids::SlotId;
 use convoy_storage::record::{Decode, Encode};
 
-use crate::access::Author;
+use crate::author::Author;
 use crate::clock::Millis;
 
 /// Number of a Session, never used twice in a fleet: its slot in the upper 16 bits, a count of that slot below. A new
@@ -127,7 +127,7 @@ pub struct Place {
 pub struct SessionRow {
     pub number: SessionNumber,
     pub epoch: Epoch,
-    /// The user name of whoever made it or took it up; empty for nobody. See [`crate::access::ClientIdOwner`].
+    /// The user name of whoever made it or took it up; empty for nobody. See `ClientIdOwner` of `access`.
     pub owner: String,
     /// Session Expiry Interval in seconds: 0 ends with the connection, `u32::MAX` never.
     pub expiry_seconds: u32,

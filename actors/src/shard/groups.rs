@@ -4,7 +4,7 @@ use bytes::Bytes;
 use convoy_wire::QoS;
 
 use super::edge::Edge;
-use crate::access::Author;
+use crate::author::Author;
 use crate::connection::{Membership, Waiting};
 use crate::message::Message;
 use crate::metric;

@@ -4,7 +4,7 @@
 
 use convoy_storage::record::{self, BorrowDecode, Encode};
 
-use crate::access::Author;
+use crate::author::Author;
 use crate::call::Farewell;
 use crate::clock::Millis;
 use crate::session::{Epoch, Home, Place, QueueLimits, Seq, SessionNumber, SubscriptionRow, Target, Will};

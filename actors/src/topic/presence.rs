@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
-use crate::access::{Access, Author, Permits};
+use crate::access::{Access, Permits};
+use crate::author::Author;
 use crate::session::{Epoch, SessionNumber};
 
 /// How well a member can take a message: the least is the best.

@@ -374,7 +374,7 @@ mod tests {
     #[test]
     fn whom_a_message_has_to_ask_is_work() {
         use super::super::presence::{Announcement, News};
-        use crate::access::Author;
+        use crate::author::Author;
         use crate::session::Epoch;
 
         let filters: Vec<_> = (1..=3200).map(|session| ("$share/g/a/b", session)).collect();

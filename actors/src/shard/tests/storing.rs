@@ -1,7 +1,8 @@
 //! What users and the node may store: refused beyond, whoever comes back is served, and the sums are what the rows say.
 
 use super::*;
-use crate::access::{Author, ClientIdOwner, Policy};
+use crate::access::{ClientIdOwner, Policy};
+use crate::author::Author;
 use crate::budget::{Allowance, Sums, Usage, User};
 
 /// The node may store so much, and each user.

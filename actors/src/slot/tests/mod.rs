@@ -15,7 +15,7 @@ use convoy_storage::record;
 use convoy_wire::{PacketId, QoS, ReasonCode};
 
 use super::*;
-use crate::access::Author;
+use crate::author::Author;
 use crate::budget::Allowance;
 use crate::call::{Answer, Farewell, ReplyTo};
 use crate::chance::Secret;
