@@ -5,7 +5,7 @@
 //! there and is read when the Client comes back. Who reads is not concerned.
 
 use super::edge::Edge;
-use crate::connection::{Connection, Stage};
+use crate::connection::{Connection, Held, Stage};
 use crate::metric;
 use crate::session::{Home, QueueLimits};
 use crate::unread::Unread;
@@ -97,17 +97,6 @@ impl Drop for Outputs {
     fn drop(&mut self) {
         self.unread.change(self.told, 0);
     }
-}
-
-/// Bytes of one connection. In few of our own: there are many connections.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Held {
-    /// Copied into its output, answers not counted.
-    output: u32,
-    /// Given out to be written, and perhaps not written yet.
-    given: u32,
-    /// The same, with what others share.
-    given_whole: u32,
 }
 
 /// What the queue of a late Client may hold that has so much.

@@ -70,7 +70,6 @@ use crate::topic::{FanOut, Presence, Routes};
 pub use casting::Casts;
 use count::Count;
 pub use edge::Edge;
-pub use late::Held;
 pub use mail::{Mail, Post};
 pub use outlet::Outlet;
 use slots::Slots;
