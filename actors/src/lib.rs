@@ -20,6 +20,7 @@ mod metric;
 mod options;
 mod peer;
 pub mod query;
+mod reserved;
 mod retained;
 mod session;
 mod shard;

@@ -8,8 +8,8 @@ use crate::clock::Millis;
 use crate::message::Message;
 use crate::metric;
 use crate::options::Options;
+use crate::reserved::reserved;
 use crate::session::{Place, SessionNumber, Will, name_of};
-use crate::shard::reserved;
 use crate::tenant::TENANT;
 
 use super::{Aliases, Connection, Greeting, Rate};

@@ -6,7 +6,6 @@ use super::Shard;
 use super::answers::acknowledge;
 use super::mail::Origin;
 use super::packets::Outcome;
-use super::sys::reserved;
 use crate::access::DeniedPublish;
 use crate::author::Author;
 use crate::call::{ReplyTo, token};
@@ -14,6 +13,7 @@ use crate::clock::Now;
 use crate::connection::{Admit, Barrier, Received, UNTOLD, Verdict};
 use crate::message::Message;
 use crate::metric;
+use crate::reserved::reserved;
 use crate::session::Place;
 
 impl Shard {

@@ -73,7 +73,7 @@ pub use edge::Edge;
 pub use mail::{Mail, Post};
 pub use outlet::Outlet;
 use slots::Slots;
-pub use sys::{SysTopics, reserved};
+pub use sys::SysTopics;
 pub use time::Heed;
 
 /// The slots' surroundings, borrowed apart from the slots themselves.

@@ -15,32 +15,12 @@ use crate::call::Begun;
 use crate::clock::Now;
 use crate::connection::UNTOLD;
 use crate::message::Message;
+use crate::reserved::is_sys;
 use crate::retained::{Chunk, Request};
 use crate::session::{Delivery, SessionNumber};
 
-/// The first level of topics that are the node's own.
-const SYS: &str = "$SYS";
-
 /// Topics under `$SYS` with their values.
 pub type SysTopics = BTreeMap<String, String>;
-
-/// Whether a topic or a Topic Filter is of the node's own.
-pub fn is_sys(topic: &str) -> bool {
-    topic.strip_prefix(SYS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// Why a Client may not publish to this topic, if so.
-pub fn reserved(topic: &str) -> Option<ReasonCode> {
-    if !topic.starts_with('$') {
-        return None;
-    }
-    // [4.8.2]: with this a Topic Filter begins that is shared, and no Topic Name.
-    let is_share = topic.strip_prefix("$share").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    match is_share {
-        true => Some(ReasonCode::TopicNameInvalid),
-        false => is_sys(topic).then_some(ReasonCode::NotAuthorized),
-    }
-}
 
 impl Shard {
     /// The node tells how it is. Values that have changed go to who has subscribed to them.
