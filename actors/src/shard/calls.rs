@@ -217,8 +217,9 @@ impl Shard {
     pub(super) fn outbox_applied(&mut self, now: Now, Applied { from, to, number }: Applied) {
         if let Some(slot) = self.slots.get(from) {
             slot.outbox_applied(to, number);
+            let before = slot.wills.len();
             let held = slot.wills.applied(to, number, now.monotonic);
-            slot.bid_farewells(now);
+            self.will_flow.arrived(before - slot.wills.len());
             self.grant_held(held);
         }
     }

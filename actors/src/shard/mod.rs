@@ -39,6 +39,7 @@ mod sys;
 mod tests;
 mod time;
 mod unfinished;
+mod will_flow;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -135,6 +136,7 @@ pub struct Shard {
     /// Last number that was given to a message which goes by its partition's log.
     numbers: u64,
     rooted: in_line::Rooted,
+    will_flow: will_flow::WillFlow,
     /// Retained Messages that are read once the state is written.
     unread: VecDeque<retained::Request>,
     /// The slot, by its place, that is read on for first, and whether something is left to be read.
@@ -275,6 +277,7 @@ impl Shard {
             presence: Presence::default(),
             numbers: 0,
             rooted: in_line::Rooted::default(),
+            will_flow: Default::default(),
             unread: VecDeque::new(),
             reads_first: 0,
             reads_on: false,

@@ -27,9 +27,6 @@ const ROUND_BYTES: usize = 4 << 20;
 /// A record of this size, counted likewise, is much.
 const SMALL_BYTES: usize = 64 << 10;
 
-/// Bytes of Wills that are due and on their way from all slots here.
-const DUE_WILL_BYTES: usize = 8 << 20;
-
 /// Operations an outbox keeps after they were applied, before a record is made to delete them.
 const TRIM_WORTH: u64 = 128;
 
@@ -75,6 +72,7 @@ impl Shard {
                 self.save_at = now.monotonic + SAVE_EVERY;
             }
         }
+        self.send_wills(now, false);
         let records = self.propose();
         if records > 0 {
             self.records.increment(records);
@@ -444,17 +442,26 @@ impl Shard {
             self.grant_held(overdue);
         }
         let mut failures = Vec::new();
-        let underway = self.slots.table.iter().map(|slot| slot.wills.len_bytes(now.monotonic)).sum();
-        let mut room = DUE_WILL_BYTES.saturating_sub(underway);
-        for slot in self.slots.table.iter_mut().filter(|slot| slot.failure.is_none()) {
+        self.send_wills(now, true);
+        let mut room = self.will_room(now, true);
+        for place in self.by_turns() {
+            let slot = &mut self.slots.table[place];
+            if slot.failure.is_some() {
+                continue;
+            }
             self.outlet.edge.pulse.tell(Activity::Sweep, u32::from(slot.id.0));
+            let had_room = !room.was_short;
             if let Err(error) = slot.sweep(now, &mut room, &mut self.state) {
                 failures.push((slot.id, error));
             }
             slot.trim_outboxes(now, TRIM_WORTH);
             slot.propose_ends(now.wall);
-            slot.bid_farewells(now);
+            if had_room && room.was_short {
+                self.will_flow.first = place;
+            }
         }
+        let waits = self.slots.iter().any(|slot| slot.farewells.wait());
+        self.will_flow.swept(&room, waits);
         for (id, error) in failures {
             fail(self.slots.get(id).expect("it was visited"), &error);
         }

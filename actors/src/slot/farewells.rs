@@ -1,6 +1,6 @@
-//! Connections that break off and leave a Will that is due at once. When a network goes, very many do so together, and each
-//! Will is written three times on its way: the farewells of a slot wait for each other, so that only so much is under way.
-//! Until its farewell is applied, a Session is one whose Client does not read.
+//! Connections that end and leave a Will that is due at once. When a network goes, very many do so together, and what a Will
+//! becomes is known only where it is published: so they wait for each other, and the shard says how many may go. Until its
+//! farewell is applied, a Session is one whose Client does not read.
 
 use std::collections::VecDeque;
 
@@ -9,17 +9,43 @@ use crate::call::{Farewell, ReplyTo};
 use crate::clock::Now;
 use crate::session::{Epoch, Seq, SessionNumber, SessionRow};
 
-/// Bytes of Wills of one slot that are under way, beyond which farewells with others wait. One may always go.
-const UNDERWAY_BYTES: usize = 128 << 10;
-
 /// Of the leader alone.
 #[derive(Debug, Default)]
 pub struct Farewells {
-    /// With the bytes of the Will of each.
+    /// Those with a Will that is due, and its bytes.
     waiting: VecDeque<(Ended, usize)>,
     /// Bytes of the Will, or none, of each one that was proposed and is not applied.
     proposed: VecDeque<u32>,
-    proposed_bytes: usize,
+    underway: Underway,
+}
+
+/// Wills on their way, and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Underway {
+    pub wills: usize,
+    pub bytes: usize,
+}
+
+/// How many Wills may go now. The last one may be larger than what is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WillRoom {
+    pub wills: usize,
+    pub bytes: usize,
+    /// There was none for one that wanted to go.
+    pub was_short: bool,
+}
+
+impl WillRoom {
+    /// Takes the room of a Will of so many bytes, if there is any.
+    pub fn take(&mut self, bytes: usize) -> bool {
+        let has_room = self.wills > 0 && self.bytes > 0;
+        if has_room {
+            self.wills -= 1;
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+        self.was_short |= !has_room;
+        has_room
+    }
 }
 
 /// A connection that has ended.
@@ -35,20 +61,27 @@ pub struct Ended {
 }
 
 impl Farewells {
+    /// Whether one waits.
+    pub fn wait(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Wills whose farewells were proposed and are not applied.
+    pub fn underway(&self) -> Underway {
+        self.underway
+    }
+
     /// The oldest one that was proposed is applied.
     pub fn applied(&mut self) {
         let bytes = self.proposed.pop_front().unwrap_or(0);
-        self.proposed_bytes -= bytes as usize;
+        self.underway.wills -= usize::from(bytes > 0);
+        self.underway.bytes -= bytes as usize;
     }
 
     fn propose(&mut self, will_bytes: usize) {
         self.proposed.push_back(will_bytes as u32);
-        self.proposed_bytes += will_bytes;
-    }
-
-    fn has_room(&self, will_bytes: usize, sent_bytes: usize) -> bool {
-        let underway = self.proposed_bytes + sent_bytes;
-        will_bytes == 0 || underway == 0 || underway + will_bytes <= UNDERWAY_BYTES
+        self.underway.wills += usize::from(will_bytes > 0);
+        self.underway.bytes += will_bytes;
     }
 }
 
@@ -65,33 +98,27 @@ impl Ended {
 }
 
 impl Slot {
-    /// A connection has ended, whose Session may have another one now. What has to wait is proposed by
-    /// [`Slot::bid_farewells`].
+    /// A connection has ended, whose Session may have another one now. With a Will it waits for [`Slot::bid_farewells`].
     pub(super) fn on_end(&mut self, ended: Ended, now: Now) {
         let row = self.active.get(&ended.session).map(|active| &active.row);
-        let will_bytes = row.map_or(0, |row| ended.will_bytes(row));
-        self.enter_farewell(ended, will_bytes, now);
+        match row.map_or(0, |row| ended.will_bytes(row)) {
+            0 => self.propose_farewell(ended, 0, now),
+            will_bytes => self.farewells.waiting.push_back((ended, will_bytes)),
+        }
     }
 
     /// The same of a connection that an earlier leader had, by the row of its Session.
     pub(super) fn on_end_by_row(&mut self, ended: Ended, row: &SessionRow, now: Now) {
-        let will_bytes = ended.will_bytes(row);
-        self.enter_farewell(ended, will_bytes, now);
-    }
-
-    fn enter_farewell(&mut self, ended: Ended, will_bytes: usize, now: Now) {
-        let is_in_line = will_bytes > 0 && !self.farewells.waiting.is_empty();
-        if is_in_line || !self.farewells.has_room(will_bytes, self.wills.len_bytes(now.monotonic)) {
-            return self.farewells.waiting.push_back((ended, will_bytes));
+        match ended.will_bytes(row) {
+            0 => self.propose_farewell(ended, 0, now),
+            will_bytes => self.farewells.waiting.push_back((ended, will_bytes)),
         }
-        self.propose_farewell(ended, will_bytes, now);
     }
 
-    /// Proposes of the farewells that wait as many as may be under way: to be called when some are no more, and at every
-    /// tick.
-    pub fn bid_farewells(&mut self, now: Now) {
+    /// Proposes of the farewells that wait as many as there is room for.
+    pub fn bid_farewells(&mut self, now: Now, room: &mut WillRoom) {
         while let Some(&(_, will_bytes)) = self.farewells.waiting.front()
-            && self.farewells.has_room(will_bytes, self.wills.len_bytes(now.monotonic))
+            && room.take(will_bytes)
         {
             let (ended, will_bytes) = self.farewells.waiting.pop_front().expect("there is a front");
             self.propose_farewell(ended, will_bytes, now);

@@ -53,13 +53,13 @@ use crate::clock::{Millis, Now};
 use crate::retained::Sweep;
 use crate::session::{Delivery, Epoch, Place, Seq, SessionNumber};
 use crate::topic::{FanOut, RouteRow, Routes};
-use farewells::Farewells;
 use idle::Idle;
 
 pub use active::Active;
 pub use budget::wanted_by;
 
 pub use effects::{Effects, Note};
+pub use farewells::{Farewells, Underway as WillsUnderway, WillRoom};
 pub use in_line::InLine;
 #[cfg(test)]
 pub use leader::SLOT_BYTES;

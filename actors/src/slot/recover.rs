@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use super::budget::count_stored;
-use super::farewells::Ended;
+use super::farewells::{Ended, WillRoom};
 use super::op::Op;
 use super::outbox::{Outbox, Outboxes};
 use super::outbox_body::Unpacking;
@@ -31,10 +31,6 @@ const DUE_RUN: usize = 64;
 
 /// Subscriptions of the Sessions that a run takes up: each that ends is a route to take away, or several.
 const DUE_SUBSCRIPTIONS: u32 = 256;
-
-/// Bytes of Wills of one slot that are due and on their way to their partitions. Each is in memory several times until it
-/// is published, so those beyond it wait.
-const DUE_WILL_BYTES: usize = 1 << 20;
 
 impl Slot {
     /// Reads a slot from its rows. For the meta group its routes go to `root`.
@@ -224,9 +220,9 @@ impl Slot {
     }
 
     /// Proposes what is due, unless what was proposed last is still on its way: a disk that stays full must not fill our
-    /// memory. Whatever else waits for the log does not matter, for on a busy slot something always does. `room` is for the
-    /// Wills of all slots of the shard that are on their way; one of each slot may always go.
-    pub fn sweep(&mut self, now: Now, room: &mut usize, state: &mut State) -> Result<(), Error> {
+    /// memory. Whatever else waits for the log does not matter, for on a busy slot something always does. Wills go as there is
+    /// `room` for them.
+    pub fn sweep(&mut self, now: Now, room: &mut WillRoom, state: &mut State) -> Result<(), Error> {
         if !self.leading || now.wall < self.next_due || !state.is_empty() || self.asked.due > 0 {
             return Ok(());
         }
@@ -237,15 +233,13 @@ impl Slot {
             if found.len() < DUE_RUN { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         let is_none_due = found.is_empty();
-        let (mut taken, mut subscriptions, mut underway) = (0, 0, self.wills.len_bytes(now.monotonic));
+        let (mut taken, mut subscriptions) = (0, 0);
         for (at, session) in found {
             let row = active::load(state, session)?.map(|(_, row)| row);
             let will = row.as_ref().and_then(|row| row.will.as_ref()).map_or(0, |will| will.message.len());
-            if will > 0 && underway > 0 && (underway + will > DUE_WILL_BYTES || will > *room) {
+            if will > 0 && !room.take(will) {
                 break;
             }
-            underway += will;
-            *room = room.saturating_sub(will);
             self.pending.push(now.wall, &Op::Due { at, session }, None);
             taken += 1;
             subscriptions += row.map_or(0, |row| row.subscriptions);

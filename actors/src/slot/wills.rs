@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use convoy_ids::SlotId;
 use rustc_hash::FxHashMap;
 
+use super::farewells::Underway;
 use crate::call::{Answer, ReplyTo};
 use crate::session::Home;
 
@@ -62,9 +63,18 @@ impl Wills {
         }
     }
 
-    /// Bytes on their way, but for those to slots that take nothing: who has Wills for others does not wait for these.
-    pub fn len_bytes(&self, now: u64) -> usize {
-        self.lanes.values().filter(|lane| now < lane.since + WAIT).map(|lane| lane.bytes).sum()
+    /// Those on their way, but for those to slots that take nothing: who has Wills for others does not wait for these.
+    pub fn underway(&self, now: u64) -> Underway {
+        let lanes = self.lanes.values().filter(|lane| now < lane.since + WAIT);
+        lanes.fold(Underway::default(), |sum, lane| Underway {
+            wills: sum.wills + lane.sent.len(),
+            bytes: sum.bytes + lane.bytes,
+        })
+    }
+
+    /// All on their way.
+    pub fn len(&self) -> usize {
+        self.lanes.values().map(|lane| lane.sent.len()).sum()
     }
 
     /// Whether a Will of this Client is on its way.
@@ -135,7 +145,8 @@ mod tests {
         assert_eq!(wills.applied(SlotId(1), 2, 5).len(), 1);
         assert_eq!(wills.applied(SlotId(1), 3, 5).len(), 0);
         // What is left is for a slot that takes nothing for a while.
-        assert_eq!((wills.len_bytes(WAIT - 1), wills.len_bytes(WAIT)), (10, 0));
+        assert_eq!((wills.underway(WAIT - 1).bytes, wills.underway(WAIT)), (10, Underway::default()));
+        assert_eq!(wills.len(), 1);
         assert!(wills.is_underway(b"a") && !wills.is_underway(b"b"));
         assert_eq!(wills.applied(SlotId(2), 1, 5).len(), 1);
         assert!(!wills.is_underway(b"a") && wills.lanes.is_empty());

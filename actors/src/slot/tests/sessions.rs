@@ -178,7 +178,10 @@ fn wills_of_connections_that_an_earlier_leader_had_are_sent_a_few_at_a_time() {
     }
     let mut bench = bench.recovered();
     let now = bench.now;
+    let few = || WillRoom { wills: 2, bytes: 1 << 20, was_short: false };
     bench.turn(|slot, turn| slot.lead(now, turn.state, |_| true, turn.emitted).unwrap());
+    assert_eq!(bench.apply_pending(), []);
+    bench.slot.bid_farewells(now, &mut few());
     let (mut sent, mut rounds) = (0, 0);
     while sent < 10 {
         let count = bench.apply_pending().iter().filter(|effect| **effect != done()).count() as u64;
@@ -186,7 +189,7 @@ fn wills_of_connections_that_an_earlier_leader_had_are_sent_a_few_at_a_time() {
         sent += count;
         rounds += 1;
         bench.slot.wills.applied(OTHER, sent, now.monotonic);
-        bench.slot.bid_farewells(now);
+        bench.slot.bid_farewells(now, &mut few());
     }
     assert_eq!(rounds, 5);
     assert_eq!(bench.apply_pending(), []);
