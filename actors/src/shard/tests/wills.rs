@@ -345,7 +345,7 @@ fn large_wills_that_are_due_at_once_are_published_a_few_at_a_time() {
         came += world.acknowledged(watcher).len();
     }
     assert_eq!(came, 400);
-    assert!(most < 12 << 20, "{most} bytes of Wills were on their way at once");
+    assert!(most < 5 << 20, "{most} bytes of Wills of a shard were on their way at once");
 }
 
 #[test]
