@@ -124,6 +124,8 @@ pub struct Shard {
     outlet: Outlet,
     /// Packets that were taken and receivers that were found so far: what a turn is measured by where no clock is.
     work: u64,
+    /// How much that was when the last turn ended.
+    turn_began_at: u64,
     slots: Slots,
     driver: Driver,
     state: State,
@@ -269,6 +271,7 @@ impl Shard {
         Ok(Self {
             outlet: Outlet { edge, post, applied: VecDeque::new(), casts: Casts::new(options.fan_out_piece) },
             work: 0,
+            turn_began_at: 0,
             slots,
             driver,
             state: State::new(engine, options.limits.unread.clone()),

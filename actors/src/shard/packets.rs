@@ -23,6 +23,11 @@ const LONG_WAY: usize = 1000;
 /// that waits, and is taken up like what came while nothing was read.
 const WORK_A_PIECE: u64 = 4096;
 
+/// The same of all Clients in one turn. Then each may say this much, so that very many who say much are no longer than very
+/// many who say little.
+const WORK_A_TURN: u64 = 32_768;
+const LEAST_A_PIECE: u64 = 128;
+
 /// Whether a packet is a message that may have to wait for a record, by its first byte.
 fn may_wait(first: u8) -> bool {
     const QOS_OR_RETAIN: u8 = 0b0111;
@@ -33,6 +38,12 @@ fn may_wait(first: u8) -> bool {
 pub(super) type Outcome = Result<(), ReasonCode>;
 
 impl Shard {
+    /// How much work the Client may cause that is heard now.
+    fn piece_of_client(&self) -> u64 {
+        let left = (self.turn_began_at + WORK_A_TURN).saturating_sub(self.work);
+        left.clamp(LEAST_A_PIECE, WORK_A_PIECE)
+    }
+
     /// Bytes came from a Client. Also to be called without any when the connection is reading again.
     pub fn receive(&mut self, now: Now, key: u32, bytes: &[u8]) {
         self.outlet.edge.now = now.monotonic;
@@ -53,7 +64,7 @@ impl Shard {
             connect_bytes: self.options.limits.connect_packet_bytes as usize,
         };
         // What records have caused goes before what it says.
-        let piece = if self.is_settled() { WORK_A_PIECE } else { 0 };
+        let piece = if self.is_settled() { self.piece_of_client() } else { 0 };
         let mut until = self.work + piece;
         // What others have sent is not this Client's.
         self.outlet.post.take_sent_to();

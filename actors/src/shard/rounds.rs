@@ -34,6 +34,11 @@ impl Shard {
     /// The end of a burst of events: what has been gathered goes to the log, unless a sync is under way; then it
     /// gathers on.
     pub fn turn(&mut self, now: Now) {
+        self.end_turn(now);
+        self.turn_began_at = self.work;
+    }
+
+    fn end_turn(&mut self, now: Now) {
         let until = self.end_of_piece();
         if self.is_settled() {
             self.cast_on(now);
