@@ -13,7 +13,7 @@ use crate::fleet::ProcessLimits;
 pub(super) const ATTACK: Attack = Attack {
     name: "Wills of a network that goes",
     // The Wills themselves, which are 162 MB, and little on top of them.
-    limit: Limit { resident_bytes: 420 << 20, ..PLAIN.limit },
+    limit: Limit { resident_bytes: 480 << 20, ..PLAIN.limit },
     seconds: 8,
     process: ProcessLimits { descriptors: 8_192, ..PLAIN.process },
     settings: &[("CONVOY_LIMITS__CONNECTS_PER_SECOND", "10000")],

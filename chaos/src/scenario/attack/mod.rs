@@ -17,6 +17,7 @@ mod hogs;
 mod identifiers;
 mod large_will;
 mod memory;
+mod mutual_wills;
 mod operators;
 mod pings;
 mod releases;
@@ -70,6 +71,7 @@ pub const ALL: &[Attack] = &[
     wills::ATTACK,
     due_wills::ATTACK,
     dropped_wills::ATTACK,
+    mutual_wills::ATTACK,
     sessions::ATTACK,
     stopped_slot::ATTACK,
 ];
