@@ -72,6 +72,20 @@ impl<'a> Message<'a> {
         HEAD + user + author + self.topic.len() + self.properties.len() + self.payload.len()
     }
 
+    /// Bytes of what every receiver gets, but that one of 3.x gets no properties.
+    #[inline]
+    pub fn body_len(&self) -> usize {
+        self.topic.len() + self.properties.len() + self.payload.len()
+    }
+
+    /// Whether these are the bytes that it was decoded from.
+    pub fn lies_in(&self, bytes: &[u8]) -> bool {
+        let body = self.topic.as_ptr();
+        let ends = body.wrapping_add(self.topic.len() + self.properties.len()) == self.payload.as_ptr();
+        let rest = (bytes.as_ptr() as usize + bytes.len()).checked_sub(body as usize);
+        ends && rest == Some(self.body_len()) && bytes.len() == self.encoded_len()
+    }
+
     /// Most messages are kept for nobody's account.
     fn has_user(&self) -> bool {
         self.retain && self.user != User::NOBODY

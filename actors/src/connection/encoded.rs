@@ -1,6 +1,6 @@
 //! One encoding for all receivers of a message who get it alike: per protocol version, QoS and RETAIN flag. What
-//! differs, the Packet Identifier, is patched into each copy. A large payload is there once for all of them, in queues
-//! and in mail too, however their packets begin.
+//! differs, the Packet Identifier, is patched into each copy. What is large, properties or payload, is there once for all of
+//! them, in queues and in mail too, however their packets begin.
 
 use bytes::Bytes;
 use convoy_wire::{Delivery as Packet, Forwardable, PacketId, Placed, ProtocolVersion, QoS, SubscriptionId};
@@ -28,6 +28,19 @@ struct Entry {
     placed: Placed,
 }
 
+/// Bytes of a packet that was appended to an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Zero if none was.
+    pub bytes: usize,
+    /// Of these, what the output does not share with others.
+    pub copied: usize,
+}
+
+impl Written {
+    const NOTHING: Self = Self { bytes: 0, copied: 0 };
+}
+
 /// Who a message is written for.
 #[derive(Debug)]
 pub struct Receiver<'a> {
@@ -41,7 +54,7 @@ pub struct Receiver<'a> {
 /// Encodings of the message that is being passed on; kept and used again for the next one.
 #[derive(Debug)]
 pub struct Encoded {
-    /// Packets of `entries`, without their payload if that is shared.
+    /// Packets of `entries`, without their end if that is shared.
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     /// How the first packet was written: into the output of its receiver, for mostly there is no second.
@@ -108,9 +121,7 @@ impl Encoded {
 
     #[inline(never)]
     fn begin_beside(&mut self, message: &Message<'_>) {
-        let whole = self.whole.take().filter(|whole| {
-            !message.payload.is_empty() && whole.as_ptr_range().contains(&message.payload.as_ptr())
-        });
+        let whole = self.whole.take().filter(|whole| message.lies_in(whole));
         self.begin();
         self.whole = whole;
     }
@@ -136,21 +147,21 @@ impl Encoded {
         let mut bytes = Vec::with_capacity(message.encoded_len());
         message.encode_into(&mut bytes);
         let whole = self.unread.share(bytes);
-        if message.payload.len() >= SHARED_FROM || std::mem::replace(&mut self.is_kept, true) {
+        if is_large(message) || std::mem::replace(&mut self.is_kept, true) {
             self.whole = Some(whole.clone());
         }
         whole
     }
 
-    /// The payload of [`Encoded::whole`], which ends with it.
+    /// The last bytes of [`Encoded::whole`]: what packets of the message end with.
     #[inline(never)]
-    fn payload(&mut self, message: &Message<'_>) -> Bytes {
+    fn end(&mut self, message: &Message<'_>, bytes: usize) -> Bytes {
         let mut whole = self.whole(message);
-        whole.split_off(whole.len() - message.payload.len())
+        whole.split_off(whole.len() - bytes)
     }
 
-    /// Appends the PUBLISH to `output`, and returns its length. Zero, and nothing appended, if it is larger than the
-    /// Client takes [MQTT-3.1.2-24] or has expired [MQTT-3.3.2-5]; sent again it does not expire [MQTT-4.3.3-7].
+    /// Appends the PUBLISH to `output`. Nothing is written if it is larger than the Client takes [MQTT-3.1.2-24] or has
+    /// expired [MQTT-3.3.2-5]; sent again it does not expire [MQTT-4.3.3-7].
     #[inline]
     pub fn write(
         &mut self,
@@ -160,46 +171,49 @@ impl Encoded {
         dup: bool,
         receiver: &mut Receiver<'_>,
         now: Millis,
-    ) -> usize {
+    ) -> Written {
         let Receiver { version, packet_bytes_limit, ref mut aliases, ref mut output } = *receiver;
         let form = Form { properties: version.has_properties(), qos: delivery.qos, retain: delivery.retain };
+        let shared = shared_bytes(message, version);
         // A large message is shared whatever its topic is called.
         let naming = match aliases {
-            Some(aliases) if message.payload.len() < SHARED_FROM => aliases.naming(message.topic),
+            Some(aliases) if shared == 0 => aliases.naming(message.topic),
             _ => Naming::Name,
         };
         if form.properties && !delivery.identifiers().is_empty() || naming != Naming::Name {
             let written = self.write_alone(message, delivery, naming, packet_id, dup, receiver, now);
-            if written > 0
+            if written.bytes > 0
                 && let (Naming::Both(alias), Some(aliases)) = (naming, &mut receiver.aliases)
             {
                 aliases.learn(message.topic, alias);
             }
             return written;
         }
-        let shared = shared_bytes(message);
         if shared == 0 && self.first.is_none() {
             self.first = Some(form);
-            let Some(left) = left_for(message, dup, now) else { return 0 };
+            let Some(left) = left_for(message, dup, now) else { return Written::NOTHING };
             let packet = Packet { packet_id, dup, ..packet(message, form, &[], left) };
-            return append_within(&packet, version, packet_bytes_limit, output.tail());
+            let bytes = append_within(&packet, version, packet_bytes_limit, 0, output.tail());
+            return Written { bytes, copied: bytes };
         }
         let entry = match self.entries.iter().position(|entry| entry.form == form) {
             Some(at) => &self.entries[at],
             None => {
-                let Some(left) = left_for(message, dup, now) else { return 0 };
+                let Some(left) = left_for(message, dup, now) else { return Written::NOTHING };
                 let from = self.bytes.len();
-                let Ok(placed) = packet(message, form, &[], left).append(version, &mut self.bytes) else {
-                    return 0;
+                let packet = packet(message, form, &[], left);
+                let appended = match shared {
+                    0 => packet.append(version, &mut self.bytes),
+                    _ => packet.append_head(version, &mut self.bytes),
                 };
-                self.bytes.truncate(self.bytes.len() - shared);
+                let Ok(placed) = appended else { return Written::NOTHING };
                 self.entries.push(Entry { form, from, to: self.bytes.len(), placed });
                 self.entries.last().expect("one was pushed")
             }
         };
-        let len = entry.to - entry.from + shared;
-        if len > packet_bytes_limit as usize {
-            return 0;
+        let copied = entry.to - entry.from;
+        if copied + shared > packet_bytes_limit as usize {
+            return Written::NOTHING;
         }
         let mut placed = entry.placed;
         let shift = |at: usize, by: usize| at - entry.from + by;
@@ -214,9 +228,9 @@ impl Encoded {
             }
         }
         if shared > 0 {
-            output.share(self.payload(message));
+            output.share(self.end(message, shared));
         }
-        len
+        Written { bytes: copied + shared, copied }
     }
 
     /// A delivery that no other receiver shares: it carries Subscription Identifiers or a Topic Alias.
@@ -231,9 +245,9 @@ impl Encoded {
         dup: bool,
         receiver: &mut Receiver<'_>,
         now: Millis,
-    ) -> usize {
+    ) -> Written {
         let Receiver { version, packet_bytes_limit, ref mut output, .. } = *receiver;
-        let Some(left) = left_for(message, dup, now) else { return 0 };
+        let Some(left) = left_for(message, dup, now) else { return Written::NOTHING };
         let mut identifiers = [SubscriptionId::new(1).expect("1 is one"); Delivery::IDENTIFIERS];
         let mut used = 0;
         for identifier in
@@ -251,26 +265,31 @@ impl Encoded {
             Naming::Both(alias) => packet.topic_alias = Some(alias),
             Naming::Name => {}
         }
-        let shared = shared_bytes(message);
-        // What is large is encoded apart: the output keeps its buffer, and that is to stay small.
-        let out = if shared > 0 { &mut self.bytes } else { output.tail() };
-        let start = out.len();
-        let written = append_within(&packet, version, packet_bytes_limit, out);
-        if written > 0 && shared > 0 {
-            let head = out.len() - shared;
-            output.tail().extend_from_slice(&self.bytes[start..head]);
-            self.bytes.truncate(start);
-            output.share(self.payload(message));
+        let shared = shared_bytes(message, version);
+        let bytes = append_within(&packet, version, packet_bytes_limit, shared, output.tail());
+        if bytes == 0 {
+            return Written::NOTHING;
         }
-        written
+        if shared > 0 {
+            output.share(self.end(message, shared));
+        }
+        Written { bytes, copied: bytes - shared }
     }
 }
 
-/// Appends a packet, unless it is larger than the Client takes. Returns its length, or zero.
+/// Appends a packet, unless it is larger than the Client takes; of its end so many bytes not, which others share. Returns
+/// the length of the whole packet, or zero.
 #[inline]
-fn append_within(packet: &Packet<'_>, version: ProtocolVersion, limit: u32, out: &mut Vec<u8>) -> usize {
+fn append_within(
+    packet: &Packet<'_>,
+    version: ProtocolVersion,
+    limit: u32,
+    shared: usize,
+    out: &mut Vec<u8>,
+) -> usize {
     let start = out.len();
-    let written = packet.append(version, out).map_or(0, |_| out.len() - start);
+    let appended = if shared == 0 { packet.append(version, out) } else { packet.append_head(version, out) };
+    let written = appended.map_or(0, |_| out.len() - start + shared);
     if written > limit as usize {
         out.truncate(start);
         return 0;
@@ -278,9 +297,26 @@ fn append_within(packet: &Packet<'_>, version: ProtocolVersion, limit: u32, out:
     written
 }
 
-/// Bytes at the end of a packet that all receivers share: those of a large payload.
-fn shared_bytes(message: &Message<'_>) -> usize {
-    if message.payload.len() < SHARED_FROM { 0 } else { message.payload.len() }
+/// Whether the message is there once for all who keep it, or carry it to others.
+#[inline]
+pub fn is_large(message: &Message<'_>) -> bool {
+    message.body_len() >= SHARED_FROM
+}
+
+/// Bytes at the end of a packet that all receivers share, if those are worth it.
+#[inline]
+fn shared_bytes(message: &Message<'_>, version: ProtocolVersion) -> usize {
+    match message.properties.len() + message.payload.len() < SHARED_FROM {
+        true => 0,
+        false => end_of_large(message, version),
+    }
+}
+
+#[inline(never)]
+fn end_of_large(message: &Message<'_>, version: ProtocolVersion) -> usize {
+    let properties = Forwardable::from_put(message.properties);
+    let end = Packet { properties, payload: message.payload, ..Packet::default() }.end_bytes(version);
+    if end < SHARED_FROM { 0 } else { end }
 }
 
 /// What is left of the Message Expiry Interval, at least one second for a message that is sent again. One of an interval

@@ -31,7 +31,7 @@ use crate::session::{Epoch, Home, SessionNumber};
 pub use alias::Aliases;
 pub use barrier::{Admit, Ask, AskKind, Barrier, Step};
 pub use credit::{Credit, Standing};
-pub use encoded::{Encoded, Receiver};
+pub use encoded::{Encoded, Receiver, is_large};
 pub use handshake::{Refusal, accept};
 pub use held::Held;
 pub use inbound::{Inbound, Received, Releases, UNTOLD};

@@ -1,12 +1,12 @@
-//! Bytes on their way to one Client. Small packets are gathered in one buffer; a large payload is shared by all its
-//! receivers and never copied.
+//! Bytes on their way to one Client. Small packets are gathered in one buffer; large properties and payloads are shared by
+//! all their receivers and never copied.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-/// Payloads from this size on are shared and not copied.
+/// What is of this size or larger is shared and not copied.
 pub const SHARED_FROM: usize = 4096;
 
 #[derive(Debug, Default)]
@@ -49,11 +49,18 @@ impl Output {
     /// Appends bytes that others share.
     pub fn share(&mut self, bytes: Bytes) {
         if !self.tail.is_empty() {
-            let mut tail = std::mem::take(&mut self.tail);
             // While there are no pieces, what is written already is the tail's.
-            tail.drain(..std::mem::take(&mut self.written));
-            self.piece_bytes += tail.len();
-            self.pieces.push_back(tail.into());
+            let written = std::mem::take(&mut self.written);
+            let own = if self.tail.len() < SHARED_FROM {
+                // The head of a packet, mostly, in a buffer with room for many: it is not to hold all of that.
+                let own = Bytes::copy_from_slice(&self.tail[written..]);
+                self.tail.clear();
+                own
+            } else {
+                Bytes::from(std::mem::take(&mut self.tail)).split_off(written)
+            };
+            self.piece_bytes += own.len();
+            self.pieces.push_back(own);
         }
         self.piece_bytes += bytes.len();
         self.pieces.push_back(bytes);

@@ -7,7 +7,7 @@ use super::edge::Edge;
 use super::late::{Outputs, queue_of_late};
 use crate::call::SessionCall;
 use crate::clock::Now;
-use crate::connection::{Connection, Encoded, Receiver, SHARED_FROM, Stage};
+use crate::connection::{Connection, Encoded, Receiver, Stage};
 use crate::message::Message;
 use crate::session::{Delivery, Home, SessionNumber};
 
@@ -245,14 +245,13 @@ fn write(
         output: &mut connection.output,
     };
     let written = encoded.write(message, delivery, packet_id, dup, &mut receiver, now.wall);
-    if written > 0 {
-        connection.output.note_message(written);
-        let shared = if message.payload.len() < SHARED_FROM { 0 } else { message.payload.len() };
-        outputs.enter(connection, written - shared);
+    if written.bytes > 0 {
+        connection.output.note_message(written.bytes);
+        outputs.enter(connection, written.copied);
         connection.traffic.messages_sent += 1;
         connection.traffic.payload_bytes_sent += message.payload.len() as u64;
     }
-    written
+    written.bytes
 }
 
 /// Sends a message of QoS 1 or 2 of a Session that ends with its connection.

@@ -16,6 +16,9 @@ const STILL: u64 = 1_000;
 /// Bytes in the output of a Client that has not taken what was there before them.
 const LAG_BYTES: usize = 64 << 10;
 
+/// Bytes that a shard copies before it tells the others, within one turn too: it may fan out very much.
+const STEP_BYTES: usize = 1 << 20;
+
 /// Bytes that the queue of a late Client may hold in any case.
 const LEAST: u64 = 64 << 10;
 
@@ -32,10 +35,12 @@ pub struct Outputs {
     bytes: usize,
     /// What the others know of.
     told: usize,
-    /// What of `bytes` was left then until more waits than may, on all shards.
-    room: usize,
+    /// At more `bytes` than these it is time to tell them again: more waits than may, or a step is made.
+    until: usize,
     /// More waits than may, on all shards.
     is_over: bool,
+    /// So much more that nobody's burst is held: see [`Outputs::is_late`].
+    is_far_over: bool,
     /// Of this visit to all connections: those that take nothing, with the bytes that wait for them.
     still: Vec<(usize, Home)>,
     said_at: Option<u64>,
@@ -43,8 +48,17 @@ pub struct Outputs {
 
 impl Outputs {
     pub fn new(unread: Unread) -> Self {
-        let room = unread.limit();
-        Self { unread, bytes: 0, told: 0, room, is_over: false, still: Vec::new(), said_at: None }
+        let until = unread.limit().min(STEP_BYTES);
+        Self {
+            unread,
+            bytes: 0,
+            told: 0,
+            until,
+            is_over: false,
+            is_far_over: false,
+            still: Vec::new(),
+            said_at: None,
+        }
     }
 
     /// So much was copied into the output of a connection.
@@ -52,8 +66,9 @@ impl Outputs {
     pub fn enter(&mut self, connection: &mut Connection, bytes: usize) {
         connection.unread.output += bytes as u32;
         self.bytes += bytes;
-        // One turn may fan out very much.
-        self.is_over |= self.bytes > self.room;
+        if self.bytes > self.until {
+            self.tell();
+        }
     }
 
     /// The output of a connection is given out to be written: what was given out before is.
@@ -74,22 +89,29 @@ impl Outputs {
         self.bytes -= output as usize + given as usize;
     }
 
-    /// Whether nothing more is to be held for this Client.
+    /// Whether nothing more is to be held for this Client. Where far more waits than may, that is so too for one that has
+    /// not been given a chance yet to take what one turn has for it.
     #[inline]
     pub fn is_late(&self, connection: &Connection) -> bool {
-        let lags = || connection.unread.given_whole > 0 && connection.output.len() > LAG_BYTES;
+        let lags = || {
+            let had_a_chance = connection.unread.given_whole > 0 || self.is_far_over;
+            had_a_chance && connection.output.len() > LAG_BYTES
+        };
         self.is_over && (connection.unread_since.is_some() || lags())
     }
 
-    /// Tells the other shards, and hears how it stands. Once a turn.
+    /// Tells the other shards, and hears how it stands. Once a turn, and after each step within it.
+    #[inline(never)]
     pub fn tell(&mut self) {
         if self.bytes != self.told {
             self.unread.change(self.told, self.bytes);
             self.told = self.bytes;
         }
         let (used, limit) = (self.unread.used(), self.unread.limit());
-        self.room = limit.saturating_add(self.told).saturating_sub(used);
+        let left = limit.saturating_sub(used);
+        self.until = self.told + if left > 0 { left.min(STEP_BYTES) } else { STEP_BYTES };
         self.is_over = used > limit;
+        self.is_far_over = used > limit.saturating_add(limit / 4);
     }
 }
 

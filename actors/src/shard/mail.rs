@@ -5,7 +5,7 @@ use bytes::Bytes;
 use convoy_ids::SlotId;
 
 use crate::call::{Answer, ReplyTo, SessionCall};
-use crate::connection::{Encoded, SHARED_FROM};
+use crate::connection::{Encoded, is_large};
 use crate::message::Message;
 use crate::session::{Delivery, Home, SessionNumber};
 use crate::topic::{Again, Announcement};
@@ -194,9 +194,9 @@ impl Mail {
         {
             return part;
         }
-        let part = match message.payload.len() < SHARED_FROM {
-            true => self.lay(|bytes| message.encode_into(bytes)),
-            false => self.share(encoded.whole(message)),
+        let part = match is_large(message) {
+            true => self.share(encoded.whole(message)),
+            false => self.lay(|bytes| message.encode_into(bytes)),
         };
         self.laid = Some((encoded.number(), part));
         part

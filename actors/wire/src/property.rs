@@ -573,6 +573,12 @@ impl<'a> Forwardable<'a> {
         }
     }
 
+    /// The Message Expiry Interval as it is written, and all the rest.
+    #[inline]
+    pub(crate) fn split_expiry(self) -> (&'a [u8], &'a [u8]) {
+        self.0.split_at(if self.message_expiry_interval().is_some() { 5 } else { 0 })
+    }
+
     /// The single properties.
     pub fn properties(self) -> Result<PublishProperties<'a>, Error> {
         PublishProperties::decode(self.0)

@@ -1,4 +1,4 @@
-//! A payload is there once, whoever is to get it: the memory of a fan-out is counted in bytes.
+//! What is large is there once, whoever is to get it: the memory of a fan-out is counted in bytes.
 
 use super::*;
 
@@ -43,6 +43,56 @@ fn a_large_message_is_there_once_for_all_who_are_connected() {
         for client in clients {
             world.unstick(client);
             assert_eq!(world.payloads(client), [payload.as_str()]);
+        }
+    }
+}
+
+/// Those who get properties, each in its own way, and those of 3.1.1, who get none; none of them reads for now.
+fn deaf_by_properties(world: &mut World, of_each_kind: usize) -> Vec<Client> {
+    let mut clients = deaf_subscribers(world, of_each_kind);
+    for number in 0..of_each_kind {
+        let (aliased, old) = (format!("aliased{number}"), format!("old{number}"));
+        let properties = ConnectProperties { topic_alias_maximum: Some(8), ..Default::default() };
+        for connect in [Connect { properties, ..passing(&aliased) }, Connect::new(V311, &old)] {
+            let client = world.subscriber(connect, &["x/y"]);
+            world.lines[client.0].stuck = true;
+            clients.push(client);
+        }
+    }
+    clients
+}
+
+#[test]
+fn large_properties_are_there_once_for_all_who_are_connected() {
+    let value = "v".repeat(60_000);
+    for (packet_id, expiry) in [(0, None), (0, Some(60)), (1, Some(60))] {
+        let mut world = World::new();
+        let clients = deaf_by_properties(&mut world, 120);
+        let publisher = world.connect(passing("p"));
+        let users = [("k", value.as_str()); 15];
+        let mut message = publish("x/y", "small", packet_id);
+        message.properties.message_expiry_interval = expiry;
+        message.properties.correlation_data = Some(b"7");
+        message.properties.user_properties = List::new(&users);
+        world.publish(publisher, message);
+        let copies = if packet_id == 0 { 4 } else { 4 + usize::from(world.options.slots) };
+        let held = held_bytes(&world);
+        eprintln!("{held} bytes for {} Clients at QoS {packet_id}", clients.len());
+        assert!(held < copies * MEGABYTE, "{held} bytes for {} Clients at QoS {packet_id}", clients.len());
+        for (at, client) in clients.into_iter().enumerate().filter(|(at, _)| at % 7 == 0) {
+            world.lines[client.0].raw = true;
+            world.unstick(client);
+            let (bytes, _) = world.bytes(client);
+            let version = world.lines[client.0].version;
+            let Cut::Whole { first, body, .. } = cut(&bytes, WireLimits::NONE).unwrap() else { panic!() };
+            let mut got = Publish::decode(version, first, body).unwrap();
+            assert_eq!((got.topic, got.payload, got.qos as u16), ("x/y", &b"small"[..], packet_id));
+            // Of the kinds of Clients, the named ones come with each third.
+            let identifiers: Vec<_> = got.properties.subscription_ids.iter().map(|id| id.get()).collect();
+            assert_eq!(identifiers, if at < 360 && at % 3 == 2 { vec![7] } else { vec![] });
+            got.properties.subscription_ids = Default::default();
+            let sent = if version == V5 { message.properties } else { Default::default() };
+            assert!(got.properties == sent, "the properties of Client {at} are others than were sent");
         }
     }
 }

@@ -96,7 +96,7 @@ impl<'a> Publish<'a> {
             properties: self.properties.size(),
             payload: self.payload,
         };
-        layout.put(version, out, |out| self.properties.put_block(out)).map(|_| ())
+        layout.put::<true>(version, 0, out, |out| self.properties.put_block(out)).map(|_| ())
     }
 }
 
@@ -137,6 +137,27 @@ impl Delivery<'_> {
     /// Appends the packet. An error leaves `out` as it was.
     #[inline]
     pub fn append(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<Placed, EncodeError> {
+        self.put::<true>(version, out)
+    }
+
+    /// The same without the end of the packet, for whoever has that elsewhere: see [`Delivery::end_bytes`].
+    pub fn append_head(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<Placed, EncodeError> {
+        self.put::<false>(version, out)
+    }
+
+    /// Bytes at the end of the packet that are alike for all receivers of this protocol version, whatever identifiers and
+    /// alias each gets: of the properties all but the Message Expiry Interval, as they are in `properties`, and the payload.
+    pub fn end_bytes(&self, version: ProtocolVersion) -> usize {
+        let properties = if version.has_properties() { self.properties.split_expiry().1.len() } else { 0 };
+        properties + self.payload.len()
+    }
+
+    #[inline(always)] // Two callers, of which one is the hot path.
+    fn put<const WHOLE: bool>(
+        &self,
+        version: ProtocolVersion,
+        out: &mut Vec<u8>,
+    ) -> Result<Placed, EncodeError> {
         let added = delivery_size(self.topic_alias, self.subscription_ids);
         let layout = Layout {
             first: first_byte(self.dup, self.qos, self.retain),
@@ -146,9 +167,19 @@ impl Delivery<'_> {
             payload: self.payload,
         };
         let expires = self.properties.message_expiry_interval().is_some();
-        let (mut placed, properties_at) = layout.put(version, out, |out| {
-            out.extend_from_slice(self.properties.as_bytes());
-            if added == 0 { Ok(()) } else { put_delivery(self.topic_alias, self.subscription_ids, out) }
+        let left_out = if WHOLE { 0 } else { self.end_bytes(version) };
+        let (mut placed, properties_at) = layout.put::<WHOLE>(version, left_out, out, |out| {
+            if WHOLE && added == 0 {
+                out.extend_from_slice(self.properties.as_bytes());
+                return Ok(());
+            }
+            let (expiry, rest) = self.properties.split_expiry();
+            out.extend_from_slice(expiry);
+            put_delivery(self.topic_alias, self.subscription_ids, out)?;
+            if WHOLE {
+                out.extend_from_slice(rest);
+            }
+            Ok(())
         })?;
         if expires && version.has_properties() {
             let at = properties_at + 1;
@@ -202,11 +233,13 @@ struct Layout<'a> {
 }
 
 impl Layout<'_> {
-    /// Appends the packet, and says where the fields are and where the block of properties begins.
+    /// Appends the packet, and says where the fields are and where the block of properties begins. If not `WHOLE`, without
+    /// the payload and what `put_properties` leaves out: so many bytes.
     #[inline]
-    fn put(
+    fn put<const WHOLE: bool>(
         &self,
         version: ProtocolVersion,
+        left_out: usize,
         out: &mut Vec<u8>,
         put_properties: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
     ) -> Result<(Placed, usize), EncodeError> {
@@ -220,7 +253,7 @@ impl Layout<'_> {
         }
         let start = out.len();
         let put = |out: &mut Vec<u8>| {
-            out.reserve(5 + remaining.min(varint::MAX as usize));
+            out.reserve(5 + (remaining - left_out).min(varint::MAX as usize));
             out.push(self.first);
             varint::put(remaining, out)?;
             text::put(self.topic, out)?;
@@ -235,7 +268,9 @@ impl Layout<'_> {
             if version.has_properties() && self.properties > 0 {
                 put_properties(out)?;
             }
-            out.extend_from_slice(self.payload);
+            if WHOLE {
+                out.extend_from_slice(self.payload);
+            }
             Ok((Placed { start, packet_id_at, message_expiry_at: None }, properties_at))
         };
         let result = put(out);
@@ -341,6 +376,25 @@ mod tests {
             let publish = Publish::decode(V5, first, body).unwrap();
             assert_eq!((publish.packet_id, publish.dup), (Some(id(value)), true));
             assert_eq!(publish.properties.message_expiry_interval, Some(58));
+        }
+        // Whatever each gets beside it, what the packet ends with is there once.
+        let users = [0x02, 0, 0, 0, 60, 0x26, 0, 1, b'k', 0, 1, b'v'];
+        let properties = Forwardable::parse(&users).unwrap();
+        let named = [crate::SubscriptionId::new(300).unwrap()];
+        for (version, subscription_ids, end) in
+            [(V5, &named[..], "\x26\0\x01k\0\x01v1"), (V5, &[], "\x26\0\x01k\0\x01v1"), (V311, &named, "1")]
+        {
+            let packet_id = Some(id(1));
+            let delivery = Delivery { packet_id, properties, subscription_ids, ..delivery };
+            let (mut whole, mut head) = (Vec::new(), Vec::new());
+            let placed = delivery.append(version, &mut whole).unwrap();
+            assert_eq!(delivery.append_head(version, &mut head), Ok(placed));
+            assert_eq!(delivery.end_bytes(version), end.len());
+            assert_eq!([&head, end.as_bytes()].concat(), whole);
+            let Cut::Whole { first, body, .. } = cut(&whole, Limits::NONE).unwrap() else {
+                panic!("the packet is whole");
+            };
+            assert!(Publish::decode(version, first, body).is_ok());
         }
         let mut shared = Vec::new();
         let placed = delivery.append(V311, &mut shared).unwrap();
