@@ -45,7 +45,7 @@ pub(super) async fn readyz(shared: web::Data<Shared>) -> HttpResponse {
 pub(super) async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
-        .body(shared.state.recorder.render() + &shared.state.source.figures())
+        .body(shared.metrics.get(|| shared.state.recorder.render() + &shared.state.source.figures()))
 }
 
 /// One page about this node

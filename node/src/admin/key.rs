@@ -1,7 +1,7 @@
 //! Who may ask. A key is drawn at the first start and kept in the data folder, where the node's own user alone can read
 //! it: whoever can is the operator. Health stays open; so do figures on loopback.
 
-use actix_web::body::MessageBody;
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{StatusCode, header};
 use actix_web::middleware::Next;
@@ -13,6 +13,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
 
+use super::line::Asker;
+use super::portions::Portions;
 use super::serve::Connection;
 use super::{Problem, Shared};
 
@@ -133,22 +135,63 @@ fn draw() -> anyhow::Result<String> {
 /// Lets a request through that has the key, or needs none. What is refused is refused before its body is read.
 pub(super) async fn guard(
     request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
     let connection = request.conn_data::<Connection>().cloned();
     let verdict = judge(&request, connection.as_ref());
-    if let Some(Connection { asker, .. }) = &connection {
-        match &verdict {
-            Ok(has_key) => asker.asks(*has_key),
-            Err(_) => asker.is_refused(),
-        }
+    let Some(Connection { asker, .. }) = connection else {
+        verdict?;
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    };
+    match &verdict {
+        Ok(has_key) => announce(&asker, *has_key, body_of(request.headers())),
+        Err(_) => asker.is_refused(),
     }
     verdict?;
     let answer = next.call(request).await;
-    if let Some(Connection { asker, .. }) = &connection {
-        asker.answered();
+    asker.answered();
+    match answer {
+        Ok(answer) => Ok(Portions::of(answer, asker)),
+        Err(error) => {
+            asker.told();
+            Err(error)
+        }
     }
-    answer
+}
+
+/// What follows a head, as it says itself.
+enum Body {
+    Nothing,
+    Bytes(usize),
+    /// Until it says that it ends.
+    Chunks,
+}
+
+fn body_of(headers: &header::HeaderMap) -> Body {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return Body::Chunks;
+    }
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    match length.and_then(|length| length.trim().parse().ok()) {
+        None | Some(0) => Body::Nothing,
+        Some(bytes) => Body::Bytes(bytes),
+    }
+}
+
+/// Lets in the body of a request with the key. Where it cannot be told what comes behind it, nothing is.
+fn announce(asker: &Asker, has_key: bool, body: Body) {
+    match (has_key, body) {
+        (_, Body::Nothing) => asker.asks(has_key, 0),
+        (true, Body::Bytes(bytes)) => asker.asks(true, bytes),
+        (true, Body::Chunks) => {
+            asker.asks_no_more();
+            asker.asks(true, usize::MAX);
+        }
+        (false, _) => {
+            asker.asks_no_more();
+            asker.asks(false, 0);
+        }
+    }
 }
 
 /// Whether a request is let through, and then whether with the key.

@@ -1,25 +1,36 @@
-//! One connection of the API, as its bytes pass: how many it may send and how long it may take, for a head, a body, and
-//! nothing at all. The server behind it reads whatever comes; what a stranger sends is bounded here.
+//! One connection of the API, as its bytes pass: how many it may send and how long it may take, for a head, a body, an
+//! answer, and nothing at all. The server behind it reads whatever comes and makes of it as many requests as it finds;
+//! so it is handed one request at a time, and the next one once the answer to the last is written. Whoever does not read
+//! its answers holds one of them, and nothing is read or computed for it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
+use super::head::HeadEnd;
+use crate::listen::LogLimit;
 use crate::observe::metrics::API_CONNECTIONS_CLOSED;
 
-/// Of the body of a request that is refused: who has begun to send it reads the answer sooner than its end.
+/// Of what follows the last request that is read: who has begun to send it reads the answer sooner than its end.
 const REFUSED_BYTES: usize = 64 << 10;
 const REFUSED_TIME: Duration = Duration::from_secs(2);
 
 /// A connection between two requests.
 const IDLE_TIME: Duration = Duration::from_secs(30);
+
+/// An answer of which no byte is taken.
+const STILL_TIME: Duration = Duration::from_secs(5);
+
+/// Bytes that are read ahead of what the server gets.
+const READ_BYTES: usize = 4 << 10;
 
 const HEAD_TOO_LONG: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\n\
     Connection: close\r\n\r\n";
@@ -39,40 +50,66 @@ enum Stage {
     Idle,
     /// Its head is on its way.
     Head,
-    /// It is carried out, or its body is on its way.
+    /// Its head was handed on; it is carried out, or its body is on its way.
     Asked,
+    /// Its answer is being written.
+    Answered,
+    /// All is written, and what comes is not looked at.
+    Over,
 }
 
 /// What is known of a connection.
 pub struct Asker {
+    pub address: IpAddr,
     allowance: Allowance,
     stage: Cell<Stage>,
     until: Cell<Instant>,
+    /// The time for the answer that is being written, however slowly.
+    answer_until: Cell<Instant>,
     bytes_left: Cell<usize>,
+    head_end: RefCell<HeadEnd>,
     has_key: Cell<bool>,
-    is_refused: Cell<bool>,
-    /// All bytes that a head may have were looked through for its end.
-    is_searched: Cell<bool>,
+    /// Nothing is handed on after this request.
+    is_last: Cell<bool>,
+    /// All of the answer was handed to the server's buffer.
+    is_told: Cell<bool>,
+    /// The last thing that was to be written was not taken.
+    stands_still: Cell<bool>,
+    /// The server, while it waits for something that is not handed on yet.
+    reader: RefCell<Option<Waker>>,
     displaced: Notify,
 }
 
 impl Asker {
-    pub fn new(allowance: Allowance) -> Self {
+    pub fn new(address: IpAddr, allowance: Allowance) -> Self {
+        let until = Instant::now() + allowance.head_time;
         Self {
+            address,
             allowance,
             stage: Cell::new(Stage::Head),
-            until: Cell::new(Instant::now() + allowance.head_time),
+            until: Cell::new(until),
+            answer_until: Cell::new(until),
             bytes_left: Cell::new(allowance.head_bytes),
+            head_end: RefCell::default(),
             has_key: Cell::new(false),
-            is_refused: Cell::new(false),
-            is_searched: Cell::new(false),
+            is_last: Cell::new(false),
+            is_told: Cell::new(false),
+            stands_still: Cell::new(false),
+            reader: RefCell::default(),
             displaced: Notify::new(),
         }
     }
 
-    /// Whether it may go when others want its place: it has shown no key, and nothing is done for it.
+    /// Whether it may go when others want its place: it has shown no key, and nothing is done for it, or it does not take
+    /// what was done.
     pub fn gives_way(&self) -> bool {
-        !self.has_key.get() && self.stage.get() != Stage::Asked
+        let is_busy = matches!(self.stage.get(), Stage::Asked | Stage::Answered);
+        !self.has_key.get() && (!is_busy || self.stands_still.get())
+    }
+
+    /// Whether it does not take its answer.
+    pub fn stands_still(&self) -> bool {
+        self.stands_still.get()
     }
 
     pub fn displace(&self) {
@@ -88,38 +125,125 @@ impl Asker {
         self.has_key.get()
     }
 
-    /// A head came that is in order.
-    pub fn asks(&self, has_key: bool) {
-        self.stage.set(Stage::Asked);
+    /// A head came that is in order, with a body of so many bytes at most that is to be read.
+    pub fn asks(&self, has_key: bool, body_bytes: usize) {
         self.has_key.set(has_key);
-        self.allow(self.allowance.body_bytes, self.allowance.body_time);
-    }
-
-    /// It is answered without a look at its body.
-    pub fn is_refused(&self) {
         self.stage.set(Stage::Asked);
-        self.is_refused.set(true);
-        self.allow(REFUSED_BYTES, REFUSED_TIME);
+        self.allow(body_bytes.min(self.allowance.body_bytes), self.allowance.body_time);
+        self.answer_until.set(self.until.get());
+        self.read_on();
     }
 
+    /// Nothing is read after this request: there is no telling where the next one begins.
+    pub fn asks_no_more(&self) {
+        self.is_last.set(true);
+    }
+
+    /// It is answered without a look at its body, and nothing after it is looked at.
+    pub fn is_refused(&self) {
+        self.stage.set(Stage::Answered);
+        self.is_last.set(true);
+        self.is_told.set(true);
+        self.allow(REFUSED_BYTES, REFUSED_TIME);
+        self.answer_until.set(self.until.get());
+        self.read_on();
+    }
+
+    /// Whether the connection ends with this request.
+    pub fn is_last(&self) -> bool {
+        self.is_last.get()
+    }
+
+    /// There is an answer; [`Self::told`] follows.
     pub fn answered(&self) {
-        if !self.is_refused.get() {
-            self.stage.set(Stage::Idle);
-            self.allow(self.allowance.head_bytes, IDLE_TIME);
+        self.stage.set(Stage::Answered);
+        self.is_told.set(false);
+        if self.is_last.get() || self.bytes_left.get() > 0 {
+            self.is_last.set(true);
+            self.bytes_left.set(REFUSED_BYTES);
+        }
+        self.read_on();
+    }
+
+    /// The server has all of the answer.
+    pub fn told(&self) {
+        self.is_told.set(true);
+    }
+
+    /// Whatever the server had to write is written.
+    fn wrote_all(&self) {
+        self.moves();
+        if self.stage.get() != Stage::Answered || !self.is_told.replace(false) {
+            return;
+        }
+        match self.is_last.get() {
+            true => {
+                self.stage.set(Stage::Over);
+                self.allow(self.bytes_left.get(), REFUSED_TIME);
+            }
+            false => {
+                self.stage.set(Stage::Idle);
+                *self.head_end.borrow_mut() = HeadEnd::default();
+                self.allow(self.allowance.head_bytes, IDLE_TIME);
+            }
+        }
+        self.read_on();
+    }
+
+    fn wrote_nothing(&self) {
+        if !self.stands_still.replace(true) {
+            self.until.set(self.answer_until.get().min(Instant::now() + STILL_TIME));
+        }
+    }
+
+    fn moves(&self) {
+        if self.stands_still.replace(false) {
+            self.until.set(self.answer_until.get());
         }
     }
 
     fn allow(&self, bytes: usize, time: Duration) {
         self.bytes_left.set(bytes);
-        self.is_searched.set(false);
         self.until.set(Instant::now() + time);
     }
 
-    fn came(&self, bytes: usize) {
-        self.bytes_left.set(self.bytes_left.get().saturating_sub(bytes));
+    fn came(&self) {
         if self.stage.get() == Stage::Idle {
             self.stage.set(Stage::Head);
             self.until.set(self.until.get().min(Instant::now() + self.allowance.head_time));
+        }
+    }
+
+    /// Of what came, how much is handed on now.
+    fn takes(&self, bytes: &[u8]) -> usize {
+        let bytes = &bytes[..bytes.len().min(self.bytes_left.get())];
+        let taken = match self.stage.get() {
+            Stage::Head | Stage::Idle => match self.head_end.borrow_mut().find(bytes) {
+                Some(length) => {
+                    self.stage.set(Stage::Asked);
+                    self.bytes_left.set(length);
+                    length
+                }
+                None => bytes.len(),
+            },
+            Stage::Asked | Stage::Answered | Stage::Over => bytes.len(),
+        };
+        self.bytes_left.set(self.bytes_left.get() - taken);
+        taken
+    }
+
+    /// Whether the server has to wait, for its own answer above all.
+    fn is_to_wait(&self) -> bool {
+        match self.stage.get() {
+            Stage::Idle | Stage::Head => false,
+            Stage::Asked => self.bytes_left.get() == 0,
+            Stage::Answered | Stage::Over => true,
+        }
+    }
+
+    fn read_on(&self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
         }
     }
 }
@@ -134,12 +258,16 @@ pub struct Line {
     stream: TcpStream,
     pub asker: Rc<Asker>,
     alarm: Pin<Box<Sleep>>,
+    /// What came and is not handed on yet.
+    came: Vec<u8>,
+    pauses: bool,
+    log: Rc<LogLimit>,
 }
 
 impl Line {
-    pub fn new(stream: TcpStream, asker: Rc<Asker>) -> Self {
+    pub fn new(stream: TcpStream, asker: Rc<Asker>, log: Rc<LogLimit>) -> Self {
         let alarm = Box::pin(tokio::time::sleep_until(asker.until.get()));
-        Self { stream, asker, alarm }
+        Self { stream, asker, alarm, came: Vec::new(), pauses: false, log }
     }
 
     /// Fails when it has taken too long.
@@ -150,10 +278,41 @@ impl Line {
         if self.alarm.as_mut().poll(context).is_pending() {
             return Ok(());
         }
-        if self.asker.stage.get() != Stage::Idle {
+        if self.asker.stands_still.get() {
+            closed("unread");
+            let address = self.asker.address;
+            self.log.say(std::time::Instant::now(), |unsaid| {
+                tracing::warn!(%address, unsaid, "a connection of the api was closed: it does not read its answer");
+            });
+        } else if self.asker.stage.get() != Stage::Idle {
             closed("slow");
         }
         Err(io::ErrorKind::TimedOut.into())
+    }
+
+    /// Reads what has come, if all that came before was handed on; says whether the other side goes on.
+    fn poll_come(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.came.is_empty() {
+            let mut bytes = [0; READ_BYTES];
+            let mut bytes = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut bytes))?;
+            self.came.extend_from_slice(bytes.filled());
+        }
+        Poll::Ready(Ok(!self.came.is_empty()))
+    }
+
+    /// Reads what nobody looks at, until there is enough of it.
+    fn poll_waste(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while ready!(self.poll_come(context))? {
+            let left = self.asker.bytes_left.get().saturating_sub(self.came.len());
+            self.asker.bytes_left.set(left);
+            self.came.clear();
+            if left == 0 {
+                closed("too_long");
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -164,27 +323,35 @@ impl AsyncRead for Line {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check_time(context)?;
-        if self.asker.bytes_left.get() == 0 {
-            // What came behind a head came with it: it is looked for the end of one before more is read.
-            if self.asker.stage.get() == Stage::Head && !self.asker.is_searched.replace(true) {
+        if self.asker.is_last.get() && self.asker.stage.get() != Stage::Asked {
+            return self.poll_waste(context);
+        }
+        if self.asker.is_to_wait() {
+            *self.asker.reader.borrow_mut() = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        if self.asker.is_last.get() {
+            // Where this body ends the server alone finds out: it gets a little, looks at it, and asks for more.
+            self.pauses = !self.pauses;
+            if self.pauses {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
+        }
+        if self.asker.bytes_left.get() == 0 {
             closed("too_long");
-            if self.asker.stage.get() == Stage::Head {
-                // Nothing else is being written before the first request; what does not fit now is not said.
-                let _ = self.stream.try_write(HEAD_TOO_LONG);
-            }
-            // As if it had ended: what was answered is still written.
+            // Nothing else is being written between two requests; what does not fit now is not said.
+            let _ = self.stream.try_write(HEAD_TOO_LONG);
             return Poll::Ready(Ok(()));
         }
-        let before = into.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, into);
-        let came = into.filled().len() - before;
-        if came > 0 {
-            self.asker.came(came);
+        if ready!(self.poll_come(context))? {
+            self.asker.came();
+            let most = self.came.len().min(into.remaining());
+            let taken = self.asker.takes(&self.came[..most]);
+            into.put_slice(&self.came[..taken]);
+            self.came.drain(..taken);
         }
-        read
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -195,14 +362,31 @@ impl AsyncWrite for Line {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.check_time(context)?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let wrote = Pin::new(&mut self.stream).poll_write(context, bytes);
+        match &wrote {
+            Poll::Pending => self.asker.wrote_nothing(),
+            Poll::Ready(_) => self.asker.moves(),
+        }
+        if wrote.is_pending() {
+            // It may have little time from now on.
+            self.check_time(context)?;
+        }
+        wrote
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        self.asker.wrote_all();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        if !self.asker.is_last.get() {
+            return Poll::Ready(Ok(()));
+        }
+        // Closed with something unread, the kernel would say so before the answer is read.
+        self.check_time(context)?;
+        self.poll_waste(context)
     }
 }

@@ -55,7 +55,12 @@ fn options(addr: SocketAddr) -> ApiOptions {
 
 async fn ask(state: State, request: http::TestRequest) -> (StatusCode, serde_json::Value) {
     let options = options(([127, 0, 0, 1], 0).into());
-    let shared = web::Data::new(Shared { state, options, started_at: Instant::now() });
+    let shared = web::Data::new(Shared {
+        state,
+        options,
+        started_at: Instant::now(),
+        metrics: lately::Lately::default(),
+    });
     let app = App::new().configure(configure(shared)).wrap(from_fn(key::guard));
     let app = http::init_service(app).await;
     let response = match http::try_call_service(&app, request.to_request()).await {
@@ -212,4 +217,83 @@ fn a_path_that_is_not_there_is_named() {
     let error = api(Some("wrong")).get("/nothing").unwrap_err();
     assert!(matches!(error, ctl::Error::Key { .. }), "{error}");
     server.stop();
+}
+
+/// Sends all of `requests` and reads until the other side has said all it has to say.
+fn exchange(addr: SocketAddr, requests: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(addr).unwrap();
+    stream.write_all(requests.as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answers = Vec::new();
+    let _ = stream.read_to_end(&mut answers);
+    String::from_utf8(answers).unwrap()
+}
+
+#[test]
+fn requests_that_come_together_are_answered_one_after_the_other() {
+    let server = start(options(([127, 0, 0, 1], 0).into()), state(Readiness::default())).unwrap();
+    let live = "GET /livez HTTP/1.1\r\nHost: here\r\n\r\n";
+    let key = format!("Host: here\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\n");
+    let publish =
+        |length: &str, body: &str| format!("POST /api/v1/publish HTTP/1.1\r\n{key}{length}\r\n{body}");
+    let count = |answers: &str, what: &str| answers.matches(what).count();
+
+    let answers = exchange(server.addr(), &live.repeat(100));
+    assert_eq!(count(&answers, "HTTP/1.1 200"), 100, "{answers}");
+
+    // What follows a body is the next request.
+    let bodies = [publish("Content-Length: 16\r\n", r#"{"topic":"a/+"} "#), live.to_owned()].concat();
+    let answers = exchange(server.addr(), &bodies);
+    assert_eq!((count(&answers, "no Topic Name"), count(&answers, "{\"live\":true}")), (1, 1), "{answers}");
+
+    // Of chunks the server alone sees the end; what came along is answered too, and nothing that comes later.
+    let chunks = "10\r\n{\"topic\":\"a/+\"} \r\n0\r\n\r\n";
+    let bodies = [publish("Transfer-Encoding: chunked\r\n", chunks), live.repeat(1000)].concat();
+    let answers = exchange(server.addr(), &bodies).to_lowercase();
+    let (answered, others) = (count(&answers, "no topic name"), count(&answers, "{\"live\":true}"));
+    assert!(answered == 1 && others < 200 && answers.contains("connection: close"), "{answers}");
+
+    let refused = exchange(server.addr(), &"GET /api/v1/slots HTTP/1.1\r\nHost: here\r\n\r\n".repeat(9));
+    assert_eq!(count(&refused, "HTTP/1.1 401"), 1, "{refused}");
+    server.stop();
+}
+
+#[test]
+fn answers_that_nobody_reads_are_not_made_and_give_way_to_health() {
+    use std::io::Write;
+    let places = 16;
+    let options = ApiOptions { connections: places, ..options(([127, 0, 0, 1], 0).into()) };
+    let made = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let source = Arc::new(Counting(Arc::clone(&made)));
+    let server = start(options, State { source, ..state(Readiness::default()) }).unwrap();
+    let requests = "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(4000);
+    let mut unread = Vec::new();
+    for _ in 0..places {
+        let mut stream = std::net::TcpStream::connect(server.addr()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let _ = stream.write(requests.as_bytes());
+        unread.push(stream);
+    }
+    // All places are taken by those who do not read; health answers.
+    for _ in 0..10 {
+        let began = Instant::now();
+        let answer = exchange(server.addr(), "GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+    // Of an answer of 256 KiB the kernel holds less than one at either end.
+    let most = places * 8;
+    assert!(made.load(std::sync::atomic::Ordering::Relaxed) < most, "{made:?} answers, more than {most}");
+    server.stop();
+}
+
+/// Counts how often it was asked, and has a great deal to say.
+struct Counting(Arc<std::sync::atomic::AtomicUsize>);
+
+impl Source for Counting {
+    fn state(&self) -> NodeState {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        NodeState { data: "x".repeat(256 << 10), ..NodeState::default() }
+    }
 }

@@ -58,7 +58,10 @@ pub struct ApiOptions {
     /// served may always. Each needs the key all the same.
     pub origins: Vec<String>,
     /// Connections at once; an eighth of them is kept for those without the key, who ask for health. When all are taken,
-    /// the oldest one without the key that is not being answered is closed for the next. Few descriptors bound it further.
+    /// one without the key is closed for the next: of the address that has most of them, whoever does not read its
+    /// answer, or else the oldest that is not being answered. Few descriptors bound it further. Each has one request
+    /// under way: the next one is read once the answer is written, and an answer of which nothing is taken for five
+    /// seconds ends its connection.
     pub connections: usize,
     /// Bytes of the head of a request; a longer one is answered with 431.
     pub head_bytes: usize,

@@ -23,13 +23,14 @@ pub struct Addresses {
 
 #[derive(Default)]
 struct Table {
-    found: HashMap<Key, Use>,
+    found: HashMap<Origin, Use>,
     /// Length at which those without a connection are forgotten.
     full: usize,
 }
 
+/// Whose a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Key {
+pub enum Origin {
     V4(u32),
     /// The first half.
     V6(u64),
@@ -41,8 +42,8 @@ struct Use {
     bucket: Bucket,
 }
 
-impl Key {
-    fn of(address: IpAddr) -> Self {
+impl Origin {
+    pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.to_bits()),
             IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
@@ -53,7 +54,7 @@ impl Key {
 /// A place of an address, given back when this is dropped.
 pub struct Place {
     addresses: Arc<Addresses>,
-    key: Key,
+    key: Origin,
     is_half_open: bool,
 }
 
@@ -68,7 +69,7 @@ impl Addresses {
         if self.exempt.iter().any(|network| network.contains(address)) {
             return Ok(None);
         }
-        let key = Key::of(address);
+        let key = Origin::of(address);
         let mut table = self.table();
         let new = || Use { open: 0, half_open: 0, bucket: Bucket::full(connects_per_second, now) };
         let used = table.found.entry(key).or_insert_with(new);
@@ -190,6 +191,6 @@ mod tests {
         }
         let table = addresses.table();
         assert!(table.found.len() <= IDLE_LIMIT + 1, "{}", table.found.len());
-        assert!(table.found.contains_key(&Key::of(ip("203.0.113.7"))));
+        assert!(table.found.contains_key(&Origin::of(ip("203.0.113.7"))));
     }
 }

@@ -16,6 +16,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 pub use accept::next as next_connection;
+pub use addresses::Origin;
 pub use admit::Admitted;
 use admit::{Admission, Shared};
 use gate::Gate;

@@ -103,7 +103,7 @@ pub const ALL: &[Metric] = &[
     gauge(LISTENER_CONNECTIONS, "network connections that are open or shake hands, by listener"),
     counter(
         API_CONNECTIONS_CLOSED,
-        "connections of the api that were closed early, by reason: full, displaced by another one, slow, too_long",
+        "connections of the api that were closed early, by reason: full, displaced by another one, slow, too_long, unread (no byte of an answer is taken)",
     ),
     counter(
         HANDSHAKES_FAILED,
