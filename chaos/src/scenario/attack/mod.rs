@@ -32,6 +32,7 @@ mod stalled;
 mod stopped_slot;
 mod subscribes;
 mod unacknowledged;
+mod unread_answers;
 mod unsubscribes;
 mod wills;
 
@@ -68,6 +69,7 @@ pub const ALL: &[Attack] = &[
     guesses::ATTACK,
     handshakes::ATTACK,
     operators::ATTACK,
+    unread_answers::ATTACK,
     wills::ATTACK,
     due_wills::ATTACK,
     dropped_wills::ATTACK,
