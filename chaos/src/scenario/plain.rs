@@ -99,23 +99,27 @@ pub(super) async fn send_large(
     qos: QoS,
     until: Instant,
 ) -> anyhow::Result<u64> {
-    let mut pipe = Pipe::open(server, ProtocolVersion::V5).await?;
-    connect(&mut pipe, "sender-of-much", true).await?;
     let payload = vec![b'x'; 1_000_000];
     let packet_id = PacketId::new(1).filter(|_| qos != QoS::AtMostOnce);
+    send_again(server, &Publish { qos, packet_id, topic, payload: &payload, ..Publish::default() }, until)
+        .await
+}
+
+/// The same of any message.
+pub(super) async fn send_again(
+    server: SocketAddr,
+    message: &Publish<'_>,
+    until: Instant,
+) -> anyhow::Result<u64> {
+    let mut pipe = Pipe::open(server, ProtocolVersion::V5).await?;
+    connect(&mut pipe, "sender-of-much", true).await?;
     let mut sent = 0;
     while Instant::now() < until {
-        pipe.put(&Packet::Publish(Publish {
-            qos,
-            packet_id,
-            topic,
-            payload: &payload,
-            ..Publish::default()
-        }));
+        pipe.put(&Packet::Publish(*message));
         if !matches!(timeout_at(until, pipe.flush()).await, Ok(Ok(()))) {
             break;
         }
-        match qos {
+        match message.qos {
             QoS::AtMostOnce => {}
             _ => match pipe.next(until).await {
                 Ok(Some(Incoming::Puback { reason: 0..0x80, .. })) => {}

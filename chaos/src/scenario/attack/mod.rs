@@ -15,6 +15,7 @@ mod guesses;
 mod handshakes;
 mod hogs;
 mod identifiers;
+mod large_properties;
 mod large_will;
 mod memory;
 mod mutual_wills;
@@ -59,6 +60,7 @@ pub const ALL: &[Attack] = &[
     retained_topics::ATTACK,
     away::ATTACK,
     connected::ATTACK,
+    large_properties::ATTACK,
     shares::ATTACK,
     unacknowledged::ATTACK,
     almost_matching::ATTACK,
