@@ -193,7 +193,7 @@ impl Encoded {
             self.first = Some(form);
             let Some(left) = left_for(message, dup, now) else { return Written::NOTHING };
             let packet = Packet { packet_id, dup, ..packet(message, form, &[], left) };
-            let bytes = append_within(&packet, version, packet_bytes_limit, 0, output.tail());
+            let bytes = append_within(&packet, version, packet_bytes_limit, output.tail());
             return Written { bytes, copied: bytes };
         }
         let entry = match self.entries.iter().position(|entry| entry.form == form) {
@@ -266,30 +266,28 @@ impl Encoded {
             Naming::Name => {}
         }
         let shared = shared_bytes(message, version);
-        let bytes = append_within(&packet, version, packet_bytes_limit, shared, output.tail());
-        if bytes == 0 {
+        if shared == 0 {
+            let bytes = append_within(&packet, version, packet_bytes_limit, output.tail());
+            return Written { bytes, copied: bytes };
+        }
+        let Some(most) = packet_bytes_limit.checked_sub(shared as u32) else { return Written::NOTHING };
+        let start = output.tail().len();
+        let appended = packet.append_head(version, output.tail());
+        let copied = appended.map_or(0, |_| output.tail().len() - start);
+        if copied == 0 || copied > most as usize {
+            output.tail().truncate(start);
             return Written::NOTHING;
         }
-        if shared > 0 {
-            output.share(self.end(message, shared));
-        }
-        Written { bytes, copied: bytes - shared }
+        output.share(self.end(message, shared));
+        Written { bytes: copied + shared, copied }
     }
 }
 
-/// Appends a packet, unless it is larger than the Client takes; of its end so many bytes not, which others share. Returns
-/// the length of the whole packet, or zero.
+/// Appends a packet, unless it is larger than the Client takes. Returns its length, or zero.
 #[inline]
-fn append_within(
-    packet: &Packet<'_>,
-    version: ProtocolVersion,
-    limit: u32,
-    shared: usize,
-    out: &mut Vec<u8>,
-) -> usize {
+fn append_within(packet: &Packet<'_>, version: ProtocolVersion, limit: u32, out: &mut Vec<u8>) -> usize {
     let start = out.len();
-    let appended = if shared == 0 { packet.append(version, out) } else { packet.append_head(version, out) };
-    let written = appended.map_or(0, |_| out.len() - start + shared);
+    let written = packet.append(version, out).map_or(0, |_| out.len() - start);
     if written > limit as usize {
         out.truncate(start);
         return 0;

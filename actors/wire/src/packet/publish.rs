@@ -135,12 +135,13 @@ pub struct Placed {
 
 impl Delivery<'_> {
     /// Appends the packet. An error leaves `out` as it was.
-    #[inline]
+    #[inline(never)] // So all of it is one function, and no call within it.
     pub fn append(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<Placed, EncodeError> {
         self.put::<true>(version, out)
     }
 
     /// The same without the end of the packet, for whoever has that elsewhere: see [`Delivery::end_bytes`].
+    #[inline(never)]
     pub fn append_head(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<Placed, EncodeError> {
         self.put::<false>(version, out)
     }
