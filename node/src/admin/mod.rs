@@ -90,6 +90,9 @@ pub struct Server {
 }
 
 const BACKLOG_UPKEEP: Duration = Duration::from_secs(5);
+/// Connections that wait to be taken. Where more come at once, the kernel lets whoever asks for health try again after a
+/// second.
+const WAITING_LIMIT: i32 = 1024;
 /// Bytes in each direction that the kernel holds for a connection; left to itself it takes megabytes of answers that nobody
 /// reads. Enough for a megabyte a second over a round trip of 50 ms.
 const SOCKET_BYTES: usize = 64 << 10;
@@ -102,6 +105,7 @@ pub fn start(options: ApiOptions, state: State) -> Result<Server, Error> {
     let listener = TcpListener::bind(addr).map_err(listen)?;
     // Whoever is accepted has the same.
     let socket = SockRef::from(&listener);
+    socket.listen(WAITING_LIMIT).map_err(listen)?;
     socket.set_send_buffer_size(SOCKET_BYTES).map_err(listen)?;
     socket.set_recv_buffer_size(SOCKET_BYTES).map_err(listen)?;
     let addr = listener.local_addr().map_err(listen)?;
