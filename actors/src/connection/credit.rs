@@ -31,7 +31,7 @@ pub struct Credit {
     is_parked: bool,
 }
 
-/// How a publisher stands to the slots that are full: `shard/shortage.rs` says what follows.
+/// How a publisher stands to the slots that are full: `edge/shortage.rs` says what follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Standing {
     /// It has published nothing while one was.

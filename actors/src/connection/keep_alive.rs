@@ -1,7 +1,7 @@
 //! Keep Alive [MQTT-3.1.2-22]: a Client that was silent for too long is closed. What it sends while nothing is read from
 //! it waits in its socket, so that this is no silence: such time does not count.
 
-/// Times are those of `Listening` (`shard/listening.rs`), which leaves out what the shard as a whole did not read.
+/// Times are those of `Listening` (`edge/listening.rs`), which leaves out what the shard as a whole did not read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeepAlive {
     /// Milliseconds; zero for no Keep Alive. One and a half times what the Client was told.

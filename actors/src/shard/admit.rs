@@ -5,10 +5,10 @@
 use convoy_wire::{Connect, PacketType};
 
 use super::Shard;
-use super::changes::cost_of;
 use crate::access::{Access, Bans, Credentials, Verdict};
 use crate::clock::Now;
 use crate::connection::Stage;
+use crate::edge::cost_of;
 use crate::session::Home;
 
 impl Shard {

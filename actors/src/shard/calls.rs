@@ -5,7 +5,6 @@ use convoy_ids::SlotId;
 use convoy_storage::record;
 use convoy_wire::{PacketId, ReasonCode};
 
-use super::groups::Returned;
 use super::in_line::Decision;
 use super::mail::Letter;
 use super::outlet::Applied;
@@ -14,6 +13,7 @@ use super::{Shard, turn};
 use crate::call::{Ack, Answer, ReplyTo, SessionCall};
 use crate::clock::Now;
 use crate::connection::SHARED_FROM;
+use crate::edge::Returned;
 use crate::message::Message;
 use crate::metric;
 use crate::options::Without;

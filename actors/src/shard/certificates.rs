@@ -4,12 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use convoy_wire::ReasonCode;
-
 use super::Shard;
-use super::edge::Edge;
-use crate::connection::Stage;
-use crate::metric;
 use crate::peer::{CertificateId, Peer};
 
 /// By listener, what its lists name since they were last read again.
@@ -35,29 +30,5 @@ impl Shard {
         if self.revoked.names(&self.outlet.edge.connections[key as usize].peer) {
             self.outlet.edge.end_revoked(key);
         }
-    }
-}
-
-impl Edge {
-    /// Ends the connection of a Client whose certificate is revoked.
-    pub(super) fn end_revoked(&mut self, key: u32) {
-        metrics::counter!(metric::REVOKED).increment(1);
-        let connection = &mut self.connections[key as usize];
-        match connection.stage {
-            // Of which version it is is not known.
-            Stage::New => {
-                connection.drop_silently();
-                self.mark(key);
-            }
-            _ => self.close(key, ReasonCode::NotAuthorized),
-        }
-    }
-}
-
-impl Peer {
-    /// Whether it came in by this listener with one of these certificates.
-    pub(super) fn has_certificate_of(&self, listener: &str, ids: &BTreeSet<CertificateId>) -> bool {
-        self.listener.name == listener
-            && self.certificate.as_ref().is_some_and(|own| own.ids.iter().any(|id| ids.contains(id)))
     }
 }

@@ -3,7 +3,6 @@
 use convoy_wire::{Connect, Packet, ReasonCode};
 
 use super::Shard;
-use super::answers::welcome;
 use super::packets::Outcome;
 use crate::access::{Admission, ClientIdOwner, Permits, Verdict as Proven};
 use crate::author::Who;
@@ -11,6 +10,7 @@ use crate::budget::User;
 use crate::call::{ReplyTo, SessionCall, token};
 use crate::clock::Now;
 use crate::connection::{self, Refusal, Stage};
+use crate::edge::welcome;
 use crate::metric;
 use crate::options::SecondConnection;
 use crate::slot::client_of;

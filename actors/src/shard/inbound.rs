@@ -3,7 +3,6 @@
 use convoy_wire::{Forwardable, PacketId, Publish, Pubrec, QoS, ReasonCode};
 
 use super::Shard;
-use super::answers::acknowledge;
 use super::mail::Origin;
 use super::packets::Outcome;
 use crate::access::DeniedPublish;
@@ -11,6 +10,7 @@ use crate::author::Author;
 use crate::call::{ReplyTo, token};
 use crate::clock::Now;
 use crate::connection::{Admit, Barrier, Received, UNTOLD, Verdict};
+use crate::edge::acknowledge;
 use crate::message::Message;
 use crate::metric;
 use crate::reserved::reserved;

@@ -106,7 +106,7 @@ impl Shard {
                     self.hear(reply, passes_on);
                 }
                 Letter::BackedUp { slot, is } => self.note_backed_up(slot, is),
-                Letter::Short { shard, is } => self.note_shortage(shard, is),
+                Letter::Short { shard, is } => self.outlet.edge.note_shortage(shard, is),
                 Letter::RootIsKnown => self.know_root(now),
                 Letter::Retained(request) => self.read_retained(now, *request),
                 Letter::Deliver { home, session, delivery, message } => {

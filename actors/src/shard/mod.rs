@@ -3,7 +3,6 @@
 //! afterwards. What stays within the shard crosses no queue.
 
 mod admit;
-mod answers;
 mod backing_up;
 mod budget;
 mod calls;
@@ -11,20 +10,13 @@ mod casting;
 mod certificates;
 mod changes;
 mod connect;
-mod count;
 mod credits;
-mod deliver;
-mod edge;
 mod effects;
-mod groups;
 mod holding;
 mod in_line;
 mod inbound;
-mod late;
-mod listening;
 mod mail;
 mod mailroom;
-mod operators;
 mod outlet;
 mod packets;
 mod publish;
@@ -37,8 +29,6 @@ mod subscribe;
 mod sys;
 #[cfg(test)]
 mod tests;
-mod time;
-mod unfinished;
 mod will_flow;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -57,6 +47,7 @@ use crate::budget::{Budget, Usage};
 use crate::chance::Chance;
 use crate::clock::Now;
 use crate::connection::{Output, Stage};
+use crate::edge::{Count, Edge, Heed};
 use crate::identity::Identity;
 use crate::metric;
 use crate::options::Options;
@@ -69,13 +60,10 @@ use crate::tenant::TENANT;
 use crate::topic::{FanOut, Presence, Routes};
 
 pub use casting::Casts;
-use count::Count;
-pub use edge::Edge;
 pub use mail::{Mail, Post};
 pub use outlet::Outlet;
 use slots::Slots;
 pub use sys::SysTopics;
-pub use time::Heed;
 
 /// The slots' surroundings, borrowed apart from the slots themselves.
 macro_rules! turn {

@@ -6,10 +6,10 @@ use convoy_ids::SlotId;
 use convoy_wire::{PacketId, ReasonCode};
 
 use super::casting::Casts;
-use super::edge::Edge;
 use super::mail::{Letter, Part, Post};
 use crate::call::{Answer, ReplyTo, token};
 use crate::clock::Now;
+use crate::edge::Edge;
 use crate::message::Message;
 use crate::session::{Delivery, Home, SessionNumber};
 

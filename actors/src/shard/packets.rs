@@ -7,12 +7,11 @@ use convoy_wire::{
 };
 
 use super::Shard;
-use super::answers::release_unknown;
-use super::time::LEAVING;
 use crate::activity::Activity;
 use crate::call::{Ack, Farewell, ReplyTo, SessionCall, token};
 use crate::clock::Now;
 use crate::connection::{self, Barrier, Received, Stage};
+use crate::edge::{LEAVING, release_unknown};
 use crate::metric;
 
 /// Keep Alive counts packets, and bytes that drip in buy no time [MQTT-3.1.2-22]. A packet that lacks more bytes than

@@ -7,12 +7,13 @@ use convoy_wire::QoS;
 
 use super::mail::Origin;
 
-use super::{Shard, operators};
+use super::Shard;
 use crate::activity::Activity;
 use crate::budget::User;
 use crate::call::ReplyTo;
 use crate::clock::Now;
 use crate::connection::{Connection, Stage};
+use crate::edge::operators;
 use crate::message::Message;
 use crate::options::Options;
 use crate::query::{

@@ -1,24 +1,16 @@
-//! Retained Messages for new Subscriptions: asked for as their connection has room for them, read where their partition is,
-//! and sent.
-
-use convoy_wire::QoS;
+//! Retained Messages for new Subscriptions: asked for as their connection has room for them, and read where their partition
+//! is. `edge/reading.rs` sends them.
 
 use super::Shard;
 use super::calls::FEED_WORK;
-use super::edge::Edge;
 use super::mail::Letter;
 use super::slots::fail;
 use crate::activity::Activity;
 use crate::call::SessionCall;
 use crate::clock::Now;
-use crate::connection::{Connection, Stage};
-use crate::message::Message;
+use crate::connection::Connection;
 use crate::retained::{self, Reader};
 use crate::session::Home;
-
-/// Retained Messages that were put into the queue of a Session, above which the next ones wait for acknowledgements:
-/// they must not push each other out.
-const RETAINED_UNACKNOWLEDGED: u32 = 16;
 
 impl Shard {
     /// Reads Retained Messages on for a connection.
@@ -91,43 +83,6 @@ impl Shard {
             let Some(request) = self.unread.pop_front() else { return };
             self.work += FEED_WORK;
             self.read_retained(now, request);
-        }
-    }
-}
-
-impl Edge {
-    /// Retained Messages for a new Subscription, and where the rest of them is to be read.
-    pub fn on_retained(&mut self, chunk: retained::Chunk, now: Now) {
-        let (home, unused) = (chunk.home, chunk.unused);
-        let Some(connection) = self.find(&home).filter(|found| found.stage == Stage::Open) else { return };
-        connection.retained_unacknowledged = connection.retained_unacknowledged.saturating_sub(unused);
-        if let Some(readings) = &mut connection.readings {
-            readings.take(chunk);
-        }
-        self.refill(home.key, now);
-    }
-
-    /// Sends what is held of Retained Messages, as far as there is room for it; when all of it is sent more is asked
-    /// for.
-    pub(super) fn read_on(&mut self, key: u32, now: Now) {
-        loop {
-            let Some(connection) = self.connections.get_mut(key as usize) else { return };
-            let has_window = connection.outbound.as_ref().is_none_or(|outbound| outbound.has_room());
-            let has_room = connection.output.len() <= self.limits.output_bytes / 2
-                && connection.retained_unacknowledged <= RETAINED_UNACKNOWLEDGED;
-            let Some(readings) = connection.readings.as_mut().filter(|_| has_room) else { return };
-            if readings.is_hungry() {
-                return self.hungry.push(connection.home);
-            }
-            let goes = |delivery: &crate::session::Delivery| has_window || delivery.qos == QoS::AtMostOnce;
-            if !readings.first().is_some_and(|(delivery, _)| goes(delivery)) {
-                return;
-            }
-            let (delivery, whole) = readings.pop().expect("there is a first");
-            let (home, session) = (connection.home, connection.session);
-            let Ok(message) = Message::decode(&whole) else { continue };
-            self.encoded.begin_with(&whole);
-            self.hand_over(&home, session, &delivery, &message, now);
         }
     }
 }

@@ -6,12 +6,12 @@ use convoy_storage::engine;
 use convoy_storage::replica::{Committed, Driver, ProposeError, Role, Round, RoundError};
 use convoy_wire::ReasonCode;
 
-use super::changes::Change;
 use super::slots::fail;
 use super::{Shard, turn};
 use crate::activity::Activity;
 use crate::call::Answer;
 use crate::clock::Now;
+use crate::edge::Change;
 use crate::metric;
 use crate::slot::Turn;
 

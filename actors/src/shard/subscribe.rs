@@ -3,11 +3,11 @@
 use convoy_wire::{ReasonCode, Subscribe, Unsubscribe};
 
 use super::Shard;
-use super::answers::acknowledge_ask;
 use super::mail::Letter;
 use super::packets::Outcome;
 use crate::call::{Answer, ReplyTo, SessionCall, token};
 use crate::connection::{Ask, AskKind, Barrier, UNTOLD};
+use crate::edge::acknowledge_ask;
 use crate::metric;
 use crate::options::Without;
 use crate::session::{Subscription, Wanted};

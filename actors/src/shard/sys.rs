@@ -9,11 +9,11 @@ use convoy_ids::SlotId;
 use convoy_wire::{PacketId, QoS, ReasonCode, TopicFilter, TopicName};
 
 use super::Shard;
-use super::answers::acknowledge;
 use super::mail::Origin;
 use crate::call::Begun;
 use crate::clock::Now;
 use crate::connection::UNTOLD;
+use crate::edge::acknowledge;
 use crate::message::Message;
 use crate::reserved::is_sys;
 use crate::retained::{Chunk, Request};

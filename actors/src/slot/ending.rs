@@ -11,12 +11,12 @@ use convoy_wire::QoS;
 use super::active::Active;
 use super::apply::{Context, UNIT_BYTES};
 use super::op::Op;
-use super::redispatch::SHARED;
 use super::rows::Key;
 use super::state::decode;
 use super::{Slot, Turn, rows};
 use crate::clock::Millis;
 use crate::session::{Head, Queue, Seq, SessionNumber, SubscriptionRow};
+use crate::topic::SHARED;
 
 /// Units of work that one record does at once for Sessions that end in it. Replicas of all releases must agree on it: it
 /// never changes.

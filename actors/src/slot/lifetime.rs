@@ -9,12 +9,12 @@ use convoy_storage::engine::Error;
 use super::active::Active;
 use super::apply::Context;
 use super::budget::Counted;
-use super::redispatch::SHARED;
 use super::{Op, Slot, Turn, client_of, rows};
 use crate::call::{Answer, Farewell};
 use crate::clock::Millis;
 use crate::message::Message;
 use crate::session::{Epoch, Grant, Home, Queue, QueueLimits, Seq, SessionNumber, SessionRow, Will};
+use crate::topic::SHARED;
 
 impl Slot {
     /// The Session of a Client Identifier, if it has one.

@@ -17,14 +17,13 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::op::Op;
 
 use super::owner::{name_of_session, plain_name};
-use super::redispatch::SHARED;
 use super::state::{Kept, decode};
 use super::{Counts, RetainedSize, rows, stored};
 use crate::budget::User;
 use crate::message::Message;
 use crate::retained;
 use crate::session::{Head, Seq, SessionNumber, SessionRow, SubscriptionRow};
-use crate::topic::RouteRow;
+use crate::topic::{RouteRow, SHARED};
 
 /// By how much the numbers that a slot grants go up, so that no epoch and no Session of the old folder is one of the new.
 const RAISE: u64 = 1 << 32;

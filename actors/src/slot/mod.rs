@@ -70,7 +70,6 @@ pub use op::{Op, targets_run};
 pub use op::{iter as ops_of, open as open_record};
 pub use owner::{Owner, check_queued, check_state, name_of_session, owner_of, plain_name};
 pub use publish::publish;
-pub use redispatch::SHARED;
 #[cfg(test)]
 pub use rows::client_key;
 pub use state::State;

@@ -17,10 +17,7 @@ use super::{Note, Slot, Turn, client_of, rows};
 use crate::message::Message;
 use crate::session::{Delivery, Place, Queue, Seq, SessionNumber, Target, name_of, split_name};
 use crate::tenant::TENANT;
-use crate::topic::{Again, Presence, group_of};
-
-/// With what Topic Filters of Shared Subscriptions begin.
-pub const SHARED: &str = "$share/";
+use crate::topic::{Again, Presence, SHARED, group_of};
 
 /// Messages that one record sends on.
 const RUN: usize = 256;

@@ -15,7 +15,7 @@ pub use fan_out::{FanOut, Found};
 pub use presence::{Announcement, Level, News, Presence};
 pub use route::{Again, RouteRow};
 pub use routes::{Choice, Chooser, Pick, Routes, find_all, group_of};
-pub use shared::{Options as SharedOptions, Strategy};
+pub use shared::{Options as SharedOptions, SHARED, Strategy};
 
 /// Tells topics apart, but for a few that only wait for each other.
 pub fn hash_of(topic: &str) -> u64 {

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 
 use super::presence::Level;
 
+/// With what Topic Filters of Shared Subscriptions begin.
+pub const SHARED: &str = "$share/";
+
 /// How a leader chooses among the members that can take a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strategy {

@@ -4,7 +4,7 @@
 //! goes for what comes. Who takes nothing at all then is closed, the largest first; what waits for its Session on disk stays
 //! there and is read when the Client comes back. Who reads is not concerned.
 
-use super::edge::Edge;
+use super::Edge;
 use crate::connection::{Connection, Held, Stage};
 use crate::metric;
 use crate::session::{Home, QueueLimits};

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use convoy_wire::QoS;
 
-use super::edge::Edge;
+use super::Edge;
 use crate::author::Author;
 use crate::connection::{Membership, Waiting};
 use crate::message::Message;
@@ -28,7 +28,7 @@ impl Edge {
     }
 
     /// A message that a member has left cannot go to another one: all have gone, or it cannot be put on record.
-    pub(super) fn drop_shared(&mut self) {
+    pub(crate) fn drop_shared(&mut self) {
         metrics::counter!(metric::SHARED_DROPPED).increment(1);
         self.tally.dropped += 1;
     }
@@ -49,7 +49,7 @@ impl Edge {
         }
     }
 
-    pub(super) fn leave_groups(&mut self, key: u32) {
+    pub(crate) fn leave_groups(&mut self, key: u32) {
         let connection = self.connections.get_mut(key as usize);
         if connection.is_some_and(|connection| connection.membership.take().is_some()) {
             self.tell(key, News::Left);

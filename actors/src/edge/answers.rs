@@ -4,15 +4,14 @@ use convoy_wire::{
     Connack, PacketId, ProtocolVersion, Pubcomp, Pubrel, QoS, ReasonCode, RetainHandling, Suback, Unsuback,
 };
 
-use super::edge::{Edge, find};
+use super::{Edge, find};
 use crate::call::{Answer, ReplyTo, SessionCall, token};
 use crate::connection::{Ask, AskKind, Barrier, Connection, Greeting, Outbound, Stage, Step, UNTOLD, said};
 use crate::metric;
 use crate::options::Limits;
 use crate::session::{Grant, Place};
-use crate::slot::SHARED;
 use crate::tally::Waits;
-use crate::topic::group_of;
+use crate::topic::{SHARED, group_of};
 
 /// Milliseconds that a Client of 3.x, to whom a refusal cannot be said, stays connected after one.
 const REFUSED_GRACE: u64 = 5_000;
@@ -92,7 +91,7 @@ impl Edge {
     }
 
     /// Takes the next step of what waits at a barrier, if nothing is under way before it any more.
-    pub(super) fn step(&mut self, key: u32) {
+    pub(crate) fn step(&mut self, key: u32) {
         let connection = &mut self.connections[key as usize];
         let Some(barrier) = &mut connection.barrier else { return };
         match barrier.step(&connection.inbound) {
@@ -129,7 +128,7 @@ impl Edge {
     }
 
     /// A QoS 2 message goes to the log of the Session's slot; `asks`: see [`SessionCall::Accept`].
-    pub(super) fn accept_inbound(
+    pub(crate) fn accept_inbound(
         &mut self,
         key: u32,
         packet_id: PacketId,
@@ -147,7 +146,7 @@ impl Edge {
     }
 
     /// PUBREL came, and no PUBLISH of its identifier waits.
-    pub(super) fn release_inbound(&mut self, key: u32, packet_id: PacketId) {
+    pub(crate) fn release_inbound(&mut self, key: u32, packet_id: PacketId) {
         let connection = &mut self.connections[key as usize];
         let known = connection.inbound.release(packet_id);
         if known && connection.lasting {

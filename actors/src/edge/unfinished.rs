@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use convoy_wire::ReasonCode;
 use metrics::Gauge;
 
-use super::edge::Edge;
+use super::Edge;
 use crate::connection::{Stage, Unfinished};
 use crate::metric;
 
@@ -48,7 +48,7 @@ impl Total {
 
 impl Edge {
     /// Counts what a connection holds after something came or went. One that holds too much of the share is closed.
-    pub(super) fn weigh_unfinished(&mut self, key: u32) {
+    pub(crate) fn weigh_unfinished(&mut self, key: u32) {
         let limit = self.limits.unfinished_bytes;
         let Some(connection) = self.connections.get_mut(key as usize) else { return };
         let (before, now) = (connection.unfinished, connection.weigh_unfinished());

@@ -1,5 +1,21 @@
-//! The connections of a shard. Packets of Clients come in by `packets`; what slots answer goes by `answers`, messages
-//! by `deliver`.
+//! The connections of a shard. Packets of Clients come in by way of the shard; what slots answer goes by `answers`,
+//! messages by `deliver`, and time by `time`. An edge knows nothing of slots, nor of the shard around it: what it asks for
+//! gathers here, and the shard takes it up.
+
+mod answers;
+mod certificates;
+mod changes;
+mod count;
+mod credits;
+mod deliver;
+mod groups;
+mod late;
+mod listening;
+pub mod operators;
+mod reading;
+mod shortage;
+mod time;
+mod unfinished;
 
 use std::collections::VecDeque;
 
@@ -7,16 +23,6 @@ use convoy_wire::ReasonCode;
 use metrics::Gauge;
 use slab::Slab;
 
-use super::changes::Changes;
-use super::count::Count;
-use super::credits::Credits;
-use super::groups::Returned;
-use super::late::Outputs;
-use super::listening::Listening;
-use super::operators::Operators;
-use super::shortage::Shortage;
-use super::time::{Dues, VISITS};
-use super::unfinished;
 use crate::access::Credentials;
 use crate::activity::Pulse;
 use crate::call::SessionCall;
@@ -29,14 +35,28 @@ use crate::session::Home;
 use crate::tally::Tally;
 use crate::topic::Announcement;
 
+pub use answers::{acknowledge, acknowledge_ask, release_unknown, welcome};
+use changes::Changes;
+pub(crate) use changes::{Change, cost_of};
+pub use count::Count;
+use credits::Credits;
+pub use groups::Returned;
+use late::Outputs;
+use listening::Listening;
+use operators::Operators;
+use shortage::Shortage;
+pub use time::Heed;
+pub(crate) use time::LEAVING;
+use time::{Dues, VISITS};
+
 pub struct Edge {
     /// Each by itself: the table grows by doubling, and half of it may be empty.
     pub connections: Slab<Box<Connection>>,
     pub limits: Limits,
     /// Slots of the fleet.
-    pub(super) slots: u16,
+    pub(crate) slots: u16,
     /// Shards of the node.
-    pub(super) shards: u16,
+    shards: u16,
     /// Connections with output, or to be closed.
     pub dirty: Vec<u32>,
     /// Clients that wait to be told whether they are who they say.
@@ -44,25 +64,25 @@ pub struct Edge {
     /// What connections ask of their Sessions' slots.
     pub calls: VecDeque<SessionCall>,
     /// Messages that cannot be sent to whom they were for: for their slots they count as acknowledged.
-    pub(super) unsendable: VecDeque<SessionCall>,
+    pub(crate) unsendable: VecDeque<SessionCall>,
     /// What connections have to say of Shared Subscriptions.
     pub announcements: VecDeque<Announcement>,
     /// What came for members of Shared Subscriptions that have gone.
     pub returned: VecDeque<Returned>,
     /// Whether they tell how much they have under way.
-    pub(super) weighs_inflight: bool,
+    weighs_inflight: bool,
     /// Connections that are not read for a while because they published too fast.
-    pub(super) paused: Dues,
+    paused: Dues,
     /// Where the visit to all connections goes on that is under way.
-    pub(super) visit_from: Option<usize>,
+    visit_from: Option<usize>,
     /// Connections that a turn visits.
-    pub(super) visits: usize,
+    pub(crate) visits: usize,
     /// To whom time will do something before the next visit.
-    pub(super) soon: Dues,
+    soon: Dues,
     /// What this visit has seen so far.
     stock: Tally,
     /// What connections are still to be judged by.
-    pub(super) changes: Changes,
+    pub(crate) changes: Changes,
     /// Tells what the shard is doing.
     pub pulse: Pulse,
     /// By which Clients are silent.
@@ -70,9 +90,9 @@ pub struct Edge {
     /// Connections for which Retained Messages may be read on.
     pub hungry: Vec<Home>,
     /// Bytes of packets that are not whole.
-    pub(super) unfinished: unfinished::Total,
-    pub(super) encoded: Encoded,
-    pub(super) outputs: Outputs,
+    unfinished: unfinished::Total,
+    pub(crate) encoded: Encoded,
+    pub(crate) outputs: Outputs,
     /// Upper bits of the serials of this start of the node.
     start: u64,
     serials: u64,
@@ -85,12 +105,12 @@ pub struct Edge {
     pub tally: Tally,
     /// Traffic and waits of connections that are gone.
     gone: Traffic,
-    pub(super) credits: Credits,
-    pub(super) shortage: Shortage,
+    credits: Credits,
+    pub(crate) shortage: Shortage,
     open: Gauge,
-    pub(super) delivered: Count,
-    pub(super) dropped: Count,
-    pub(super) queue_dropped: Count,
+    delivered: Count,
+    dropped: Count,
+    queue_dropped: Count,
 }
 
 /// Serials of one start of a node: 2^40 connections are enough for it.
@@ -174,12 +194,12 @@ impl Edge {
         Some(connection)
     }
 
-    pub(super) fn find(&mut self, home: &Home) -> Option<&mut Connection> {
+    pub(crate) fn find(&mut self, home: &Home) -> Option<&mut Connection> {
         find(&mut self.connections, home)
     }
 
     /// What a connection published has been passed on to everybody: it is read from again.
-    pub(super) fn casting_ends(&mut self, publisher: Option<Home>) {
+    pub(crate) fn casting_ends(&mut self, publisher: Option<Home>) {
         if let Some(home) = publisher
             && let Some(connection) = self.find(&home)
         {
@@ -204,7 +224,7 @@ impl Edge {
     }
 
     /// Tells the metrics what was counted.
-    pub(super) fn tell_counts(&mut self) {
+    pub(crate) fn tell_counts(&mut self) {
         self.delivered.tell();
         self.dropped.tell();
         self.queue_dropped.tell();
@@ -222,7 +242,7 @@ impl Edge {
     }
 
     /// Adds what a connection that is visited has.
-    pub(super) fn count_stock(&mut self, key: u32) {
+    fn count_stock(&mut self, key: u32) {
         let Some(connection) = self.connections.get(key as usize) else { return };
         let stock = &mut self.stock;
         stock.traffic.merge(&connection.traffic);
@@ -233,7 +253,7 @@ impl Edge {
     }
 
     /// All connections were visited: tells what there is.
-    pub(super) fn tell_stock(&mut self) {
+    fn tell_stock(&mut self) {
         let mut stock = std::mem::take(&mut self.stock);
         stock.traffic.merge(&self.gone);
         let tally = &mut self.tally;
@@ -242,7 +262,7 @@ impl Edge {
     }
 
     /// Whether there is something that the next turn goes on with.
-    pub(super) fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         self.changes.is_walking() || self.is_visiting() || self.shortage.has_more()
     }
 
@@ -268,10 +288,7 @@ impl Edge {
 }
 
 /// The connection, if it is still there.
-pub(super) fn find<'a>(
-    connections: &'a mut Slab<Box<Connection>>,
-    home: &Home,
-) -> Option<&'a mut Connection> {
+fn find<'a>(connections: &'a mut Slab<Box<Connection>>, home: &Home) -> Option<&'a mut Connection> {
     let found = connections.get_mut(home.key as usize)?;
     (found.home.serial == home.serial).then_some(&mut **found)
 }

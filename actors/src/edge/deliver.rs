@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use convoy_wire::{PacketId, Pubrel, QoS, ReasonCode};
 
-use super::edge::Edge;
+use super::Edge;
 use super::late::{Outputs, queue_of_late};
 use crate::call::SessionCall;
 use crate::clock::Now;

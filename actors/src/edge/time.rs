@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use convoy_wire::ReasonCode;
 
-use super::edge::Edge;
+use super::Edge;
 use super::listening::Listening;
 use crate::clock::Now;
 use crate::connection::{Connection, Stage};
@@ -15,7 +15,7 @@ use crate::options::Limits;
 use crate::session::Home;
 
 /// Milliseconds that a Client which said DISCONNECT waits for its record at most.
-pub(super) const LEAVING: u64 = 5_000;
+pub(crate) const LEAVING: u64 = 5_000;
 
 /// Milliseconds that a Client has to take what is said to it at the end, from when that is first noticed.
 const CLOSING: u64 = 2_000;
