@@ -1,6 +1,6 @@
 //! Settings of placement.
 
-use crate::ring::{MAX_REPLICATION, MAX_SLOTS, MAX_WEIGHT};
+use crate::ring::{MAX_WEIGHT, check_sizes};
 use crate::{Error, Partitioning};
 
 /// Settings of placement. Those of the fleet are fixed by the node that founds it; later nodes learn them.
@@ -29,20 +29,10 @@ impl Default for Options {
 impl Options {
     /// Tells the first setting that cannot be.
     pub fn check(&self) -> Result<(), Error> {
-        check_ring(self.slots, self.replication)?;
+        check_sizes(self.slots, self.replication)?;
         check_weight(self.weight)?;
         self.partitioning.check()
     }
-}
-
-pub(crate) fn check_ring(slots: u16, replication: u8) -> Result<(), Error> {
-    if !(1..=MAX_SLOTS).contains(&slots) {
-        return Err(Error::Slots { slots, most: MAX_SLOTS });
-    }
-    if !(1..=MAX_REPLICATION).contains(&replication) {
-        return Err(Error::Replication { replication, most: MAX_REPLICATION });
-    }
-    Ok(())
 }
 
 fn check_weight(weight: u16) -> Result<(), Error> {

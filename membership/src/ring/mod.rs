@@ -16,7 +16,7 @@ mod version;
 pub mod walk;
 
 pub use moves::{Move, moves};
-pub use version::{Member, Ring};
+pub use version::{Member, Ring, check_sizes};
 
 /// Each slot is a Raft group with a cost even when idle; the largest number is [`convoy_ids::SlotId::META`].
 pub const MAX_SLOTS: u16 = 16_384;

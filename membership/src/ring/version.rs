@@ -3,8 +3,8 @@
 use convoy_ids::{NodeId, RingVersion, Zone};
 
 use super::replicas::replicas_of_all;
-use super::{MAX_MEMBERS, MAX_WEIGHT};
-use crate::{Error, options};
+use super::{MAX_MEMBERS, MAX_REPLICATION, MAX_SLOTS, MAX_WEIGHT};
+use crate::Error;
 
 /// A node of the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,17 @@ pub struct Member {
     pub zone: Zone,
     /// Its share of the replicas, relative to the others'; with zero it holds none.
     pub weight: u16,
+}
+
+/// Whether a ring can have so many slots and replicas of each.
+pub fn check_sizes(slots: u16, replication: u8) -> Result<(), Error> {
+    if !(1..=MAX_SLOTS).contains(&slots) {
+        return Err(Error::Slots { slots, most: MAX_SLOTS });
+    }
+    if !(1..=MAX_REPLICATION).contains(&replication) {
+        return Err(Error::Replication { replication, most: MAX_REPLICATION });
+    }
+    Ok(())
 }
 
 /// One version of the ring with the placement that follows from it.
@@ -35,7 +46,7 @@ impl Ring {
         replication: u8,
         mut members: Vec<Member>,
     ) -> Result<Self, Error> {
-        options::check_ring(slots, replication)?;
+        check_sizes(slots, replication)?;
         if members.len() > MAX_MEMBERS {
             return Err(Error::Members { members: members.len(), most: MAX_MEMBERS });
         }

@@ -11,14 +11,14 @@ use super::{Attack, Ground, Limit, PLAIN};
 
 pub(super) const ATTACK: Attack = Attack {
     name: "Wills of all for all",
-    // The Wills are 36 MB, and each is in a record of every slot on its way.
+    // The Wills are 24 MB, and each is in a record of every slot on its way.
     limit: Limit { resident_bytes: 480 << 20, ..PLAIN.limit },
     settings: &[("CONVOY_LIMITS__CONNECTS_PER_SECOND", "10000")],
     run: |ground| Box::pin(run(ground)),
     ..PLAIN
 };
 
-const CLIENTS: u64 = 600;
+const CLIENTS: u64 = 400;
 
 const TASKS: u64 = 8;
 
