@@ -491,13 +491,10 @@ impl Client {
 
     /// A DISCONNECT that discards the Will; waits for the Server to close, which shows that it was read.
     pub async fn disconnect(&mut self) {
-        if let Some(open) = &self.open {
-            self.history.record(What::Disconnect { link: open.link.clone() });
-            self.disconnect_with(ReasonCode::Success).await;
-        }
+        self.disconnect_with(ReasonCode::Success).await;
     }
 
-    /// A DISCONNECT that asks for the Will, which 5.0 has: to the oracle it is as if the socket were dropped.
+    /// A DISCONNECT that asks for the Will, which 5.0 has.
     pub async fn disconnect_with_will(&mut self) {
         assert!(self.version.has_properties(), "3.x cannot say that");
         self.disconnect_with(ReasonCode::DisconnectWithWill).await;
@@ -505,6 +502,8 @@ impl Client {
 
     async fn disconnect_with(&mut self, reason: ReasonCode) {
         let Some(mut open) = self.open.take() else { return };
+        let with_will = reason == ReasonCode::DisconnectWithWill;
+        self.history.record(What::Disconnect { link: open.link.clone(), with_will });
         open.pipe.put(&Packet::Disconnect(Disconnect::new(reason)));
         let closed = open.pipe.flush().await.is_ok() && open.pipe.closed_within(Duration::from_secs(3)).await;
         let by = if closed { Closer::Server } else { Closer::Client };

@@ -200,8 +200,13 @@ pub(crate) mod by_hand {
         }
 
         pub(crate) fn disconnect(&mut self, link: &Link) {
-            self.push(What::Disconnect { link: link.clone() });
+            self.leave(link, false);
             self.close(link, Closer::Server);
+        }
+
+        /// DISCONNECT, whose connection the Server has yet to close.
+        pub(crate) fn leave(&mut self, link: &Link, with_will: bool) {
+            self.push(What::Disconnect { link: link.clone(), with_will });
         }
 
         pub(crate) fn subscribe(&mut self, link: &Link, filter: &str, qos: u8) -> usize {

@@ -70,6 +70,21 @@ mod tests {
     }
 
     #[test]
+    fn the_interval_runs_from_the_disconnect_and_not_from_when_the_server_is_seen_to_close() {
+        for with_will in [false, true] {
+            for (expiry, present, wrong) in [(2, true, 0), (2, false, 0), (9, false, 1)] {
+                let mut tale = Tale::default();
+                let link = tale.connect("van", of_seconds(expiry), false);
+                tale.leave(&link, with_will);
+                tale.wait(3);
+                tale.close(&link, Closer::Server);
+                tale.connect("van", Terms::lasting(), present);
+                assert_eq!(check(&tale.ledger()).len(), wrong, "of {expiry} s, {present}");
+            }
+        }
+    }
+
+    #[test]
     fn about_the_end_of_the_interval_both_are_true() {
         for present in [true, false] {
             assert_eq!(second(of_seconds(5), 5, Terms::lasting(), present), 0);

@@ -104,9 +104,10 @@ pub enum What {
         link: Link,
         reason: u8,
     },
-    /// A DISCONNECT that discards the Will.
+    /// A DISCONNECT is about to be said, which discards the Will or asks for it.
     Disconnect {
         link: Link,
+        with_will: bool,
     },
     Closed {
         link: Link,
@@ -181,7 +182,7 @@ impl What {
             What::Connect { link, .. }
             | What::Connack { link, .. }
             | What::Rejected { link, .. }
-            | What::Disconnect { link }
+            | What::Disconnect { link, .. }
             | What::Closed { link, .. }
             | What::Publish { link, .. }
             | What::Accepted { link, .. }

@@ -50,7 +50,11 @@ pub struct Connection {
     /// Index and Session Present.
     pub connack: Option<(usize, bool)>,
     pub rejected: bool,
+    /// A DISCONNECT that discards the Will.
     pub disconnect: Option<usize>,
+    /// A DISCONNECT of either kind: the Server may have known of the end from here on, long before the Client sees that it
+    /// closes.
+    pub leaves: Option<usize>,
     pub closed: Option<(usize, Closer)>,
     pub present: Present,
 }
@@ -259,6 +263,7 @@ impl Ledger {
                     connack: None,
                     rejected: false,
                     disconnect: None,
+                    leaves: None,
                     closed: None,
                     present: Present::Either,
                 });
@@ -269,7 +274,12 @@ impl Ledger {
             match &event.what {
                 What::Connack { session_present, .. } => connection.connack = Some((index, *session_present)),
                 What::Rejected { .. } => connection.rejected = true,
-                What::Disconnect { .. } => connection.disconnect = Some(index),
+                What::Disconnect { with_will, .. } => {
+                    connection.leaves = Some(index);
+                    if !with_will {
+                        connection.disconnect = Some(index);
+                    }
+                }
                 What::Closed { by, .. } => {
                     connection.closed.get_or_insert((index, *by));
                 }
@@ -480,7 +490,8 @@ fn still_there(ledger: &Ledger, last: usize, at: usize) -> Present {
         return if last.terms.expiry > Duration::ZERO { Present::Must(true) } else { Present::Either };
     };
     let Some((answered, _)) = next.connack else { return Present::Must(true) };
-    let longest = ledger.at(answered).saturating_sub(ledger.at(closed));
+    let ended = last.leaves.map_or(closed, |leaves| leaves.min(closed));
+    let longest = ledger.at(answered).saturating_sub(ledger.at(ended));
     let shortest = ledger.at(next.connect).saturating_sub(ledger.at(closed));
     if longest < last.terms.expiry.mul_f64(0.8) {
         Present::Must(true)

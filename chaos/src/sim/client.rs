@@ -449,7 +449,7 @@ impl Client {
     }
 
     fn leave(&mut self, link: Link, log: &mut Log) {
-        log.record(What::Disconnect { link: link.clone() });
+        log.record(What::Disconnect { link: link.clone(), with_will: false });
         self.put(&Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
         self.phase = Phase::Leaving(link);
     }
