@@ -26,6 +26,8 @@ metrics! {
     LIMIT_MET = "convoy_limit_met_total",
     /// Connections that are not read from because as much of what they sent is under way as may be: it waits for a slot.
     HELD_BACK = "convoy_connections_held_back",
+    /// Connections that have ended and whose Wills wait until fewer are on their way.
+    WILLS_WAITING = "convoy_wills_waiting",
     /// Bytes of what Clients sent that wait for records of slots or in mail between shards; about a second old.
     UNDERWAY_BYTES = "convoy_underway_bytes",
     /// Messages for very many that are being passed on in pieces, and those of their topics that wait behind them.

@@ -2,6 +2,7 @@
 
 use convoy_wire::{Connect, ProtocolVersion, ReasonCode};
 
+use super::{Aliases, Connection, Greeting, Rate};
 use crate::author::Author;
 use crate::budget::User;
 use crate::clock::Millis;
@@ -11,8 +12,6 @@ use crate::options::Options;
 use crate::reserved::reserved;
 use crate::session::{Place, SessionNumber, Will, name_of};
 use crate::tenant::TENANT;
-
-use super::{Aliases, Connection, Greeting, Rate};
 
 /// CONNECT is refused with this Reason Code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

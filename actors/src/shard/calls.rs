@@ -17,7 +17,7 @@ use crate::edge::Returned;
 use crate::message::Message;
 use crate::metric;
 use crate::options::Without;
-use crate::session::{Delivery, Epoch, Place, SessionNumber};
+use crate::session::{Delivery, Epoch, Place, SessionNumber, split_name};
 use crate::slot::{Emitted, Held, Op, Turn};
 use crate::topic::{Again, Announcement};
 
@@ -54,7 +54,7 @@ impl Shard {
     /// What a connection asks of its Session's slot, wherever that is.
     pub(super) fn call(&mut self, now: Now, call: SessionCall) {
         let slot = match &call {
-            SessionCall::Connect { name, .. } => match crate::session::split_name(name) {
+            SessionCall::Connect { name, .. } => match split_name(name) {
                 Some((tenant, client_id)) => convoy_membership::slot_of(
                     &convoy_ids::ActorId::Session { tenant, client_id },
                     self.options.slots,
@@ -217,9 +217,8 @@ impl Shard {
     pub(super) fn outbox_applied(&mut self, now: Now, Applied { from, to, number }: Applied) {
         if let Some(slot) = self.slots.get(from) {
             slot.outbox_applied(to, number);
-            let before = slot.wills.len();
-            let held = slot.wills.applied(to, number, now.monotonic);
-            self.will_flow.arrived(before - slot.wills.len());
+            let (arrived, held) = slot.wills.applied(to, number, now.monotonic);
+            self.will_flow.arrived(arrived);
             self.grant_held(held);
         }
     }

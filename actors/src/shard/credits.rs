@@ -7,7 +7,8 @@ use super::Shard;
 use super::mail::{Letter, Post};
 use crate::call::{Answer, ReplyTo, token};
 
-/// Bytes that may wait for the log of a whole shard, with the rows that they will be, beyond which each publisher has one message at a time under way to it.
+/// Bytes that may wait for the log of a whole shard, with the rows that they will be, beyond which each publisher has one
+/// message at a time under way to it.
 const SHORT_BYTES: usize = 16 << 20;
 
 impl Shard {

@@ -5,9 +5,8 @@ use convoy_ids::SlotId;
 use convoy_storage::engine::Error;
 use convoy_wire::QoS;
 
-use super::mail::Origin;
-
 use super::Shard;
+use super::mail::Origin;
 use crate::activity::Activity;
 use crate::budget::User;
 use crate::call::ReplyTo;

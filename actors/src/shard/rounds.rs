@@ -102,8 +102,7 @@ impl Shard {
                 records += u64::from(self.propose_next(place));
             }
         }
-        let first = self.proposes_first;
-        for place in (first..slots).chain(0..first.min(slots)) {
+        for place in self.slots.by_turns(self.proposes_first) {
             self.proposes_first = place + 1;
             loop {
                 let bytes = self.slots.table[place].pending.next_weight_bytes();
@@ -366,9 +365,8 @@ impl Shard {
 
     /// What was put off until the state can be read goes on, until a piece of work ends: slots have it by turns.
     fn read_on(&mut self, now: Now, until: u64) {
-        let (slots, first) = (self.slots.table.len(), self.reads_first);
         self.reads_on = false;
-        for place in (first..slots).chain(0..first.min(slots)) {
+        for place in self.slots.by_turns(self.reads_first) {
             if self.read_on_for(place, now, until) && !self.reads_on {
                 (self.reads_on, self.reads_first) = (true, place);
             }
@@ -449,7 +447,7 @@ impl Shard {
         let mut failures = Vec::new();
         self.send_wills(now, true);
         let mut room = self.will_room(now, true);
-        for place in self.by_turns() {
+        for place in self.slots.by_turns(self.will_flow.first) {
             let slot = &mut self.slots.table[place];
             if slot.failure.is_some() {
                 continue;
@@ -465,8 +463,8 @@ impl Shard {
                 self.will_flow.first = place;
             }
         }
-        let waits = self.slots.iter().any(|slot| slot.farewells.wait());
-        self.will_flow.swept(&room, waits);
+        let waiting = self.slots.iter().map(|slot| slot.farewells.waiting()).sum();
+        self.will_flow.swept(&room, waiting);
         for (id, error) in failures {
             fail(self.slots.get(id).expect("it was visited"), &error);
         }

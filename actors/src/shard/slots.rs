@@ -49,6 +49,12 @@ impl Slots {
         self.table.iter()
     }
 
+    /// The places of all slots, from this one on and then those before it.
+    pub fn by_turns(&self, first: usize) -> impl Iterator<Item = usize> + use<> {
+        let slots = self.table.len();
+        (first..slots).chain(0..first.min(slots))
+    }
+
     /// Bytes that wait for the log.
     pub fn pending_bytes(&self) -> usize {
         let pending =

@@ -5,6 +5,7 @@
 
 use super::Shard;
 use crate::clock::Now;
+use crate::metric;
 use crate::slot::{WillRoom, WillsUnderway};
 
 /// Wills of a shard that may be under way at first, and while more waits for the logs than may.
@@ -21,11 +22,13 @@ pub struct WillFlow {
     window: usize,
     /// The slot, by its place, whose Wills go first.
     pub first: usize,
+    /// How many waited at the last tick.
+    told: usize,
 }
 
 impl Default for WillFlow {
     fn default() -> Self {
-        Self { window: LEAST, first: 0 }
+        Self { window: LEAST, first: 0, told: 0 }
     }
 }
 
@@ -43,11 +46,15 @@ impl WillFlow {
         }
     }
 
-    /// What was due at a tick has gone as far as there was room. Where none is left, what was learned of them says nothing of
+    /// What was due at a tick has gone as far as there was room, and so many connections wait. Where nothing is left, what was learned of them says nothing of
     /// the next ones.
-    pub fn swept(&mut self, room: &WillRoom, waits: bool) {
-        if !room.was_short && !waits {
+    pub fn swept(&mut self, room: &WillRoom, waiting: usize) {
+        if !room.was_short && waiting == 0 {
             self.window = LEAST;
+        }
+        if waiting != self.told {
+            metrics::gauge!(metric::WILLS_WAITING).increment(waiting as f64 - self.told as f64);
+            self.told = waiting;
         }
     }
 }
@@ -56,11 +63,11 @@ impl Shard {
     /// Sends the Wills of connections that have ended on their way, as there is room for them. `is_tick`: one may go whatever
     /// waits.
     pub(super) fn send_wills(&mut self, now: Now, is_tick: bool) {
-        if !self.slots.iter().any(|slot| slot.farewells.wait()) {
+        if !self.slots.iter().any(|slot| slot.farewells.waiting() > 0) {
             return;
         }
         let mut room = self.will_room(now, is_tick);
-        for place in self.by_turns() {
+        for place in self.slots.by_turns(self.will_flow.first) {
             if room.wills == 0 || room.bytes == 0 {
                 break;
             }
@@ -69,21 +76,10 @@ impl Shard {
         }
     }
 
-    /// The places of all slots, those first whose Wills have waited longest.
-    pub(super) fn by_turns(&self) -> impl Iterator<Item = usize> + use<> {
-        let (slots, first) = (self.slots.table.len(), self.will_flow.first);
-        (first..slots).chain(0..first.min(slots))
-    }
-
     /// How many Wills may be sent on their way now.
     pub(super) fn will_room(&mut self, now: Now, is_tick: bool) -> WillRoom {
-        let underway = self.slots.iter().fold(WillsUnderway::default(), |sum, slot| {
-            let (sent, proposed) = (slot.wills.underway(now.monotonic), slot.farewells.underway());
-            WillsUnderway {
-                wills: sum.wills + sent.wills + proposed.wills,
-                bytes: sum.bytes + sent.bytes + proposed.bytes,
-            }
-        });
+        let mut underway = WillsUnderway::default();
+        self.slots.iter().for_each(|slot| underway += slot.wills_underway(now));
         if self.outlet.edge.shortage.is_on() {
             self.will_flow.window = LEAST;
             let wills = usize::from(is_tick && underway.wills == 0);

@@ -9,7 +9,6 @@ use convoy_storage::record;
 use rustc_hash::FxHasher;
 
 use super::op::Op;
-
 use crate::message::Message;
 use crate::session::{Delivery, SessionNumber, Target};
 use crate::topic::hash_of;

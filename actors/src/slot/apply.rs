@@ -12,7 +12,7 @@ use super::active::{Active, activate, load};
 use super::ahead::Copy;
 use super::leader::Aside;
 use super::op::{self, Op};
-use super::{Emitted, Note, Slot, Turn, ending, rows};
+use super::{Emitted, Note, Slot, Turn, WillsUnderway, ending, rows};
 use crate::call::{Answer, Begun, ReplyTo};
 use crate::clock::Millis;
 use crate::session::{SessionNumber, Target};
@@ -211,6 +211,9 @@ impl Slot {
             Op::Due { at, session } => {
                 // Those of an earlier leader were not counted here; then some are asked for twice, and happen once.
                 self.asked.due = self.asked.due.saturating_sub(1);
+                if self.asked.due == 0 {
+                    self.asked.due_wills = WillsUnderway::default();
+                }
                 self.due(at, session, context, turn)?;
             }
             Op::Will { partition, message, .. } => {

@@ -16,14 +16,28 @@ pub struct Farewells {
     waiting: VecDeque<(Ended, usize)>,
     /// Bytes of the Will, or none, of each one that was proposed and is not applied.
     proposed: VecDeque<u32>,
-    underway: Underway,
+    underway: WillsUnderway,
 }
 
 /// Wills on their way, and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Underway {
+pub struct WillsUnderway {
     pub wills: usize,
     pub bytes: usize,
+}
+
+impl WillsUnderway {
+    pub fn add(&mut self, bytes: usize) {
+        self.wills += 1;
+        self.bytes += bytes;
+    }
+}
+
+impl std::ops::AddAssign for WillsUnderway {
+    fn add_assign(&mut self, other: Self) {
+        self.wills += other.wills;
+        self.bytes += other.bytes;
+    }
 }
 
 /// How many Wills may go now. The last one may be larger than what is left.
@@ -61,14 +75,9 @@ pub struct Ended {
 }
 
 impl Farewells {
-    /// Whether one waits.
-    pub fn wait(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    /// Wills whose farewells were proposed and are not applied.
-    pub fn underway(&self) -> Underway {
-        self.underway
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// The oldest one that was proposed is applied.
@@ -80,14 +89,15 @@ impl Farewells {
 
     fn propose(&mut self, will_bytes: usize) {
         self.proposed.push_back(will_bytes as u32);
-        self.underway.wills += usize::from(will_bytes > 0);
-        self.underway.bytes += will_bytes;
+        if will_bytes > 0 {
+            self.underway.add(will_bytes);
+        }
     }
 }
 
 impl Ended {
-    /// Bytes of the Will that is published when this is applied.
-    fn will_bytes(&self, row: &SessionRow) -> usize {
+    /// Bytes of the Will that is published when this is applied to the Session.
+    pub fn will_bytes(&self, row: &SessionRow) -> usize {
         if self.farewell == Farewell::Normal || row.epoch != self.epoch {
             return 0;
         }
@@ -98,18 +108,18 @@ impl Ended {
 }
 
 impl Slot {
-    /// A connection has ended, whose Session may have another one now. With a Will it waits for [`Slot::bid_farewells`].
-    pub(super) fn on_end(&mut self, ended: Ended, now: Now) {
-        let row = self.active.get(&ended.session).map(|active| &active.row);
-        match row.map_or(0, |row| ended.will_bytes(row)) {
-            0 => self.propose_farewell(ended, 0, now),
-            will_bytes => self.farewells.waiting.push_back((ended, will_bytes)),
-        }
+    /// Wills on their way from here: proposed with a farewell or because they are due, or sent to their partitions.
+    pub fn wills_underway(&self, now: Now) -> WillsUnderway {
+        let mut underway = self.wills.underway(now.monotonic);
+        underway += self.farewells.underway;
+        underway += self.asked.due_wills;
+        underway
     }
 
-    /// The same of a connection that an earlier leader had, by the row of its Session.
-    pub(super) fn on_end_by_row(&mut self, ended: Ended, row: &SessionRow, now: Now) {
-        match ended.will_bytes(row) {
+    /// A connection has ended, with so many bytes of a Will that is due; its Session may have another one now. With a Will it
+    /// waits for [`Slot::bid_farewells`].
+    pub(super) fn on_end(&mut self, ended: Ended, will_bytes: usize, now: Now) {
+        match will_bytes {
             0 => self.propose_farewell(ended, 0, now),
             will_bytes => self.farewells.waiting.push_back((ended, will_bytes)),
         }

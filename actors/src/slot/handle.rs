@@ -4,11 +4,10 @@ use convoy_storage::engine::Error;
 use convoy_wire::ReasonCode;
 use rustc_hash::FxHashSet;
 
-use crate::call::{Answer, SessionCall};
-
 use super::farewells::Ended;
 use super::op::{Entry, Op};
 use super::{Note, Slot, Turn, rows};
+use crate::call::{Answer, SessionCall};
 use crate::options::Limits;
 use crate::session::{SessionNumber, SubscriptionRow, Target, Wanted};
 
@@ -56,7 +55,9 @@ impl Slot {
             }
             SessionCall::Disconnect { session, epoch, farewell, expiry_seconds, reply } => {
                 let ended = Ended { session, epoch, farewell, expiry_seconds, sent: None, reply };
-                self.on_end(ended, turn.now);
+                let row = self.active.get(&session).map(|active| &active.row);
+                let will_bytes = row.map_or(0, |row| ended.will_bytes(row));
+                self.on_end(ended, will_bytes, turn.now);
             }
             SessionCall::Subscribe { session, epoch, mut wanted, reply } => {
                 if self.epoch(session) != Some(epoch) {

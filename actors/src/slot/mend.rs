@@ -15,7 +15,6 @@ use convoy_storage::record::{self, BorrowDecode, Encode};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::op::Op;
-
 use super::owner::{name_of_session, plain_name};
 use super::state::{Kept, decode};
 use super::{Counts, RetainedSize, rows, stored};

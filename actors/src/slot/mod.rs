@@ -59,7 +59,7 @@ pub use active::Active;
 pub use budget::wanted_by;
 
 pub use effects::{Effects, Note};
-pub use farewells::{Farewells, Underway as WillsUnderway, WillRoom};
+pub use farewells::{Farewells, WillRoom, WillsUnderway};
 pub use in_line::InLine;
 #[cfg(test)]
 pub use leader::SLOT_BYTES;
@@ -175,8 +175,9 @@ pub struct Turn<'a> {
 /// What time has brought about and this leader has proposed, until it is applied.
 #[derive(Clone, Copy, Debug, Default)]
 struct Asked {
-    /// Operations [`Op::Due`].
+    /// Operations [`Op::Due`], and the Wills of all of them until the last one is applied.
     due: usize,
+    due_wills: WillsUnderway,
     /// An [`Op::Expire`].
     expiry: bool,
     /// An [`Op::EndOn`].

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use super::budget::count_stored;
-use super::farewells::{Ended, WillRoom};
+use super::farewells::{Ended, WillRoom, WillsUnderway};
 use super::op::Op;
 use super::outbox::{Outbox, Outboxes};
 use super::outbox_body::Unpacking;
@@ -194,7 +194,8 @@ impl Slot {
                     sent: Some(u64::MAX),
                     reply: None,
                 };
-                self.on_end_by_row(ended, &row, now);
+                let will_bytes = ended.will_bytes(&row);
+                self.on_end(ended, will_bytes, now);
             }
         }
         Ok(())
@@ -234,11 +235,15 @@ impl Slot {
         })?;
         let is_none_due = found.is_empty();
         let (mut taken, mut subscriptions) = (0, 0);
+        let mut wills = WillsUnderway::default();
         for (at, session) in found {
             let row = active::load(state, session)?.map(|(_, row)| row);
             let will = row.as_ref().and_then(|row| row.will.as_ref()).map_or(0, |will| will.message.len());
-            if will > 0 && !room.take(will) {
-                break;
+            if will > 0 {
+                if !room.take(will) {
+                    break;
+                }
+                wills.add(will);
             }
             self.pending.push(now.wall, &Op::Due { at, session }, None);
             taken += 1;
@@ -256,7 +261,7 @@ impl Slot {
             })?;
             self.next_due = next;
         }
-        self.asked.due = taken;
+        (self.asked.due, self.asked.due_wills) = (taken, wills);
         Ok(())
     }
 

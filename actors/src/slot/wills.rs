@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use convoy_ids::SlotId;
 use rustc_hash::FxHashMap;
 
-use super::farewells::Underway;
+use super::farewells::WillsUnderway;
 use crate::call::{Answer, ReplyTo};
 use crate::session::Home;
 
@@ -64,17 +64,12 @@ impl Wills {
     }
 
     /// Those on their way, but for those to slots that take nothing: who has Wills for others does not wait for these.
-    pub fn underway(&self, now: u64) -> Underway {
-        let lanes = self.lanes.values().filter(|lane| now < lane.since + WAIT);
-        lanes.fold(Underway::default(), |sum, lane| Underway {
-            wills: sum.wills + lane.sent.len(),
-            bytes: sum.bytes + lane.bytes,
-        })
-    }
-
-    /// All on their way.
-    pub fn len(&self) -> usize {
-        self.lanes.values().map(|lane| lane.sent.len()).sum()
+    pub fn underway(&self, now: u64) -> WillsUnderway {
+        let mut sum = WillsUnderway::default();
+        for lane in self.lanes.values().filter(|lane| now < lane.since + WAIT) {
+            sum += WillsUnderway { wills: lane.sent.len(), bytes: lane.bytes };
+        }
+        sum
     }
 
     /// Whether a Will of this Client is on its way.
@@ -96,9 +91,11 @@ impl Wills {
         None
     }
 
-    /// Slot `to` has applied everything up to `number`: the CONNECTs that waited for it.
-    pub fn applied(&mut self, to: SlotId, number: u64, now: u64) -> Vec<Held> {
-        let Some(lane) = self.lanes.get_mut(&to) else { return Vec::new() };
+    /// Slot `to` has applied everything up to `number`: how many Wills were among that, and the CONNECTs that waited for
+    /// these.
+    pub fn applied(&mut self, to: SlotId, number: u64, now: u64) -> (usize, Vec<Held>) {
+        let Some(lane) = self.lanes.get_mut(&to) else { return (0, Vec::new()) };
+        let before = lane.sent.len();
         while lane.sent.front().is_some_and(|(first, ..)| *first <= number) {
             let (first, name, bytes) = lane.sent.pop_front().expect("there is a front");
             (lane.bytes, lane.since) = (lane.bytes - bytes as usize, now);
@@ -106,10 +103,11 @@ impl Wills {
                 self.underway.remove(&name);
             }
         }
+        let arrived = before - lane.sent.len();
         if lane.sent.is_empty() {
             self.lanes.remove(&to);
         }
-        self.release(|held| held.to == to && held.number <= number)
+        (arrived, self.release(|held| held.to == to && held.number <= number))
     }
 
     /// CONNECTs that have waited long enough.
@@ -142,13 +140,12 @@ mod tests {
         wills.sent(b"a", SlotId(1), 3, 10, 0);
         wills.sent(b"a", SlotId(2), 1, 10, 0);
         assert!(hold(&mut wills, b"a", 0) && hold(&mut wills, b"b", 0) && !hold(&mut wills, b"c", 0));
-        assert_eq!(wills.applied(SlotId(1), 2, 5).len(), 1);
-        assert_eq!(wills.applied(SlotId(1), 3, 5).len(), 0);
+        assert_eq!(wills.applied(SlotId(1), 2, 5).1.len(), 1);
+        assert_eq!(wills.applied(SlotId(1), 3, 5).1.len(), 0);
         // What is left is for a slot that takes nothing for a while.
-        assert_eq!((wills.underway(WAIT - 1).bytes, wills.underway(WAIT)), (10, Underway::default()));
-        assert_eq!(wills.len(), 1);
+        assert_eq!((wills.underway(WAIT - 1).bytes, wills.underway(WAIT)), (10, WillsUnderway::default()));
         assert!(wills.is_underway(b"a") && !wills.is_underway(b"b"));
-        assert_eq!(wills.applied(SlotId(2), 1, 5).len(), 1);
+        assert_eq!(wills.applied(SlotId(2), 1, 5).1.len(), 1);
         assert!(!wills.is_underway(b"a") && wills.lanes.is_empty());
     }
 

@@ -188,7 +188,7 @@ fn wills_of_connections_that_an_earlier_leader_had_are_sent_a_few_at_a_time() {
         assert!((1..=2).contains(&count), "{count} Wills at once");
         sent += count;
         rounds += 1;
-        bench.slot.wills.applied(OTHER, sent, now.monotonic);
+        assert_eq!(bench.slot.wills.applied(OTHER, sent, now.monotonic).0, count as usize);
         bench.slot.bid_farewells(now, &mut few());
     }
     assert_eq!(rounds, 5);
