@@ -15,6 +15,7 @@ use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;
 use crate::session::Place;
+use crate::slot::Effects;
 use crate::topic::{Chooser, Pick, find_all};
 
 impl Shard {

@@ -18,7 +18,7 @@ use crate::message::Message;
 use crate::metric;
 use crate::options::Without;
 use crate::session::{Delivery, Epoch, Place, SessionNumber, split_name};
-use crate::slot::{Emitted, Held, Op, Turn};
+use crate::slot::{Effects, Emitted, Held, Op, Turn};
 use crate::topic::{Again, Announcement};
 
 /// Units of work in one piece: packets, receivers, operations, messages that are read. A few milliseconds.

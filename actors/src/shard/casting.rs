@@ -21,6 +21,7 @@ use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;
 use crate::session::{Home, Place};
+use crate::slot::Effects;
 use crate::topic::{Found, hash_of};
 
 /// Bytes of messages and of their receivers beyond which mail stays closed.

@@ -6,6 +6,7 @@ use convoy_wire::ReasonCode;
 use super::Shard;
 use super::mail::{Letter, Post};
 use crate::call::{Answer, ReplyTo, token};
+use crate::slot::Effects;
 
 /// Bytes that may wait for the log of a whole shard, with the rows that they will be, beyond which each publisher has one
 /// message at a time under way to it.

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use convoy_ids::SlotId;
 use convoy_wire::{PacketId, ReasonCode};
 
-use super::outlet::Outlet;
-use crate::call::{Answer, ReplyTo};
+use super::mail::Letter;
+use super::outlet::{Applied, Outlet};
+use crate::call::{Answer, ReplyTo, token};
 use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;
@@ -15,31 +16,64 @@ use crate::topic::Found;
 
 impl Effects for Outlet {
     fn answer(&mut self, to: ReplyTo, answer: Answer) {
-        self.answer(to, answer);
+        if to.home.shard == self.post.here() {
+            self.edge.answer(to, answer);
+        } else {
+            self.post.send(to.home.shard, Letter::Answer { to, answer });
+        }
     }
 
     fn take_over(&mut self, old: Option<Home>, to: ReplyTo, answer: Answer) {
-        self.take_over(old, to, answer);
+        let here = self.post.here();
+        match old {
+            Some(old) if self.edge.is_of_this_start(&old) => {
+                if old.shard == here {
+                    self.edge.taken_over(&old);
+                    self.answer(to, answer);
+                } else {
+                    // The answer travels by way of the old one's shard.
+                    let then = Some((to, Box::new(answer)));
+                    self.post.send(old.shard, Letter::TakenOver { home: old, then });
+                }
+            }
+            _ => self.answer(to, answer),
+        }
     }
 
     fn close_old(&mut self, old: Home) {
-        self.close_old(old);
+        if !self.edge.is_of_this_start(&old) {
+            return;
+        }
+        if old.shard == self.post.here() {
+            self.edge.taken_over(&old);
+        } else {
+            self.post.send(old.shard, Letter::TakenOver { home: old, then: None });
+        }
     }
 
-    fn evict(&mut self, home: Home) {
-        self.evict(home, true);
+    fn evict(&mut self, home: Home, session_ended: bool) {
+        if home.shard == self.post.here() {
+            self.edge.evict(&home, session_ended);
+        } else if self.edge.is_of_this_start(&home) {
+            self.post.send(home.shard, Letter::Evict { home, session_ended });
+        }
     }
 
     fn break_off(&mut self, home: Home, reason: ReasonCode) {
-        self.break_off(home, reason);
+        self.answer(ReplyTo { home, token: token::BREAK }, Answer::Refused(reason));
     }
 
     fn release(&mut self, home: Home, packet_id: PacketId) {
-        self.release(home, packet_id);
+        if home.shard == self.post.here() {
+            self.edge.release(&home, packet_id);
+        } else {
+            self.post.send(home.shard, Letter::Release { home, packet_id });
+        }
     }
 
     fn release_unknown(&mut self, home: Home, packet_id: PacketId) {
-        self.release_unknown(home, packet_id);
+        let token = token::UNKNOWN | u64::from(packet_id.get());
+        self.answer(ReplyTo { home, token }, Answer::Refused(ReasonCode::PacketIdentifierNotFound));
     }
 
     fn begin_message(&mut self) {
@@ -62,7 +96,14 @@ impl Effects for Outlet {
         message: &Message<'_>,
         now: Now,
     ) {
-        self.deliver(home, session, delivery, message, now);
+        if !self.edge.is_of_this_start(&home) {
+            self.edge.return_shared(session, delivery, message);
+        } else if home.shard == self.post.here() {
+            self.edge.deliver(&home, session, delivery, message, now);
+        } else {
+            let message = self.lay(home.shard, message);
+            self.post.send(home.shard, Letter::Deliver { home, session, delivery: *delivery, message });
+        }
     }
 
     fn send(
@@ -74,7 +115,13 @@ impl Effects for Outlet {
         message: &Message<'_>,
         now: Now,
     ) {
-        self.send(home, packet_id, dup, delivery, message, now);
+        if home.shard == self.post.here() {
+            self.edge.send(&home, packet_id, dup, delivery, message, now);
+        } else {
+            let message = self.lay(home.shard, message);
+            let letter = Letter::Send { home, packet_id, dup, delivery: *delivery, message };
+            self.post.send(home.shard, letter);
+        }
     }
 
     fn is_cast(&self, topic: &str, connections: usize) -> bool {
@@ -86,7 +133,12 @@ impl Effects for Outlet {
     }
 
     fn outbox_applied(&mut self, from: SlotId, to: SlotId, number: u64) {
-        self.outbox_applied(from, to, number);
+        let shard = self.post.shard_of(from);
+        if shard == self.post.here() {
+            self.applied.push_back(Applied { from, to, number });
+        } else {
+            self.post.send(shard, Letter::OutboxApplied { from, to, number });
+        }
     }
 
     fn note(&mut self, note: Note) {

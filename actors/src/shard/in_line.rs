@@ -15,7 +15,7 @@ use crate::metric;
 use crate::options::Without;
 use crate::retained;
 use crate::session::{Place, SessionNumber, Target};
-use crate::slot::{Op, RootChange};
+use crate::slot::{Effects, Op, RootChange};
 use crate::topic::{Again, Chooser, Found, Pick, Routes};
 
 /// Who is to be told of a root route once everything that was decided before it is applied.

@@ -11,7 +11,7 @@ use crate::activity::Activity;
 use crate::call::Answer;
 use crate::clock::Now;
 use crate::message::Message;
-use crate::slot::{Op, RootChange};
+use crate::slot::{Effects, Op, RootChange};
 
 impl Shard {
     /// Mail from another shard, all at once.

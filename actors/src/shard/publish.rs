@@ -12,7 +12,7 @@ use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;
 use crate::session::{Delivery, Place, SessionNumber, Target};
-use crate::slot::{LATE_BYTES, Op, targets_run};
+use crate::slot::{Effects, LATE_BYTES, Op, targets_run};
 use crate::topic::{Again, Chooser, Found, Pick, find_all};
 
 /// Runs of targets whose memory is kept for the next message: one or two for each slot.

@@ -19,7 +19,7 @@ use crate::query::{
     Answer, ConnectionEntry, FilterCursor, Layout, Problem, Publication, Query, QueueEntry, SlotEntry,
 };
 use crate::session::{Home, Place, SessionNumber};
-use crate::slot::{Op, Slot};
+use crate::slot::{Effects, Op, Slot};
 use crate::tenant::TENANT;
 
 /// Nodes of a partition's tree that one question may look at.

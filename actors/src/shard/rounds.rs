@@ -13,7 +13,7 @@ use crate::call::Answer;
 use crate::clock::Now;
 use crate::edge::Change;
 use crate::metric;
-use crate::slot::Turn;
+use crate::slot::{Effects, Turn};
 
 /// Milliseconds that acknowledgements of Clients may wait for company before they get a record of their own.
 const SAVE_EVERY: u64 = 100;

@@ -11,6 +11,7 @@ use crate::edge::acknowledge_ask;
 use crate::metric;
 use crate::options::Without;
 use crate::session::{Subscription, Wanted};
+use crate::slot::Effects;
 
 impl Shard {
     pub(super) fn on_subscribe(&mut self, key: u32, subscribe: &Subscribe<'_>) -> Outcome {

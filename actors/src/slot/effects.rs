@@ -22,8 +22,8 @@ pub trait Effects {
     /// A connection whose Session another one gets is closed, before that one is told.
     fn close_old(&mut self, old: Home);
 
-    /// The Session of a connection has ended by order of an operator.
-    fn evict(&mut self, home: Home);
+    /// An operator closes a connection, perhaps with the Session that it had.
+    fn evict(&mut self, home: Home, session_ended: bool);
 
     /// The Client of a connection has broken a rule.
     fn break_off(&mut self, home: Home, reason: ReasonCode);

@@ -346,7 +346,7 @@ impl Slot {
         }
         self.end(session, context, turn)?;
         if let Some(home) = home.filter(|_| self.leading) {
-            turn.effects.evict(home);
+            turn.effects.evict(home, true);
         }
         Ok(())
     }

@@ -86,7 +86,8 @@ impl Effects for Recorder {
         self.effects.push(Effect::Closed(old.key));
     }
 
-    fn evict(&mut self, home: Home) {
+    fn evict(&mut self, home: Home, session_ended: bool) {
+        assert!(session_ended);
         self.effects.push(Effect::Evicted(home.key));
     }
 
