@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use convoy_wire::{
     Connect, Disconnect, List, Packet, PacketId, ProtocolVersion, Publish, QoS, ReasonCode, Subscribe,
-    Subscription, SubscriptionOptions, TopicFilter,
+    SubscribeProperties, Subscription, SubscriptionId, SubscriptionOptions, TopicFilter,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -69,13 +69,23 @@ pub(super) async fn connect(pipe: &mut Pipe, client_id: &str, clean: bool) -> an
 }
 
 pub(super) async fn subscribe(pipe: &mut Pipe, filter: &str, qos: QoS) -> anyhow::Result<()> {
+    subscribe_under(pipe, filter, qos, None).await
+}
+
+/// The same with a Subscription Identifier.
+pub(super) async fn subscribe_under(
+    pipe: &mut Pipe,
+    filter: &str,
+    qos: QoS,
+    subscription_id: Option<SubscriptionId>,
+) -> anyhow::Result<()> {
     let subscription = Subscription {
         filter: TopicFilter::new(filter).context("a Topic Filter")?,
         options: SubscriptionOptions::new(qos),
     };
     pipe.put(&Packet::Subscribe(Subscribe {
         packet_id: PacketId::MIN,
-        properties: Default::default(),
+        properties: SubscribeProperties { subscription_id, ..Default::default() },
         subscriptions: List::new(&[subscription]),
     }));
     match pipe.answer().await? {

@@ -1,11 +1,8 @@
 //! Connections with a large Will each, all of which break off in the same moment.
 
-use anyhow::ensure;
 use convoy_wire::{Connect, ProtocolVersion};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 
+use super::crowd::crowd;
 use super::large_will::{WILL_BYTES, connect_with_will};
 use super::{Attack, Ground, Limit, PLAIN};
 use crate::fleet::ProcessLimits;
@@ -23,29 +20,13 @@ pub(super) const ATTACK: Attack = Attack {
 
 const CONNECTIONS: u64 = 2_700;
 
-const TASKS: u64 = 8;
-
 async fn run(mut ground: Ground) -> anyhow::Result<String> {
-    let mut tasks = JoinSet::new();
-    for who in 0..TASKS {
-        let server = ground.mqtt;
-        tasks.spawn(async move {
-            let mut streams = Vec::new();
-            for number in (who..CONNECTIONS).step_by(TASKS as usize) {
-                let mut stream = TcpStream::connect(server).await?;
-                let client_id = format!("dropped-{number}");
-                let connect = Connect::new(ProtocolVersion::V311, &client_id);
-                let topic = format!("dropped/{number}");
-                stream.write_all(&connect_with_will(connect, &topic, |_| {})).await?;
-                let mut answer = [0; 4];
-                stream.read_exact(&mut answer).await?;
-                ensure!(answer == [0x20, 2, 0, 0], "{answer:02x?}");
-                streams.push(stream);
-            }
-            Ok(streams)
-        });
-    }
-    let streams: Vec<_> = tasks.join_all().await.into_iter().collect::<anyhow::Result<_>>()?;
+    let says = |number| {
+        let client_id = format!("dropped-{number}");
+        let connect = Connect::new(ProtocolVersion::V311, &client_id);
+        connect_with_will(connect, &format!("dropped/{number}"), |_| {})
+    };
+    let streams = crowd(ground.mqtt, CONNECTIONS, says, &[0x20, 2, 0, 0]).await?;
     // The attack begins here.
     ground.begin_again(6);
     drop(streams);

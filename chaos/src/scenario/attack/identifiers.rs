@@ -1,17 +1,15 @@
 //! Sessions that are away, each with very many overlapping Subscriptions that have Subscription Identifiers: a small message
 //! is a large one for each of them.
 
-use anyhow::{Context, bail};
-use convoy_wire::{
-    Disconnect, List, Packet, PacketId, ProtocolVersion, QoS, ReasonCode, Subscribe, SubscribeProperties,
-    Subscription, SubscriptionId, SubscriptionOptions, TopicFilter,
-};
+use std::net::SocketAddr;
+
+use convoy_wire::{Disconnect, Packet, ProtocolVersion, QoS, ReasonCode, SubscriptionId};
 
 use super::besiege::{Reads, besiege};
 use super::{Attack, Ground, Limit, PLAIN};
+use crate::client::Pipe;
 use crate::client::bytes::publish;
-use crate::client::{Incoming, Pipe};
-use crate::scenario::plain::{by_many_hands, connect};
+use crate::scenario::plain::{by_many_hands, connect, subscribe_under};
 
 pub(super) const ATTACK: Attack = Attack {
     name: "overlapping filters with identifiers",
@@ -44,27 +42,12 @@ async fn run(mut ground: Ground) -> anyhow::Result<String> {
     Ok(format!("{SESSIONS} Sessions with {FILTERS} filters each; {poured}"))
 }
 
-async fn leave(server: std::net::SocketAddr, who: u64) -> anyhow::Result<()> {
+async fn leave(server: SocketAddr, who: u64) -> anyhow::Result<()> {
     let mut pipe = Pipe::open(server, ProtocolVersion::V5).await?;
     connect(&mut pipe, &format!("overlapping-{who}"), false).await?;
     for way in 0..FILTERS {
-        let filter = filter(way);
-        let subscription = Subscription {
-            filter: TopicFilter::new(&filter).context("a Topic Filter")?,
-            options: SubscriptionOptions::new(QoS::AtLeastOnce),
-        };
-        pipe.put(&Packet::Subscribe(Subscribe {
-            packet_id: PacketId::MIN,
-            properties: SubscribeProperties {
-                subscription_id: SubscriptionId::new(100_000 + way),
-                ..Default::default()
-            },
-            subscriptions: List::new(&[subscription]),
-        }));
-        match pipe.answer().await? {
-            Incoming::Suback { reasons, .. } if reasons.iter().all(|reason| *reason < 0x80) => {}
-            other => bail!("{other:?} to a SUBSCRIBE"),
-        }
+        let identifier = SubscriptionId::new(100_000 + way);
+        subscribe_under(&mut pipe, &filter(way), QoS::AtLeastOnce, identifier).await?;
     }
     pipe.put(&Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
     pipe.flush().await?;

@@ -7,6 +7,7 @@ mod away;
 mod besiege;
 mod bystanders;
 mod connected;
+mod crowd;
 mod dripping;
 mod dropped_wills;
 mod due_wills;

@@ -1,11 +1,8 @@
 //! Clients that have all subscribed to each other's Wills, and leave together: each Will is for all of them.
 
-use anyhow::ensure;
 use convoy_wire::{Connect, ConnectProperties, ProtocolVersion};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 
+use super::crowd::crowd;
 use super::large_will::{WILL_BYTES, connect_with_will};
 use super::{Attack, Ground, Limit, PLAIN};
 
@@ -20,37 +17,18 @@ pub(super) const ATTACK: Attack = Attack {
 
 const CLIENTS: u64 = 400;
 
-const TASKS: u64 = 8;
-
 async fn run(mut ground: Ground) -> anyhow::Result<String> {
-    let mut tasks = JoinSet::new();
-    for who in 0..TASKS {
-        let server = ground.mqtt;
-        tasks.spawn(async move {
-            let mut streams = Vec::new();
-            for number in (who..CLIENTS).step_by(TASKS as usize) {
-                let mut stream = TcpStream::connect(server).await?;
-                let client_id = format!("mutual-{number}");
-                let properties =
-                    ConnectProperties { session_expiry_interval: Some(3_600), ..Default::default() };
-                let connect = Connect { properties, ..Connect::new(ProtocolVersion::V5, &client_id) };
-                let mut bytes = connect_with_will(connect, &format!("mutual/{number}"), |_| {});
-                // SUBSCRIBE of 5.0 to `mutual/#` at QoS 1.
-                bytes.extend(b"\x82\x0e\x00\x01\x00\x00\x08mutual/#\x01");
-                stream.write_all(&bytes).await?;
-                // CONNACK comes with properties, SUBACK behind it.
-                let mut heard = Vec::new();
-                while !heard.ends_with(b"\x90\x04\x00\x01\x00\x01") {
-                    let mut byte = [0];
-                    ensure!(stream.read(&mut byte).await? == 1 && heard.len() < 500, "{heard:02x?}");
-                    heard.extend(byte);
-                }
-                streams.push(stream);
-            }
-            Ok(streams)
-        });
-    }
-    let streams: Vec<_> = tasks.join_all().await.into_iter().collect::<anyhow::Result<_>>()?;
+    let says = |number| {
+        let client_id = format!("mutual-{number}");
+        let properties = ConnectProperties { session_expiry_interval: Some(3_600), ..Default::default() };
+        let connect = Connect { properties, ..Connect::new(ProtocolVersion::V5, &client_id) };
+        let mut bytes = connect_with_will(connect, &format!("mutual/{number}"), |_| {});
+        // SUBSCRIBE of 5.0 to `mutual/#` at QoS 1.
+        bytes.extend(b"\x82\x0e\x00\x01\x00\x00\x08mutual/#\x01");
+        bytes
+    };
+    // CONNACK comes with properties, SUBACK behind it.
+    let streams = crowd(ground.mqtt, CLIENTS, says, b"\x90\x04\x00\x01\x00\x01").await?;
     // The attack begins here.
     ground.begin_again(6);
     drop(streams);
