@@ -45,7 +45,7 @@ pub fn run(from: &Path, to: &Path) -> anyhow::Result<ExitCode> {
             let note = format!(
                 "{place} was damaged, so tables and logs were read as they lie: what had been deleted may be back\n({reason})\n"
             );
-            (ReadOnly::open(&scratch).with_context(unreadable)?, Some((made, note)))
+            (ReadOnly::open_rebuilt(&scratch).with_context(unreadable)?, Some((made, note)))
         }
         Err(error) => return Err(error).with_context(unreadable),
     };

@@ -103,6 +103,8 @@ pub struct Rocks {
     /// Why a write or a sync failed. From then on none succeeds: what is on disk is unknown.
     failed: OnceLock<Error>,
     damage: Option<Damage>,
+    /// Its list of files was made anew: see [`rebuild`].
+    is_rebuilt: bool,
 }
 
 /// What an earlier start met, and what of it cannot be read today.
@@ -116,6 +118,10 @@ impl Rocks {
     /// Opens the database in `folder`, and makes both if they are not there. What it holds is on stable storage when
     /// this returns.
     pub fn open(folder: &Path, options: &Options) -> Result<Self, OpenError> {
+        Self::open_and(Compactions::Run, folder, options)
+    }
+
+    fn open_and(compactions: Compactions, folder: &Path, options: &Options) -> Result<Self, OpenError> {
         let path = || folder.display().to_string();
         let failed = |error: io::Error| OpenError::Failed { path: path(), reason: error.to_string() };
         make_folder(folder).map_err(failed)?;
@@ -143,12 +149,13 @@ impl Rocks {
         }
 
         let refused = |error| refusal(folder, error);
-        let (settings, buffers) = settings(options, keep_log, note.is_none()).map_err(refused)?;
+        let compactions = if note.is_some() { Compactions::Rest } else { compactions };
+        let (settings, buffers) = settings(options, keep_log, compactions).map_err(refused)?;
         let families = ["default"].into_iter().chain(Family::ALL.map(Family::name));
         let families = families.map(|name| ColumnFamilyDescriptor::new(name, settings.clone()));
         let database = Database::open_cf_descriptors(&settings, folder, families).map_err(refused)?;
         check_numbers(&database)?;
-        let mut engine = Self { database, buffers, failed: OnceLock::new(), damage: None };
+        let mut engine = Self { database, buffers, failed: OnceLock::new(), damage: None, is_rebuilt: false };
         if let Some(note) = note {
             let taken_up = engine.take_up(note);
             taken_up.map_err(|error| OpenError::Failed { path: path(), reason: error.to_string() })?;
@@ -241,6 +248,27 @@ impl Rocks {
         iterator.status().map_err(|error| self.unreadable(error))
     }
 
+    /// Visits the newest of what an iterator gives under a key. In a list that was made anew a table may lie beside those
+    /// that it was merged of: a key then stands several times under the same sequence number, and an iterator gives all
+    /// of them, also where a newer table says that it is deleted. A lookup goes from the newest table to the oldest.
+    fn newest<'a>(&'a self, family: Family, visit: Visit<'a>) -> impl FnMut(&[u8], &[u8]) -> ControlFlow<()> {
+        let (mut last, mut found) = (Vec::new(), Vec::new());
+        move |key, value| {
+            if last == key {
+                return ControlFlow::Continue(());
+            }
+            last.clear();
+            last.extend_from_slice(key);
+            found.clear();
+            match self.get(family, key, &mut found) {
+                Ok(true) => visit(key, &found),
+                Ok(false) => ControlFlow::Continue(()),
+                // A block that may hold it is damaged. What can be read of it is all there is.
+                Err(_) => visit(key, value),
+            }
+        }
+    }
+
     fn check_alive(&self) -> Result<(), Error> {
         match self.failed.get() {
             Some(error) => Err(error.clone()),
@@ -315,7 +343,10 @@ impl Engine for Rocks {
             return Ok(());
         }
         let mut iterator = self.iterate(family, from, to);
-        self.walk(&mut iterator, visit)
+        match self.is_rebuilt {
+            true => self.walk(&mut iterator, &mut self.newest(family, visit)),
+            false => self.walk(&mut iterator, visit),
+        }
     }
 
     fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Option<Pair>, Error> {
@@ -432,9 +463,16 @@ fn check_current(folder: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Whether tables are merged into others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Compactions {
+    Run,
+    Rest,
+}
+
 type Settings = (rocksdb::Options, WriteBufferManager);
 
-fn settings(options: &Options, keep_log: bool, compacts: bool) -> Result<Settings, rocksdb::Error> {
+fn settings(options: &Options, keep_log: bool, compactions: Compactions) -> Result<Settings, rocksdb::Error> {
     // For what has no call of its own. With the log kept, a start replays it into memory and writes nothing; else the
     // replayed records are written to files, and the log that was torn is gone.
     let mut settings = rocksdb::Options::default()
@@ -470,7 +508,7 @@ fn settings(options: &Options, keep_log: bool, compacts: bool) -> Result<Setting
     settings.set_bytes_per_sync(1 << 20);
     settings.set_skip_stats_update_on_db_open(true);
 
-    if !compacts {
+    if compactions == Compactions::Rest {
         settings.set_disable_auto_compactions(true);
         // Nobody waits for compactions that never come; `Engine::space` tells when there is no room for more.
         settings.set_level_zero_slowdown_writes_trigger(1 << 20);

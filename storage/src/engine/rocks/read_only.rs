@@ -12,8 +12,8 @@ use rocksdb::ColumnFamilyDescriptor;
 use rustix::fs::FlockOperation;
 
 use super::{
-    Database, OnceLock, OpenError, Options, Rocks, check_current, check_numbers, damaged_log, refusal,
-    settings, wal,
+    Compactions, Database, OnceLock, OpenError, Options, Rocks, check_current, check_numbers, damaged_log,
+    refusal, settings, wal,
 };
 use crate::engine::Family;
 
@@ -53,6 +53,15 @@ pub struct ReadOnly {
 impl ReadOnly {
     /// What a node that works in the folder has is not read: it is [`OpenError::InUse`].
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
+        Self::open_as(folder, false)
+    }
+
+    /// What [`super::rebuild`] made.
+    pub fn open_rebuilt(folder: &Path) -> Result<Self, OpenError> {
+        Self::open_as(folder, true)
+    }
+
+    fn open_as(folder: &Path, is_rebuilt: bool) -> Result<Self, OpenError> {
         let path = || folder.display().to_string();
         let failed = |error: io::Error| OpenError::Failed { path: path(), reason: error.to_string() };
         let missing = |reason: &str| OpenError::Failed { path: path(), reason: reason.to_owned() };
@@ -71,13 +80,13 @@ impl ReadOnly {
         }
         let log = LogEnd::of(folder).map_err(failed)?;
         let refused = |error| refusal(folder, error);
-        let (settings, buffers) = settings(&Options::default(), true, false).map_err(refused)?;
+        let (settings, buffers) = settings(&Options::default(), true, Compactions::Rest).map_err(refused)?;
         let families = ["default"].into_iter().chain(Family::ALL.map(Family::name));
         let families = families.map(|name| ColumnFamilyDescriptor::new(name, settings.clone()));
         let database =
             Database::open_cf_descriptors_read_only(&settings, folder, families, false).map_err(refused)?;
         check_numbers(&database)?;
-        let engine = Arc::new(Rocks { database, buffers, failed: OnceLock::new(), damage: None });
+        let engine = Arc::new(Rocks { database, buffers, failed: OnceLock::new(), damage: None, is_rebuilt });
         Ok(Self { engine, log, _lock: lock })
     }
 }

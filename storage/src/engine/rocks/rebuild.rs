@@ -2,7 +2,9 @@
 //! damaged. RocksDB's repair reads of each table and each log what it holds; the numbers of its keys tell what is newer.
 //!
 //! The list alone knew which tables had been replaced by others and wait to be deleted. They are taken for living ones, so
-//! rows that were deleted may be back.
+//! rows that were deleted may be back. A table that was merged of others tells of none of its rows when they were written;
+//! what is newer follows from its number then, which a lookup goes by and an iterator does not
+//! ([`super::ReadOnly::open_rebuilt`]).
 //!
 //! The repair learns of families from their tables. One whose rows are all in the log still has none, and they would be
 //! lost: each family is given a table first, of one row that goes when the repair is done.
@@ -13,7 +15,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::read_only::lock;
-use super::{Batch, Database, Engine, Family, LogEnd, OpenError, Options, Rocks, refusal, settings, wal};
+use super::{
+    Batch, Compactions, Database, Engine, Family, LogEnd, OpenError, Options, Rocks, refusal, settings, wal,
+};
 
 /// A key that is none of ours, which begin with the number of a slot.
 const MARK: &[u8] = b"\xff";
@@ -27,7 +31,7 @@ pub struct Rebuilt {
 }
 
 /// Makes a database in `into`, an empty folder or none, of the tables and logs in `from`, which stays as it is. Tables are
-/// linked where the disk can do that, and else copied.
+/// linked where the disk can do that, and else copied. It is to be read by [`super::ReadOnly::open_rebuilt`].
 ///
 /// # Errors
 ///
@@ -47,11 +51,12 @@ pub fn rebuild(from: &Path, into: &Path) -> Result<Rebuilt, OpenError> {
     }
     bring_logs(from, into, &log).map_err(failed)?;
     let refused = |error| refusal(into, error);
-    let (settings, _buffers) = settings(&Options::default(), true, false).map_err(refused)?;
+    let (settings, _buffers) = settings(&Options::default(), true, Compactions::Rest).map_err(refused)?;
     Database::repair(&settings, into).map_err(refused)?;
     // What the repair cannot read it puts there.
     let lost = tables.into_iter().filter(|table| into.join("lost").join(name(table)).exists()).collect();
-    let rebuilt = Rocks::open(into, &Options::default())?;
+    // Merged, they would be no better, and nobody could tell any more which one was the newest.
+    let rebuilt = Rocks::open_and(Compactions::Rest, into, &Options::default())?;
     let mut batch = Batch::new();
     Family::ALL.into_iter().for_each(|family| batch.delete(family, MARK));
     let written = rebuilt.write(&batch).and_then(|()| rebuilt.sync());

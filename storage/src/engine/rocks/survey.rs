@@ -48,6 +48,19 @@ impl Rocks {
         to: &[u8],
         visit: Visit<'_>,
     ) -> Result<Vec<Gap>, Error> {
+        match self.is_rebuilt {
+            true => self.survey_rows(family, from, to, &mut self.newest(family, visit)),
+            false => self.survey_rows(family, from, to, visit),
+        }
+    }
+
+    fn survey_rows(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        visit: Visit<'_>,
+    ) -> Result<Vec<Gap>, Error> {
         let mut gaps = Vec::new();
         let (mut next, mut last) = (from.to_vec(), Vec::new());
         loop {

@@ -657,6 +657,66 @@ fn a_table_that_cannot_be_read_at_all_is_told_when_the_list_is_made_anew() {
     assert_eq!(count(&open(&into.path().join("new")).unwrap()), 0);
 }
 
+/// Rows as a list that was made anew has them.
+fn rebuilt_rows(from: &Path) -> Vec<(u32, Vec<u8>)> {
+    let into = tempfile::tempdir().unwrap();
+    let into = into.path().join("new");
+    rebuild(from, &into).unwrap();
+    let rebuilt = ReadOnly::open_rebuilt(&into).unwrap();
+    let (mut surveyed, mut scanned) = (Vec::new(), Vec::new());
+    let row = |key: &[u8], value: &[u8]| (u32::from_be_bytes(key.try_into().unwrap()), value.to_vec());
+    let mut survey = |key: &[u8], value: &[u8]| {
+        surveyed.push(row(key, value));
+        ControlFlow::Continue(())
+    };
+    assert_eq!(rebuilt.engine.survey(Family::Queue, b"", b"", &mut survey).unwrap(), []);
+    let mut scan = |key: &[u8], value: &[u8]| {
+        scanned.push(row(key, value));
+        ControlFlow::Continue(())
+    };
+    rebuilt.engine.scan(Family::Queue, b"", &[0xff; 8], &mut scan).unwrap();
+    assert_eq!(scanned, surveyed);
+    surveyed
+}
+
+#[test]
+fn of_tables_that_others_were_merged_of_nothing_old_comes_back_when_the_list_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path()).unwrap();
+    let queue = engine.family(Family::Queue);
+    let merge = || {
+        engine.database.flush_cf(queue).unwrap();
+        // At the last level, also if it is there already: all its rows are given the same sequence number.
+        let mut options = rocksdb::CompactOptions::default();
+        options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+        engine.database.compact_range_cf_opt(queue, None::<&[u8]>, None::<&[u8]>, &options);
+    };
+    // What was merged stays beside what it became.
+    let kept = tempfile::tempdir().unwrap();
+    let keep = || {
+        let table = file_with(folder.path(), "sst");
+        fs::copy(&table, kept.path().join(table.file_name().unwrap())).unwrap();
+    };
+    for key in 0..4 {
+        put(&engine, key, b"old").unwrap();
+    }
+    merge();
+    keep();
+    put(&engine, 1, b"new").unwrap();
+    merge();
+    keep();
+    put(&engine, 2, b"newest").unwrap();
+    let mut batch = Batch::new();
+    batch.delete(Family::Queue, &3_u32.to_be_bytes());
+    engine.write(&batch).unwrap();
+    engine.sync().unwrap();
+    let log = file_with(folder.path(), "log");
+    fs::copy(&log, kept.path().join(log.file_name().unwrap())).unwrap();
+
+    let rows = [(0, &b"old"[..]), (1, b"new"), (2, b"newest")].map(|(key, value)| (key, value.to_vec()));
+    assert_eq!(rebuilt_rows(kept.path()), rows);
+}
+
 #[test]
 fn the_log_is_taken_up_to_its_damage_when_the_list_is_made_anew() {
     let folder = killed_with(300);
