@@ -4,8 +4,9 @@
 //! published ahead of it was taken. PUBREL waits in the same way where its PUBREC has not left. Who only publishes does not
 //! wait here, unless a partition has to be asked whether it has room for a message.
 
-use convoy_wire::{PacketId, ReasonCode, RetainHandling};
+use convoy_wire::{self as wire, PacketId, ReasonCode, RetainHandling};
 
+use super::UNTOLD;
 use super::inbound::{Inbound, Received};
 use crate::call::SessionCall;
 use crate::retained;
@@ -32,9 +33,11 @@ pub struct Admit {
     pub message: Option<Vec<u8>>,
 }
 
-/// A SUBSCRIBE or UNSUBSCRIBE that is not acknowledged yet.
+/// A SUBSCRIBE or UNSUBSCRIBE that is not acknowledged yet. One of very many Topic Filters goes to the slot in pieces, each
+/// when the one before it is done.
 #[derive(Debug)]
 pub struct Ask {
+    /// Each piece has its own.
     pub token: u64,
     pub packet_id: PacketId,
     pub kind: AskKind,
@@ -43,11 +46,13 @@ pub struct Ask {
     /// Parts that have yet to answer.
     pub parts: i32,
     pub reasons: Vec<ReasonCode>,
-    /// Of a SUBSCRIBE: what was asked for, and what its Retain Handling is.
+    /// What the slot has not been asked for yet.
+    pub rest: Option<Rest>,
+    /// Of a SUBSCRIBE: what this piece asks for, and what its Retain Handling is.
     pub wanted: Vec<(Wanted, RetainHandling)>,
-    /// Places in `reasons` of what was asked of the slot.
+    /// Places in `reasons` of what this piece asks of the slot.
     pub asked: Vec<usize>,
-    /// Of an UNSUBSCRIBE: its Topic Filters.
+    /// Of an UNSUBSCRIBE: the Topic Filters of this piece.
     pub filters: Vec<String>,
     /// Of a SUBSCRIBE: where each of `wanted`, by its number, was registered.
     pub registered: Vec<(usize, retained::Place)>,
@@ -63,7 +68,62 @@ pub enum AskKind {
     Unsubscribe,
 }
 
+/// Topic Filters that the slot has not been asked for yet.
+#[derive(Debug)]
+pub enum Rest {
+    Subscribe {
+        subscriptions: wire::Kept<wire::Subscription<'static>>,
+        /// Zero for none.
+        identifier: u32,
+    },
+    Unsubscribe {
+        filters: wire::Kept<wire::TopicFilter<'static>>,
+    },
+}
+
+impl Rest {
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Subscribe { subscriptions, .. } => subscriptions.held_bytes(),
+            Self::Unsubscribe { filters } => filters.held_bytes(),
+        }
+    }
+}
+
 impl Ask {
+    /// Without a token until it is put.
+    pub fn new(kind: AskKind, packet_id: PacketId, since: u64) -> Self {
+        Self {
+            token: 0,
+            packet_id,
+            kind,
+            since,
+            parts: UNTOLD,
+            reasons: Vec::new(),
+            rest: None,
+            wanted: Vec::new(),
+            asked: Vec::new(),
+            filters: Vec::new(),
+            registered: Vec::new(),
+            unheard: 0,
+            call: None,
+        }
+    }
+
+    /// The next piece begins, and what was asked for last is done.
+    pub fn next_piece(&mut self) {
+        self.parts = UNTOLD;
+        self.wanted.clear();
+        self.asked.clear();
+        self.filters.clear();
+        self.registered.clear();
+    }
+
+    /// Whether something of this piece was refused.
+    pub fn is_refused(&self) -> bool {
+        self.asked.iter().any(|place| self.reasons[*place].is_error())
+    }
+
     /// There is room for these of the Topic Filters alone.
     pub fn keep(&mut self, granted: &[bool]) {
         for (place, granted) in self.asked.iter().zip(granted) {

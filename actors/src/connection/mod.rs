@@ -29,7 +29,7 @@ use crate::retained::Readings;
 use crate::session::{Epoch, Home, SessionNumber};
 
 pub use alias::Aliases;
-pub use barrier::{Admit, Ask, AskKind, Barrier, Step};
+pub use barrier::{Admit, Ask, AskKind, Barrier, Rest, Step};
 pub use credit::{Credit, Standing};
 pub use encoded::{Encoded, Receiver, is_large};
 pub use handshake::{Refusal, accept};
@@ -275,7 +275,14 @@ impl Connection {
     /// What is held of it now.
     pub fn weigh_unfinished(&self) -> Unfinished {
         let unproven = self.unproven.as_ref().map_or(0, |body| body.len());
-        Unfinished { bytes: self.input.capacity() + unproven, is_half_open: self.stage.is_half_open() }
+        let unasked = match &self.barrier {
+            Some(Barrier::Ask(ask)) => ask.rest.as_ref().map_or(0, Rest::held_bytes),
+            _ => 0,
+        };
+        Unfinished {
+            bytes: self.input.capacity() + unproven + unasked,
+            is_half_open: self.stage.is_half_open(),
+        }
     }
 
     /// Ends the connection, and tells the Client why where its version can: by CONNACK before it is connected, by

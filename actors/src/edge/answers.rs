@@ -270,7 +270,9 @@ impl Edge {
         }
         let Some(Barrier::Ask(mut ask)) = self.lift_barrier(to.home.key) else { return };
         let connection = &mut self.connections[to.home.key as usize];
-        acknowledge_ask(connection, &ask);
+        if ask.rest.is_none() {
+            acknowledge_ask(connection, &ask);
+        }
         read_for(connection, &mut ask, self.shards);
         if connection.readings.as_ref().is_some_and(|readings| readings.is_hungry()) {
             self.hungry.push(connection.home);
@@ -278,14 +280,24 @@ impl Edge {
         let shared = ask.wanted.iter().filter(|(wanted, _)| wanted.filter.starts_with(SHARED));
         let groups = shared.map(|(wanted, _)| group_of(&wanted.filter)).collect();
         self.join_groups(to.home.key, groups);
+        if ask.rest.is_some() {
+            self.ask_on(to.home.key, ask);
+        }
         self.mark(to.home.key);
+    }
+
+    /// The slot is to be asked for the next piece when others have had their turn.
+    pub(crate) fn ask_on(&mut self, key: u32, ask: Box<Ask>) {
+        let connection = &mut self.connections[key as usize];
+        connection.barrier = Some(Barrier::Ask(ask));
+        self.asking.push_back(connection.home);
     }
 }
 
 /// What is to be read for what was subscribed, and what is not any more for what was unsubscribed.
 fn read_for(connection: &mut Connection, ask: &mut Ask, shards: u16) {
     let mut readings = connection.readings.take().unwrap_or_default();
-    if ask.kind == AskKind::Unsubscribe && !ask.reasons.iter().any(|reason| reason.is_error()) {
+    if ask.kind == AskKind::Unsubscribe && !ask.is_refused() {
         ask.filters.iter().for_each(|filter| readings.end(filter));
     }
     ask.registered.sort_by_key(|(entry, _)| *entry);

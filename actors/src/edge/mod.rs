@@ -89,6 +89,8 @@ pub struct Edge {
     pub listening: Listening,
     /// Connections for which Retained Messages may be read on.
     pub hungry: Vec<Home>,
+    /// Connections whose SUBSCRIBE or UNSUBSCRIBE goes on with its next piece.
+    pub asking: VecDeque<Home>,
     /// Bytes of packets that are not whole.
     unfinished: unfinished::Total,
     pub(crate) encoded: Encoded,
@@ -140,6 +142,7 @@ impl Edge {
             pulse: Pulse::default(),
             listening: Listening::default(),
             hungry: Vec::new(),
+            asking: VecDeque::new(),
             unfinished: unfinished::Total::default(),
             encoded: Encoded::new(options.limits.unread.clone()),
             outputs: Outputs::new(options.limits.unread.clone()),

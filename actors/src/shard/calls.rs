@@ -177,6 +177,8 @@ impl Shard {
         } else if let Some(call) = self.outlet.edge.unsendable.pop_front() {
             self.work += 1;
             self.call(now, call);
+        } else if let Some(home) = self.outlet.edge.asking.pop_front() {
+            self.ask_on(home);
         } else if self.state.is_readable()
             && let Some(home) = self.outlet.edge.hungry.pop()
         {
@@ -197,7 +199,8 @@ impl Shard {
     pub(super) fn has_unsettled(&self) -> bool {
         let edge = &self.outlet.edge;
         let feeds = !edge.hungry.is_empty() && self.state.is_readable();
-        !self.is_settled() || !edge.returned.is_empty() || !edge.unsendable.is_empty() || feeds
+        let holds = !edge.returned.is_empty() || !edge.unsendable.is_empty() || !edge.asking.is_empty();
+        !self.is_settled() || holds || feeds
     }
 
     /// All of it, for what is rare and must not overtake it.

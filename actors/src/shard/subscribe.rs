@@ -1,49 +1,114 @@
 //! SUBSCRIBE and UNSUBSCRIBE: what of them is refused by itself, and what the Session's slot is asked for.
 
-use convoy_wire::{ReasonCode, Subscribe, Unsubscribe};
+use convoy_wire::{self as wire, List, ReasonCode, Subscribe, TopicFilter, Unsubscribe};
 
 use super::Shard;
 use super::mail::Letter;
 use super::packets::Outcome;
 use crate::call::{Answer, ReplyTo, SessionCall, token};
-use crate::connection::{Ask, AskKind, Barrier, UNTOLD};
+use crate::connection::{Ask, AskKind, Barrier, Rest, Stage};
 use crate::edge::acknowledge_ask;
 use crate::metric;
 use crate::options::Without;
-use crate::session::{Subscription, Wanted};
+use crate::session::{Home, Subscription, Wanted};
 use crate::slot::Effects;
+
+/// Topic Filters that a Session's slot is asked for at once: about a millisecond, here and there. Those of a packet that has
+/// more go in pieces.
+const PIECE: usize = 256;
+
+/// What a Topic Filter is, counted in messages to one Session.
+const WORK_A_FILTER: u64 = 4;
 
 impl Shard {
     pub(super) fn on_subscribe(&mut self, key: u32, subscribe: &Subscribe<'_>) -> Outcome {
+        let identifier = subscribe.properties.subscription_id.map_or(0, |identifier| identifier.get());
+        let list = subscribe.subscriptions;
+        let mut ask = Ask::new(AskKind::Subscribe, subscribe.packet_id, self.outlet.edge.now);
+        if list.len() > PIECE {
+            let subscriptions = list.keep(PIECE).expect("it was received");
+            ask.rest = Some(Rest::Subscribe { subscriptions, identifier });
+        }
+        self.want(key, list.first(PIECE), identifier, &mut ask)?;
+        self.ask(key, Box::new(ask));
+        Ok(())
+    }
+
+    pub(super) fn on_unsubscribe(&mut self, key: u32, unsubscribe: &Unsubscribe<'_>) -> Outcome {
+        let list = unsubscribe.filters;
+        let mut ask = Ask::new(AskKind::Unsubscribe, unsubscribe.packet_id, self.outlet.edge.now);
+        if list.len() > PIECE {
+            ask.rest = Some(Rest::Unsubscribe { filters: list.keep(PIECE).expect("it was received") });
+        }
+        self.unwant(list.first(PIECE), &mut ask);
+        self.ask(key, Box::new(ask));
+        Ok(())
+    }
+
+    /// Asks for the next piece of a packet that has many.
+    pub(super) fn ask_on(&mut self, home: Home) {
+        let Some(connection) = self.outlet.edge.find(&home).filter(|found| found.stage == Stage::Open) else {
+            return;
+        };
+        let Some(Barrier::Ask(mut ask)) = connection.barrier.take() else { return };
+        ask.next_piece();
+        let outcome = match ask.rest.take() {
+            Some(Rest::Subscribe { mut subscriptions, identifier }) => {
+                let outcome = self.want(home.key, subscriptions.take(PIECE), identifier, &mut ask);
+                ask.rest =
+                    (!subscriptions.is_empty()).then_some(Rest::Subscribe { subscriptions, identifier });
+                outcome
+            }
+            Some(Rest::Unsubscribe { mut filters }) => {
+                self.unwant(filters.take(PIECE), &mut ask);
+                ask.rest = (!filters.is_empty()).then_some(Rest::Unsubscribe { filters });
+                Ok(())
+            }
+            None => Ok(()),
+        };
+        match outcome {
+            Ok(()) => self.ask(home.key, ask),
+            Err(reason) => self.outlet.edge.close(home.key, reason),
+        }
+        self.outlet.edge.weigh_unfinished(home.key);
+    }
+
+    /// What of these is refused by itself, and what the slot is to be asked for.
+    fn want(
+        &mut self,
+        key: u32,
+        subscriptions: List<'_, wire::Subscription<'_>>,
+        identifier: u32,
+        ask: &mut Ask,
+    ) -> Outcome {
+        self.work += subscriptions.len() as u64 * WORK_A_FILTER;
         let (limits, layout) = (&self.options.limits, self.layout());
         let connection = &self.outlet.edge.connections[key as usize];
         let (version, permits) = (connection.version, connection.permits.as_deref());
-        let identifier = subscribe.properties.subscription_id.map_or(0, |identifier| identifier.get());
-        let (mut reasons, mut wanted, mut asked) = (Vec::new(), Vec::new(), Vec::new());
-        for subscription in &subscribe.subscriptions {
+        for subscription in subscriptions {
             let filter = subscription.filter;
             let options = subscription.options;
             // Over the limits: refused by itself, the others stand.
             if let Some(limit) = limits.exceeded_by(filter) {
                 metric::met(limit);
-                reasons.push(ReasonCode::TopicFilterInvalid);
+                ask.reasons.push(ReasonCode::TopicFilterInvalid);
                 continue;
             }
             let granted = limits.features.check_subscription(version, &subscription, identifier > 0)?;
             if granted.is_error() {
-                reasons.push(granted);
+                ask.reasons.push(granted);
                 continue;
             }
             // Of a Shared Subscription it is the filter within that opens topics.
             let plain = filter.shared().map_or(filter.as_str(), |shared| shared.filter.as_str());
             if permits.is_some_and(|permits| !permits.may_subscribe(plain, options.qos as u8)) {
                 metric::denied("subscribe");
-                reasons.push(ReasonCode::NotAuthorized);
+                ask.reasons.push(ReasonCode::NotAuthorized);
                 continue;
             }
-            asked.push(reasons.len());
-            reasons.push(granted);
-            wanted.push((
+            ask.asked.push(ask.reasons.len());
+            ask.reasons.push(granted);
+            ask.wanted.push((
                 Wanted {
                     filter: filter.as_str().to_owned(),
                     subscription: Subscription {
@@ -55,69 +120,48 @@ impl Shard {
                     places: layout.places_of_filter(plain),
                 },
                 // [MQTT-4.8.2]: a Shared Subscription gets no Retained Messages.
-                if filter.is_shared() { convoy_wire::RetainHandling::Never } else { options.retain_handling },
+                if filter.is_shared() { wire::RetainHandling::Never } else { options.retain_handling },
             ));
         }
-        self.ask(key, AskKind::Subscribe, subscribe.packet_id, reasons, wanted, asked, Vec::new());
         Ok(())
     }
 
-    pub(super) fn on_unsubscribe(&mut self, key: u32, unsubscribe: &Unsubscribe<'_>) -> Outcome {
-        let filters: Vec<String> =
-            unsubscribe.filters.iter().map(|filter| filter.as_str().to_owned()).collect();
-        let reasons = vec![ReasonCode::Success; filters.len()];
-        let asked = (0..filters.len()).collect();
-        self.ask(key, AskKind::Unsubscribe, unsubscribe.packet_id, reasons, Vec::new(), asked, filters);
-        Ok(())
+    fn unwant(&mut self, filters: List<'_, TopicFilter<'_>>, ask: &mut Ask) {
+        self.work += filters.len() as u64 * WORK_A_FILTER;
+        ask.asked.extend(ask.reasons.len()..ask.reasons.len() + filters.len());
+        ask.reasons.resize(ask.reasons.len() + filters.len(), ReasonCode::Success);
+        ask.filters.extend(filters.iter().map(|filter| filter.as_str().to_owned()));
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what SUBSCRIBE and UNSUBSCRIBE have in common")]
-    fn ask(
-        &mut self,
-        key: u32,
-        kind: AskKind,
-        packet_id: convoy_wire::PacketId,
-        reasons: Vec<ReasonCode>,
-        wanted: Vec<(Wanted, convoy_wire::RetainHandling)>,
-        asked: Vec<usize>,
-        filters: Vec<String>,
-    ) {
+    /// Asks the slot for a piece, if there is anything in it to be asked for.
+    fn ask(&mut self, key: u32, mut ask: Box<Ask>) {
+        if ask.asked.is_empty() {
+            let edge = &mut self.outlet.edge;
+            if ask.rest.is_some() {
+                return edge.ask_on(key, ask);
+            }
+            acknowledge_ask(&mut edge.connections[key as usize], &ask);
+            return edge.mark(key);
+        }
         let number = self.asks << token::ENTRY.count_ones() & !token::KIND;
         self.asks += 1;
-        let (token, since) = (token::ASK | number, self.outlet.edge.now);
-        let mut ask = Ask {
-            token,
-            packet_id,
-            kind,
-            since,
-            parts: UNTOLD,
-            reasons,
-            wanted,
-            asked,
-            filters: Vec::new(),
-            registered: Vec::new(),
-            unheard: 0,
-            call: None,
-        };
-        if ask.asked.is_empty() {
-            acknowledge_ask(&mut self.outlet.edge.connections[key as usize], &ask);
-            self.outlet.edge.mark(key);
-            return;
-        }
+        ask.token = token::ASK | number;
         ask.unheard = self.ask_who_was_sent_to(key, number);
-        let connection = &mut self.outlet.edge.connections[key as usize];
-        let reply = ReplyTo { home: connection.home, token };
+        let edge = &mut self.outlet.edge;
+        let connection = &mut edge.connections[key as usize];
+        let reply = ReplyTo { home: connection.home, token: ask.token };
         let (session, epoch) = (connection.session, connection.epoch);
-        let wanted = ask.wanted.iter().map(|(wanted, _)| wanted.clone()).collect();
-        ask.call = Some(match kind {
-            AskKind::Subscribe => SessionCall::Subscribe { session, epoch, wanted, reply },
+        ask.call = Some(match ask.kind {
+            AskKind::Subscribe => {
+                let wanted = ask.wanted.iter().map(|(wanted, _)| wanted.clone()).collect();
+                SessionCall::Subscribe { session, epoch, wanted, reply }
+            }
             AskKind::Unsubscribe => {
-                ask.filters.clone_from(&filters);
-                SessionCall::Unsubscribe { session, epoch, filters, reply }
+                SessionCall::Unsubscribe { session, epoch, filters: ask.filters.clone(), reply }
             }
         });
-        connection.barrier = Some(Barrier::Ask(Box::new(ask)));
-        self.outlet.edge.step(key);
+        connection.barrier = Some(Barrier::Ask(ask));
+        edge.step(key);
     }
 
     /// Asks the shards that the connection has sent messages to, of which nobody would tell, whether they have taken

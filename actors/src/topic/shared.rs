@@ -76,6 +76,11 @@ pub struct Draw {
     pub random: u64,
 }
 
+/// Members that are asked before one is taken who is not the best: a Client that can keep it, and then any that can take it
+/// at all. A choice costs no more, however many there are and however few of them can take anything.
+const ENOUGH: usize = 512;
+const MOST: usize = 4096;
+
 /// The members of one Share Name and Topic Filter.
 #[derive(Debug)]
 pub struct Group<K: Copy, V> {
@@ -130,8 +135,9 @@ impl<K: Ord + Copy, V> Group<K, V> {
     }
 
     /// The member that a leader gives a message to: of those that can best take it, by `level`, the one that the
-    /// strategy names. Nobody can take it better than `best`: where that is met the others are not asked. `not` gets it
-    /// only if nobody else is there. `None` if there are no members, or all have gone or may not have it.
+    /// strategy names. Nobody can take it better than `best`: where that is met the others are not asked, nor where very
+    /// many have been asked and one of them can take it at all. `not` gets it only if nobody else is there. `None` if there
+    /// are no members, or all have gone or may not have it.
     pub fn choose(
         &self,
         draw: &Draw,
@@ -153,8 +159,12 @@ impl<K: Ord + Copy, V> Group<K, V> {
             Strategy::HashTopic => (mixed(draw.topic) % count as u64) as usize,
         };
         let (before, behind) = self.members.split_at(from);
-        let mut held = (Level::Gone, 0);
+        let (mut held, mut asked) = ((Level::Gone, 0), count);
         for (step, (key, value)) in behind.iter().chain(before).enumerate() {
+            if step >= MOST && held.0 < Level::Not || step >= ENOUGH && held.0 <= Level::Absent {
+                asked = step;
+                break;
+            }
             let mut level = level(key, value);
             if not == Some(*key) {
                 level = level.max(Level::Not);
@@ -173,6 +183,10 @@ impl<K: Ord + Copy, V> Group<K, V> {
         let at = if from + step < count { from + step } else { from + step - count };
         let (key, value) = &self.members[at];
         match draw.strategy {
+            // Of those that were not asked the next message asks first.
+            Strategy::RoundRobin | Strategy::LeastInflight if asked < count => {
+                self.next.set((from + asked) % count);
+            }
             Strategy::RoundRobin | Strategy::LeastInflight => self.next.set((at + 1) % count),
             Strategy::Sticky => self.kept.set(Some(*key)),
             _ => {}
@@ -338,6 +352,38 @@ mod tests {
                 assert_eq!(chosen[0], chosen[1], "{strategy:?}");
                 assert!(asked.replace(0) <= 2, "{strategy:?}");
             }
+        }
+    }
+
+    #[test]
+    fn of_very_many_only_so_many_are_asked_and_the_next_message_asks_the_others() {
+        let members = 20_000;
+        let group = group(0..members);
+        let asked = std::cell::Cell::new(0);
+        for (_, strategy) in Strategy::ALL {
+            for (others, most) in [(Level::Busy, ENOUGH), (Level::Absent, ENOUGH), (Level::Full, MOST)] {
+                group.next.set(0);
+                let level = |key: &u64, _: &()| {
+                    asked.set(asked.get() + 1);
+                    if *key == members - 1 { Level::FREE } else { others }
+                };
+                let mut free = 0;
+                let rounds = members as usize / most + 1;
+                for _ in 0..rounds {
+                    asked.set(0);
+                    let (key, ()) = group.choose(&draw(strategy), Level::FREE, None, level).unwrap();
+                    free += usize::from(*key == members - 1);
+                    assert!(asked.get() <= most, "{strategy:?} {others:?}: {} are asked", asked.get());
+                }
+                // Who takes turns comes to the one that is free.
+                if matches!(strategy, Strategy::RoundRobin | Strategy::LeastInflight) {
+                    assert!(free > 0, "{strategy:?} {others:?}");
+                }
+            }
+            // Where none of them can take it the search goes on.
+            let level = |key: &u64, _: &()| if *key == members - 1 { Level::Unheard } else { Level::Denied };
+            let chosen = group.choose(&draw(strategy), Level::FREE, None, level).map(|(key, ())| *key);
+            assert_eq!(chosen, Some(members - 1), "{strategy:?}");
         }
     }
 

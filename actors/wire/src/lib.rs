@@ -30,7 +30,7 @@ mod version;
 
 pub use error::{EncodeError, Error};
 pub use header::{Cut, Limits, PacketType, Sender, cut};
-pub use list::List;
+pub use list::{Kept, List};
 pub use packet::{
     Auth, Connack, Connect, Delivery, Disconnect, Packet, Placed, Puback, Pubcomp, Publish, Pubrec, Pubrel,
     RetainHandling, Suback, Subscribe, Subscription, SubscriptionOptions, Unsuback, Unsubscribe, Will,

@@ -3,12 +3,17 @@
 //! Received lists are checked when the packet is decoded and read again while iterating, so a packet with ten
 //! thousand User Properties costs its bytes and nothing else.
 
+use alloc::boxed::Box;
 use core::fmt;
+use core::marker::PhantomData;
 
 use crate::reader::Reader;
 
 /// What a [`List`] can hold.
 pub trait Element<'a>: Copy {
+    /// The same, of other bytes.
+    type Of<'b>: Element<'b>;
+
     /// The next value; `None` at the end of the bytes, which were checked before.
     #[doc(hidden)]
     fn next(reader: &mut Reader<'a>) -> Option<Self>;
@@ -60,6 +65,73 @@ impl<'a, T: Element<'a>> List<'a, T> {
             Source::Wire { bytes, len } => Iter(Rest::Wire { reader: Reader::new(bytes), len }),
             Source::Values(values) => Iter(Rest::Values(values.iter())),
         }
+    }
+}
+
+impl<'a, T: Element<'a>> List<'a, T> {
+    /// What was received is kept beyond its packet, behind the first `skip` values. `None` for values that are to be sent.
+    pub fn keep(&self, skip: usize) -> Option<Kept<T::Of<'static>>> {
+        let Source::Wire { bytes, len } = self.source else { return None };
+        let skip = len.min(skip as u32);
+        let rest = behind::<T>(bytes, skip);
+        Some(Kept { bytes: rest.into(), at: 0, len: len - skip, of: PhantomData })
+    }
+
+    /// The first values, at most so many.
+    pub fn first(&self, most: usize) -> Self {
+        match self.source {
+            Source::Wire { bytes, len } => Self::wire(bytes, len.min(most as u32)),
+            Source::Values(values) => Self::new(&values[..values.len().min(most)]),
+        }
+    }
+}
+
+/// The bytes behind `skip` values.
+fn behind<'a, T: Element<'a>>(bytes: &'a [u8], skip: u32) -> &'a [u8] {
+    let mut reader = Reader::new(bytes);
+    for _ in 0..skip {
+        T::next(&mut reader);
+    }
+    reader.rest()
+}
+
+/// What is left of a received list beyond its packet: read piece by piece.
+pub struct Kept<T> {
+    bytes: Box<[u8]>,
+    at: usize,
+    len: u32,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: Element<'static>> Kept<T> {
+    /// Takes the next values, at most so many.
+    pub fn take(&mut self, most: usize) -> List<'_, T::Of<'_>> {
+        let (from, len) = (self.at, self.len.min(most as u32));
+        let rest = behind::<T::Of<'_>>(&self.bytes[from..], len);
+        self.at = self.bytes.len() - rest.len();
+        self.len -= len;
+        List::wire(&self.bytes[from..self.at], len)
+    }
+}
+
+impl<T> Kept<T> {
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of memory: those of values that were taken are held until all are.
+    pub const fn held_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl<T> fmt::Debug for Kept<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("len", &self.len).finish_non_exhaustive()
     }
 }
 
@@ -155,3 +227,29 @@ impl<'a, T: Element<'a>> Iterator for Iter<'a, T> {
 }
 
 impl<'a, T: Element<'a>> ExactSizeIterator for Iter<'a, T> {}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::TopicFilter;
+
+    #[test]
+    fn what_is_kept_of_a_list_is_taken_in_pieces() {
+        let bytes = b"\0\x01a\0\x02bb\0\x01c\0\x01d";
+        let list: List<'_, TopicFilter<'_>> = List::wire(bytes, 4);
+        let first: Vec<_> = list.first(1).iter().map(|filter| filter.as_str()).collect();
+        assert_eq!(first, ["a"]);
+        let mut kept = list.keep(1).unwrap();
+        let mut take = |most| -> Vec<_> {
+            kept.take(most).iter().map(|it| alloc::string::String::from(it.as_str())).collect()
+        };
+        assert_eq!(take(2), ["bb", "c"]);
+        assert_eq!(take(2), ["d"]);
+        assert_eq!(take(2), [""; 0]);
+        assert!(kept.is_empty());
+        assert!(list.keep(9).unwrap().is_empty());
+        assert!(List::new(&[TopicFilter::new("a").unwrap()]).keep(0).is_none());
+    }
+}

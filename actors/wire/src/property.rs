@@ -257,12 +257,16 @@ const USER_PROPERTY: u8 = 0x26;
 const SUBSCRIPTION_ID: u8 = 0x0b;
 
 impl<'a> Element<'a> for (&'a str, &'a str) {
+    type Of<'b> = (&'b str, &'b str);
+
     fn next(reader: &mut Reader<'a>) -> Option<Self> {
         next_of(USER_PROPERTY, reader)
     }
 }
 
 impl<'a> Element<'a> for SubscriptionId {
+    type Of<'b> = Self;
+
     fn next(reader: &mut Reader<'a>) -> Option<Self> {
         next_of(SUBSCRIPTION_ID, reader)
     }

@@ -239,6 +239,8 @@ impl ReasonCode {
 }
 
 impl<'a> Element<'a> for ReasonCode {
+    type Of<'b> = Self;
+
     fn next(reader: &mut Reader<'a>) -> Option<Self> {
         Self::from_u8(reader.u8().ok()?)
     }

@@ -260,6 +260,8 @@ fn first_level(text: &str) -> &str {
 }
 
 impl<'a> Element<'a> for TopicFilter<'a> {
+    type Of<'b> = TopicFilter<'b>;
+
     fn next(reader: &mut Reader<'a>) -> Option<Self> {
         reader.text().ok().map(Self::checked)
     }

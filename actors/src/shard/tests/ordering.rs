@@ -1,6 +1,7 @@
 //! What one connection sends takes effect in the order sent, however much of it is in one write (MQTT 5.0, 4.6).
 
 use super::*;
+use crate::Features;
 
 /// Packets in one write.
 fn together(version: ProtocolVersion, packets: &[Packet<'_>]) -> Vec<u8> {
@@ -175,6 +176,62 @@ fn pipelined_subscribes_keep_within_the_limit_of_a_session() {
     assert_eq!(got.len(), 100);
     let subscriptions: u64 = world.shards.iter().map(|shard| shard.observe().subscriptions).sum();
     assert_eq!(subscriptions, 10);
+}
+
+#[test]
+fn very_many_topic_filters_are_asked_for_in_pieces_and_answered_in_one() {
+    for connect in [passing("a"), lasting("a")] {
+        let mut world = World::with(Limits { subscriptions_per_session: 700, ..Limits::default() });
+        let client = world.connect(connect);
+        let names: Vec<String> = (0..1000).map(|number| format!("x/{number}")).collect();
+        let filters: Vec<_> = names.iter().map(|name| TopicFilter::new(name).unwrap()).collect();
+        let options = SubscriptionOptions::new(QoS::ExactlyOnce);
+        let subscriptions: Vec<_> = filters.iter().map(|&filter| Subscription { filter, options }).collect();
+        // What is behind it waits for all of it.
+        world.send_bytes(client, &together(V5, &[subscribe(7, &subscriptions), at(0, "x/699", "own")]));
+        let held = |world: &World| -> usize {
+            world
+                .shards
+                .iter()
+                .flat_map(|shard| shard.outlet.edge.connections.iter())
+                .map(|(_, of)| of.unfinished.bytes)
+                .sum()
+        };
+        assert!(held(&world) > 0, "what waits is not counted");
+        world.settle();
+        assert_eq!(held(&world), 0);
+        let got = world.got(client);
+        let [Got::Suback(7, reasons), Got::Publish(own)] = &got[..] else { panic!("{got:?}") };
+        assert_eq!(own.payload, "own");
+        assert_eq!(reasons.len(), 1000);
+        assert_eq!(reasons[..700], [ReasonCode::GrantedQoS2; 700]);
+        assert_eq!(reasons[700..], [ReasonCode::QuotaExceeded; 300]);
+        assert_eq!(world.shards.iter().map(|shard| shard.asks).sum::<u64>(), 4);
+
+        world.send_bytes(client, &together(V5, &[unsubscribe(8, &filters), at(0, "x/699", "own")]));
+        world.settle();
+        let got = world.got(client);
+        let [Got::Unsuback(8, reasons)] = &got[..] else { panic!("{got:?}") };
+        assert_eq!(reasons[..700], [ReasonCode::Success; 700]);
+        assert_eq!(reasons[700..], [ReasonCode::NoSubscriptionExisted; 300]);
+    }
+}
+
+#[test]
+fn an_option_that_a_later_piece_may_not_have_ends_the_connection() {
+    let features = Features { wildcard_subscription_available: false, ..Features::default() };
+    let mut world = World::with(Limits { features, ..Limits::default() });
+    let client = world.connect(passing("a"));
+    let names: Vec<String> = (0..400).map(|number| format!("x/{number}")).chain(["x/#".into()]).collect();
+    let options = SubscriptionOptions::new(QoS::AtMostOnce);
+    let filters = names.iter().map(|name| TopicFilter::new(name).unwrap());
+    let subscriptions: Vec<_> = filters.map(|filter| Subscription { filter, options }).collect();
+    world.send_bytes(client, &together(V5, &[subscribe(7, &subscriptions)]));
+    world.settle();
+    assert_eq!(
+        world.got(client),
+        [Got::Disconnect(ReasonCode::WildcardSubscriptionsNotSupported), Got::Closed]
+    );
 }
 
 #[test]

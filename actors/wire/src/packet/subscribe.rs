@@ -153,6 +153,8 @@ impl SubscriptionOptions {
 }
 
 impl<'a> Element<'a> for Subscription<'a> {
+    type Of<'b> = Subscription<'b>;
+
     fn next(reader: &mut Reader<'a>) -> Option<Self> {
         let filter = TopicFilter::checked(reader.text().ok()?);
         let options = SubscriptionOptions::from_u8(reader.u8().ok()?)?;

@@ -18,6 +18,7 @@ mod hogs;
 mod identifiers;
 mod large_properties;
 mod large_will;
+mod long_subscribes;
 mod memory;
 mod mutual_wills;
 mod operators;
@@ -55,6 +56,7 @@ pub const ALL: &[Attack] = &[
     pings::ATTACK,
     releases::ATTACK,
     subscribes::ATTACK,
+    long_subscribes::ATTACK,
     unsubscribes::ATTACK,
     retained_again::ATTACK,
     retained_flood::ATTACK,
