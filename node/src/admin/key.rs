@@ -139,12 +139,21 @@ pub(super) async fn guard(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let connection = request.conn_data::<Connection>().cloned();
     let verdict = judge(&request, connection.as_ref());
-    let Some(Connection { asker, .. }) = connection else {
+    let Some(Connection { asker, places }) = connection else {
         verdict?;
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
+    let body = body_of(request.headers());
+    let verdict = verdict.and_then(|has_key| match !has_key || places.has_room_for_body(body.most_bytes()) {
+        true => Ok(has_key),
+        false => {
+            let detail =
+                "as many long bodies are on their way as are read at a time; ask again when some have come";
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
+        }
+    });
     match &verdict {
-        Ok(has_key) => announce(&asker, *has_key, body_of(request.headers())),
+        Ok(has_key) => announce(&asker, *has_key, body),
         Err(_) => asker.is_refused(),
     }
     verdict?;
@@ -160,11 +169,22 @@ pub(super) async fn guard(
 }
 
 /// What follows a head, as it says itself.
+#[derive(Clone, Copy)]
 enum Body {
     Nothing,
     Bytes(usize),
     /// Until it says that it ends.
     Chunks,
+}
+
+impl Body {
+    fn most_bytes(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Bytes(bytes) => *bytes,
+            Self::Chunks => usize::MAX,
+        }
+    }
 }
 
 fn body_of(headers: &header::HeaderMap) -> Body {
@@ -185,7 +205,7 @@ fn announce(asker: &Asker, has_key: bool, body: Body) {
         (true, Body::Bytes(bytes)) => asker.asks(true, bytes),
         (true, Body::Chunks) => {
             asker.asks_no_more();
-            asker.asks(true, usize::MAX);
+            asker.asks(true, body.most_bytes());
         }
         (false, _) => {
             asker.asks_no_more();

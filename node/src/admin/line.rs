@@ -67,6 +67,8 @@ pub struct Asker {
     /// The time for the answer that is being written, however slowly.
     answer_until: Cell<Instant>,
     bytes_left: Cell<usize>,
+    /// What the body of the request under way may have.
+    body_bytes: Cell<usize>,
     head_end: RefCell<HeadEnd>,
     has_key: Cell<bool>,
     /// Nothing is handed on after this request.
@@ -90,6 +92,7 @@ impl Asker {
             until: Cell::new(until),
             answer_until: Cell::new(until),
             bytes_left: Cell::new(allowance.head_bytes),
+            body_bytes: Cell::new(0),
             head_end: RefCell::default(),
             has_key: Cell::new(false),
             is_last: Cell::new(false),
@@ -129,7 +132,8 @@ impl Asker {
     pub fn asks(&self, has_key: bool, body_bytes: usize) {
         self.has_key.set(has_key);
         self.stage.set(Stage::Asked);
-        self.allow(body_bytes.min(self.allowance.body_bytes), self.allowance.body_time);
+        self.body_bytes.set(body_bytes.min(self.allowance.body_bytes));
+        self.allow(self.body_bytes.get(), self.allowance.body_time);
         self.answer_until.set(self.until.get());
         self.read_on();
     }
@@ -154,8 +158,14 @@ impl Asker {
         self.is_last.get()
     }
 
+    /// Bytes of a body that may be held for it.
+    pub fn body_bytes(&self) -> usize {
+        self.body_bytes.get()
+    }
+
     /// There is an answer; [`Self::told`] follows.
     pub fn answered(&self) {
+        self.body_bytes.set(0);
         self.stage.set(Stage::Answered);
         self.is_told.set(false);
         if self.is_last.get() || self.bytes_left.get() > 0 {

@@ -29,6 +29,11 @@ use crate::listen::{LogLimit, Origin, next_connection};
 /// Of the places, one part is kept from those with a key: whoever asks for health has none.
 const NAMELESS_PART: usize = 8;
 
+/// Bodies of the greatest length that are read at a time: what is longer than a little waits in memory until all of it is
+/// there.
+const BODIES: usize = 16;
+const SHORT_BODY: usize = 4 << 10;
+
 /// Connections that are taken before those who came are heard: half of what strangers have at least.
 fn of_a_burst(connections: usize) -> usize {
     (connections / NAMELESS_PART / 2).max(1)
@@ -67,6 +72,14 @@ impl Places {
 
     fn is_empty(&self) -> bool {
         self.open.borrow().1.is_empty()
+    }
+
+    /// Whether a body of so many bytes may be read beside those that are being read.
+    pub(super) fn has_room_for_body(&self, bytes: usize) -> bool {
+        let most = self.allowance.body_bytes;
+        let bytes = bytes.min(most);
+        let others: usize = self.open.borrow().1.values().map(|asker| asker.body_bytes()).sum();
+        bytes <= SHORT_BODY || others + bytes <= BODIES * most
     }
 
     /// Whether one more may have the key.

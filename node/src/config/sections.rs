@@ -68,7 +68,8 @@ pub struct ApiOptions {
     /// Time for the head of a request to come.
     pub head_timeout: Duration,
     /// Time for the body of a request to come, and for its answer. A body may have a third more bytes than
-    /// `limits.packet_bytes`, for a payload in base64; that of a request without the key is not read.
+    /// `limits.packet_bytes`, for a payload in base64; that of a request without the key is not read. Room is kept for
+    /// sixteen of the greatest length; a body above 4 KiB for which there is none is refused with 503.
     pub body_timeout: Duration,
 }
 

@@ -95,6 +95,53 @@ fn a_long_body_may_come_in_one_piece_with_its_head() {
 }
 
 #[test]
+fn long_bodies_that_come_slowly_are_held_for_so_many_at_a_time() {
+    let node = Node::start(Folder::new(), LISTENER);
+    let post = |length: &str| {
+        let mut stream = connect(node.api());
+        let head = format!(
+            "POST /api/v1/publish HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{}\
+             Content-Type: application/json\r\n{length}\r\n\r\n",
+            key(&node)
+        );
+        stream.write_all(head.as_bytes()).expect("it is taken");
+        stream
+    };
+    let begins = "{\"topic\":\"a\",\"payload\":\"";
+    let mut slow: Vec<_> = (0..40)
+        .map(|number| {
+            let stream =
+                post(if number % 2 == 0 { "Content-Length: 1300000" } else { "Transfer-Encoding: chunked" });
+            stream.set_read_timeout(Some(Duration::from_millis(200))).expect("it can be set");
+            stream
+        })
+        .collect();
+    let refused: Vec<bool> =
+        slow.iter_mut().map(|stream| answer(stream).starts_with("HTTP/1.1 503")).collect();
+    let read = refused.iter().filter(|is_refused| !**is_refused).count();
+    assert!((15..=18).contains(&read), "{read} of 40 bodies are read at a time");
+
+    // What is short is heard all the while, and what is long when others have come or gone.
+    let short = format!("{begins}x\"}}");
+    let mut stream = post(&format!("Content-Length: {}", short.len()));
+    stream.write_all(short.as_bytes()).expect("it is taken");
+    let said = answer(&mut stream);
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    drop(slow);
+    let long = format!("{begins}{}\"}}", "x".repeat(500_000));
+    let begin = Instant::now();
+    loop {
+        let mut stream = post(&format!("Content-Length: {}", long.len()));
+        let _ = stream.write_all(long.as_bytes());
+        let said = answer(&mut stream);
+        if said.starts_with("HTTP/1.1 200") {
+            break;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{said}");
+    }
+}
+
+#[test]
 fn what_is_too_long_or_too_slow_is_ended() {
     let api = "head_bytes = \"2KiB\"\nhead_timeout = \"1s\"\nbody_timeout = \"2s\"\n";
     let node = Node::start_api(Folder::new(), api, LISTENER);
