@@ -41,7 +41,7 @@ pub struct Ask {
     pub token: u64,
     pub packet_id: PacketId,
     pub kind: AskKind,
-    /// Monotonic milliseconds at which it came.
+    /// Monotonic milliseconds at which this piece began.
     pub since: u64,
     /// Parts that have yet to answer.
     pub parts: i32,
@@ -111,7 +111,8 @@ impl Ask {
     }
 
     /// The next piece begins, and what was asked for last is done.
-    pub fn next_piece(&mut self) {
+    pub fn next_piece(&mut self, now: u64) {
+        self.since = now;
         self.parts = UNTOLD;
         self.wanted.clear();
         self.asked.clear();

@@ -47,11 +47,12 @@ impl Shard {
 
     /// Asks for the next piece of a packet that has many.
     pub(super) fn ask_on(&mut self, home: Home) {
+        let now = self.outlet.edge.now;
         let Some(connection) = self.outlet.edge.find(&home).filter(|found| found.stage == Stage::Open) else {
             return;
         };
         let Some(Barrier::Ask(mut ask)) = connection.barrier.take() else { return };
-        ask.next_piece();
+        ask.next_piece(now);
         let outcome = match ask.rest.take() {
             Some(Rest::Subscribe { mut subscriptions, identifier }) => {
                 let outcome = self.want(home.key, subscriptions.take(PIECE), identifier, &mut ask);

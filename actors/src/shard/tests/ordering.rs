@@ -218,6 +218,26 @@ fn very_many_topic_filters_are_asked_for_in_pieces_and_answered_in_one() {
 }
 
 #[test]
+fn a_subscribe_that_goes_on_piece_by_piece_is_waited_for() {
+    let mut world = World::with(Limits { acknowledge_timeout: 30_000, ..Limits::default() });
+    let client = world.connect(passing("a"));
+    let names: Vec<String> = (0..1000).map(|number| format!("x/{number}")).collect();
+    let options = SubscriptionOptions::new(QoS::AtMostOnce);
+    let filters = names.iter().map(|name| TopicFilter::new(name).unwrap());
+    let subscriptions: Vec<_> = filters.map(|filter| Subscription { filter, options }).collect();
+    world.send_bytes(client, &together(V5, &[subscribe(7, &subscriptions)]));
+    let mut waited = 0;
+    // The disk is slow.
+    while world.sync() {
+        world.now.monotonic += 5_000;
+        waited += 5_000;
+        world.shards.iter_mut().for_each(|shard| shard.tick_connections(world.now));
+    }
+    assert!(waited > 30_000, "{waited}");
+    assert!(matches!(&world.got(client)[..], [Got::Suback(7, _)]));
+}
+
+#[test]
 fn an_option_that_a_later_piece_may_not_have_ends_the_connection() {
     let features = Features { wildcard_subscription_available: false, ..Features::default() };
     let mut world = World::with(Limits { features, ..Limits::default() });
