@@ -8,6 +8,7 @@ use convoy_wire::{self as wire, PacketId, ReasonCode, RetainHandling};
 
 use super::UNTOLD;
 use super::inbound::{Inbound, Received};
+use super::repeats::Repeats;
 use crate::call::SessionCall;
 use crate::retained;
 use crate::session::{Place, Wanted};
@@ -48,6 +49,12 @@ pub struct Ask {
     pub reasons: Vec<ReasonCode>,
     /// What the slot has not been asked for yet.
     pub rest: Option<Rest>,
+    /// Topic Filters that the packet names more than once: each is asked for once.
+    pub repeats: Repeats,
+    /// Places in `reasons` that are answered as others are.
+    pub repeated: Vec<(u32, u32)>,
+    /// Bytes that this piece holds.
+    pub piece_bytes: usize,
     /// Of a SUBSCRIBE: what this piece asks for, and what its Retain Handling is.
     pub wanted: Vec<(Wanted, RetainHandling)>,
     /// Places in `reasons` of what this piece asks of the slot.
@@ -101,6 +108,9 @@ impl Ask {
             parts: UNTOLD,
             reasons: Vec::new(),
             rest: None,
+            repeats: Repeats::default(),
+            repeated: Vec::new(),
+            piece_bytes: 0,
             wanted: Vec::new(),
             asked: Vec::new(),
             filters: Vec::new(),
@@ -113,11 +123,31 @@ impl Ask {
     /// The next piece begins, and what was asked for last is done.
     pub fn next_piece(&mut self, now: u64) {
         self.since = now;
+        self.piece_bytes = 0;
         self.parts = UNTOLD;
         self.wanted.clear();
         self.asked.clear();
         self.filters.clear();
         self.registered.clear();
+    }
+
+    /// What is named again is answered as it was before: refused for the same reason, and an UNSUBSCRIBE finds no
+    /// Subscription any more.
+    pub fn answer_repeated(&mut self) {
+        for (place, first) in self.repeated.drain(..) {
+            let reason = self.reasons[first as usize];
+            if reason.is_error() {
+                self.reasons[place as usize] = reason;
+            } else if self.kind == AskKind::Unsubscribe {
+                self.reasons[place as usize] = ReasonCode::NoSubscriptionExisted;
+            }
+        }
+    }
+
+    /// Bytes that are held of the packet.
+    pub fn held_bytes(&self) -> usize {
+        let rest = self.rest.as_ref().map_or(0, Rest::held_bytes);
+        rest + self.repeats.held_bytes() + self.piece_bytes
     }
 
     /// Whether something of this piece was refused.

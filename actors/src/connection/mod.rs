@@ -13,6 +13,7 @@ mod membership;
 mod outbound;
 mod output;
 mod rate;
+mod repeats;
 
 use convoy_wire::{Connack, Disconnect, ProtocolVersion, ReasonCode};
 
@@ -40,6 +41,7 @@ pub use membership::{Membership, Waiting};
 pub use outbound::{Outbound, Reaction};
 pub use output::{Output, SHARED_FROM};
 pub use rate::{Rate, Verdict};
+pub use repeats::Repeats;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,7 +278,7 @@ impl Connection {
     pub fn weigh_unfinished(&self) -> Unfinished {
         let unproven = self.unproven.as_ref().map_or(0, |body| body.len());
         let unasked = match &self.barrier {
-            Some(Barrier::Ask(ask)) => ask.rest.as_ref().map_or(0, Rest::held_bytes),
+            Some(Barrier::Ask(ask)) => ask.held_bytes(),
             _ => 0,
         };
         Unfinished {

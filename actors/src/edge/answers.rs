@@ -269,6 +269,7 @@ impl Edge {
             return;
         }
         let Some(Barrier::Ask(mut ask)) = self.lift_barrier(to.home.key) else { return };
+        ask.answer_repeated();
         let connection = &mut self.connections[to.home.key as usize];
         if ask.rest.is_none() {
             acknowledge_ask(connection, &ask);
@@ -280,8 +281,9 @@ impl Edge {
         let shared = ask.wanted.iter().filter(|(wanted, _)| wanted.filter.starts_with(SHARED));
         let groups = shared.map(|(wanted, _)| group_of(&wanted.filter)).collect();
         self.join_groups(to.home.key, groups);
-        if ask.rest.is_some() {
-            self.ask_on(to.home.key, ask);
+        match ask.rest {
+            Some(_) => self.ask_on(to.home.key, ask),
+            None => self.weigh_unfinished(to.home.key),
         }
         self.mark(to.home.key);
     }

@@ -1,6 +1,6 @@
 //! Bytes of packets that are not whole, or wait until it is known who sent them: each connection may hold one packet, and
 //! there are many connections. A shard has a share for all of them. Strangers get a quarter of it and go first: a Client
-//! that is connected has proven something.
+//! that is connected has proven something. Of these, those who hold most go first.
 
 use std::collections::BTreeSet;
 
@@ -72,8 +72,10 @@ impl Edge {
         self.unfinished.change(key, unfinished, Unfinished::default());
     }
 
-    /// The share is used up: as many strangers go as it takes, and if that is not enough this connection.
+    /// The share is used up: as many strangers go as it takes, and if that is not enough those who hold most, this
+    /// connection before others that hold as much.
     fn make_room(&mut self, key: u32, limit: usize) {
+        let last = key as usize;
         while self.unfinished.bytes > limit
             && let Some(&stranger) = self.unfinished.strangers.first()
         {
@@ -87,8 +89,12 @@ impl Edge {
                 self.unfinished.change(stranger, before, now);
             }
         }
-        if self.unfinished.bytes > limit {
-            self.let_go(key);
+        // Not whoever comes with a little, when others have filled it. To look at all of them is rare: each time somebody
+        // has sent as much as is given back.
+        while self.unfinished.bytes > limit {
+            let holds = self.connections.iter().map(|(key, held)| (held.unfinished.bytes, key == last, key));
+            let Some((.., most)) = holds.max() else { return };
+            self.let_go(most as u32);
         }
     }
 

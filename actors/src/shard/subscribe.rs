@@ -6,30 +6,40 @@ use super::Shard;
 use super::mail::Letter;
 use super::packets::Outcome;
 use crate::call::{Answer, ReplyTo, SessionCall, token};
-use crate::connection::{Ask, AskKind, Barrier, Rest, Stage};
+use crate::connection::{Ask, AskKind, Barrier, Repeats, Rest, Stage};
 use crate::edge::acknowledge_ask;
 use crate::metric;
 use crate::options::Without;
 use crate::session::{Home, Subscription, Wanted};
 use crate::slot::Effects;
 
-/// Topic Filters that a Session's slot is asked for at once: about a millisecond, here and there. Those of a packet that has
-/// more go in pieces.
+/// Topic Filters that a Session's slot is asked for at once, and their bytes. Those of a packet that has more go in pieces.
 const PIECE: usize = 256;
+const PIECE_BYTES: usize = 32 << 10;
 
-/// What a Topic Filter is, counted in messages to one Session.
-const WORK_A_FILTER: u64 = 4;
+/// What a Topic Filter that is asked for holds beside its name.
+const ASKED_BYTES: usize = 128;
 
 impl Shard {
     pub(super) fn on_subscribe(&mut self, key: u32, subscribe: &Subscribe<'_>) -> Outcome {
         let identifier = subscribe.properties.subscription_id.map_or(0, |identifier| identifier.get());
         let list = subscribe.subscriptions;
+        let version = self.outlet.edge.connections[key as usize].version;
+        // What ends the connection does so before anything is subscribed.
+        for subscription in list {
+            self.options.limits.features.check_subscription(version, &subscription, identifier > 0)?;
+        }
         let mut ask = Ask::new(AskKind::Subscribe, subscribe.packet_id, self.outlet.edge.now);
-        if list.len() > PIECE {
-            let subscriptions = list.keep(PIECE).expect("it was received");
+        if list.len() > 1 {
+            let named = list.iter().map(|subscription| (subscription.filter.as_str(), subscription.options));
+            ask.repeats = Repeats::of(named, self.options.secret.of_tables());
+        }
+        let piece = list.fit(PIECE, PIECE_BYTES);
+        if piece < list.len() {
+            let subscriptions = list.keep(piece).expect("it was received");
             ask.rest = Some(Rest::Subscribe { subscriptions, identifier });
         }
-        self.want(key, list.first(PIECE), identifier, &mut ask)?;
+        self.want(key, list.first(piece), identifier, &mut ask);
         self.ask(key, Box::new(ask));
         Ok(())
     }
@@ -37,10 +47,15 @@ impl Shard {
     pub(super) fn on_unsubscribe(&mut self, key: u32, unsubscribe: &Unsubscribe<'_>) -> Outcome {
         let list = unsubscribe.filters;
         let mut ask = Ask::new(AskKind::Unsubscribe, unsubscribe.packet_id, self.outlet.edge.now);
-        if list.len() > PIECE {
-            ask.rest = Some(Rest::Unsubscribe { filters: list.keep(PIECE).expect("it was received") });
+        if list.len() > 1 {
+            let named = list.iter().map(|filter| (filter.as_str(), Default::default()));
+            ask.repeats = Repeats::of(named, self.options.secret.of_tables());
         }
-        self.unwant(list.first(PIECE), &mut ask);
+        let piece = list.fit(PIECE, PIECE_BYTES);
+        if piece < list.len() {
+            ask.rest = Some(Rest::Unsubscribe { filters: list.keep(piece).expect("it was received") });
+        }
+        self.unwant(list.first(piece), &mut ask);
         self.ask(key, Box::new(ask));
         Ok(())
     }
@@ -53,24 +68,19 @@ impl Shard {
         };
         let Some(Barrier::Ask(mut ask)) = connection.barrier.take() else { return };
         ask.next_piece(now);
-        let outcome = match ask.rest.take() {
+        match ask.rest.take() {
             Some(Rest::Subscribe { mut subscriptions, identifier }) => {
-                let outcome = self.want(home.key, subscriptions.take(PIECE), identifier, &mut ask);
+                self.want(home.key, subscriptions.take(PIECE, PIECE_BYTES), identifier, &mut ask);
                 ask.rest =
                     (!subscriptions.is_empty()).then_some(Rest::Subscribe { subscriptions, identifier });
-                outcome
             }
             Some(Rest::Unsubscribe { mut filters }) => {
-                self.unwant(filters.take(PIECE), &mut ask);
+                self.unwant(filters.take(PIECE, PIECE_BYTES), &mut ask);
                 ask.rest = (!filters.is_empty()).then_some(Rest::Unsubscribe { filters });
-                Ok(())
             }
-            None => Ok(()),
-        };
-        match outcome {
-            Ok(()) => self.ask(home.key, ask),
-            Err(reason) => self.outlet.edge.close(home.key, reason),
+            None => {}
         }
+        self.ask(home.key, ask);
         self.outlet.edge.weigh_unfinished(home.key);
     }
 
@@ -81,8 +91,8 @@ impl Shard {
         subscriptions: List<'_, wire::Subscription<'_>>,
         identifier: u32,
         ask: &mut Ask,
-    ) -> Outcome {
-        self.work += subscriptions.len() as u64 * WORK_A_FILTER;
+    ) {
+        self.work += subscriptions.len() as u64;
         let (limits, layout) = (&self.options.limits, self.layout());
         let connection = &self.outlet.edge.connections[key as usize];
         let (version, permits) = (connection.version, connection.permits.as_deref());
@@ -95,11 +105,13 @@ impl Shard {
                 ask.reasons.push(ReasonCode::TopicFilterInvalid);
                 continue;
             }
-            let granted = limits.features.check_subscription(version, &subscription, identifier > 0)?;
-            if granted.is_error() {
-                ask.reasons.push(granted);
-                continue;
-            }
+            let granted = match limits.features.check_subscription(version, &subscription, identifier > 0) {
+                Ok(granted) if !granted.is_error() => granted,
+                Ok(refused) | Err(refused) => {
+                    ask.reasons.push(refused);
+                    continue;
+                }
+            };
             // Of a Shared Subscription it is the filter within that opens topics.
             let plain = filter.shared().map_or(filter.as_str(), |shared| shared.filter.as_str());
             if permits.is_some_and(|permits| !permits.may_subscribe(plain, options.qos as u8)) {
@@ -107,8 +119,18 @@ impl Shard {
                 ask.reasons.push(ReasonCode::NotAuthorized);
                 continue;
             }
-            ask.asked.push(ask.reasons.len());
+            let place = ask.reasons.len();
             ask.reasons.push(granted);
+            let options = match ask.repeats.get(filter.as_str()) {
+                Some(repeat) if repeat.first as usize != place => {
+                    ask.repeated.push((place as u32, repeat.first));
+                    continue;
+                }
+                Some(repeat) => repeat.options,
+                None => options,
+            };
+            ask.asked.push(place);
+            ask.piece_bytes += 2 * (filter.as_str().len() + ASKED_BYTES);
             ask.wanted.push((
                 Wanted {
                     filter: filter.as_str().to_owned(),
@@ -124,19 +146,30 @@ impl Shard {
                 if filter.is_shared() { wire::RetainHandling::Never } else { options.retain_handling },
             ));
         }
-        Ok(())
     }
 
     fn unwant(&mut self, filters: List<'_, TopicFilter<'_>>, ask: &mut Ask) {
-        self.work += filters.len() as u64 * WORK_A_FILTER;
-        ask.asked.extend(ask.reasons.len()..ask.reasons.len() + filters.len());
-        ask.reasons.resize(ask.reasons.len() + filters.len(), ReasonCode::Success);
-        ask.filters.extend(filters.iter().map(|filter| filter.as_str().to_owned()));
+        self.work += filters.len() as u64;
+        for filter in filters {
+            let place = ask.reasons.len();
+            ask.reasons.push(ReasonCode::Success);
+            match ask.repeats.get(filter.as_str()) {
+                Some(repeat) if repeat.first as usize != place => {
+                    ask.repeated.push((place as u32, repeat.first));
+                }
+                _ => {
+                    ask.asked.push(place);
+                    ask.piece_bytes += 2 * (filter.as_str().len() + ASKED_BYTES);
+                    ask.filters.push(filter.as_str().to_owned());
+                }
+            }
+        }
     }
 
     /// Asks the slot for a piece, if there is anything in it to be asked for.
     fn ask(&mut self, key: u32, mut ask: Box<Ask>) {
         if ask.asked.is_empty() {
+            ask.answer_repeated();
             let edge = &mut self.outlet.edge;
             if ask.rest.is_some() {
                 return edge.ask_on(key, ask);

@@ -133,6 +133,8 @@ impl Slot {
         if all <= limit && all as u64 * u64::from(limits.topic_bytes) <= limit_bytes {
             return Ok(None);
         }
+        // Each of them is looked up.
+        *turn.work += 2 * wanted.len() as u64;
         let mut bytes = self.filter_bytes(session, turn)?;
         let (mut granted, mut new, mut met) = (Vec::with_capacity(wanted.len()), FxHashSet::default(), None);
         for wanted in wanted {

@@ -1,6 +1,7 @@
 //! What a shard knows of the members of Shared Subscriptions: who is connected, and who can take more. Connections tell
 //! it to all shards; it is a hint, and one that is late costs a choice that could have been better, and no message.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -85,12 +86,12 @@ impl Member {
     }
 }
 
-/// The connected members of a group.
+/// The connected members of a group, in the order in which a group has its members.
 #[derive(Debug, Default)]
 struct Crowd {
-    count: u32,
+    all: BTreeSet<SessionNumber>,
     /// Those who may be free.
-    free: u32,
+    free: BTreeSet<SessionNumber>,
 }
 
 #[derive(Debug, Default)]
@@ -152,12 +153,13 @@ impl Presence {
         let changed = if is_free == was_free { known } else { 0 };
         for (at, group) in member.groups.iter().enumerate().skip(changed) {
             let crowd = self.groups.entry(*group).or_default();
-            if at < known {
-                crowd.free -= u32::from(was_free);
-            } else {
-                crowd.count += 1;
+            if at >= known {
+                crowd.all.insert(session);
             }
-            crowd.free += u32::from(is_free);
+            match is_free {
+                true => crowd.free.insert(session),
+                false => crowd.free.remove(&session),
+            };
         }
     }
 
@@ -165,10 +167,10 @@ impl Presence {
         let Some(member) = self.members.remove(&session) else { return };
         self.places.remove(member.place);
         for group in &member.groups {
-            let crowd = self.groups.get_mut(group).expect("its members are counted");
-            crowd.count -= 1;
-            crowd.free -= u32::from(member.may_be_free());
-            if crowd.count == 0 {
+            let crowd = self.groups.get_mut(group).expect("its members are there");
+            crowd.all.remove(&session);
+            crowd.free.remove(&session);
+            if crowd.all.is_empty() {
                 self.groups.remove(group);
             }
         }
@@ -177,10 +179,15 @@ impl Presence {
     /// How well one of a group can take a message at best: whoever has found such a member need not ask the others.
     pub fn best_of(&self, group: u64) -> Level {
         match self.groups.get(&group) {
-            Some(Crowd { free: 1.., .. }) => Level::FREE,
+            Some(crowd) if !crowd.free.is_empty() => Level::FREE,
             Some(_) => Level::Busy,
             None => Level::Absent,
         }
+    }
+
+    /// Members of a group that may be free, and all that are connected.
+    pub fn known(&self, group: u64) -> Option<[&BTreeSet<SessionNumber>; 2]> {
+        self.groups.get(&group).map(|crowd| [&crowd.free, &crowd.all])
     }
 
     /// A message came back from this member: its Session has ended, and numbers of Sessions are never used again.
@@ -238,9 +245,7 @@ impl Presence {
 
     /// Whether a group has a connected member beside this one.
     pub fn has_other(&self, group: u64, than: SessionNumber) -> bool {
-        let count = self.groups.get(&group).map_or(0, |crowd| crowd.count);
-        let own = self.members.get(&than).is_some_and(|member| member.groups.contains(&group));
-        count > u32::from(own)
+        self.groups.get(&group).is_some_and(|crowd| crowd.all.len() > usize::from(crowd.all.contains(&than)))
     }
 }
 

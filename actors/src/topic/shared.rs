@@ -4,7 +4,7 @@
 //! its rows and one that saw them come choose alike.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::presence::Level;
 
@@ -76,8 +76,11 @@ pub struct Draw {
     pub random: u64,
 }
 
-/// Members that are asked before one is taken who is not the best: a Client that can keep it, and then any that can take it
-/// at all. A choice costs no more, however many there are and however few of them can take anything.
+/// Members that are asked by their turn before those are looked for who are known to be free.
+const FIRST: usize = 8;
+
+/// Members that are asked before one is taken who is not connected, and then any that can take it at all. A choice costs no
+/// more, however many there are and however few of them can take anything.
 const ENOUGH: usize = 512;
 const MOST: usize = 4096;
 
@@ -135,13 +138,14 @@ impl<K: Ord + Copy, V> Group<K, V> {
     }
 
     /// The member that a leader gives a message to: of those that can best take it, by `level`, the one that the
-    /// strategy names. Nobody can take it better than `best`: where that is met the others are not asked, nor where very
-    /// many have been asked and one of them can take it at all. `not` gets it only if nobody else is there. `None` if there
-    /// are no members, or all have gone or may not have it.
+    /// strategy names. Nobody can take it better than `best`: where that is met the others are not asked. `known` are those
+    /// who may be free, and those who are connected, as far as is known; of all others only so many are asked. `not` gets it
+    /// only if nobody else is there. `None` if there are no members, or all have gone or may not have it.
     pub fn choose(
         &self,
         draw: &Draw,
         best: Level,
+        known: Option<[&BTreeSet<K>; 2]>,
         not: Option<K>,
         mut level: impl FnMut(&K, &V) -> Level,
     ) -> Option<(&K, &V)> {
@@ -158,13 +162,10 @@ impl<K: Ord + Copy, V> Group<K, V> {
             Strategy::HashClient => (mixed(draw.client) % count as u64) as usize,
             Strategy::HashTopic => (mixed(draw.topic) % count as u64) as usize,
         };
-        let (before, behind) = self.members.split_at(from);
-        let (mut held, mut asked) = ((Level::Gone, 0), count);
-        for (step, (key, value)) in behind.iter().chain(before).enumerate() {
-            if step >= MOST && held.0 < Level::Not || step >= ENOUGH && held.0 <= Level::Absent {
-                asked = step;
-                break;
-            }
+        let mut held = (Level::Gone, 0);
+        // Whether nobody can do better.
+        let mut ask = |at: usize, held: &mut (Level, usize)| {
+            let (key, value) = &self.members[at];
             let mut level = level(key, value);
             if not == Some(*key) {
                 level = level.max(Level::Not);
@@ -173,14 +174,33 @@ impl<K: Ord + Copy, V> Group<K, V> {
                 level = level.without_load();
             }
             if level < held.0 {
-                held = (level, step);
-                if level <= best {
+                *held = (level, at);
+            }
+            held.0 <= best
+        };
+        let by_turn = || (from..count).chain(0..from);
+        let mut is_found = by_turn().take(FIRST).any(|at| ask(at, &mut held));
+        let turn = self.members[from].0;
+        let known = known.filter(|_| count > FIRST);
+        for (known, enough) in known.into_iter().flatten().zip([Level::FREE, Level::Busy]) {
+            if !is_found && held.0 > enough {
+                let by_turn = known.range(turn..).chain(known.range(..turn)).take(ENOUGH);
+                is_found = by_turn.filter_map(|key| self.place_of(key).ok()).any(|at| ask(at, &mut held));
+            }
+        }
+        let mut asked = count;
+        if !is_found && (held.0 > Level::Busy || known.is_none()) {
+            for (step, at) in by_turn().enumerate().skip(FIRST) {
+                if step >= MOST && held.0 < Level::Not || step >= ENOUGH && held.0 <= Level::Absent {
+                    asked = step;
+                    break;
+                }
+                if ask(at, &mut held) {
                     break;
                 }
             }
         }
-        let (_, step) = Some(held).filter(|(level, _)| *level < Level::Gone)?;
-        let at = if from + step < count { from + step } else { from + step - count };
+        let (_, at) = Some(held).filter(|(level, _)| *level < Level::Gone)?;
         let (key, value) = &self.members[at];
         match draw.strategy {
             // Of those that were not asked the next message asks first.
@@ -254,13 +274,13 @@ mod tests {
         count: usize,
         level: impl Fn(&u64, &()) -> Level,
     ) -> Vec<u64> {
-        (0..count).map(|_| *group.choose(&draw, Level::FREE, None, &level).unwrap().0).collect()
+        (0..count).map(|_| *group.choose(&draw, Level::FREE, None, None, &level).unwrap().0).collect()
     }
 
     #[test]
     fn an_empty_group_has_nobody_to_choose() {
         for (_, strategy) in Strategy::ALL {
-            assert_eq!(group([]).choose(&draw(strategy), Level::FREE, None, free), None);
+            assert_eq!(group([]).choose(&draw(strategy), Level::FREE, None, None, free), None);
         }
         assert_eq!(group([]).agree(7, &[1], None), None);
     }
@@ -298,8 +318,9 @@ mod tests {
         group.insert(2, "other");
         group.insert(1, "new");
         let draw = draw(Strategy::RoundRobin);
-        let next =
-            || group.choose(&draw, Level::FREE, None, |_, _| Level::FREE).map(|(key, name)| (*key, *name));
+        let next = || {
+            group.choose(&draw, Level::FREE, None, None, |_, _| Level::FREE).map(|(key, name)| (*key, *name))
+        };
         assert_eq!([next(), next(), next()], [Some((1, "new")), Some((2, "other")), Some((1, "new"))]);
     }
 
@@ -341,7 +362,7 @@ mod tests {
                 let chosen = [Level::FREE, Level::Busy].map(|best| {
                     // The turn is not moved by who looks.
                     let (next, kept) = (group.next.get(), group.kept.get());
-                    let chosen = group.choose(&draw(strategy), best, None, level).map(|(key, ())| *key);
+                    let chosen = group.choose(&draw(strategy), best, None, None, level).map(|(key, ())| *key);
                     if best == Level::FREE {
                         group.next.set(next);
                         group.kept.set(kept);
@@ -371,7 +392,7 @@ mod tests {
                 let rounds = members as usize / most + 1;
                 for _ in 0..rounds {
                     asked.set(0);
-                    let (key, ()) = group.choose(&draw(strategy), Level::FREE, None, level).unwrap();
+                    let (key, ()) = group.choose(&draw(strategy), Level::FREE, None, None, level).unwrap();
                     free += usize::from(*key == members - 1);
                     assert!(asked.get() <= most, "{strategy:?} {others:?}: {} are asked", asked.get());
                 }
@@ -382,8 +403,37 @@ mod tests {
             }
             // Where none of them can take it the search goes on.
             let level = |key: &u64, _: &()| if *key == members - 1 { Level::Unheard } else { Level::Denied };
-            let chosen = group.choose(&draw(strategy), Level::FREE, None, level).map(|(key, ())| *key);
+            let chosen = group.choose(&draw(strategy), Level::FREE, None, None, level).map(|(key, ())| *key);
             assert_eq!(chosen, Some(members - 1), "{strategy:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_known_to_be_free_is_found_among_very_many_who_are_not() {
+        let members = 20_000;
+        let group = group(0..members);
+        let (free, connected) = (BTreeSet::from([5_000, 15_000]), BTreeSet::from([4, 5_000, 9_999, 15_000]));
+        for (_, strategy) in Strategy::ALL {
+            for (is_free, those) in [(true, &free), (false, &connected)] {
+                let (asked, none) = (Cell::new(0), BTreeSet::new());
+                let level = |key: &u64, _: &()| {
+                    asked.set(asked.get() + 1);
+                    match those.contains(key) {
+                        true if is_free => Level::FREE,
+                        true => Level::Busy,
+                        false => Level::Absent,
+                    }
+                };
+                let known = [if is_free { &free } else { &none }, &connected];
+                let best = if is_free { Level::FREE } else { Level::Busy };
+                let chosen = || *group.choose(&draw(strategy), best, Some(known), None, level).unwrap().0;
+                let chosen: Vec<_> = (0..4).map(|_| chosen()).collect();
+                assert!(chosen.iter().all(|key| those.contains(key)), "{strategy:?}: {chosen:?}");
+                assert!(asked.get() <= 4 * (FIRST + 4), "{strategy:?}: {} are asked", asked.get());
+                if strategy == Strategy::RoundRobin {
+                    assert_ne!(chosen[0], chosen[1], "they take turns");
+                }
+            }
         }
     }
 
@@ -393,7 +443,7 @@ mod tests {
         let level = |key: &u64, _: &()| if *key == 1 { Level::FREE } else { Level::Absent };
         for (_, strategy) in Strategy::ALL {
             let again = |group: &Group<u64, ()>| {
-                group.choose(&draw(strategy), Level::FREE, Some(1), level).map(|(key, ())| *key)
+                group.choose(&draw(strategy), Level::FREE, None, Some(1), level).map(|(key, ())| *key)
             };
             assert_eq!(again(&both), Some(2), "{strategy:?}");
             assert_eq!(again(&group([1])), Some(1), "{strategy:?}");
@@ -410,7 +460,7 @@ mod tests {
         for (_, strategy) in Strategy::ALL {
             let choose = |gone: &[u64], not| {
                 let level = |key: &u64, _: &()| if gone.contains(key) { Level::Gone } else { Level::Unheard };
-                all.choose(&draw(strategy), Level::FREE, not, level).map(|(key, ())| *key)
+                all.choose(&draw(strategy), Level::FREE, None, not, level).map(|(key, ())| *key)
             };
             assert_eq!(choose(&[0, 2], None), Some(1), "{strategy:?}");
             assert_eq!(choose(&[0, 2], Some(1)), Some(1), "{strategy:?}");
@@ -424,10 +474,11 @@ mod tests {
         let level = |key: &u64, _: &()| if *key == 2 { Level::Absent } else { Level::Denied };
         for (_, strategy) in Strategy::ALL {
             assert_eq!(chosen(&group, draw(strategy), 9, level), [2; 9], "{strategy:?}");
-            let chosen = |not| group.choose(&draw(strategy), Level::FREE, not, level).map(|(key, ())| *key);
+            let chosen =
+                |not| group.choose(&draw(strategy), Level::FREE, None, not, level).map(|(key, ())| *key);
             assert_eq!([chosen(Some(0)), chosen(Some(2))], [Some(2), Some(2)], "{strategy:?}");
             assert_eq!(
-                group.choose(&draw(strategy), Level::FREE, Some(1), |_, _| Level::Denied),
+                group.choose(&draw(strategy), Level::FREE, None, Some(1), |_, _| Level::Denied),
                 None,
                 "{strategy:?}"
             );

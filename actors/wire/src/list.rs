@@ -77,6 +77,20 @@ impl<'a, T: Element<'a>> List<'a, T> {
         Some(Kept { bytes: rest.into(), at: 0, len: len - skip, of: PhantomData })
     }
 
+    /// How many of the first values, at most so many, take no more than so many bytes together: at least one, if there is
+    /// one.
+    pub fn fit(&self, most: usize, bytes: usize) -> usize {
+        let Source::Wire { bytes: all, len } = self.source else { return most.min(self.len()) };
+        let (mut reader, most) = (Reader::new(all), most.min(len as usize));
+        for at in 0..most {
+            T::next(&mut reader);
+            if all.len() - reader.rest().len() > bytes {
+                return at.max(1);
+            }
+        }
+        most
+    }
+
     /// The first values, at most so many.
     pub fn first(&self, most: usize) -> Self {
         match self.source {
@@ -104,9 +118,10 @@ pub struct Kept<T> {
 }
 
 impl<T: Element<'static>> Kept<T> {
-    /// Takes the next values, at most so many.
-    pub fn take(&mut self, most: usize) -> List<'_, T::Of<'_>> {
-        let (from, len) = (self.at, self.len.min(most as u32));
+    /// Takes the next values: see [`List::fit`].
+    pub fn take(&mut self, most: usize, bytes: usize) -> List<'_, T::Of<'_>> {
+        let left: List<'_, T::Of<'_>> = List::wire(&self.bytes[self.at..], self.len);
+        let (from, len) = (self.at, left.fit(most, bytes) as u32);
         let rest = behind::<T::Of<'_>>(&self.bytes[from..], len);
         self.at = self.bytes.len() - rest.len();
         self.len -= len;
@@ -243,12 +258,17 @@ mod tests {
         assert_eq!(first, ["a"]);
         let mut kept = list.keep(1).unwrap();
         let mut take = |most| -> Vec<_> {
-            kept.take(most).iter().map(|it| alloc::string::String::from(it.as_str())).collect()
+            kept.take(most, 99).iter().map(|it| alloc::string::String::from(it.as_str())).collect()
         };
         assert_eq!(take(2), ["bb", "c"]);
         assert_eq!(take(2), ["d"]);
         assert_eq!(take(2), [""; 0]);
         assert!(kept.is_empty());
+        // Of three, four and three bytes.
+        assert_eq!([2, 3, 6, 7, 9].map(|bytes| list.fit(3, bytes)), [1, 1, 1, 2, 2]);
+        let mut kept = list.keep(0).unwrap();
+        assert_eq!(kept.take(9, 6).len(), 1);
+        assert_eq!((kept.take(9, 7).len(), kept.take(9, 7).len()), (2, 1));
         assert!(list.keep(9).unwrap().is_empty());
         assert!(List::new(&[TopicFilter::new("a").unwrap()]).keep(0).is_none());
     }

@@ -1,5 +1,7 @@
 //! What one connection sends takes effect in the order sent, however much of it is in one write (MQTT 5.0, 4.6).
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::Features;
 
@@ -185,8 +187,7 @@ fn very_many_topic_filters_are_asked_for_in_pieces_and_answered_in_one() {
         let client = world.connect(connect);
         let names: Vec<String> = (0..1000).map(|number| format!("x/{number}")).collect();
         let filters: Vec<_> = names.iter().map(|name| TopicFilter::new(name).unwrap()).collect();
-        let options = SubscriptionOptions::new(QoS::ExactlyOnce);
-        let subscriptions: Vec<_> = filters.iter().map(|&filter| Subscription { filter, options }).collect();
+        let subscriptions = to_all(&names, QoS::ExactlyOnce);
         // What is behind it waits for all of it.
         world.send_bytes(client, &together(V5, &[subscribe(7, &subscriptions), at(0, "x/699", "own")]));
         let held = |world: &World| -> usize {
@@ -222,10 +223,7 @@ fn a_subscribe_that_goes_on_piece_by_piece_is_waited_for() {
     let mut world = World::with(Limits { acknowledge_timeout: 30_000, ..Limits::default() });
     let client = world.connect(passing("a"));
     let names: Vec<String> = (0..1000).map(|number| format!("x/{number}")).collect();
-    let options = SubscriptionOptions::new(QoS::AtMostOnce);
-    let filters = names.iter().map(|name| TopicFilter::new(name).unwrap());
-    let subscriptions: Vec<_> = filters.map(|filter| Subscription { filter, options }).collect();
-    world.send_bytes(client, &together(V5, &[subscribe(7, &subscriptions)]));
+    world.send_bytes(client, &together(V5, &[subscribe(7, &to_all(&names, QoS::AtMostOnce))]));
     let mut waited = 0;
     // The disk is slow.
     while world.sync() {
@@ -238,20 +236,61 @@ fn a_subscribe_that_goes_on_piece_by_piece_is_waited_for() {
 }
 
 #[test]
-fn an_option_that_a_later_piece_may_not_have_ends_the_connection() {
+fn what_may_not_be_subscribed_ends_the_connection_before_anything_is() {
     let features = Features { wildcard_subscription_available: false, ..Features::default() };
     let mut world = World::with(Limits { features, ..Limits::default() });
     let client = world.connect(passing("a"));
     let names: Vec<String> = (0..400).map(|number| format!("x/{number}")).chain(["x/#".into()]).collect();
-    let options = SubscriptionOptions::new(QoS::AtMostOnce);
-    let filters = names.iter().map(|name| TopicFilter::new(name).unwrap());
-    let subscriptions: Vec<_> = filters.map(|filter| Subscription { filter, options }).collect();
-    world.send_bytes(client, &together(V5, &[subscribe(7, &subscriptions)]));
-    world.settle();
+    world.send_bytes(client, &together(V5, &[subscribe(7, &to_all(&names, QoS::AtMostOnce))]));
     assert_eq!(
         world.got(client),
         [Got::Disconnect(ReasonCode::WildcardSubscriptionsNotSupported), Got::Closed]
     );
+    assert_eq!(world.shards.iter().map(|shard| shard.asks).sum::<u64>(), 0);
+}
+
+fn to_all<'a>(names: &'a [String], qos: QoS) -> Vec<Subscription<'a>> {
+    let options = SubscriptionOptions::new(qos);
+    let filters = names.iter().map(|name| TopicFilter::new(name).unwrap());
+    filters.map(|filter| Subscription { filter, options }).collect()
+}
+
+#[test]
+fn what_a_packet_names_again_is_asked_for_once_and_the_last_options_hold() {
+    let mut world = World::with(Limits { subscriptions_per_session: 10, ..Limits::default() });
+    let publisher = world.connect(passing("p"));
+    world.publish(publisher, Publish { retain: true, ..publish("x/3", "kept", 1) });
+    world.got(publisher);
+    let client = world.connect(passing("a"));
+    // Eleven, again and again: ten are granted, and the eleventh never is.
+    let names: Vec<String> = (0..11).map(|number| format!("x/{number}")).collect();
+    let mut all: Vec<_> = (0..100).flat_map(|_| to_all(&names, QoS::AtMostOnce)).collect();
+    all.extend(to_all(&names, QoS::ExactlyOnce));
+    world.send_bytes(client, &together(V5, &[subscribe(7, &all), at(2, "x/3", "own")]));
+    world.settle();
+    let got = world.got(client);
+    let Got::Suback(7, reasons) = &got[0] else { panic!("{got:?}") };
+    let expected = (0..101).flat_map(|round| {
+        let granted = if round < 100 { ReasonCode::Success } else { ReasonCode::GrantedQoS2 };
+        (0..11).map(move |number| if number < 10 { granted } else { ReasonCode::QuotaExceeded })
+    });
+    assert_eq!(*reasons, expected.collect::<Vec<_>>());
+    let received = got.into_iter().filter_map(|got| match got {
+        Got::Publish(received) => Some((received.payload, received.qos)),
+        _ => None,
+    });
+    // Of what is kept and what comes either may be first.
+    let received: BTreeSet<_> = received.collect();
+    assert_eq!(received, BTreeSet::from([("kept".to_owned(), 1), ("own".to_owned(), 2)]));
+    assert!(world.shards.iter().map(|shard| shard.asks).sum::<u64>() <= 6);
+
+    let filters: Vec<_> = names.iter().chain(&names).map(|name| TopicFilter::new(name).unwrap()).collect();
+    world.send_bytes(client, &together(V5, &[unsubscribe(8, &filters)]));
+    world.settle();
+    let got = world.got(client);
+    let [.., Got::Unsuback(8, reasons)] = &got[..] else { panic!("{got:?}") };
+    assert_eq!(reasons[..10], [ReasonCode::Success; 10]);
+    assert_eq!(reasons[10..], [ReasonCode::NoSubscriptionExisted; 12]);
 }
 
 #[test]

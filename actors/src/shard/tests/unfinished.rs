@@ -78,3 +78,21 @@ fn no_more_strangers_go_than_it_takes() {
     assert_eq!(closed, (1_100_000_usize - SHARE).div_ceil(10_000));
     assert!(held(&world) <= SHARE);
 }
+
+#[test]
+fn who_says_little_stays_when_others_have_used_up_the_share() {
+    let mut world = world();
+    let clients: Vec<_> = (0..10).map(|number| world.connect(passing(&format!("client-{number}")))).collect();
+    for client in &clients {
+        world.send_bytes(*client, &beginning(0x30));
+    }
+    let little = world.connect(passing("little"));
+    // A PUBLISH of 60,000 bytes, begun: it is what goes beyond the share, and still not what fills it.
+    let mut begun = vec![0x30, 0xE0, 0xD4, 0x03];
+    begun.resize(50_000, 0);
+    world.send_bytes(little, &begun);
+    assert_eq!(world.got(little), []);
+    let closed = clients.iter().filter(|client| world.got(**client).contains(&Got::Closed)).count();
+    assert_eq!(closed, 1);
+    assert!(held(&world) <= SHARE);
+}
