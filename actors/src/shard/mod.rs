@@ -114,6 +114,8 @@ pub struct Shard {
     work: u64,
     /// How much that was when the last turn ended.
     turn_began_at: u64,
+    /// What long packets have taken of this turn that name Topic Filters.
+    dear_work: u64,
     slots: Slots,
     driver: Driver,
     state: State,
@@ -260,6 +262,7 @@ impl Shard {
             outlet: Outlet { edge, post, applied: VecDeque::new(), casts: Casts::new(options.fan_out_piece) },
             work: 0,
             turn_began_at: 0,
+            dear_work: 0,
             slots,
             driver,
             state: State::new(engine, options.limits.unread.clone()),

@@ -27,6 +27,17 @@ const WORK_A_PIECE: u64 = 4096;
 const WORK_A_TURN: u64 = 32_768;
 const LEAST_A_PIECE: u64 = 128;
 
+/// What long packets that name Topic Filters may take of a turn, beyond the first of them: each Topic Filter is looked at when
+/// its packet comes. Bytes that are as much as a packet or a delivery.
+const DEAR_A_TURN: u64 = 8192;
+const BYTES_A_UNIT: usize = 32;
+
+/// What a packet takes that names many Topic Filters, by its first byte; zero for all others.
+fn dear_work(first: u8, length: usize) -> u64 {
+    const NAMES: [u8; 2] = [PacketType::Subscribe as u8, PacketType::Unsubscribe as u8];
+    if length > LONG_WAY && NAMES.contains(&(first >> 4)) { (length / BYTES_A_UNIT) as u64 } else { 0 }
+}
+
 /// Whether a packet is a message that may have to wait for a record, by its first byte.
 fn may_wait(first: u8) -> bool {
     const QOS_OR_RETAIN: u8 = 0b0111;
@@ -37,6 +48,12 @@ fn may_wait(first: u8) -> bool {
 pub(super) type Outcome = Result<(), ReasonCode>;
 
 impl Shard {
+    /// Whether a packet waits for the next turn, because this one has taken another like it.
+    fn is_too_dear(&self, first: u8, length: usize) -> bool {
+        let work = dear_work(first, length);
+        work > 0 && self.dear_work > 0 && self.dear_work + work > DEAR_A_TURN
+    }
+
     /// How much work the Client may cause that is heard now.
     fn piece_of_client(&self) -> u64 {
         let left = (self.turn_began_at + WORK_A_TURN).saturating_sub(self.work);
@@ -111,8 +128,17 @@ impl Shard {
                     is_heard |= !bytes.is_empty();
                     break;
                 }
+                Ok(Cut::Whole { first, length, .. }) if self.is_too_dear(first, length) => {
+                    // Others have their turn first.
+                    paused = true;
+                    is_heard |= !bytes.is_empty();
+                    self.outlet.edge.mark(key);
+                    break;
+                }
                 Ok(Cut::Whole { first, body, length }) => {
                     at += length;
+                    self.dear_work += dear_work(first, length);
+                    self.work += dear_work(first, length);
                     is_heard = true;
                     self.packet(now, key, first, body)
                 }

@@ -36,6 +36,7 @@ impl Shard {
     pub fn turn(&mut self, now: Now) {
         self.end_turn(now);
         self.turn_began_at = self.work;
+        self.dear_work = 0;
     }
 
     fn end_turn(&mut self, now: Now) {

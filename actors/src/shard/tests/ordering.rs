@@ -219,6 +219,31 @@ fn very_many_topic_filters_are_asked_for_in_pieces_and_answered_in_one() {
 }
 
 #[test]
+fn of_very_long_subscribes_a_turn_takes_one_and_leaves_nobody_out() {
+    let mut world = World::new();
+    let clients: Vec<_> = (0..8).map(|number| world.connect(passing(&format!("a{number}")))).collect();
+    let names: Vec<String> = (0..40_000).map(|number| format!("x/{number}")).collect();
+    let bytes = together(V5, &[subscribe(7, &to_all(&names, QoS::AtMostOnce))]);
+    for client in &clients {
+        let Line { shard, key, .. } = world.lines[client.0];
+        world.shards[shard].receive(world.now, key.unwrap(), &bytes);
+    }
+    let waits = |world: &World| {
+        let has = |client: &&Client| {
+            let Line { shard, key, .. } = world.lines[client.0];
+            world.shards[shard].has_whole_input(key.unwrap())
+        };
+        clients.iter().filter(has).count()
+    };
+    assert_eq!(waits(&world), clients.len() - world.shards.len());
+    world.settle();
+    for client in &clients {
+        assert!(matches!(&world.got(*client)[..], [Got::Suback(7, _)]));
+    }
+    assert_eq!(waits(&world), 0);
+}
+
+#[test]
 fn a_subscribe_that_goes_on_piece_by_piece_is_waited_for() {
     let mut world = World::with(Limits { acknowledge_timeout: 30_000, ..Limits::default() });
     let client = world.connect(passing("a"));
