@@ -342,7 +342,12 @@ impl Engine for Rocks {
         if from >= to {
             return Ok(());
         }
-        let mut iterator = self.iterate(family, from, to);
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(from..to);
+        // What is kept for many readers is read by each of them once, and a queue by one: it would only push out of the
+        // cache what is looked up.
+        options.fill_cache(!matches!(family, Family::Retained | Family::Queue));
+        let mut iterator = self.database.raw_iterator_cf_opt(self.family(family), options);
         match self.is_rebuilt {
             true => self.walk(&mut iterator, &mut self.newest(family, visit)),
             false => self.walk(&mut iterator, visit),
