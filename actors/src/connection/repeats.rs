@@ -22,10 +22,12 @@ pub struct Repeat {
 }
 
 impl Repeats {
-    /// `seed` keeps Clients from choosing Topic Filters whose hashes are equal.
-    pub fn of<'a>(filters: impl Iterator<Item = (&'a str, SubscriptionOptions)>, seed: u64) -> Self {
+    /// Of those that may be asked for, each with its place in the packet. `seed` keeps Clients from choosing Topic Filters
+    /// whose hashes are equal.
+    pub fn of<'a>(filters: impl Iterator<Item = (usize, &'a str, SubscriptionOptions)>, seed: u64) -> Self {
         let mut found: FxHashMap<u64, Repeat> = FxHashMap::default();
-        for (at, (filter, options)) in (0..).zip(filters) {
+        for (at, filter, options) in filters {
+            let at = at as u32;
             found
                 .entry(xxh3_64_with_seed(filter.as_bytes(), seed))
                 .and_modify(|repeat| {
@@ -70,14 +72,14 @@ mod tests {
             ..SubscriptionOptions::new(QoS::from_u8(qos).unwrap())
         };
         let named = [
-            ("a", options(0, RetainHandling::OnNewSubscription)),
-            ("b", options(0, RetainHandling::Never)),
-            ("a", options(1, RetainHandling::OnSubscribe)),
-            ("a", options(2, RetainHandling::Never)),
+            (3, "a", options(0, RetainHandling::OnNewSubscription)),
+            (4, "b", options(0, RetainHandling::Never)),
+            (5, "a", options(1, RetainHandling::OnSubscribe)),
+            (7, "a", options(2, RetainHandling::Never)),
         ];
         let repeats = Repeats::of(named.into_iter(), 7);
         let found = repeats.get("a").unwrap();
-        assert_eq!((found.first, found.options), (0, options(2, RetainHandling::OnSubscribe)));
+        assert_eq!((found.first, found.options), (3, options(2, RetainHandling::OnSubscribe)));
         assert!(repeats.get("b").is_none() && repeats.get("c").is_none());
         assert!(Repeats::of(named.into_iter().take(2), 7).held_bytes() == 0);
     }

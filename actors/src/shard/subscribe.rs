@@ -6,7 +6,7 @@ use super::Shard;
 use super::mail::Letter;
 use super::packets::Outcome;
 use crate::call::{Answer, ReplyTo, SessionCall, token};
-use crate::connection::{Ask, AskKind, Barrier, Repeats, Rest, Stage};
+use crate::connection::{Ask, AskKind, Barrier, Connection, Repeats, Rest, Stage};
 use crate::edge::acknowledge_ask;
 use crate::metric;
 use crate::options::Without;
@@ -20,18 +20,51 @@ const PIECE_BYTES: usize = 32 << 10;
 /// What a Topic Filter that is asked for holds beside its name.
 const ASKED_BYTES: usize = 128;
 
+/// Why a Topic Filter is refused by itself; the others stand.
+enum Refused {
+    Limit(&'static str),
+    Feature(ReasonCode),
+    Denied,
+}
+
+impl Refused {
+    /// Counts it, and says it to the Client.
+    fn tell(self) -> ReasonCode {
+        match self {
+            Self::Limit(limit) => {
+                metric::met(limit);
+                ReasonCode::TopicFilterInvalid
+            }
+            Self::Feature(reason) => reason,
+            Self::Denied => {
+                metric::denied("subscribe");
+                ReasonCode::NotAuthorized
+            }
+        }
+    }
+}
+
+/// What messages are matched with: of a Shared Subscription it is the filter within that opens topics.
+fn plain(filter: TopicFilter<'_>) -> &str {
+    filter.shared().map_or(filter.as_str(), |shared| shared.filter.as_str())
+}
+
 impl Shard {
     pub(super) fn on_subscribe(&mut self, key: u32, subscribe: &Subscribe<'_>) -> Outcome {
         let identifier = subscribe.properties.subscription_id.map_or(0, |identifier| identifier.get());
         let list = subscribe.subscriptions;
-        let version = self.outlet.edge.connections[key as usize].version;
+        let connection = &self.outlet.edge.connections[key as usize];
         // What ends the connection does so before anything is subscribed.
         for subscription in list {
-            self.options.limits.features.check_subscription(version, &subscription, identifier > 0)?;
+            let features = &self.options.limits.features;
+            features.check_subscription(connection.version, &subscription, identifier > 0)?;
         }
         let mut ask = Ask::new(AskKind::Subscribe, subscribe.packet_id, self.outlet.edge.now);
         if list.len() > 1 {
-            let named = list.iter().map(|subscription| (subscription.filter.as_str(), subscription.options));
+            let named = list.iter().enumerate().filter_map(|(at, subscription)| {
+                self.judge(connection, &subscription, identifier).ok()?;
+                Some((at, subscription.filter.as_str(), subscription.options))
+            });
             ask.repeats = Repeats::of(named, self.options.secret.of_tables());
         }
         let piece = list.fit(PIECE, PIECE_BYTES);
@@ -48,7 +81,7 @@ impl Shard {
         let list = unsubscribe.filters;
         let mut ask = Ask::new(AskKind::Unsubscribe, unsubscribe.packet_id, self.outlet.edge.now);
         if list.len() > 1 {
-            let named = list.iter().map(|filter| (filter.as_str(), Default::default()));
+            let named = list.iter().enumerate().map(|(at, filter)| (at, filter.as_str(), Default::default()));
             ask.repeats = Repeats::of(named, self.options.secret.of_tables());
         }
         let piece = list.fit(PIECE, PIECE_BYTES);
@@ -93,32 +126,17 @@ impl Shard {
         ask: &mut Ask,
     ) {
         self.work += subscriptions.len() as u64;
-        let (limits, layout) = (&self.options.limits, self.layout());
+        let layout = self.layout();
         let connection = &self.outlet.edge.connections[key as usize];
-        let (version, permits) = (connection.version, connection.permits.as_deref());
         for subscription in subscriptions {
-            let filter = subscription.filter;
-            let options = subscription.options;
-            // Over the limits: refused by itself, the others stand.
-            if let Some(limit) = limits.exceeded_by(filter) {
-                metric::met(limit);
-                ask.reasons.push(ReasonCode::TopicFilterInvalid);
-                continue;
-            }
-            let granted = match limits.features.check_subscription(version, &subscription, identifier > 0) {
-                Ok(granted) if !granted.is_error() => granted,
-                Ok(refused) | Err(refused) => {
-                    ask.reasons.push(refused);
+            let (filter, options) = (subscription.filter, subscription.options);
+            let granted = match self.judge(connection, &subscription, identifier) {
+                Ok(granted) => granted,
+                Err(refused) => {
+                    ask.reasons.push(refused.tell());
                     continue;
                 }
             };
-            // Of a Shared Subscription it is the filter within that opens topics.
-            let plain = filter.shared().map_or(filter.as_str(), |shared| shared.filter.as_str());
-            if permits.is_some_and(|permits| !permits.may_subscribe(plain, options.qos as u8)) {
-                metric::denied("subscribe");
-                ask.reasons.push(ReasonCode::NotAuthorized);
-                continue;
-            }
             let place = ask.reasons.len();
             ask.reasons.push(granted);
             let options = match ask.repeats.get(filter.as_str()) {
@@ -135,16 +153,40 @@ impl Shard {
                 Wanted {
                     filter: filter.as_str().to_owned(),
                     subscription: Subscription {
-                        qos: options.qos.min(limits.features.maximum_qos) as u8,
+                        qos: options.qos.min(self.options.limits.features.maximum_qos) as u8,
                         no_local: options.no_local,
                         retain_as_published: options.retain_as_published,
                         identifier,
                     },
-                    places: layout.places_of_filter(plain),
+                    places: layout.places_of_filter(plain(filter)),
                 },
                 // [MQTT-4.8.2]: a Shared Subscription gets no Retained Messages.
                 if filter.is_shared() { wire::RetainHandling::Never } else { options.retain_handling },
             ));
+        }
+    }
+
+    /// What of a Subscription is known here: the QoS that it would be granted, or why it is refused by itself.
+    fn judge(
+        &self,
+        connection: &Connection,
+        subscription: &wire::Subscription<'_>,
+        identifier: u32,
+    ) -> Result<ReasonCode, Refused> {
+        let (limits, filter) = (&self.options.limits, subscription.filter);
+        if let Some(limit) = limits.exceeded_by(filter) {
+            return Err(Refused::Limit(limit));
+        }
+        match limits.features.check_subscription(connection.version, subscription, identifier > 0) {
+            Ok(granted) if !granted.is_error() => {
+                let qos = subscription.options.qos as u8;
+                let permits = connection.permits.as_deref();
+                match permits.is_none_or(|permits| permits.may_subscribe(plain(filter), qos)) {
+                    true => Ok(granted),
+                    false => Err(Refused::Denied),
+                }
+            }
+            Ok(refused) | Err(refused) => Err(Refused::Feature(refused)),
         }
     }
 

@@ -121,6 +121,31 @@ fn a_subscription_that_is_not_allowed_is_refused_by_itself() {
 }
 
 #[test]
+fn what_a_packet_names_twice_is_allowed_or_refused_each_by_itself() {
+    let mut only_at_most_once = allow(Action::Subscribe, "a");
+    only_at_most_once.qos = 0b001;
+    let mut world = world(vec![only_at_most_once, allow(Action::Publish, "#")]);
+    for qos in [[0, 2], [2, 0], [0, 0]] {
+        let client = world.connect(passing("c"));
+        let options = |qos| SubscriptionOptions::new(QoS::from_u8(qos).unwrap());
+        let filter = TopicFilter::new("a").unwrap();
+        let subscriptions = qos.map(|qos| Subscription { filter, options: options(qos) });
+        let (properties, subscriptions) = (SubscribeProperties::default(), List::new(&subscriptions));
+        let subscribe = Subscribe { packet_id: id(77), properties, subscriptions };
+        world.send_and_settle(client, Packet::Subscribe(subscribe));
+        let answer = |qos| if qos == 0 { ReasonCode::Success } else { ReasonCode::NotAuthorized };
+        assert_eq!(world.got(client), [suback(&qos.map(answer))], "{qos:?}");
+        world.publish(client, publish("a", "m", 5));
+        let received = world.got(client).into_iter().find_map(|got| match got {
+            Got::Publish(received) => Some(received.qos),
+            _ => None,
+        });
+        assert_eq!(received, Some(0), "{qos:?}");
+        world.cut(client);
+    }
+}
+
+#[test]
 fn who_is_banned_is_cut_off_and_not_let_in_and_nobody_else_is() {
     use crate::access::Ban;
     let mut world = World::new();
