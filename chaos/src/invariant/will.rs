@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Violation;
-use crate::oracle::{Closer, Connection, Ledger, Life, Message, Qos, What, Will};
+use crate::oracle::{Closer, Connection, Ledger, Life, Message, Qos, Will};
 
 const NAME: &str = "7 Will";
 /// How much later than due a Will may leave.
@@ -120,7 +120,7 @@ fn verdict(ledger: &Ledger, place: usize, connection: &Connection, will: &Will) 
     }
     let delay = will.delay.min(connection.terms.expiry);
     let ended = ledger.at(closed);
-    let earliest = ledger.at(may_have_ended(ledger, connection, closed, by));
+    let earliest = ledger.at(connection.may_have_ended(closed));
     if delay.is_zero() {
         return in_time(ledger, ended);
     }
@@ -138,31 +138,6 @@ fn verdict(ledger: &Ledger, place: usize, connection: &Connection, will: &Will) 
         return in_time(ledger, ended + delay);
     }
     Verdict::Either
-}
-
-/// The event at which the connection may have ended for the Server. What the Server closes is seen later: it was open when
-/// the Client last heard something, or said that it leaves.
-fn may_have_ended(ledger: &Ledger, connection: &Connection, closed: usize, by: Closer) -> usize {
-    if let Some(leaves) = connection.leaves {
-        return leaves.min(closed);
-    }
-    let is_heard = |what: &What| match what {
-        What::Connack { link, .. }
-        | What::Accepted { link, .. }
-        | What::Refused { link, .. }
-        | What::Completed { link, .. }
-        | What::Suback { link, .. }
-        | What::Unsuback { link, .. }
-        | What::Delivered { link, .. } => *link == connection.link,
-        _ => false,
-    };
-    match by {
-        Closer::Server => {
-            let heard = (connection.connect..closed).rev().find(|at| is_heard(&ledger.events[*at].what));
-            heard.unwrap_or(connection.connect)
-        }
-        Closer::Client => closed,
-    }
 }
 
 /// Due, if the run went on for long enough to see it.
@@ -246,19 +221,16 @@ mod tests {
     }
 
     #[test]
-    fn the_delay_runs_from_when_the_server_may_have_known_of_the_end() {
-        // Said by the Client, or done by the Server after what it said last: seen 3 s later, and resumed then.
-        for says in [true, false] {
-            for (delay, wrong) in [(2, 0), (10, 1)] {
-                let (mut tale, watcher, van, will) = scene(delay);
-                if says {
-                    tale.leave(&van, true);
-                }
-                tale.wait(3);
-                tale.close(&van, Closer::Server);
-                tale.connect("van", Terms::lasting(), true);
-                assert_eq!(violations(tale, &watcher, &will, 1), wrong, "{says}, {delay} s");
+    fn the_delay_runs_from_the_disconnect_and_not_from_when_the_server_is_seen_to_close() {
+        for (says, delay, wrong) in [(true, 2, 0), (true, 10, 1), (false, 2, 1), (false, 10, 1)] {
+            let (mut tale, watcher, van, will) = scene(delay);
+            if says {
+                tale.leave(&van, true);
             }
+            tale.wait(3);
+            tale.close(&van, Closer::Server);
+            tale.connect("van", Terms::lasting(), true);
+            assert_eq!(violations(tale, &watcher, &will, 1), wrong, "{says}, {delay} s");
         }
     }
 

@@ -59,6 +59,13 @@ pub struct Connection {
     pub present: Present,
 }
 
+impl Connection {
+    /// The event at which it may have ended for the Server, of one that the Client saw closed at `closed`.
+    pub fn may_have_ended(&self, closed: usize) -> usize {
+        self.leaves.map_or(closed, |leaves| leaves.min(closed))
+    }
+}
+
 /// What Session Present has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Present {
@@ -490,8 +497,7 @@ fn still_there(ledger: &Ledger, last: usize, at: usize) -> Present {
         return if last.terms.expiry > Duration::ZERO { Present::Must(true) } else { Present::Either };
     };
     let Some((answered, _)) = next.connack else { return Present::Must(true) };
-    let ended = last.leaves.map_or(closed, |leaves| leaves.min(closed));
-    let longest = ledger.at(answered).saturating_sub(ledger.at(ended));
+    let longest = ledger.at(answered).saturating_sub(ledger.at(last.may_have_ended(closed)));
     let shortest = ledger.at(next.connect).saturating_sub(ledger.at(closed));
     if longest < last.terms.expiry.mul_f64(0.8) {
         Present::Must(true)
