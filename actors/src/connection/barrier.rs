@@ -147,7 +147,7 @@ impl Ask {
     /// Bytes that are held of the packet.
     pub fn held_bytes(&self) -> usize {
         let rest = self.rest.as_ref().map_or(0, Rest::held_bytes);
-        rest + self.repeats.held_bytes() + self.piece_bytes
+        rest + self.repeats.held_bytes() + self.piece_bytes + self.reasons.capacity()
     }
 
     /// Whether something of this piece was refused.

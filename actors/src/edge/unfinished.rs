@@ -8,7 +8,7 @@ use convoy_wire::ReasonCode;
 use metrics::Gauge;
 
 use super::Edge;
-use crate::connection::{Stage, Unfinished};
+use crate::connection::{Barrier, Stage, Unfinished};
 use crate::metric;
 
 /// Of the share, one part is for Clients that are not connected.
@@ -109,6 +109,9 @@ impl Edge {
         }
         let Some(connection) = self.connections.get_mut(key as usize) else { return };
         (connection.input, connection.unproven) = (Vec::new(), None);
+        if matches!(connection.barrier, Some(Barrier::Ask(_))) {
+            connection.barrier = None;
+        }
         let before = std::mem::take(&mut connection.unfinished);
         self.unfinished.change(key, before, Unfinished::default());
         self.mark(key);

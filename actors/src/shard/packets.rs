@@ -137,8 +137,9 @@ impl Shard {
                 }
                 Ok(Cut::Whole { first, body, length }) => {
                     at += length;
-                    self.dear_work += dear_work(first, length);
-                    self.work += dear_work(first, length);
+                    let dear = dear_work(first, length);
+                    self.dear_work += dear;
+                    self.work += dear;
                     is_heard = true;
                     self.packet(now, key, first, body)
                 }

@@ -46,8 +46,8 @@ impl WillFlow {
         }
     }
 
-    /// What was due at a tick has gone as far as there was room, and so many connections wait. Where nothing is left, what was learned of them says nothing of
-    /// the next ones.
+    /// What was due at a tick has gone as far as there was room, and so many connections wait. Where nothing is left, what was
+    /// learned of them says nothing of the next ones.
     pub fn swept(&mut self, room: &WillRoom, waiting: usize) {
         if !room.was_short && waiting == 0 {
             self.window = LEAST;

@@ -226,9 +226,16 @@ impl Rocks {
         self.database.cf_handle(family.name()).expect("every family was opened")
     }
 
-    fn iterate(&self, family: Family, from: &[u8], to: &[u8]) -> DBRawIteratorWithThreadMode<'_, Database> {
+    fn iterate(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        fills_cache: bool,
+    ) -> DBRawIteratorWithThreadMode<'_, Database> {
         let mut options = ReadOptions::default();
         options.set_iterate_range(from..to);
+        options.fill_cache(fills_cache);
         self.database.raw_iterator_cf_opt(self.family(family), options)
     }
 
@@ -342,12 +349,10 @@ impl Engine for Rocks {
         if from >= to {
             return Ok(());
         }
-        let mut options = ReadOptions::default();
-        options.set_iterate_range(from..to);
         // What is kept for many readers is read by each of them once, and a queue by one: it would only push out of the
         // cache what is looked up.
-        options.fill_cache(!matches!(family, Family::Retained | Family::Queue));
-        let mut iterator = self.database.raw_iterator_cf_opt(self.family(family), options);
+        let fills_cache = !matches!(family, Family::Retained | Family::Queue);
+        let mut iterator = self.iterate(family, from, to, fills_cache);
         match self.is_rebuilt {
             true => self.walk(&mut iterator, &mut self.newest(family, visit)),
             false => self.walk(&mut iterator, visit),
@@ -358,7 +363,7 @@ impl Engine for Rocks {
         if from >= to {
             return Ok(None);
         }
-        let mut iterator = self.iterate(family, from, to);
+        let mut iterator = self.iterate(family, from, to, true);
         iterator.seek_to_last();
         if let Some((key, value)) = iterator.item() {
             return Ok(Some((key.to_vec(), value.to_vec())));
@@ -378,7 +383,7 @@ impl Engine for Rocks {
             };
         };
         // One iterator for all: it holds the blocks at which it stands, and the indexes of all files.
-        let mut iterator = self.iterate(family, first, last);
+        let mut iterator = self.iterate(family, first, last, true);
         for (number, (from, to)) in ranges.iter().enumerate() {
             iterator.seek_for_prev(to);
             if iterator.key() == Some(to) {
