@@ -7,7 +7,7 @@ use convoy_wire::ReasonCode;
 use super::mail::Letter;
 use super::slots::fail;
 use super::{Shard, Slots};
-use crate::budget::{Usage, Used, User};
+use crate::budget::{Sums, Usage, Used, User};
 use crate::call::SessionCall;
 use crate::clock::Now;
 use crate::message::Message;
@@ -120,10 +120,16 @@ impl Shard {
 impl Slots {
     fn underway(&self, user: User) -> Used {
         let mut underway = Used { node: Usage::default(), user: Usage::default() };
-        let sums = self.iter().flat_map(|slot| [&slot.connecting, slot.line.kept()]);
-        for sums in sums.filter(|sums| !sums.is_empty()) {
-            underway.node = underway.node.and(&sums.total());
-            underway.user = underway.user.and(&sums.of(user));
+        let mut add = |sums: &Sums| {
+            if !sums.is_empty() {
+                underway.node = underway.node.and(&sums.total());
+                underway.user = underway.user.and(&sums.of(user));
+            }
+        };
+        // Of all slots, at each CONNECT.
+        for slot in self.iter() {
+            add(&slot.connecting);
+            add(slot.line.kept());
         }
         underway
     }

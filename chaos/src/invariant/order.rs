@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Violation;
-use crate::oracle::{Delivery, Ledger, Message, Name, Qos};
+use crate::oracle::{Delivery, Ledger, Life, Message, Name, Qos};
 
 const NAME: &str = "3 order of first deliveries";
 
@@ -24,6 +24,7 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
             if !seen.insert(message)
                 || life.spans_for(&message.topic).any(|span| span.is_shared())
                 || may_come_late(ledger, delivery)
+                || may_have_been_passed_over(ledger, life, delivery)
             {
                 continue;
             }
@@ -32,7 +33,11 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
                 violations.push(Violation {
                     invariant: NAME,
                     at: delivery.index,
-                    said: format!("{message} reached {} for the first time after {highest}", life.client),
+                    said: format!(
+                        "{message}, {}, reached {} for the first time after {highest}",
+                        sending(ledger, message),
+                        life.client
+                    ),
                 });
                 continue;
             }
@@ -66,6 +71,27 @@ fn may_come_late(ledger: &Ledger, delivery: &Delivery) -> bool {
     let Some(sent) = ledger.sent_of(&delivery.message) else { return false };
     sent.expiry.is_some_and(|interval| ledger.at(delivery.index) > ledger.at(sent.first) + interval)
         && (sent.last > sent.first || ledger.crashed_between(sent.first, delivery.index))
+}
+
+/// No Subscription was there from the first PUBLISH of a message until the last. Its first copy may have met none, and a
+/// later message one: then the copy that its publisher sent again, having seen no acknowledgement, comes behind it.
+fn may_have_been_passed_over(ledger: &Ledger, life: &Life, delivery: &Delivery) -> bool {
+    let message = &delivery.message;
+    let Some(sent) = ledger.sent_of(message).filter(|sent| sent.last > sent.first) else { return false };
+    !life.spans_for(&message.topic).any(|span| {
+        span.sure_from.is_some_and(|since| since < sent.first)
+            && span.doubt_from.or(span.over).is_none_or(|until| until > sent.last)
+    })
+}
+
+fn sending(ledger: &Ledger, message: &Message) -> String {
+    match ledger.sent_of(message) {
+        Some(sent) if sent.last > sent.first => {
+            format!("sent at event {} and for the last time at event {}", sent.first, sent.last)
+        }
+        Some(sent) => format!("sent once, at event {}", sent.first),
+        None => "never sent".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -111,6 +137,33 @@ mod tests {
         assert_eq!(check(&tale.ledger()).len(), 0);
         tale.deliver(&van, &one);
         assert_eq!(check(&tale.ledger()).len(), 1);
+    }
+
+    #[test]
+    fn message_that_was_sent_again_may_come_late_to_a_subscription_made_between() {
+        // Subscribed before the first copy, or between that and the next message.
+        for (before, again, expected) in [(false, true, 0), (true, true, 1), (false, false, 1)] {
+            let mut tale = Tale::default();
+            let van = tale.connect("van", Terms::lasting(), false);
+            let desk = tale.connect("desk", Terms::lasting(), false);
+            let [first, next] = [1, 2].map(|seq| message("desk", "cmd", 1, seq));
+            if before {
+                tale.subscribe(&van, "#", 2);
+            }
+            tale.send(&desk, &first);
+            if !before {
+                tale.subscribe(&van, "#", 2);
+            }
+            tale.send(&desk, &next);
+            tale.deliver(&van, &next);
+            tale.fault(Fault::Killed);
+            let desk = tale.connect("desk", Terms::lasting(), true);
+            if again {
+                tale.send(&desk, &first);
+            }
+            tale.deliver(&van, &first);
+            assert_eq!(check(&tale.ledger()).len(), expected, "subscribed before: {before}, sent again: {again}");
+        }
     }
 
     #[test]

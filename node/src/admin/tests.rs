@@ -216,6 +216,8 @@ fn a_path_that_is_not_there_is_named() {
     assert!(error.to_string().contains("GET /nothing"), "{error}");
     let error = api(Some("wrong")).get("/nothing").unwrap_err();
     assert!(matches!(error, ctl::Error::Key { .. }), "{error}");
+    let error = api(None).get("/nothing").unwrap_err();
+    assert!(matches!(error, ctl::Error::NoKey { .. }), "{error}");
     server.stop();
 }
 

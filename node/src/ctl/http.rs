@@ -19,7 +19,13 @@ pub enum Error {
     Read { addr: SocketAddr, source: io::Error },
     #[error("{addr} does not speak HTTP as our API does")]
     Foreign { addr: SocketAddr },
-    /// Nothing was asked: the node wants its key, or another one.
+    /// Nothing was asked: the node wants its key, and there was none to send.
+    #[error(
+        "{addr} asks for a key, and none was found; it is in api.key of the node's data folder: name that by --data, a \
+         file by --api-key-file, or the key itself by CONVOY_API_KEY"
+    )]
+    NoKey { addr: SocketAddr },
+    /// Nothing was asked: the node wants another key.
     #[error(
         "{addr} does not take the key; it is in api.key of the node's data folder: name that by --data, a file by \
          --api-key-file, or the key itself by CONVOY_API_KEY"
@@ -72,6 +78,7 @@ impl Api {
         let (status, body) = parse(&answer).ok_or(Error::Foreign { addr })?;
         match status {
             200..=299 => body.ok_or(Error::Read { addr, source: io::ErrorKind::UnexpectedEof.into() }),
+            401 if self.key.is_none() => Err(Error::NoKey { addr }),
             401 => Err(Error::Key { addr }),
             status => {
                 let problem = body.and_then(|body| serde_json::from_slice::<Problem>(&body).ok());

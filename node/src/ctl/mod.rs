@@ -31,7 +31,7 @@ mod exit {
     pub const FAILED: u8 = 1;
     /// No node answers.
     pub const UNREACHABLE: u8 = 3;
-    /// The node does not take the key.
+    /// The node does not take the key, or none was found.
     pub const KEY: u8 = 4;
     /// There is nothing of this name.
     pub const NOT_FOUND: u8 = 5;
@@ -171,7 +171,7 @@ pub fn run(ctl: &Ctl) -> ExitCode {
     eprintln!("convoy: {error:#}");
     ExitCode::from(match error.downcast_ref::<Error>() {
         Some(Error::Connect { .. } | Error::Read { .. } | Error::Foreign { .. }) => exit::UNREACHABLE,
-        Some(Error::Key { .. }) => exit::KEY,
+        Some(Error::Key { .. } | Error::NoKey { .. }) => exit::KEY,
         Some(Error::Refused { status: 404, .. }) => exit::NOT_FOUND,
         _ => exit::FAILED,
     })
