@@ -162,7 +162,11 @@ mod tests {
                 tale.send(&desk, &first);
             }
             tale.deliver(&van, &first);
-            assert_eq!(check(&tale.ledger()).len(), expected, "subscribed before: {before}, sent again: {again}");
+            assert_eq!(
+                check(&tale.ledger()).len(),
+                expected,
+                "subscribed before: {before}, sent again: {again}"
+            );
         }
     }
 
