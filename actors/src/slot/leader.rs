@@ -17,7 +17,11 @@ const RECORD_BYTES: usize = 1 << 20;
 /// Bytes that wait for the log of one slot, beyond which each of its publishers has one message at a time under way.
 pub const SLOT_BYTES: usize = 8 << 20;
 
-/// And at so many operations, those for Sessions counted by these: it is applied in one piece.
+/// What a record does it does at the time when it was begun. After so many milliseconds another one is begun: where the log
+/// is held up, a connection that ends must not have ended when that began, or its Will is due too soon.
+const RECORD_MILLIS: u64 = 50;
+
+/// A record is closed too at so many operations, those for Sessions counted by these: it is applied in one piece.
 const RECORD_WORK: usize = 1024;
 
 /// Bytes of a row that applying a record writes for each of these, about.
@@ -42,6 +46,7 @@ pub struct Pending {
 #[derive(Debug, Default)]
 pub struct Record {
     pub bytes: Vec<u8>,
+    begun_at: Millis,
     ops: u32,
     work: usize,
     aside: Aside,
@@ -138,6 +143,7 @@ impl Pending {
 
     /// Adds an operation; `reply` is told when it is applied.
     pub fn push(&mut self, at: Millis, op: &Op<'_>, reply: Option<ReplyTo>) {
+        self.begin(at);
         let noted = self.open.aside.places.len();
         self.open.push(at, op, reply);
         self.entered(noted);
@@ -145,6 +151,7 @@ impl Pending {
 
     /// Adds a message for these Sessions, as an operation [`Op::Enqueue`]. A large one is shared for as long as it waits.
     pub fn push_shared(&mut self, at: Millis, message: &Bytes, targets: &[u8], reply: Option<ReplyTo>) {
+        self.begin(at);
         let noted = self.open.aside.places.len();
         match message.len() < LATE_BYTES {
             true => self.open.push(at, &Op::Enqueue { message, targets }, reply),
@@ -155,6 +162,7 @@ impl Pending {
 
     /// Adds a message for these Sessions that comes out of another slot's outbox, and is shared likewise.
     pub fn push_forwarded(&mut self, at: Millis, from: SlotId, number: u64, message: &Bytes, targets: &[u8]) {
+        self.begin(at);
         let noted = self.open.aside.places.len();
         if message.len() < LATE_BYTES {
             let mut op = Vec::new();
@@ -166,16 +174,29 @@ impl Pending {
         self.entered(noted);
     }
 
+    /// An operation of this time comes next.
+    fn begin(&mut self, at: Millis) {
+        if self.open.ops == 0 {
+            self.open.begun_at = at;
+        } else if at >= self.open.begun_at + RECORD_MILLIS {
+            self.close();
+            self.open.begun_at = at;
+        }
+    }
+
     fn entered(&mut self, noted: usize) {
         self.ahead.enter(&self.open.aside.places[noted..]);
-        let len_bytes = self.open.len_bytes();
-        if len_bytes >= RECORD_BYTES || self.open.work >= RECORD_WORK {
-            let record = std::mem::take(&mut self.open);
-            self.closed_bytes += len_bytes;
-            self.closed_work += record.work;
-            self.closed.push_back(record);
+        if self.open.len_bytes() >= RECORD_BYTES || self.open.work >= RECORD_WORK {
+            self.close();
         }
         self.weigh();
+    }
+
+    fn close(&mut self) {
+        let record = std::mem::take(&mut self.open);
+        self.closed_bytes += record.len_bytes();
+        self.closed_work += record.work;
+        self.closed.push_back(record);
     }
 
     /// Takes out the operations that are unwanted and whose Client can be told so; returns whom to tell.
@@ -442,6 +463,21 @@ mod tests {
         let record = pending.take().unwrap();
         assert_eq!(op::iter(op::open(&record.bytes).unwrap().1).count(), 2);
         assert_eq!(record.aside.replies, [(1, reply(9))]);
+    }
+
+    #[test]
+    fn what_comes_much_later_has_a_record_and_a_time_of_its_own() {
+        let mut pending = Pending::default();
+        let trim = Op::Trim { to: 1, number: 2 };
+        for at in [1_000, 1_000 + RECORD_MILLIS - 1, 1_000 + RECORD_MILLIS, 9_000, 8_000] {
+            pending.push(at, &trim, None);
+        }
+        let times = std::iter::from_fn(|| {
+            let record = pending.take()?;
+            let (at, ops) = op::open(&record.bytes).unwrap();
+            Some((at, op::iter(ops).count()))
+        });
+        assert_eq!(times.collect::<Vec<_>>(), [(1_000, 2), (1_000 + RECORD_MILLIS, 1), (9_000, 2)]);
     }
 
     fn copy(message: &'static str) -> Copy {

@@ -91,6 +91,27 @@ fn a_will_waits_for_its_delay() {
 }
 
 #[test]
+fn a_delay_begins_when_the_connection_ends_though_the_log_was_held_up() {
+    let (mut world, watcher) = world();
+    let client = world.join(with_will(lasting("a"), 2));
+    // A sync is under way, and the next record is begun behind it.
+    for packet_id in [1, 2] {
+        let accepted = Publish { qos: QoS::ExactlyOnce, ..publish("x/y", "1", packet_id) };
+        world.send(client, Packet::Publish(accepted));
+    }
+    for _ in 0..50 {
+        world.now.monotonic += 100;
+        world.now.wall += 100;
+        world.shards.iter_mut().for_each(|shard| shard.tick(world.now));
+    }
+    world.cut_and_settle(client);
+    world.pass(1_500);
+    assert_eq!(world.got(watcher), []);
+    world.pass(1_000);
+    assert_eq!(world.payloads(watcher), ["gone"]);
+}
+
+#[test]
 fn a_client_that_is_back_within_the_delay_leaves_no_will() {
     // [MQTT-3.1.3-9]
     let (mut world, watcher) = world();
