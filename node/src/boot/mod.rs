@@ -203,7 +203,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
             () = stopped(&database) => return,
         }
         listen::start(listeners, &handshakes);
-        // What the log says `/readyz` says too, and not at the next look around.
+        // What the log says of the slots `/readyz` says too, and not at the next look around.
         readiness.met(condition::SLOTS);
         readiness.met(condition::LISTENERS);
         tracing::info!("ready");
