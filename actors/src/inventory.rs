@@ -47,7 +47,7 @@ impl<'a> Inventory<'a> {
             }
             Owner::Route(session, filter) => format!("route of {filter} for {}", self.session(*session)),
             Owner::Outbox(to) => format!("operations on their way to slot {to}"),
-            Owner::OutboxBody => "a message on its way to several slots".to_owned(),
+            Owner::OutboxBody => "a message or routes on their way to several slots".to_owned(),
             Owner::Slot => "counters of the slot".to_owned(),
         }
     }

@@ -50,7 +50,7 @@ pub use peer::{Certificate, CertificateId, Listener, Peer, Transport};
 pub use session::{Home, Place, QueueLimits, SessionNumber, Subscription};
 pub use shard::SysTopics;
 pub use shard::{Error, MESSAGE_BYTES, Mail, Observation, Shard};
-pub use slot::{Losses, mend};
+pub use slot::{Losses, bring_over, mend};
 pub use tally::{Kind, Tally, Waits};
 pub use topic::{SharedOptions, Strategy};
 pub use unread::Unread;

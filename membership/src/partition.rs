@@ -27,7 +27,7 @@ pub struct Partitioning {
 /// The partitions in which a Topic Filter is registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilterPartitions<'a> {
-    /// The first level is a wildcard: the meta group, which every node follows.
+    /// The first level is a wildcard: all partitions of all parents.
     Root,
     /// Every Topic Name that matches is in this one.
     One { parent: &'a str, partition: u16 },

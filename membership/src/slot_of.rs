@@ -29,7 +29,7 @@ impl PartitionKey {
         Self(xxh3_64_with_seed(&partition.to_le_bytes(), parent))
     }
 
-    /// The partition of a tenant's Topic Filters whose first level is a wildcard. It lives in [`SlotId::META`].
+    /// Stands for all partitions of a tenant where a Topic Filter is registered whose first level is a wildcard.
     pub fn root(tenant: &str) -> Self {
         Self(xxh3_64_with_seed(tenant.as_bytes(), ROOT))
     }

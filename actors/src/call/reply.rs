@@ -1,5 +1,6 @@
 //! What a connection is told of what it asked.
 
+use convoy_ids::SlotId;
 use convoy_wire::ReasonCode;
 
 use crate::retained;
@@ -50,6 +51,12 @@ pub enum Answer {
     Granting(Vec<bool>),
     /// As `Done`, for one place of a SUBSCRIBE's Topic Filter.
     Registered(retained::Place),
+    /// As `Done`, for Topic Filters of a SUBSCRIBE that begin with a wildcard: this slot has them. `until`: see
+    /// [`retained::Place`].
+    RootsRegistered {
+        slot: SlotId,
+        until: u64,
+    },
     /// It was taken, and the slot that it waits in is full: no more should come for now.
     Full,
     /// Nothing was changed.

@@ -4,6 +4,7 @@
 //! published ahead of it was taken. PUBREL waits in the same way where its PUBREC has not left. Who only publishes does not
 //! wait here, unless a partition has to be asked whether it has room for a message.
 
+use convoy_ids::SlotId;
 use convoy_wire::{self as wire, PacketId, ReasonCode, RetainHandling};
 
 use super::UNTOLD;
@@ -63,6 +64,9 @@ pub struct Ask {
     pub filters: Vec<String>,
     /// Of a SUBSCRIBE: where each of `wanted`, by its number, was registered.
     pub registered: Vec<(usize, retained::Place)>,
+    /// The same of those of `wanted` that begin with a wildcard, all together: slots that have them, each with the number up
+    /// to which Retained Messages were there before.
+    pub roots_registered: Vec<(SlotId, u64)>,
     /// Shards that have yet to say that they took what the connection sent them before.
     pub unheard: u32,
     /// What the slot will be asked, until it is.
@@ -115,6 +119,7 @@ impl Ask {
             asked: Vec::new(),
             filters: Vec::new(),
             registered: Vec::new(),
+            roots_registered: Vec::new(),
             unheard: 0,
             call: None,
         }
@@ -129,6 +134,7 @@ impl Ask {
         self.asked.clear();
         self.filters.clear();
         self.registered.clear();
+        self.roots_registered.clear();
     }
 
     /// What is named again is answered as it was before: refused for the same reason, and an UNSUBSCRIBE finds no

@@ -9,6 +9,7 @@ use crate::call::{Answer, ReplyTo, SessionCall, token};
 use crate::connection::{Ask, AskKind, Barrier, Connection, Greeting, Outbound, Stage, Step, UNTOLD, said};
 use crate::metric;
 use crate::options::Limits;
+use crate::retained::Everywhere;
 use crate::session::{Grant, Place};
 use crate::tally::Waits;
 use crate::topic::{SHARED, group_of};
@@ -79,6 +80,7 @@ impl Edge {
                     Answer::Subscribed { .. }
                     | Answer::Granting(_)
                     | Answer::Registered(_)
+                    | Answer::RootsRegistered { .. }
                     | Answer::Granted(_) => {}
                 }
                 acknowledge(connection, &mut tally.acknowledged, now);
@@ -192,7 +194,8 @@ impl Edge {
             | Answer::Full
             | Answer::Subscribed { .. }
             | Answer::Granting(_)
-            | Answer::Registered(_) => return,
+            | Answer::Registered(_)
+            | Answer::RootsRegistered { .. } => return,
         };
         if connection.stage != Stage::Connecting {
             return self.give_back(&grant);
@@ -239,6 +242,10 @@ impl Edge {
                 ask.parts -= 1;
                 ask.registered.push(((to.token & token::ENTRY) as usize, place));
             }
+            Answer::RootsRegistered { slot, until } => {
+                ask.parts -= 1;
+                ask.roots_registered.push((slot, until));
+            }
             Answer::Subscribed { more, existed } => {
                 ask.parts += more as i32 - UNTOLD;
                 for ((place, existed), wanted) in ask.asked.iter().zip(&existed).zip(0..) {
@@ -274,7 +281,7 @@ impl Edge {
         if ask.rest.is_none() {
             acknowledge_ask(connection, &ask);
         }
-        read_for(connection, &mut ask, self.shards);
+        read_for(connection, &mut ask, self.slots);
         if connection.readings.as_ref().is_some_and(|readings| readings.is_hungry()) {
             self.hungry.push(connection.home);
         }
@@ -297,18 +304,23 @@ impl Edge {
 }
 
 /// What is to be read for what was subscribed, and what is not any more for what was unsubscribed.
-fn read_for(connection: &mut Connection, ask: &mut Ask, shards: u16) {
+fn read_for(connection: &mut Connection, ask: &mut Ask, slots: u16) {
     let mut readings = connection.readings.take().unwrap_or_default();
     if ask.kind == AskKind::Unsubscribe && !ask.is_refused() {
         ask.filters.iter().for_each(|filter| readings.end(filter));
     }
     ask.registered.sort_by_key(|(entry, _)| *entry);
+    let mut everywhere = Everywhere::nobody_has_told(slots);
+    for (slot, until) in ask.roots_registered.drain(..) {
+        everywhere.told(slot, until);
+    }
+    let everywhere = everywhere.into();
     for (at, (wanted, handling)) in ask.wanted.iter().enumerate() {
         if *handling != RetainHandling::Never {
             let from = ask.registered.partition_point(|(entry, _)| *entry < at);
             let of_this = ask.registered[from..].iter().take_while(|(entry, _)| *entry == at);
             let places: Vec<_> = of_this.map(|(_, place)| *place).collect();
-            readings.begin(wanted, &places, shards);
+            readings.begin(wanted, &places, &everywhere);
         }
     }
     connection.readings = Some(readings).filter(|readings| !readings.is_empty());

@@ -51,6 +51,7 @@ impl Operators {
             | call::Answer::Granting(_)
             | call::Answer::Registered(_)
             | call::Answer::Granted(_)
+            | call::Answer::RootsRegistered { .. }
             | call::Answer::Full => {}
         }
     }

@@ -45,7 +45,7 @@ pub const FAN_OUT_PIECE: usize = 512;
 pub enum Without {
     #[default]
     Nothing,
-    /// A root route is answered for when everything that was decided before it is applied.
+    /// A root route is answered for when it is applied, behind everything that came before it.
     RootAnswer,
     /// A SUBSCRIBE is asked for when other shards have taken what its connection sent before.
     Hearing,

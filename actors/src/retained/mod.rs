@@ -22,7 +22,7 @@ use convoy_storage::engine::{Batch, Engine, Error, Family};
 
 pub use browse::browse;
 pub use read::{Cursor, Limits, Progress, read};
-pub use readings::{Place, Reader, Readings, root_place};
+pub use readings::{Everywhere, Place, Reader, Readings};
 pub use serve::{Chunk, Request, Served, serve};
 pub use sweep::Sweep;
 

@@ -42,12 +42,15 @@ struct Reading {
 #[derive(Debug)]
 enum Places {
     Partitions(Vec<(session::Place, u64)>),
-    /// Everywhere: its first level is a wildcard. For each shard its number.
-    Slots(Vec<u64>),
+    /// Everywhere: its first level is a wildcard.
+    Slots(Arc<Everywhere>),
 }
 
-/// A place in which a Subscription was registered. Of the root routes it is the meta group's, with a shard in the place
-/// of a partition.
+/// Of every slot the number up to which Retained Messages were there before the root routes of a SUBSCRIBE.
+#[derive(Debug)]
+pub struct Everywhere(Box<[u64]>);
+
+/// A place in which a Subscription was registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub place: session::Place,
@@ -67,7 +70,7 @@ pub struct Reader {
 impl Readings {
     /// A Subscription was made, and what is kept for its Topic Filter is to be read, from the beginning if it was being
     /// read before.
-    pub fn begin(&mut self, wanted: &Wanted, registered: &[Place], shards: u16) {
+    pub fn begin(&mut self, wanted: &Wanted, registered: &[Place], everywhere: &Arc<Everywhere>) {
         if !matches!(SharedFilter::parse(&wanted.filter), Ok(None)) {
             return;
         }
@@ -77,9 +80,8 @@ impl Readings {
             let found = registered.iter().find(|found| found.place == place);
             found.map_or(u64::MAX, |found| found.until)
         };
-        let is_root = wanted.places.iter().any(|place| SlotId(place.slot).is_meta());
-        let places = match is_root {
-            true => Places::Slots((0..shards).map(|shard| until(root_place(shard))).collect()),
+        let places = match wanted.places.iter().any(session::Place::is_everywhere) {
+            true => Places::Slots(Arc::clone(everywhere)),
             false => Places::Partitions(wanted.places.iter().map(|place| (*place, until(*place))).collect()),
         };
         let filter: Arc<str> = wanted.filter.as_str().into();
@@ -114,8 +116,8 @@ impl Readings {
         self.entries.len()
     }
 
-    /// The next chunk to be asked for, in a fleet of so many slots; `None` while one is on its way or held.
-    pub fn ask(&mut self, reader: &Reader, slots: u16) -> Option<Request> {
+    /// The next chunk to be asked for; `None` while one is on its way or held.
+    pub fn ask(&mut self, reader: &Reader) -> Option<Request> {
         while let Some(mut entry) = self.entries.first_entry() {
             let serial = *entry.key();
             let reading = entry.get_mut();
@@ -123,7 +125,7 @@ impl Readings {
                 return None;
             }
             let request = reading.next.take().or_else(|| {
-                let (scope, until) = reading.places.get(reading.at, slots)?;
+                let (scope, until) = reading.places.get(reading.at)?;
                 reading.at += 1;
                 let filter = Arc::clone(&reading.filter);
                 Some(Request::new(*reader, serial, filter, reading.subscription, until, scope))
@@ -177,20 +179,28 @@ impl Readings {
     }
 }
 
-/// Where a root route is registered in a shard.
-pub fn root_place(shard: u16) -> session::Place {
-    session::Place { slot: SlotId::META.0, partition: u64::from(shard) }
+impl Everywhere {
+    /// In a fleet of so many slots. Where nobody has told, all is read: see [`Readings::begin`].
+    pub fn nobody_has_told(slots: u16) -> Self {
+        Self(vec![u64::MAX; usize::from(slots)].into())
+    }
+
+    pub fn told(&mut self, slot: SlotId, until: u64) {
+        if let Some(known) = self.0.get_mut(usize::from(slot.0)) {
+            *known = until;
+        }
+    }
 }
 
 impl Places {
-    fn get(&self, at: usize, slots: u16) -> Option<(Scope, u64)> {
+    fn get(&self, at: usize) -> Option<(Scope, u64)> {
         match self {
             Self::Partitions(places) => {
                 places.get(at).map(|(place, until)| (Scope::Partition(*place), *until))
             }
-            Self::Slots(until) => {
-                let slot = u16::try_from(at).ok().filter(|slot| *slot < slots)?;
-                Some((Scope::Slot { slot, from: 0 }, until[at % until.len()]))
+            Self::Slots(everywhere) => {
+                let until = everywhere.0.get(at)?;
+                Some((Scope::Slot { slot: at as u16, from: 0 }, *until))
             }
         }
     }
@@ -217,9 +227,13 @@ mod tests {
         Wanted { filter: filter.into(), subscription, places }
     }
 
+    fn untold() -> Arc<Everywhere> {
+        Everywhere::nobody_has_told(SLOTS).into()
+    }
+
     fn held(readings: &mut Readings, filter: &str) -> bool {
-        readings.begin(&wanted(filter, 1), &[], 2);
-        let request = readings.ask(&READER, SLOTS).unwrap();
+        readings.begin(&wanted(filter, 1), &[], &untold());
+        let request = readings.ask(&READER).unwrap();
         let delivery = Delivery::new(convoy_wire::QoS::AtMostOnce, true, 0);
         readings.take(request.answered(vec![(delivery, b"message".to_vec())]))
     }
@@ -228,12 +242,12 @@ mod tests {
     fn a_subscription_that_is_made_again_and_again_is_one_entry() {
         let mut readings = Readings::default();
         for _ in 0..1000 {
-            readings.begin(&wanted("#", SlotId::META.0), &[], 2);
-            readings.begin(&wanted("a/b", 1), &[], 2);
+            readings.begin(&wanted("#", SlotId::META.0), &[], &untold());
+            readings.begin(&wanted("a/b", 1), &[], &untold());
         }
         assert_eq!((readings.len(), readings.by_filter.len()), (2, 2));
         let mut asked = 0;
-        while let Some(request) = readings.ask(&READER, SLOTS) {
+        while let Some(request) = readings.ask(&READER) {
             asked += 1;
             assert!(readings.take(request.answered(Vec::new())));
         }
@@ -247,11 +261,11 @@ mod tests {
         assert!(readings.first().is_some() && !readings.is_hungry());
         readings.end("a/b");
         assert!(readings.first().is_none() && readings.is_empty());
-        readings.begin(&wanted("a/b", 1), &[], 2);
-        let late = readings.ask(&READER, SLOTS).unwrap();
+        readings.begin(&wanted("a/b", 1), &[], &untold());
+        let late = readings.ask(&READER).unwrap();
         // Unsubscribed, and subscribed again: what was asked for the first time is not taken for the second.
         readings.end("a/b");
-        readings.begin(&wanted("a/b", 1), &[], 2);
+        readings.begin(&wanted("a/b", 1), &[], &untold());
         assert!(!readings.take(late.answered(Vec::new())));
         assert!(readings.is_hungry());
     }
@@ -259,11 +273,12 @@ mod tests {
     #[test]
     fn each_place_is_read_up_to_what_was_there_before() {
         let mut readings = Readings::default();
-        let registered = [(0, 10), (1, 20)].map(|(shard, until)| Place { place: root_place(shard), until });
-        readings.begin(&wanted("#", SlotId::META.0), &registered, 2);
-        for slot in 0..4 {
-            let (_, until) = readings.entries[&1].places.get(slot, SLOTS).unwrap();
-            assert_eq!(until, [10, 20][slot % 2]);
+        let mut everywhere = Everywhere::nobody_has_told(4);
+        [(0, 10), (2, 20)].iter().for_each(|(slot, until)| everywhere.told(SlotId(*slot), *until));
+        readings.begin(&wanted("#", SlotId::META.0), &[], &everywhere.into());
+        for (slot, expected) in [10, u64::MAX, 20, u64::MAX].into_iter().enumerate() {
+            let (_, until) = readings.entries[&1].places.get(slot).unwrap();
+            assert_eq!(until, expected);
         }
     }
 }

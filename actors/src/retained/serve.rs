@@ -223,7 +223,7 @@ mod tests {
     use convoy_storage::engine::{Batch, Model};
 
     use super::*;
-    use crate::retained::Readings;
+    use crate::retained::{Everywhere, Readings};
     use crate::session::{Epoch, SessionNumber, Wanted};
 
     const SESSION: SessionNumber = SessionNumber(5);
@@ -273,13 +273,13 @@ mod tests {
 
     fn readings(wanted: &Wanted) -> Readings {
         let mut readings = Readings::default();
-        readings.begin(wanted, &[], 1);
+        readings.begin(wanted, &[], &Everywhere::nobody_has_told(SLOTS).into());
         readings
     }
 
     /// The first request.
     fn asked(wanted: &Wanted) -> Option<Request> {
-        readings(wanted).ask(&reader(false), SLOTS)
+        readings(wanted).ask(&reader(false))
     }
 
     fn topics_of(chunk: &Chunk) -> Vec<String> {
@@ -289,7 +289,7 @@ mod tests {
     /// The topics of all chunks, and how many these were.
     fn all(engine: &Model, wanted: &Wanted) -> (Vec<String>, usize) {
         let (mut readings, mut topics, mut chunks) = (readings(wanted), Vec::new(), 0);
-        while let Some(request) = readings.ask(&reader(false), SLOTS) {
+        while let Some(request) = readings.ask(&reader(false)) {
             let chunk = serve(request, engine, &Access::default(), NOW).unwrap().chunk;
             topics.extend(topics_of(&chunk));
             assert!(readings.take(chunk));
@@ -380,10 +380,10 @@ mod tests {
         super::super::put(&mut batch, SlotId(1), 8, "b/torn", 0, b"no message");
         engine.write(&batch).unwrap();
         let mut readings = readings(&root("+/#"));
-        let request = readings.ask(&reader(false), SLOTS).unwrap();
+        let request = readings.ask(&reader(false)).unwrap();
         assert!(readings.take(serve(request, &engine, &Access::default(), NOW).unwrap().chunk));
         let served =
-            serve(readings.ask(&reader(false), SLOTS).unwrap(), &engine, &Access::default(), NOW).unwrap();
+            serve(readings.ask(&reader(false)).unwrap(), &engine, &Access::default(), NOW).unwrap();
         assert_eq!(topics_of(&served.chunk), ["a/whole"]);
         assert!(matches!(
             serve(served.chunk.next.unwrap(), &engine, &Access::default(), NOW),

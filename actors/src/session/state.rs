@@ -121,6 +121,13 @@ pub struct Place {
     pub partition: u64,
 }
 
+impl Place {
+    /// Whether it stands for every slot, as that of a Topic Filter does which begins with a wildcard.
+    pub fn is_everywhere(&self) -> bool {
+        SlotId(self.slot).is_meta()
+    }
+}
+
 /// The row of a Session.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[bincode(crate = "convoy_storage::record")]

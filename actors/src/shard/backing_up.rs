@@ -62,13 +62,13 @@ impl Shard {
     /// Whether a message that goes by its partition's log would have to wait there for a slot for which too much waits
     /// already. `client`: who published it.
     pub(super) fn has_no_room_for(&mut self, place: Place, message: &Message<'_>, client: u64) -> bool {
-        let Self { slots, fan_out, root, presence, options, published_so_far, draws, .. } = self;
+        let Self { slots, fan_out, roots, presence, options, published_so_far, draws, .. } = self;
         let Some(slot) = slots.get(SlotId(place.slot)).filter(|slot| slot.is_backed_up()) else {
             return false;
         };
         let random = *published_so_far ^ *draws;
         let pick = Pick::Leader(Chooser { options: &options.shared, presence, client, random, again: None });
-        find_all(slot.routes(place.partition), root, message, pick, fan_out);
+        find_all(slot.routes(place.partition), (slot.id, roots), message, pick, fan_out);
         let mut queues = fan_out.found().iter().filter(|found| needs_record(found));
         let has_no_room = queues.any(|found| slot.is_full_for(found.session.slot()));
         fan_out.clear();

@@ -5,7 +5,6 @@ use convoy_ids::SlotId;
 use convoy_storage::record;
 use convoy_wire::{PacketId, ReasonCode};
 
-use super::in_line::Decision;
 use super::mail::Letter;
 use super::outlet::Applied;
 use super::slots::fail;
@@ -18,7 +17,7 @@ use crate::message::Message;
 use crate::metric;
 use crate::options::Without;
 use crate::session::{Delivery, Epoch, Place, SessionNumber, split_name};
-use crate::slot::{Effects, Emitted, Held, Op, Turn};
+use crate::slot::{Effects, Emitted, Held, Obsolete, Op, Turn, work_of};
 use crate::topic::{Again, Announcement};
 
 /// Units of work in one piece: packets, receivers, operations, messages that are read. A few milliseconds.
@@ -143,20 +142,6 @@ impl Shard {
                 self.call(now, call);
                 continue;
             }
-            if !self.root_changes.is_empty() {
-                for change in std::mem::take(&mut self.root_changes) {
-                    self.change_root(change);
-                }
-                continue;
-            }
-            if self.root_is_led && !self.root_is_known {
-                self.know_root(now);
-                let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
-                for shard in (0..shards).filter(|shard| *shard != here) {
-                    self.outlet.post.send(shard, Letter::RootIsKnown);
-                }
-                continue;
-            }
             if let Some(applied) = self.outlet.applied.pop_front() {
                 self.outbox_applied(now, applied);
                 continue;
@@ -243,14 +228,6 @@ impl Shard {
         }
     }
 
-    /// All root routes are known: slots that were elected meanwhile are led.
-    pub(super) fn know_root(&mut self, now: Now) {
-        self.root_is_known = true;
-        for id in std::mem::take(&mut self.elected) {
-            self.lead(now, id);
-        }
-    }
-
     /// What a record has caused goes to the slot it is for.
     pub(super) fn forward(&mut self, now: Now, emitted: Emitted) {
         self.work += emitted.work();
@@ -258,12 +235,12 @@ impl Shard {
             Emitted::Op { from, to, number, op, reply } => {
                 let shard = self.outlet.post.shard_of(to);
                 if shard == self.outlet.post.here() {
-                    return self.forwarded(now, from, to, number, &op, reply);
+                    return self.forwarded(now, from, to, number, &op, Some(&op), reply);
                 }
                 let mail = self.outlet.post.to(shard);
                 let op = match op.len() < SHARED_FROM {
                     true => mail.lay(|bytes| bytes.extend_from_slice(&op)),
-                    false => mail.share(op.into()),
+                    false => mail.share(op),
                 };
                 self.outlet.post.send(shard, Letter::Outbox { from, to, number, op, reply });
             }
@@ -297,6 +274,8 @@ impl Shard {
         }
     }
 
+    /// An operation comes out of another slot's outbox. `shared`: its bytes, if others have them too.
+    #[expect(clippy::too_many_arguments, reason = "the fields of a letter")]
     pub(super) fn forwarded(
         &mut self,
         now: Now,
@@ -304,13 +283,32 @@ impl Shard {
         to: SlotId,
         number: u64,
         op: &[u8],
-        reply: Option<ReplyTo>,
+        shared: Option<&Bytes>,
+        mut reply: Option<ReplyTo>,
     ) {
         // A stopped slot gets it after the next start, out of the outbox, and keeps no room here until then.
         if self.slots.get(to).is_none_or(|slot| slot.failure.is_some()) {
             return;
         }
-        let decided = self.decide(to, op);
+        let decided = match record::decode(op) {
+            Ok(Op::Roots { filters, .. }) => {
+                self.work += work_of(op.len());
+                let Some(slot) = self.slots.get(to) else { return };
+                let begins = filters.iter().any(|filter| filter.subscription.is_some());
+                if self.options.without == Without::RootAnswer
+                    && begins
+                    && let Some(reply) = reply.take()
+                {
+                    let until = slot.numbered;
+                    self.outlet.answer(reply, Answer::RootsRegistered { slot: to, until });
+                }
+                let copied = || Bytes::copy_from_slice(op);
+                let op = shared.cloned().unwrap_or_else(copied);
+                return slot.pending.push_roots(now.wall, from, number, &op, reply);
+            }
+            Ok(op) => self.decide(to, op),
+            Err(_) => None,
+        };
         let op = decided.as_deref().unwrap_or(op);
         if let Some(slot) = self.slots.get(to) {
             slot.pending.push(now.wall, &Op::Inbox { from: from.0, number, op }, reply);
@@ -318,13 +316,13 @@ impl Shard {
     }
 
     /// A message that comes by the log, with what the leader decides about it.
-    fn decide(&mut self, to: SlotId, op: &[u8]) -> Option<Vec<u8>> {
-        match record::decode(op) {
-            Ok(Op::Publish { partition, message, client, again, .. }) => {
+    fn decide(&mut self, to: SlotId, op: Op<'_>) -> Option<Vec<u8>> {
+        match op {
+            Op::Publish { partition, message, client, again, .. } => {
                 self.choose(to, partition, message, client, again)
             }
             // Of a Will this leader decides too whether it may still be published, by the rules of now.
-            Ok(Op::Will { partition, message, client, author }) => {
+            Op::Will { partition, message, client, author } => {
                 let allowed = Message::decode(message).is_ok_and(|message| {
                     self.access.may_publish(&author.who(), message.topic, message.qos as u8, message.retain)
                 });
@@ -356,10 +354,10 @@ impl Shard {
         if !in_line && !self.has_to_decide(to, partition) {
             return None;
         }
-        let Decision { root_targets, chosen, found } = self.decision(to, partition, &message, client, again);
-        let root_targets = &root_targets[..];
+        let chosen = self.decision(to, partition, &message, client, again);
+        let root_targets = Obsolete;
         Some(if in_line {
-            let number = self.enter(to, &message, found);
+            let number = self.enter(to, &message);
             encoded(&Op::InLine { number, partition, message: bytes, root_targets, chosen })
         } else {
             encoded(&Op::Publish { partition, message: bytes, client, again, root_targets, chosen })

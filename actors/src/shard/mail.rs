@@ -81,13 +81,6 @@ pub enum Letter {
         to: SlotId,
         number: u64,
     },
-    /// A Subscription whose first level is a wildcard begins or ends; every shard holds these.
-    RootRoute {
-        filter: String,
-        subscriber: SessionNumber,
-        route: Option<crate::topic::RouteRow>,
-        reply: Option<ReplyTo>,
-    },
     /// So much waits in a slot for another one that it is asked before a message is taken for it; or no more.
     BackedUp {
         slot: SlotId,
@@ -98,8 +91,6 @@ pub enum Letter {
         shard: u16,
         is: bool,
     },
-    /// The routes above are all there are so far: slots may be led.
-    RootIsKnown,
     /// Answer once this is read: what was sent before it is taken then. `passes_on`: ask the other shards the same.
     Hear {
         reply: ReplyTo,

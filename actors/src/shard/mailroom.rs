@@ -11,7 +11,7 @@ use crate::activity::Activity;
 use crate::call::Answer;
 use crate::clock::Now;
 use crate::message::Message;
-use crate::slot::{Effects, Op, RootChange};
+use crate::slot::{Effects, Op};
 
 impl Shard {
     /// Mail from another shard, all at once.
@@ -88,7 +88,7 @@ impl Shard {
                 }
                 Letter::Session { slot, call } => self.called(now, slot, call),
                 Letter::Outbox { from, to, number, op, reply } => {
-                    self.forwarded(now, from, to, number, part(op), reply);
+                    self.forwarded(now, from, to, number, part(op), mail.shared(op), reply);
                 }
                 Letter::OutboxMessage { from, to, number, message, targets } => {
                     let message = mail.shared(message).expect("it was shared").clone();
@@ -97,9 +97,6 @@ impl Shard {
                 Letter::OutboxApplied { from, to, number } => {
                     self.outbox_applied(now, Applied { from, to, number });
                 }
-                Letter::RootRoute { filter, subscriber, route, reply } => {
-                    self.root_changed(RootChange { filter, subscriber, route, reply });
-                }
                 Letter::Stored(report) => self.budget.hear(&report),
                 Letter::Presence(announcement) => self.presence.take(&announcement),
                 Letter::Hear { reply, passes_on } => {
@@ -107,7 +104,6 @@ impl Shard {
                 }
                 Letter::BackedUp { slot, is } => self.note_backed_up(slot, is),
                 Letter::Short { shard, is } => self.outlet.edge.note_shortage(shard, is),
-                Letter::RootIsKnown => self.know_root(now),
                 Letter::Retained(request) => self.read_retained(now, *request),
                 Letter::Deliver { home, session, delivery, message } => {
                     self.begin(mail, message, &mut begun);

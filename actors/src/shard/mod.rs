@@ -54,10 +54,10 @@ use crate::options::Options;
 use crate::peer::Peer;
 use crate::retained;
 use crate::session::{Delivery, SessionNumber};
-use crate::slot::{Emitted, RootChange, State};
+use crate::slot::{Emitted, State};
 use crate::tally::Tally;
 use crate::tenant::TENANT;
-use crate::topic::{FanOut, Presence, Routes};
+use crate::topic::{FanOut, Presence, Roots};
 
 pub use casting::Casts;
 pub use mail::{Mail, Post};
@@ -72,13 +72,11 @@ macro_rules! turn {
             now: $now,
             state: &mut $shard.state,
             budget: &mut $shard.budget,
-            shards: $shard.outlet.post.shards(),
             effects: &mut $shard.outlet,
             work: &mut $shard.work,
-            root: &$shard.root,
+            roots: &mut $shard.roots,
             fan_out: &mut $shard.fan_out,
             emitted: &mut $shard.emitted,
-            root_changes: &mut $shard.root_changes,
         }
     };
 }
@@ -121,13 +119,12 @@ pub struct Shard {
     state: State,
     /// What is stored on this node.
     budget: Budget,
-    /// Subscriptions whose first level is a wildcard, of the whole fleet.
-    root: Routes,
+    /// Subscriptions whose first level is a wildcard, of the slots.
+    roots: Roots,
     /// Who is there of Shared Subscriptions.
     presence: Presence,
     /// Last number that was given to a message which goes by its partition's log.
     numbers: u64,
-    rooted: in_line::Rooted,
     will_flow: will_flow::WillFlow,
     /// Retained Messages that are read once the state is written.
     unread: VecDeque<retained::Request>,
@@ -144,7 +141,6 @@ pub struct Shard {
     emitted: VecDeque<Emitted>,
     /// Units of work in one piece.
     piece: u64,
-    root_changes: Vec<RootChange>,
     effects: replica::Effects,
     /// Given to the driver's rounds, which write it with theirs.
     batch: Batch,
@@ -157,13 +153,6 @@ pub struct Shard {
     held_since: Option<u64>,
     /// Much waits for the log: publishers are told to wait for it.
     is_short: bool,
-    /// The meta group leads, and its routes are all in `root`: until then nobody may be told that a message reached
-    /// everybody, so no slot is led.
-    root_is_known: bool,
-    /// The meta group leads here, and the other shards have yet to be told.
-    root_is_led: bool,
-    /// Slots that may be led once the root routes are known.
-    elected: Vec<SlotId>,
     /// Records that are committed and still to be applied, in their order.
     backlog: VecDeque<Committed>,
     /// All records that were applied.
@@ -255,9 +244,10 @@ impl Shard {
         let replication = replica::Options { cached_log_bytes: 0, ..replica::Options::default() };
         let mut chance = Chance::of(&options.secret, &identity);
         let mut driver = Driver::new(Arc::clone(&engine), node, replication);
-        let mut root = Routes::new(options.secret.of_tables());
+        let mut roots =
+            Roots::new(options.secret.of_tables(), Slots::of_shard(&options, &post), post.shards());
         let mut budget = Budget::new(options.limits.stored);
-        let slots = Slots::open(&options, &post, &*engine, node, &mut driver, &mut root, &mut budget)?;
+        let slots = Slots::open(&options, &post, &*engine, node, &mut driver, &mut roots, &mut budget)?;
         Ok(Self {
             outlet: Outlet { edge, post, applied: VecDeque::new(), casts: Casts::new(options.fan_out_piece) },
             work: 0,
@@ -267,10 +257,9 @@ impl Shard {
             driver,
             state: State::new(engine, options.limits.unread.clone()),
             budget,
-            root,
+            roots,
             presence: Presence::default(),
             numbers: 0,
-            rooted: in_line::Rooted::default(),
             will_flow: Default::default(),
             unread: VecDeque::new(),
             reads_first: 0,
@@ -282,7 +271,6 @@ impl Shard {
             fan_out: FanOut::default(),
             emitted: VecDeque::new(),
             piece: calls::PIECE,
-            root_changes: Vec::new(),
             effects: replica::Effects::new(),
             batch: Batch::new(),
             sync: None,
@@ -290,9 +278,6 @@ impl Shard {
             low_space: false,
             held_since: None,
             is_short: false,
-            root_is_known: false,
-            root_is_led: false,
-            elected: Vec::new(),
             backlog: VecDeque::new(),
             #[cfg(test)]
             tape: Vec::new(),

@@ -77,7 +77,7 @@ impl Shard {
     ) -> Result<Option<Begun>, ReasonCode> {
         let slot = SlotId(place.slot);
         self.outlet.edge.pulse.tell(Activity::Publish, u32::from(slot.0));
-        let Self { slots, fan_out, root, presence, options, published_so_far, draws, .. } = self;
+        let Self { slots, fan_out, roots, presence, options, published_so_far, draws, .. } = self;
         let Some(slot) = slots.get(slot).filter(|slot| slot.is_serving()) else {
             return Err(ReasonCode::ServerBusy);
         };
@@ -88,7 +88,7 @@ impl Shard {
         *published_so_far = published_so_far.wrapping_add(1);
         let random = *published_so_far ^ *draws;
         let pick = Pick::Leader(Chooser { options: &options.shared, presence, client, random, again });
-        find_all(slot.routes(place.partition), root, message, pick, fan_out);
+        find_all(slot.routes(place.partition), (slot.id, roots), message, pick, fan_out);
         fan_out.merge();
         if again.is_some() && fan_out.found().is_empty() {
             self.outlet.edge.drop_shared();

@@ -111,7 +111,7 @@ impl Shard {
             Query::Retained { filter, at, limit, .. } => {
                 let places = layout.places_of_filter(&filter);
                 let here = |place: &&Place| SlotId(place.slot) == slot.id;
-                let partitions = match places.iter().any(|place| SlotId(place.slot).is_meta()) {
+                let partitions = match places.iter().any(Place::is_everywhere) {
                     true => None,
                     false => Some(places.iter().filter(here).map(|place| place.partition).collect()),
                 };
@@ -127,18 +127,21 @@ impl Shard {
         let mut at = from;
         let mut nodes = NODES;
         let next = loop {
-            let routes = match id.is_meta() {
-                true if at.partition == 0 => Some((0, &self.root)),
-                true => None,
-                false => self.slots.get(id).and_then(|slot| slot.routes_from(at.partition)),
+            let partition = match id.is_meta() {
+                // What is everywhere is of no partition, and told of once.
+                true => Some((0, None)).filter(|_| at.partition == 0),
+                false => {
+                    let routes = self.slots.get(id).and_then(|slot| slot.routes_from(at.partition));
+                    routes.map(|(partition, routes)| (partition, Some(routes)))
+                }
             };
-            let Some((partition, routes)) = routes else { break None };
+            let Some((partition, routes)) = partition else { break None };
             let node = if partition == at.partition { at.node } else { 0 };
-            let stopped = routes.filters(node, &mut nodes, &mut |filter, subscribers, shares| {
+            let mut visit = |filter: &str, subscribers, shares| {
                 // A filter that touches several partitions is told of once, where its first one is.
                 let places = layout.places_of_filter(filter);
                 let place = places[0];
-                if SlotId(place.slot) == id && (id.is_meta() || place.partition == partition) {
+                if SlotId(place.slot) == id && (place.is_everywhere() || place.partition == partition) {
                     filters.push(crate::query::FilterEntry {
                         filter: filter.to_owned(),
                         place,
@@ -147,7 +150,11 @@ impl Shard {
                     });
                 }
                 filters.len() < limit
-            });
+            };
+            let stopped = match routes {
+                Some(routes) => routes.filters(node, &mut nodes, &mut visit),
+                None => self.roots.filters(node, &mut nodes, &mut visit),
+            };
             match stopped {
                 Some(node) => break Some(FilterCursor { partition, node }),
                 None => match partition.checked_add(1) {
@@ -174,7 +181,7 @@ impl Shard {
         {
             routes.receivers(topic, &mut add);
         }
-        self.root.receivers(topic, &mut add);
+        self.roots.receivers(SlotId(place.slot), topic, &mut add);
         Answer::Receivers { place, receivers, total }
     }
 

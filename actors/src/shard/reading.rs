@@ -15,7 +15,6 @@ use crate::session::Home;
 impl Shard {
     /// Reads Retained Messages on for a connection.
     pub(super) fn feed(&mut self, now: Now, home: Home) {
-        let slots = self.outlet.edge.slots;
         let Some(connection) = self.outlet.edge.find(&home) else { return };
         let Connection { session, epoch, lasting, .. } = *connection;
         let Some(readings) = &mut connection.readings else { return };
@@ -23,7 +22,7 @@ impl Shard {
             // What is kept until it is acknowledged waits until there is room for it.
             return;
         }
-        let request = readings.ask(&Reader { home, session, epoch, lasting }, slots);
+        let request = readings.ask(&Reader { home, session, epoch, lasting });
         if readings.is_empty() {
             connection.readings = None;
         }

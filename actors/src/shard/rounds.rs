@@ -86,8 +86,6 @@ impl Shard {
         if self.driver.is_dirty() {
             self.round(now);
         }
-        // What was refused is not waited for.
-        self.tell_rooted();
         self.settle_until(now, until);
     }
 
@@ -291,7 +289,6 @@ impl Shard {
             self.settle_until(now, until);
         }
         self.write_state(now, until);
-        self.tell_rooted();
         self.settle_until(now, until);
     }
 
@@ -320,13 +317,8 @@ impl Shard {
         }
     }
 
-    /// A slot has applied what earlier leaders promised: it is led from here, once the root routes are known.
+    /// A slot has applied what earlier leaders promised: it is led from here.
     pub(super) fn lead(&mut self, now: Now, id: SlotId) {
-        if id.is_meta() {
-            self.root_is_led = true;
-        } else if !self.root_is_known {
-            return self.elected.push(id);
-        }
         let Self { slots, state, outlet, emitted, numbers, .. } = self;
         let edge = &outlet.edge;
         let Some(slot) = slots.get(id).filter(|slot| slot.elected.is_some()) else { return };

@@ -9,7 +9,7 @@ use super::mail::Post;
 use crate::budget::{Budget, Sums};
 use crate::options::Options;
 use crate::slot::Slot;
-use crate::topic::Routes;
+use crate::topic::Roots;
 
 /// The slots of this shard, by their number.
 pub struct Slots {
@@ -25,24 +25,25 @@ impl Slots {
         engine: &dyn Engine,
         node: NodeId,
         driver: &mut Driver,
-        root: &mut Routes,
+        roots: &mut Roots,
         budget: &mut Budget,
     ) -> Result<Self, Error> {
         let mut table = Vec::new();
-        let here = post.here();
-        for number in (here..options.slots).step_by(usize::from(post.shards())) {
-            let id = SlotId(number);
-            table.push(Slot::recover(id, engine, options, root, budget)?);
+        for id in Self::of_shard(options, post) {
+            table.push(Slot::recover(id, engine, options, roots, budget)?);
             driver.open(id, &[node])?;
         }
-        // Every shard follows the meta group's routes; the first one leads it.
-        let meta = Slot::recover(SlotId::META, engine, options, root, budget)?;
         let has_meta = post.is_here(SlotId::META);
         if has_meta {
-            table.push(meta);
+            table.push(Slot::recover(SlotId::META, engine, options, roots, budget)?);
             driver.open(SlotId::META, &[node])?;
         }
         Ok(Self { table, shards: post.shards(), has_meta })
+    }
+
+    /// The slots that a shard has, without the meta group.
+    pub fn of_shard(options: &Options, post: &Post) -> impl Iterator<Item = SlotId> + use<> {
+        (post.here()..options.slots).step_by(usize::from(post.shards())).map(SlotId)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Slot> {

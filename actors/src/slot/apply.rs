@@ -184,14 +184,13 @@ impl Slot {
                 self.route(partition, subscriber, filter, None, context, turn);
                 return Ok(());
             }
-            Op::Publish { partition, message, again, root_targets, chosen, .. } => {
+            Op::Publish { partition, message, again, chosen, .. } => {
                 let choice = Choice { number: context.agreed, chosen: &chosen, again };
-                self.publish(partition, message, None, root_targets, choice, context, turn)?;
+                self.publish(partition, message, None, choice, context, turn)?;
             }
-            Op::InLine { number, partition, message, root_targets, chosen } => {
+            Op::InLine { number, partition, message, chosen, .. } => {
                 let choice = Choice { number: context.agreed, chosen: &chosen, again: None };
-                let (line, of) = (Some(number), root_targets);
-                let matched = self.publish(partition, message, line, of, choice, context, turn)?;
+                let matched = self.publish(partition, message, Some(number), choice, context, turn)?;
                 if !context.is_forwarded {
                     // Nobody knew before whether there would be a subscriber.
                     self.answer(context, Answer::Begun(Begun { parts: 0, matched }), turn);
@@ -218,14 +217,21 @@ impl Slot {
             }
             Op::Will { partition, message, .. } => {
                 let choice = Choice { number: context.agreed, chosen: &[], again: None };
-                self.publish(partition, message, None, &[], choice, context, turn)?;
+                self.publish(partition, message, None, choice, context, turn)?;
             }
             Op::End { session } => self.end_by_order(session, context, turn)?,
             Op::EndOn { sessions, work } => self.end_on(&sessions, work, context, turn)?,
-            Op::EnqueueBody { body, .. } => {
+            Op::Roots { subscriber, home, filters } => {
+                self.route_everywhere(subscriber, home, &filters, turn);
+                let begins = filters.iter().any(|filter| filter.subscription.is_some());
+                let registered = Answer::RootsRegistered { slot: self.id, until: self.numbered };
+                self.answer(context, if begins { registered } else { done }, turn);
+                return Ok(());
+            }
+            Op::EnqueueBody { body, .. } | Op::RootsBody { body, .. } => {
                 return Err(Error::Damaged {
                     place: format!("slot {}", self.id),
-                    reason: format!("message {body} of an outbox was sent on without its body"),
+                    reason: format!("operation {body} of an outbox was sent on without its body"),
                 });
             }
         }
@@ -265,8 +271,8 @@ impl Slot {
         record::encode_into(op, &mut bytes);
         let number = self.enter_outbox(to, &bytes, bytes.len(), turn);
         if self.leading {
-            let reply = context.reply;
-            turn.emitted.push_back(Emitted::Op { from: self.id, to, number, op: bytes, reply });
+            let (op, reply) = (bytes.into(), context.reply);
+            turn.emitted.push_back(Emitted::Op { from: self.id, to, number, op, reply });
         }
         number
     }

@@ -10,17 +10,25 @@ use convoy_wire::QoS;
 
 use super::active::Active;
 use super::apply::{Context, UNIT_BYTES};
-use super::op::Op;
+use super::op::{Op, RootFilter};
 use super::rows::Key;
 use super::state::decode;
 use super::{Slot, Turn, rows};
 use crate::clock::Millis;
-use crate::session::{Head, Queue, Seq, SessionNumber, SubscriptionRow};
+use crate::session::{Head, Place, Queue, Seq, SessionNumber, SubscriptionRow};
 use crate::topic::SHARED;
 
 /// Units of work that one record does at once for Sessions that end in it. Replicas of all releases must agree on it: it
 /// never changes.
 pub(super) const AT_ONCE: u32 = 1024;
+
+/// Bytes of a Topic Filter that goes to all slots which are as much work as one that is short.
+const FILTER_BYTES: usize = 64;
+
+/// Bytes that may wait for the other slots, of one of them no more than so many counted, beyond which no piece is proposed:
+/// what is a row here may be one in every slot. One that has stopped keeps nobody from going on.
+const ON_THE_WAY_BYTES: u64 = 2 << 20;
+const OF_ONE_BYTES: u64 = 64 << 10;
 
 /// Units of a piece that is proposed later, and Sessions that it may be for.
 const PIECE: u32 = 256;
@@ -118,6 +126,10 @@ impl Slot {
         if self.ending.is_empty() || self.asked.ends || !self.is_serving() {
             return;
         }
+        let on_the_way = self.outboxes.values().map(|outbox| outbox.waiting_bytes().min(OF_ONE_BYTES));
+        if on_the_way.sum::<u64>() > ON_THE_WAY_BYTES {
+            return;
+        }
         let sessions = self.ending.iter().take(SESSIONS).copied().collect();
         self.pending.push(at, &Op::EndOn { sessions, work: PIECE }, None);
         self.asked.ends = true;
@@ -194,11 +206,12 @@ impl Slot {
     ) -> Result<bool, Error> {
         let (first, to) = ending.rows(session);
         let from = if ending.from.is_empty() { first } else { ending.from.clone() };
+        let (mut roots, mut is_over) = (Vec::new(), true);
         // One more than there is work for: it tells whether something is left.
         for (key, value) in turn.state.scan_some(&from, &to, *left as usize + 1)? {
             if *left == 0 {
-                ending.from = key;
-                return Ok(false);
+                (ending.from, is_over) = (key, false);
+                break;
             }
             let mut work = 1;
             match ending.stage {
@@ -207,8 +220,14 @@ impl Slot {
                     if let Some(filter) = rows::filter_of_subscription(&key) {
                         ending.was_member |= filter.starts_with(SHARED);
                         self.count_subscription(filter, false);
-                        self.unroute(session, filter, &row.places, context.unanswered(), turn);
-                        work = row.places.len().max(1);
+                        if row.places.iter().any(Place::is_everywhere) {
+                            // For all slots together below, and of each slot for itself where it comes.
+                            roots.push(filter.to_owned());
+                            work = 1 + filter.len() / FILTER_BYTES;
+                        } else {
+                            self.unroute(session, filter, &row.places, context.unanswered(), turn);
+                            work = row.places.len().max(1);
+                        }
                     }
                 }
                 Stage::Held => {
@@ -220,7 +239,11 @@ impl Slot {
             turn.state.delete(key);
             *left = left.saturating_sub(work as u32);
         }
-        Ok(true)
+        let roots: Vec<_> =
+            roots.iter().map(|filter| RootFilter { filter, subscription: None }).collect();
+        let work = self.emit_roots(session, None, &roots, context.unanswered(), turn);
+        *left = left.saturating_sub(work);
+        Ok(is_over)
     }
 
     /// Messages that came by a Shared Subscription go to other members; then all of them go.

@@ -3,9 +3,8 @@
 //! topic go by the log too while such a message is on its way, for they must not overtake it; all others are matched as
 //! they come, and wait for nothing.
 //!
-//! What belongs to other logs cannot be matched at that point: root routes, and who is there of Shared Subscriptions. That
-//! the leader decides when the message comes, under a number. A root route is answered for when everything that was
-//! decided before it is applied, and its Retained Messages are read up to the last of those numbers.
+//! Who is there of Shared Subscriptions belongs to no log: that the leader decides when the message comes, under a number.
+//! A route tells the last of those numbers that was applied before it, and Retained Messages are read up to that.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -13,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use crate::budget::{Sums, Usage, User};
 use crate::message::Message;
-use crate::topic::{Found, hash_of};
+use crate::topic::hash_of;
 
 /// What the leader has decided and not applied yet.
 #[derive(Debug, Default)]
@@ -21,7 +20,6 @@ pub struct InLine {
     decided: VecDeque<Decided>,
     /// How many of them there are of a topic.
     topics: FxHashMap<u64, u32>,
-    bytes: usize,
     /// What is to be kept of them.
     kept: Sums,
 }
@@ -32,8 +30,6 @@ struct Decided {
     topic: u64,
     /// Whose Retained Message it will be, of so many bytes; of none for what is not kept.
     kept: (User, u32),
-    /// Sessions that end with their connection and have a root route.
-    found: Box<[Found]>,
 }
 
 impl InLine {
@@ -46,35 +42,25 @@ impl InLine {
 
     /// Bytes that are kept here.
     pub fn len_bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// The number of the oldest.
-    pub fn first(&self) -> Option<u64> {
-        self.decided.front().map(|decided| decided.number)
+        self.decided.len() * size_of::<Decided>()
     }
 
     /// Numbers ascend.
-    pub fn push(&mut self, number: u64, message: &Message<'_>, found: Vec<Found>) {
+    pub fn push(&mut self, number: u64, message: &Message<'_>) {
         let kept = if message.is_kept() { message.encoded_len() as u32 } else { 0 };
         let kept = (message.user, kept);
-        let decided = Decided { number, topic: hash_of(message.topic), kept, found: found.into() };
+        let decided = Decided { number, topic: hash_of(message.topic), kept };
         self.kept.add(decided.kept.0, &decided.usage());
         *self.topics.entry(decided.topic).or_default() += 1;
-        self.bytes += decided.len_bytes();
         self.decided.push_back(decided);
     }
 
-    /// What was decided under this number is applied; `None` if another leader has decided it.
-    pub fn take(&mut self, number: u64) -> Option<Box<[Found]>> {
-        while self.first().is_some_and(|first| first <= number) {
+    /// What was decided up to this number is applied.
+    pub fn take(&mut self, number: u64) {
+        while self.decided.front().is_some_and(|first| first.number <= number) {
             let decided = self.decided.pop_front().expect("there is a first");
             self.forget(&decided);
-            if decided.number == number {
-                return Some(decided.found);
-            }
         }
-        None
     }
 
     /// These are not going to be applied.
@@ -98,7 +84,6 @@ impl InLine {
 
     fn forget(&mut self, decided: &Decided) {
         self.kept.remove(decided.kept.0, &decided.usage());
-        self.bytes -= decided.len_bytes();
         if let Some(count) = self.topics.get_mut(&decided.topic) {
             *count -= 1;
             if *count == 0 {
@@ -113,10 +98,6 @@ impl Decided {
         let bytes = u64::from(self.kept.1);
         Usage { retained_messages: u64::from(bytes > 0), retained_bytes: bytes, ..Usage::default() }
     }
-
-    fn len_bytes(&self) -> usize {
-        size_of::<Self>() + self.found.len() * size_of::<Found>()
-    }
 }
 
 #[cfg(test)]
@@ -128,18 +109,18 @@ mod tests {
         let mut line = InLine::default();
         assert!(!line.holds("a"));
         let message = |topic| Message { topic, retain: true, payload: b"1", ..Message::default() };
-        line.push(1, &message("a"), Vec::new());
-        line.push(4, &message("b"), Vec::new());
-        line.push(5, &message("a"), Vec::new());
+        line.push(1, &message("a"));
+        line.push(4, &message("b"));
+        line.push(5, &message("a"));
         assert_eq!(line.kept().total().retained_messages, 3);
         assert!(line.holds("a") && line.holds("b") && !line.holds("c"));
-        assert!(line.take(1).is_some() && line.take(2).is_none());
+        line.take(2);
         assert!(line.holds("a"));
         line.refuse(&BTreeSet::from([5]));
-        assert!(!line.holds("a"));
-        assert_eq!(line.first(), Some(4));
-        assert!(line.take(4).is_some());
-        assert_eq!((line.first(), line.len_bytes()), (None, 0));
+        assert!(!line.holds("a") && line.holds("b"));
+        line.take(4);
+        assert!(!line.holds("b"));
+        assert_eq!(line.len_bytes(), 0);
         assert!(line.kept().is_empty());
     }
 }

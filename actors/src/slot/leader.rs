@@ -10,6 +10,7 @@ use super::ahead::{Ahead, Copy, Place, note_places};
 use super::op::{self, Op};
 use crate::call::ReplyTo;
 use crate::clock::Millis;
+use crate::connection::SHARED_FROM;
 
 /// A record is closed at this size, and another one begun: a record must fit the log.
 const RECORD_BYTES: usize = 1 << 20;
@@ -53,13 +54,14 @@ pub struct Record {
     late: Vec<Late>,
 }
 
-/// An operation [`Op::Enqueue`] that is still to be put into its record.
+/// An operation that is still to be put into its record.
 #[derive(Debug)]
 struct Late {
     /// Behind so many bytes of the others.
     behind: usize,
+    /// The message of an operation [`Op::Enqueue`], or the whole of another one.
     message: Bytes,
-    targets: Box<[u8]>,
+    targets: Option<Box<[u8]>>,
     /// The outbox that it comes out of, and its number there.
     out_of: Option<(SlotId, u64)>,
 }
@@ -156,7 +158,10 @@ impl Pending {
         let noted = self.open.aside.places.len();
         match message.len() < LATE_BYTES {
             true => self.open.push(at, &Op::Enqueue { message, targets }, reply),
-            false => self.open.push_late(at, message.clone(), targets, reply, None),
+            false => {
+                let op = Op::Enqueue { message, targets };
+                self.open.push_late(at, &op, message.clone(), Some(targets), reply, None);
+            }
         }
         self.entered(noted);
     }
@@ -170,7 +175,28 @@ impl Pending {
             record::encode_into(&Op::Enqueue { message, targets }, &mut op);
             self.open.push(at, &Op::Inbox { from: from.0, number, op: &op }, None);
         } else {
-            self.open.push_late(at, message.clone(), targets, None, Some((from, number)));
+            let op = Op::Enqueue { message, targets };
+            self.open.push_late(at, &op, message.clone(), Some(targets), None, Some((from, number)));
+        }
+        self.entered(noted);
+    }
+
+    /// Adds an operation [`Op::Roots`] that comes out of another slot's outbox. All slots get the same one, and share it
+    /// for as long as it waits, unless it is small.
+    pub fn push_roots(
+        &mut self,
+        at: Millis,
+        from: SlotId,
+        number: u64,
+        op: &Bytes,
+        reply: Option<ReplyTo>,
+    ) {
+        self.close_old(at);
+        let noted = self.open.aside.places.len();
+        let inbox = Op::Inbox { from: from.0, number, op };
+        match op.len() < SHARED_FROM {
+            true => self.open.push(at, &inbox, reply),
+            false => self.open.push_late(at, &inbox, op.clone(), None, reply, Some((from, number))),
         }
         self.entered(noted);
     }
@@ -294,14 +320,16 @@ impl Record {
     fn push_late(
         &mut self,
         at: Millis,
+        op: &Op<'_>,
         message: Bytes,
-        targets: &[u8],
+        targets: Option<&[u8]>,
         reply: Option<ReplyTo>,
         out_of: Option<(SlotId, u64)>,
     ) {
         self.begin(at);
-        self.enter(&Op::Enqueue { message: &message, targets }, reply);
-        self.late.push(Late { behind: self.bytes.len(), message, targets: targets.into(), out_of });
+        self.enter(op, reply);
+        let targets = targets.map(Box::from);
+        self.late.push(Late { behind: self.bytes.len(), message, targets, out_of });
     }
 
     fn begin(&mut self, at: Millis) {
@@ -321,7 +349,8 @@ impl Record {
     }
 
     fn len_bytes(&self) -> usize {
-        let late = self.late.iter().map(|late| late.message.len() + late.targets.len());
+        let targets = |late: &Late| late.targets.as_ref().map_or(0, |targets| targets.len());
+        let late = self.late.iter().map(|late| late.message.len() + targets(late));
         self.bytes.len() + late.sum::<usize>() + self.aside.copies_bytes
     }
 
@@ -336,12 +365,15 @@ impl Record {
         for Late { behind, message, targets, out_of } in std::mem::take(&mut self.late) {
             self.bytes.extend_from_slice(&early[at..behind]);
             at = behind;
-            let op = Op::Enqueue { message: &message, targets: &targets };
+            let encode = |bytes: &mut Vec<u8>| match &targets {
+                Some(targets) => record::encode_into(&Op::Enqueue { message: &message, targets }, bytes),
+                None => bytes.extend_from_slice(&message),
+            };
             op::frame(&mut self.bytes, |bytes| match out_of {
-                None => record::encode_into(&op, bytes),
+                None => encode(bytes),
                 Some((from, number)) => {
-                    let mut inner = Vec::with_capacity(message.len() + targets.len() + 32);
-                    record::encode_into(&op, &mut inner);
+                    let mut inner = Vec::with_capacity(message.len() + 32);
+                    encode(&mut inner);
                     record::encode_into(&Op::Inbox { from: from.0, number, op: &inner }, bytes);
                 }
             });
@@ -456,7 +488,7 @@ mod tests {
         let retain = Op::Retain { partition: 1, message: b"m" };
         pending.push(77, &Op::Trim { to: 1, number: 2 }, None);
         pending.push(77, &retain, Some(reply(5)));
-        let (root_targets, chosen) = (&[][..], Vec::new());
+        let (root_targets, chosen) = (op::Obsolete, Vec::new());
         let in_line = Op::InLine { number: 8, partition: 1, message: b"m", root_targets, chosen };
         pending.push(77, &in_line, Some(reply(6)));
         pending.push(77, &Op::Trim { to: 3, number: 4 }, Some(reply(9)));

@@ -35,6 +35,7 @@ pub type Losses = Vec<(SlotId, String)>;
 
 /// Mends the slots of `damaged` among the first `slots` and the meta group, and raises the numbers of all.
 pub fn mend(engine: &dyn Engine, slots: u16, damaged: &BTreeSet<SlotId>) -> Result<Losses, Error> {
+    super::bring_over(engine, slots)?;
     let all: Vec<SlotId> = (0..slots).map(SlotId).chain([SlotId::META]).collect();
     let mut mend = Mend {
         engine,
@@ -314,8 +315,12 @@ impl Mend<'_> {
         Ok(())
     }
 
-    /// Routes of damaged slots are made of the Subscriptions of all; those of ended Sessions go everywhere.
+    /// Routes of damaged slots are made of the Subscriptions of all; those of ended Sessions go everywhere. Root routes are
+    /// made for all slots where the meta group is damaged: an earlier release may have had them there.
     fn routes(&mut self, all: &[SlotId], damaged: &BTreeSet<SlotId>) -> Result<(), Error> {
+        let is_of_all = damaged.contains(&SlotId::META);
+        let everywhere: BTreeSet<SlotId> =
+            all.iter().copied().filter(|slot| !slot.is_meta() && (is_of_all || damaged.contains(slot))).collect();
         for &slot in all {
             for (key, _) in self.scan(rows::routes(slot))? {
                 let ended = rows::split_route(&key)
@@ -340,10 +345,15 @@ impl Mend<'_> {
                     continue;
                 };
                 let Some(&home) = homes.get(&session) else { continue };
-                for place in row.places.iter().filter(|place| damaged.contains(&SlotId(place.slot))) {
-                    let route = RouteRow { subscription: row.subscription, home };
-                    self.put(&rows::route(SlotId(place.slot), place.partition, session.0, filter), &route);
+                let route = RouteRow { subscription: row.subscription, home };
+                for place in &row.places {
+                    let slots = if place.is_everywhere() { &everywhere } else { damaged };
+                    let is_of = |slot: &&SlotId| place.is_everywhere() || place.slot == slot.0;
+                    for &slot in slots.iter().filter(is_of) {
+                        self.put(&rows::route(slot, place.partition, session.0, filter), &route);
+                    }
                 }
+                self.write_some()?;
             }
             self.write_some()?;
         }
@@ -381,9 +391,11 @@ impl Mend<'_> {
         Ok(())
     }
 
-    /// Whether the message is there that an operation of an outbox refers to, if it does. It is one that stays.
+    /// Whether the body is there that an operation of an outbox refers to, if it does. It is one that stays.
     fn has_body(&mut self, from: SlotId, op: &[u8]) -> bool {
-        let Ok(Op::EnqueueBody { body, .. }) = record::decode(op) else { return true };
+        let Ok(Op::EnqueueBody { body, .. } | Op::RootsBody { body, .. }) = record::decode(op) else {
+            return true;
+        };
         let found = self.engine.get(Family::Session, &rows::outbox_body(from, body), &mut Vec::new());
         let found = found.is_ok_and(|found| found);
         if found {

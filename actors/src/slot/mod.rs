@@ -28,6 +28,7 @@ mod recover;
 mod redispatch;
 mod retain;
 mod room;
+mod roots;
 mod rows;
 mod state;
 mod stored;
@@ -52,10 +53,11 @@ use crate::call::ReplyTo;
 use crate::clock::{Millis, Now};
 use crate::retained::Sweep;
 use crate::session::{Delivery, Epoch, Place, Seq, SessionNumber};
-use crate::topic::{FanOut, RouteRow, Routes};
+use crate::topic::{FanOut, Roots, Routes};
 use idle::Idle;
 
 pub use active::Active;
+pub use apply::work_of;
 pub use budget::wanted_by;
 
 pub use effects::{Effects, Note};
@@ -65,11 +67,12 @@ pub use in_line::InLine;
 pub use leader::SLOT_BYTES;
 pub use leader::{LATE_BYTES, Pending, Underway};
 pub use mend::{Losses, mend};
-pub use op::{Op, targets_run};
+pub use op::{Obsolete, Op, targets_run};
 #[cfg(test)]
 pub use op::{iter as ops_of, open as open_record};
 pub use owner::{Owner, check_queued, check_state, name_of_session, owner_of, plain_name};
 pub use publish::publish;
+pub use roots::bring_over;
 #[cfg(test)]
 pub use rows::client_key;
 pub use state::State;
@@ -161,15 +164,11 @@ pub struct Turn<'a> {
     pub effects: &'a mut dyn Effects,
     /// Units of work that were done so far.
     pub work: &'a mut u64,
-    /// Shards of this node.
-    pub shards: u16,
-    /// Subscriptions whose first level is a wildcard.
-    pub root: &'a Routes,
+    /// Subscriptions whose first level is a wildcard, of the slots of this shard.
+    pub roots: &'a mut Roots,
     pub fan_out: &'a mut FanOut,
     /// What is to be carried to other slots.
     pub emitted: &'a mut VecDeque<Emitted>,
-    /// Root routes that the meta group has applied.
-    pub root_changes: &'a mut Vec<RootChange>,
 }
 
 /// What time has brought about and this leader has proposed, until it is applied.
@@ -206,20 +205,11 @@ pub struct Counts {
 #[derive(Debug)]
 pub enum Emitted {
     /// An operation on its way from an outbox to the slot it is for.
-    Op { from: SlotId, to: SlotId, number: u64, op: Vec<u8>, reply: Option<ReplyTo> },
+    Op { from: SlotId, to: SlotId, number: u64, op: Bytes, reply: Option<ReplyTo> },
     /// The same of an operation [`Op::Enqueue`] whose message others share.
     Message { from: SlotId, to: SlotId, number: u64, message: Bytes, targets: Box<[u8]> },
     /// A copy of QoS 0 for a Session that outlives its connection.
     Copy { session: SessionNumber, delivery: Delivery, message: Bytes },
-}
-
-/// A Subscription whose first level is a wildcard begins (with a route) or ends.
-#[derive(Clone, Debug)]
-pub struct RootChange {
-    pub filter: String,
-    pub subscriber: SessionNumber,
-    pub route: Option<RouteRow>,
-    pub reply: Option<ReplyTo>,
 }
 
 impl Slot {
@@ -233,9 +223,13 @@ impl Slot {
         self.leading && self.failure.is_none()
     }
 
-    /// Whether this slot is so far behind with what came from here that Clients may not add to it.
+    /// Whether this slot is so far behind with what came from here that Clients may not add to it; of a root route,
+    /// whether any is.
     fn is_full_towards(&self, place: &Place) -> bool {
-        self.is_full_for(SlotId(place.slot))
+        match place.is_everywhere() {
+            true => self.is_backed_up,
+            false => self.is_full_for(SlotId(place.slot)),
+        }
     }
 
     /// The same of any slot.

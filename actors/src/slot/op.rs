@@ -2,12 +2,14 @@
 //!
 //! Applying is deterministic: time, limits and decisions of admission were made by the leader and stand here.
 
-use convoy_storage::record::{self, BorrowDecode, Encode};
+use convoy_storage::record::{self, BorrowDecode, Encode, de, enc, error};
 
 use crate::author::Author;
 use crate::call::Farewell;
 use crate::clock::Millis;
-use crate::session::{Epoch, Home, Place, QueueLimits, Seq, SessionNumber, SubscriptionRow, Target, Will};
+use crate::session::{
+    Epoch, Home, Place, QueueLimits, Seq, SessionNumber, Subscription, SubscriptionRow, Target, Will,
+};
 use crate::topic::{Again, RouteRow};
 
 /// Version of the records this release writes.
@@ -19,6 +21,32 @@ pub const VERSION: u8 = 1;
 pub struct Entry<'a> {
     pub filter: &'a str,
     pub row: SubscriptionRow,
+}
+
+/// A Topic Filter that begins with a wildcard, and the Subscription to it; none where that ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+#[bincode(crate = "convoy_storage::record")]
+pub struct RootFilter<'a> {
+    pub filter: &'a str,
+    pub subscription: Option<Subscription>,
+}
+
+/// Bytes that an earlier release wrote and nobody reads any more. None are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Obsolete;
+
+impl Encode for Obsolete {
+    fn encode<E: enc::Encoder>(&self, encoder: &mut E) -> Result<(), error::EncodeError> {
+        <&[u8] as Encode>::encode(&&[][..], encoder)
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for Obsolete {
+    fn borrow_decode<D: de::BorrowDecoder<'de, Context = C>>(
+        decoder: &mut D,
+    ) -> Result<Self, error::DecodeError> {
+        <&[u8]>::borrow_decode(decoder).map(|_| Self)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -102,14 +130,14 @@ pub enum Op<'a> {
         filter: &'a str,
     },
     /// A message that its own record brought here: matched, retained and passed on when this is applied. `client` is
-    /// the hash of the publisher's Client Identifier. The rest is the leader's decision: what it found among the root
-    /// routes, as [`Target`] packs them, and whom it chose of Shared Subscriptions.
+    /// the hash of the publisher's Client Identifier. The leader has decided whom it chose of Shared Subscriptions.
     Publish {
         partition: u64,
         message: &'a [u8],
         client: u64,
         again: Option<Again>,
-        root_targets: &'a [u8],
+        /// What the root routes matched when these were another slot's.
+        root_targets: Obsolete,
         chosen: Vec<SessionNumber>,
     },
     /// The Client is gone: these messages, which its Session got as a member of Shared Subscriptions, go to other
@@ -161,7 +189,8 @@ pub enum Op<'a> {
         number: u64,
         partition: u64,
         message: &'a [u8],
-        root_targets: &'a [u8],
+        /// As in [`Op::Publish`].
+        root_targets: Obsolete,
         chosen: Vec<SessionNumber>,
     },
     /// More goes of what these Sessions had, which have ended: so many units of work together.
@@ -176,6 +205,18 @@ pub enum Op<'a> {
         bytes: u32,
         targets: &'a [u8],
     },
+    /// Root routes of a subscriber begin, change or end. Every slot gets it.
+    Roots {
+        subscriber: SessionNumber,
+        home: Option<Home>,
+        filters: Vec<RootFilter<'a>>,
+    },
+    /// As [`Op::Roots`], of so many bytes, which the operations for all slots share: see [`super::outbox_body`]. It
+    /// stands in outboxes only.
+    RootsBody {
+        body: u64,
+        bytes: u32,
+    },
 }
 
 impl Op<'_> {
@@ -188,6 +229,12 @@ impl Op<'_> {
             Self::Unsubscribe { filters, .. } => filters.len(),
             Self::Redispatch { seqs, .. } => seqs.len(),
             Self::EndOn { work, .. } => *work as usize,
+            Self::Roots { filters, .. } => filters.len(),
+            // Of what other slots send the rest is for one Session, or is copied.
+            Self::Inbox { op, .. } => match record::decode(op) {
+                Ok(Op::Roots { filters, .. }) => filters.len(),
+                _ => 0,
+            },
             _ => 0,
         }
     }

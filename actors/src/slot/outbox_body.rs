@@ -1,5 +1,6 @@
-//! One row for a large message on its way to Sessions of many slots. The operations in the outboxes refer to it, and it goes
-//! with the last of them; so a record takes memory and disk by what it says, and not by that times the slots of the fleet.
+//! One row for what is on its way to many slots: a large message for their Sessions, or root routes, which all slots get. The
+//! operations in the outboxes refer to it, and it goes with the last of them; so a record takes memory and disk by what it
+//! says, and not by that times the slots of the fleet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,6 +96,32 @@ impl Slot {
         }
     }
 
+    /// Enters an operation in the outboxes for all slots, this one among them. In how many.
+    pub(super) fn emit_everywhere(&mut self, op: &Op<'_>, context: Context, turn: &mut Turn<'_>) -> u32 {
+        let mut row = Vec::new();
+        record::encode_into(op, &mut row);
+        let op = Bytes::copy_from_slice(&row);
+        let body = (op.len() * usize::from(self.slots) >= WORTH).then(|| {
+            self.bodies += 1;
+            turn.state.put(rows::bodies(self.id), &self.bodies);
+            turn.state.put_bytes(rows::outbox_body(self.id, self.bodies), &op);
+            row.clear();
+            record::encode_into(&Op::RootsBody { body: self.bodies, bytes: op.len() as u32 }, &mut row);
+            self.bodies
+        });
+        for to in (0..self.slots).map(SlotId) {
+            let number = self.enter_outbox(to, &row, op.len(), turn);
+            if let Some(body) = body {
+                self.outbox_bodies.hold(to, number, body);
+            }
+            if self.leading {
+                let (from, op, reply) = (self.id, op.clone(), context.reply);
+                turn.emitted.push_back(Emitted::Op { from, to, number, op, reply });
+            }
+        }
+        u32::from(self.slots)
+    }
+
     /// An operation leaves the outbox.
     pub(super) fn leave_outbox(&mut self, to: SlotId, number: u64, turn: &mut Turn<'_>) {
         turn.state.delete(rows::outbox(self.id, to, number));
@@ -118,23 +145,29 @@ impl<'a> Unpacking<'a> {
 
     pub(super) fn unpack(&mut self, to: SlotId, number: u64, op: Vec<u8>) -> Result<Emitted, Error> {
         let from = self.slot;
-        let Ok(Op::EnqueueBody { body, targets, .. }) = record::decode(&op) else {
-            return Ok(Emitted::Op { from, to, number, op, reply: None });
-        };
-        let message = match self.read.get(&body) {
-            Some(message) => message.clone(),
-            None => {
-                let key = rows::outbox_body(from, body);
-                let missing = || Error::Damaged {
-                    place: format!("row {}", key.escape_ascii()),
-                    reason: "a message on its way to other slots is missing".into(),
-                };
-                let message = Bytes::from(self.state.get_bytes(&key)?.ok_or_else(missing)?);
-                self.read.insert(body, message.clone());
-                message
+        Ok(match record::decode(&op) {
+            Ok(Op::EnqueueBody { body, targets, .. }) => {
+                Emitted::Message { from, to, number, message: self.body(body)?, targets: targets.into() }
             }
+            Ok(Op::RootsBody { body, .. }) => {
+                Emitted::Op { from, to, number, op: self.body(body)?, reply: None }
+            }
+            _ => Emitted::Op { from, to, number, op: op.into(), reply: None },
+        })
+    }
+
+    fn body(&mut self, number: u64) -> Result<Bytes, Error> {
+        if let Some(body) = self.read.get(&number) {
+            return Ok(body.clone());
+        }
+        let key = rows::outbox_body(self.slot, number);
+        let missing = || Error::Damaged {
+            place: format!("row {}", key.escape_ascii()),
+            reason: "what is on its way to other slots is missing".into(),
         };
-        Ok(Emitted::Message { from, to, number, message, targets: targets.into() })
+        let body = Bytes::from(self.state.get_bytes(&key)?.ok_or_else(missing)?);
+        self.read.insert(number, body.clone());
+        Ok(body)
     }
 }
 

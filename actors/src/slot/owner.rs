@@ -23,7 +23,7 @@ pub enum Owner<'a> {
     Subscription(SessionNumber, &'a str),
     Route(SessionNumber, &'a str),
     Outbox(SlotId),
-    /// A message that several operations in outboxes share.
+    /// What several operations in outboxes share: a message, or root routes.
     OutboxBody,
     Slot,
 }
@@ -92,7 +92,10 @@ pub fn check_state(key: &[u8], value: &[u8]) -> Result<(), String> {
         Some(&kind::ENDING) => decodes::<Ending>(value),
         Some(&kind::ROUTE) => decodes::<RouteRow>(value),
         Some(&kind::OUTBOX) => decodes::<Op<'_>>(value),
-        Some(&kind::OUTBOX_BODY) => Message::decode(value).map(|_| ()).map_err(|error| error.to_string()),
+        Some(&kind::OUTBOX_BODY) => match (record::decode(value), Message::decode(value)) {
+            (Ok(Op::Roots { .. }), _) | (_, Ok(_)) => Ok(()),
+            (_, Err(error)) => Err(error.to_string()),
+        },
         _ => Ok(()),
     }
 }

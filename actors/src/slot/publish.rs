@@ -6,7 +6,7 @@ use convoy_storage::engine::Error;
 use convoy_wire::{QoS, ReasonCode};
 
 use super::apply::Context;
-use super::op::{Op, targets_run};
+use super::op::{Obsolete, Op, targets_run};
 use super::{Emitted, Note, Slot, Turn, client_of, rows};
 use crate::call::Answer;
 use crate::message::Message;
@@ -46,13 +46,11 @@ impl Slot {
 
     /// A message that came by the log: matched here, where the routes are, and passed on by the log. `number`: see
     /// [`Op::InLine`]. Tells whether anybody had subscribed.
-    #[expect(clippy::too_many_arguments, reason = "what stands in the record")]
     pub(super) fn publish(
         &mut self,
         partition: u64,
         bytes: &[u8],
         number: Option<u64>,
-        root_targets: &[u8],
         choice: Choice<'_>,
         context: Context,
         turn: &mut Turn<'_>,
@@ -70,19 +68,11 @@ impl Slot {
         if let Some(routes) = self.partitions.get(&partition) {
             routes.find(&message, pick, &mut fan_out);
         }
-        // Root routes belong to another log: what the leader found there stands in the record. Those that live with
-        // their connection are the leader's alone.
-        match number.and_then(|number| self.line.take(number)) {
-            Some(decided) => fan_out.add_found(&decided),
-            None if self.leading => {
-                let from = fan_out.found().len();
-                turn.root.find(&message, pick, &mut fan_out);
-                fan_out.retain_from(from, |found| found.home.is_some());
-            }
-            None => {}
+        if !turn.roots.is_empty() {
+            turn.roots.find(self.id, &message, pick, &mut fan_out);
         }
-        for target in Target::all(root_targets) {
-            fan_out.add_target(target);
+        if let Some(number) = number {
+            self.line.take(number);
         }
         fan_out.merge_in_order();
         if self.leading && choice.again.is_some() && fan_out.found().is_empty() {
@@ -141,5 +131,5 @@ impl Slot {
 /// A message on its way to its partition.
 pub fn publish(place: Place, message: &[u8], client: u64, again: Option<Again>) -> Op<'_> {
     let partition = place.partition;
-    Op::Publish { partition, message, client, again, root_targets: &[], chosen: Vec::new() }
+    Op::Publish { partition, message, client, again, root_targets: Obsolete, chosen: Vec::new() }
 }

@@ -23,7 +23,7 @@ use crate::clock::{Millis, Now};
 use crate::options::Options;
 use crate::retained::Sweep;
 use crate::session::SessionNumber;
-use crate::topic::{RouteRow, Routes};
+use crate::topic::{Roots, RouteRow, Routes};
 
 /// What is due is taken up in runs of this many, so that a million Sessions that expire at once cost a little each
 /// turn and not one long one.
@@ -33,12 +33,12 @@ const DUE_RUN: usize = 64;
 const DUE_SUBSCRIPTIONS: u32 = 256;
 
 impl Slot {
-    /// Reads a slot from its rows. For the meta group its routes go to `root`.
+    /// Reads a slot from its rows. Its root routes go to `roots`.
     pub fn recover(
         id: SlotId,
         engine: &dyn Engine,
         options: &Options,
-        root: &mut Routes,
+        roots: &mut Roots,
         budget: &mut Budget,
     ) -> Result<Self, Error> {
         let route_seed = options.secret.of_tables();
@@ -117,13 +117,15 @@ impl Slot {
             Ok(())
         })?;
         slot.recover_retained_of_nobody(budget);
+        let everywhere = super::roots::everywhere();
         scan(engine, rows::routes(id), |key, value| {
             let Some((partition, subscriber, filter)) = rows::split_route(key) else { return Ok(()) };
             let route: RouteRow = decode(key, value)?;
-            let routes = match id.is_meta() {
-                true => &mut *root,
-                false => slot.partitions.entry(partition).or_insert_with(|| Routes::new(route_seed)),
-            };
+            if partition == everywhere {
+                roots.insert(id, filter, SessionNumber(subscriber), route);
+                return Ok(());
+            }
+            let routes = slot.partitions.entry(partition).or_insert_with(|| Routes::new(route_seed));
             routes.insert(filter, SessionNumber(subscriber), route);
             Ok(())
         })?;
@@ -146,6 +148,10 @@ impl Slot {
                     Ok(Op::EnqueueBody { body, bytes, targets }) => {
                         slot.outbox_bodies.hold(to, number, body);
                         bytes as usize + targets.len()
+                    }
+                    Ok(Op::RootsBody { body, bytes }) => {
+                        slot.outbox_bodies.hold(to, number, body);
+                        bytes as usize
                     }
                     _ => op.len(),
                 };

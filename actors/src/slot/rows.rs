@@ -49,7 +49,7 @@ pub(super) mod kind {
     pub const HOLDERS: u8 = b'u';
     /// Session, message -> number of the message that many hold.
     pub const HELD: u8 = b'v';
-    /// Number of a message -> the message, which several operations in outboxes share.
+    /// Number of a message -> the message, which several operations in outboxes share; or root routes likewise.
     pub const OUTBOX_BODY: u8 = b'p';
     /// Session -> `Ending`: it has ended, and not all of it has gone.
     pub const ENDING: u8 = b'y';

@@ -1,12 +1,13 @@
-//! Subscriptions: a row with their Session, and a route in every partition that the Topic Filter touches.
+//! Subscriptions: a row with their Session, and a route in every partition that the Topic Filter touches. Those whose
+//! filter begins with a wildcard touch all: see [`super::roots`].
 
 use convoy_ids::SlotId;
 use convoy_storage::engine::Error;
 use convoy_wire::ReasonCode;
 
 use super::apply::Context;
-use super::op::{Entry, Op};
-use super::{RootChange, Slot, Turn, rows};
+use super::op::{Entry, Op, RootFilter};
+use super::{Slot, Turn, rows};
 use crate::call::Answer;
 use crate::retained;
 use crate::session::{Epoch, Place, SessionNumber, Subscription, SubscriptionRow};
@@ -26,6 +27,7 @@ impl Slot {
         };
         let home = active.row.home.filter(|_| !active.row.has_queue);
         let (mut more, mut existed, mut bytes) = (0, Vec::with_capacity(entries.len()), 0);
+        let mut roots = Vec::new();
         for (at, entry) in (0..).zip(entries) {
             // Each says of itself where it was registered.
             let reply = context.reply.map(|reply| reply.of_entry(at));
@@ -37,6 +39,11 @@ impl Slot {
             }
             turn.state.put(key, &entry.row);
             for place in &entry.row.places {
+                if place.is_everywhere() {
+                    let subscription = Some(entry.row.subscription);
+                    roots.push(RootFilter { filter: entry.filter, subscription });
+                    continue;
+                }
                 let op = Op::Route {
                     partition: place.partition,
                     subscriber: session,
@@ -44,9 +51,10 @@ impl Slot {
                     route: RouteRow { subscription: entry.row.subscription, home },
                 };
                 self.emit(SlotId(place.slot), &op, Context { reply, ..context }, turn);
-                more += answers(*place, turn);
+                more += 1;
             }
         }
+        more += self.emit_roots(session, home, &roots, context, turn);
         let new = existed.iter().filter(|existed| !**existed).count() as u32;
         if new > 0 {
             let active = self.active.get_mut(&session).expect("it was activated above");
@@ -100,6 +108,7 @@ impl Slot {
             return Ok(Answer::Refused(ReasonCode::SessionTakenOver));
         }
         let (mut more, mut existed, mut bytes) = (0, Vec::with_capacity(filters.len()), 0);
+        let mut roots = Vec::new();
         for filter in filters {
             let key = rows::subscription(session, filter);
             let row: Option<SubscriptionRow> = turn.state.get(&key)?;
@@ -108,9 +117,14 @@ impl Slot {
                 turn.state.delete(key);
                 self.count_subscription(filter, false);
                 bytes += filter.len() as u64;
-                more += self.unroute(session, filter, &row.places, context, turn);
+                if row.places.iter().any(Place::is_everywhere) {
+                    roots.push(RootFilter { filter, subscription: None });
+                } else {
+                    more += self.unroute(session, filter, &row.places, context, turn);
+                }
             }
         }
+        more += self.emit_roots(session, None, &roots, context, turn);
         let gone = existed.iter().filter(|existed| **existed).count() as u32;
         if gone > 0 {
             let active = self.active.get_mut(&session).expect("it was activated above");
@@ -133,10 +147,10 @@ impl Slot {
             let op = Op::Unroute { partition: place.partition, subscriber: session, filter };
             self.emit(SlotId(place.slot), &op, context, turn);
         }
-        places.iter().map(|place| answers(*place, turn)).sum()
+        places.len() as u32
     }
 
-    /// A Subscription begins (with a route) or ends in a partition of this slot, or in the meta group.
+    /// A Subscription begins (with a route) or ends in a partition of this slot.
     pub(super) fn route(
         &mut self,
         partition: u64,
@@ -150,13 +164,6 @@ impl Slot {
         match &route {
             Some(route) => turn.state.put(key, route),
             None => turn.state.delete(key),
-        }
-        if self.id.is_meta() {
-            // Every shard follows; the last one to do so tells the connection.
-            let reply = context.reply.filter(|_| self.leading);
-            let filter = filter.to_owned();
-            turn.root_changes.push(RootChange { filter, subscriber, route, reply });
-            return;
         }
         let place = Place { slot: self.id.0, partition };
         let answer = match &route {
@@ -181,9 +188,4 @@ impl Slot {
         }
         self.answer(context, answer, turn);
     }
-}
-
-/// How many answers a route in `place` will get: every shard follows the root routes, and each answers for itself.
-fn answers(place: Place, turn: &Turn<'_>) -> u32 {
-    if SlotId(place.slot).is_meta() { u32::from(turn.shards) } else { 1 }
 }

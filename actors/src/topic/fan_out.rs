@@ -3,7 +3,7 @@
 use convoy_wire::QoS;
 
 use crate::message::Message;
-use crate::session::{Delivery, Home, SessionNumber, Target};
+use crate::session::{Delivery, Home, SessionNumber};
 use crate::topic::RouteRow;
 
 /// A Session that gets the message.
@@ -48,27 +48,6 @@ impl FanOut {
     /// What it has cost to find them, and costs to tell them, in units of work.
     pub fn work(&self) -> u64 {
         self.found.len() as u64 + self.steps / STEPS_A_UNIT
-    }
-
-    /// Keeps what passes from place `from` on.
-    pub fn retain_from(&mut self, from: usize, mut keep: impl FnMut(&Found) -> bool) {
-        let mut at = 0;
-        self.found.retain(|found| {
-            at += 1;
-            at <= from || keep(found)
-        });
-    }
-
-    /// Adds what somebody else has found.
-    pub fn add_target(&mut self, target: Target) {
-        self.several_filters = true;
-        self.found.push(Found { session: target.session, home: None, delivery: target.delivery });
-    }
-
-    /// The same, with where it is.
-    pub fn add_found(&mut self, found: &[Found]) {
-        self.several_filters |= !found.is_empty();
-        self.found.extend_from_slice(found);
     }
 
     pub fn found(&self) -> &[Found] {
@@ -174,20 +153,6 @@ mod tests {
     }
 
     #[test]
-    fn what_another_log_has_found_is_merged_in_and_the_order_is_that_of_the_sessions() {
-        let mut fan_out = FanOut::default();
-        fan_out.add(1, SessionNumber(9), &route(1, 0), &MESSAGE);
-        fan_out.add(1, SessionNumber(3), &route(0, 10), &MESSAGE);
-        let delivery = Delivery::new(QoS::AtLeastOnce, false, 20);
-        fan_out.add_target(Target { session: SessionNumber(3), delivery });
-        fan_out.merge_in_order();
-        let found: Vec<_> =
-            fan_out.found().iter().map(|found| (found.session.0, found.delivery.qos as u8)).collect();
-        assert_eq!(found, [(3, 1), (9, 1)]);
-        assert_eq!(fan_out.found()[0].delivery.identifiers(), [10, 20]);
-    }
-
-    #[test]
     fn more_identifiers_than_fit_are_a_further_copy() {
         let mut fan_out = FanOut::default();
         for number in 1..=5 {
@@ -196,14 +161,6 @@ mod tests {
         fan_out.merge();
         let identifiers: Vec<_> = fan_out.found().iter().map(|found| found.delivery.identifiers()).collect();
         assert_eq!(identifiers, [&[1, 2, 3, 4][..], &[5]]);
-    }
-
-    #[test]
-    fn what_was_there_before_a_place_is_kept() {
-        let mut fan_out = FanOut::default();
-        (1..=4).for_each(|session| fan_out.add(1, SessionNumber(session), &route(1, 0), &MESSAGE));
-        fan_out.retain_from(2, |found| found.session.0 == 4);
-        assert_eq!(fan_out.found().iter().map(|found| found.session.0).collect::<Vec<_>>(), [1, 2, 4]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use rustc_hash::FxHasher;
 
 mod fan_out;
 mod presence;
+mod roots;
 mod route;
 mod routes;
 mod shared;
@@ -13,6 +14,7 @@ mod trie;
 
 pub use fan_out::{FanOut, Found};
 pub use presence::{Announcement, Level, News, Presence};
+pub use roots::Roots;
 pub use route::{Again, RouteRow};
 pub use routes::{Choice, Chooser, Pick, Routes, find_all, group_of};
 pub use shared::{Options as SharedOptions, SHARED, Strategy};

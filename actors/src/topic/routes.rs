@@ -1,12 +1,15 @@
-//! The routes of one partition of a parent topic: who subscribed which Topic Filter. Replicated state of its slot.
+//! Routes: who subscribed which Topic Filter. Those of one partition of a parent topic are replicated state of its slot;
+//! of those whose filters begin with a wildcard see [`super::Roots`].
 
 use std::collections::BTreeMap;
 
+use convoy_ids::SlotId;
 use convoy_wire::SharedFilter;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::fan_out::FanOut;
 use super::presence::{Level, Presence};
+use super::roots::Roots;
 use super::shared::{self, Draw, Group};
 use super::trie::Trie;
 use crate::message::Message;
@@ -58,31 +61,46 @@ type Key = u64;
 /// The key of all Shared Subscriptions to a Topic Filter. No Session has this number: it would be of the meta group.
 const SHARES: Key = Key::MAX;
 
+/// What stands beside a route where routes hold for some of those who match by them and not for others.
+pub trait Mark: Copy + Default {
+    /// Whether it has to be looked up for whom the route holds.
+    fn is_set(self) -> bool;
+}
+
+/// They hold for everybody who matches by them.
+impl Mark for () {
+    fn is_set(self) -> bool {
+        false
+    }
+}
+
 #[derive(Debug)]
-enum Subscriber {
+enum Subscriber<M> {
     /// `filter` tells its Topic Filter from others for [`FanOut::add`].
-    One { filter: u32, route: RouteRow },
+    One { filter: u32, mark: M, route: RouteRow },
     /// By their Share Names, never none: names are chosen by Clients and compared whole, so that none is taken for
     /// another.
-    Shares(BTreeMap<Box<str>, Share>),
+    Shares(BTreeMap<Box<str>, Share<M>>),
 }
 
 #[derive(Debug)]
-struct Share {
+struct Share<M> {
     /// See [`group_of`].
     number: u64,
-    members: Group<SessionNumber, RouteRow>,
+    members: Group<SessionNumber, (M, RouteRow)>,
+    /// Members whose mark is set.
+    marked: usize,
 }
 
 #[derive(Debug)]
-pub struct Routes {
-    trie: Trie<Key, Subscriber>,
+pub struct Routes<M = ()> {
+    trie: Trie<Key, Subscriber<M>>,
     /// Topic Filters with Shared Subscriptions.
     shared_filters: usize,
     seed: u64,
 }
 
-impl Routes {
+impl<M: Mark> Routes<M> {
     /// `seed` keeps Clients from choosing Topic Filters that collide in its tables.
     pub fn new(seed: u64) -> Self {
         Self { trie: Trie::new(seed), shared_filters: 0, seed }
@@ -96,26 +114,27 @@ impl Routes {
         self.shared_filters > 0
     }
 
-    /// Enters a Subscription, in place of the Session's earlier one to the same Topic Filter.
+    /// Enters a Subscription, in place of the Session's earlier one to the same Topic Filter, with no mark set.
     pub fn insert(&mut self, whole: &str, session: SessionNumber, route: RouteRow) {
         let (filter, share_name) = split(whole);
+        let mark = M::default();
         let Some(share_name) = share_name else {
             let number = xxh3_64_with_seed(filter.as_bytes(), self.seed) as u32;
-            self.trie.insert(filter, session.0, Subscriber::One { filter: number, route });
+            self.trie.insert(filter, session.0, Subscriber::One { filter: number, mark, route });
             return;
         };
-        let share = || Share { number: group_of(whole), members: Group::default() };
+        let share = || Share { number: group_of(whole), members: Group::default(), marked: 0 };
         if let Some(Subscriber::Shares(shares)) = self.trie.get_mut(filter, &SHARES) {
             match shares.get_mut(share_name) {
-                Some(share) => share.members.insert(session, route),
+                Some(share) => share.insert(session, mark, route),
                 None => {
-                    shares.entry(share_name.into()).or_insert_with(share).members.insert(session, route);
+                    shares.entry(share_name.into()).or_insert_with(share).insert(session, mark, route);
                 }
             }
             return;
         }
         let mut share = share();
-        share.members.insert(session, route);
+        share.insert(session, mark, route);
         self.shared_filters += 1;
         let shares = [(share_name.into(), share)].into();
         self.trie.insert(filter, SHARES, Subscriber::Shares(shares));
@@ -129,6 +148,7 @@ impl Routes {
         };
         let Some(Subscriber::Shares(shares)) = self.trie.get_mut(filter, &SHARES) else { return };
         let Some(share) = shares.get_mut(share_name) else { return };
+        share.change(session, |mark, _| *mark = M::default());
         share.members.remove(&session);
         if share.members.is_empty() {
             shares.remove(share_name);
@@ -139,25 +159,53 @@ impl Routes {
         }
     }
 
+    /// Changes the mark and the route of a Subscription in place, if it is there.
+    pub(super) fn change<R>(
+        &mut self,
+        whole: &str,
+        session: SessionNumber,
+        change: impl FnOnce(&mut M, &mut RouteRow) -> R,
+    ) -> Option<R> {
+        let (filter, share_name) = split(whole);
+        let key = if share_name.is_some() { SHARES } else { session.0 };
+        match (self.trie.get_mut(filter, &key)?, share_name) {
+            (Subscriber::One { mark, route, .. }, None) => Some(change(mark, route)),
+            (Subscriber::Shares(shares), Some(name)) => shares.get_mut(name)?.change(session, change),
+            _ => None,
+        }
+    }
+
     /// Adds everybody whose Topic Filter matches, and of each Shared Subscription that does the member whom `pick`
-    /// chooses. A message that is dispatched again goes to the group it came from and to nobody else.
-    pub fn find(&self, message: &Message<'_>, pick: Pick<'_>, into: &mut FanOut) {
+    /// chooses. A message that is dispatched again goes to the group it came from and to nobody else. Where a mark is set
+    /// `version` tells what the route is for who asks, if it holds there.
+    #[inline]
+    pub(super) fn find_by<'a>(
+        &'a self,
+        message: &Message<'_>,
+        pick: Pick<'_>,
+        version: &impl Fn(M, &'a RouteRow) -> Option<&'a RouteRow>,
+        into: &mut FanOut,
+    ) {
         let again = match pick {
             Pick::Leader(chooser) => chooser.again,
             Pick::Agreed(choice) => choice.again,
         };
         let mut asked = 0;
         let steps = self.trie.matches(message.topic, &mut |&key, subscriber| match subscriber {
-            Subscriber::One { filter, route } => {
-                if again.is_none() {
+            Subscriber::One { filter, mark, route } => {
+                if again.is_none()
+                    && let Some(route) = version(*mark, route)
+                {
                     into.add(*filter, SessionNumber(key), route, message);
                 }
             }
             Subscriber::Shares(shares) => {
-                let of_group = |share: &Share| again.is_none_or(|again| again.group == share.number);
+                let of_group = |share: &Share<M>| again.is_none_or(|again| again.group == share.number);
                 for (name, share) in shares.iter().filter(|(_, share)| of_group(share)) {
-                    if let Some((session, route)) = share.pick(name, message.topic, pick, &mut asked) {
-                        into.add_shared(share.number, *session, route, message);
+                    if let Some((session, route)) =
+                        share.pick(name, message.topic, pick, version, &mut asked)
+                    {
+                        into.add_shared(share.number, session, route, message);
                     }
                 }
             }
@@ -166,11 +214,24 @@ impl Routes {
     }
 }
 
-/// Finds everybody for a message anew: in the routes of its partition, and in those that are of no partition.
+impl Routes {
+    /// See [`Routes::find_by`].
+    #[inline]
+    pub fn find(&self, message: &Message<'_>, pick: Pick<'_>, into: &mut FanOut) {
+        self.find_by(message, pick, &|(), route| Some(route), into);
+    }
+
+    /// See [`Routes::receivers_by`].
+    pub fn receivers(&self, topic: &str, add: &mut impl FnMut(Receiver)) {
+        self.receivers_by(topic, &|(), route| Some(route), add);
+    }
+}
+
+/// Finds everybody for a message of a slot anew: in the routes of its partition, and in those that are of no partition.
 #[inline]
 pub fn find_all(
     of_partition: Option<&Routes>,
-    root: &Routes,
+    (slot, roots): (SlotId, &Roots),
     message: &Message<'_>,
     pick: Pick<'_>,
     into: &mut FanOut,
@@ -179,13 +240,13 @@ pub fn find_all(
     if let Some(routes) = of_partition {
         routes.find(message, pick, into);
     }
-    if !root.is_empty() {
-        root.find(message, pick, into);
+    if !roots.is_empty() {
+        roots.find(slot, message, pick, into);
     }
 }
 
 /// For an operator.
-impl Routes {
+impl<M: Mark> Routes<M> {
     /// Topic Filters with their subscribers and the members of their shares; see [`Trie::filters`].
     pub fn filters(
         &self,
@@ -204,8 +265,15 @@ impl Routes {
     }
 
     /// Everybody who may get a message on a topic: of a Shared Subscription all of its members.
-    pub fn receivers(&self, topic: &str, add: &mut impl FnMut(Receiver)) {
-        let mut receiver = |session: SessionNumber, route: &RouteRow, share: Option<&str>| {
+    /// `version`: see [`Routes::find_by`].
+    pub(super) fn receivers_by<'a>(
+        &'a self,
+        topic: &str,
+        version: &impl Fn(M, &'a RouteRow) -> Option<&'a RouteRow>,
+        add: &mut impl FnMut(Receiver),
+    ) {
+        let mut receiver = |session: SessionNumber, mark: M, route: &'a RouteRow, share: Option<&str>| {
+            let Some(route) = version(mark, route) else { return };
             let RouteRow { subscription, home, .. } = *route;
             add(Receiver {
                 session,
@@ -215,25 +283,47 @@ impl Routes {
             });
         };
         self.trie.matches(topic, &mut |&key, subscriber| match subscriber {
-            Subscriber::One { route, .. } => receiver(SessionNumber(key), route, None),
+            Subscriber::One { mark, route, .. } => receiver(SessionNumber(key), *mark, route, None),
             Subscriber::Shares(shares) => {
                 for (name, share) in shares {
-                    share.members.iter().for_each(|(session, route)| receiver(*session, route, Some(name)));
+                    for (session, (mark, route)) in share.members.iter() {
+                        receiver(*session, *mark, route, Some(name));
+                    }
                 }
             }
         });
     }
 }
 
-impl Share {
-    /// Counts members that had to be asked how well they can take the message in `asked`.
-    fn pick(
-        &self,
+impl<M: Mark> Share<M> {
+    fn insert(&mut self, session: SessionNumber, mark: M, route: RouteRow) {
+        self.change(session, |mark, _| *mark = M::default());
+        self.members.insert(session, (mark, route));
+        self.marked += usize::from(mark.is_set());
+    }
+
+    fn change<R>(
+        &mut self,
+        session: SessionNumber,
+        change: impl FnOnce(&mut M, &mut RouteRow) -> R,
+    ) -> Option<R> {
+        let (mark, route) = self.members.get_mut(&session)?;
+        let before = mark.is_set();
+        let changed = change(mark, route);
+        self.marked = self.marked + usize::from(mark.is_set()) - usize::from(before);
+        Some(changed)
+    }
+
+    /// Counts members that had to be asked how well they can take the message in `asked`. `version`: see
+    /// [`Routes::find_by`].
+    fn pick<'a>(
+        &'a self,
         name: &str,
         topic: &str,
         pick: Pick<'_>,
+        version: &impl Fn(M, &'a RouteRow) -> Option<&'a RouteRow>,
         asked: &mut u64,
-    ) -> Option<(&SessionNumber, &RouteRow)> {
+    ) -> Option<(SessionNumber, &'a RouteRow)> {
         let (picked, again) = match pick {
             Pick::Leader(chooser) => {
                 let strategy = chooser.options.strategy_of(name);
@@ -243,14 +333,16 @@ impl Share {
                 };
                 let draw = Draw { strategy, client: chooser.client, topic: hash, random: chooser.random };
                 let not = chooser.again.map(|again| again.not);
-                let mut level = |session: &SessionNumber, route: &RouteRow| {
+                let mut level = |session: &SessionNumber, (mark, route): &'a (M, RouteRow)| {
                     *asked += 1;
+                    // Who is no member here is passed over, as who has ended.
+                    let Some(route) = version(*mark, route) else { return Level::Gone };
                     chooser.presence.level(*session, route.home.is_some(), topic)
                 };
                 let best = chooser.presence.best_of(self.number);
                 let known = chooser.presence.known(self.number);
                 let chosen = self.members.choose(&draw, best, known, not, &mut level);
-                let mut is_denied = |(session, route): &(_, _)| level(session, route) == Level::Denied;
+                let mut is_denied = |(session, route): &'a (_, _)| level(session, route) == Level::Denied;
                 if chosen.is_none() && self.members.iter().any(&mut is_denied) {
                     metric::denied("receive");
                 }
@@ -258,12 +350,16 @@ impl Share {
             }
             Pick::Agreed(choice) => {
                 let not = choice.again.map(|again| again.not);
-                (self.members.agree(choice.number, choice.chosen, not), choice.again)
+                let all = self.marked == 0;
+                *asked += if all { 0 } else { self.members.len() as u64 };
+                let is_member = |(mark, route): &'a (M, RouteRow)| version(*mark, route).is_some();
+                (self.members.agree(choice.number, choice.chosen, not, all, is_member), choice.again)
             }
         };
         // Its route may still be there when its Session is not.
         let has_ended = |session| again.is_some_and(|again| again.ended && again.not == session);
-        picked.filter(|(session, _)| !has_ended(**session))
+        let (session, (mark, route)) = picked.filter(|(session, _)| !has_ended(**session))?;
+        Some((*session, version(*mark, route)?))
     }
 }
 

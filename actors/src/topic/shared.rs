@@ -115,6 +115,11 @@ impl<K: Ord + Copy, V> Group<K, V> {
         self.members.is_empty()
     }
 
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let at = self.place_of(key).ok()?;
+        Some(&mut self.members[at].1)
+    }
+
     /// Adds a member, or replaces what was known of it.
     pub fn insert(&mut self, key: K, value: V) {
         match self.place_of(&key) {
@@ -141,14 +146,14 @@ impl<K: Ord + Copy, V> Group<K, V> {
     /// strategy names. Nobody can take it better than `best`: where that is met the others are not asked. `known` are those
     /// who may be free, and those who are connected, as far as is known; of all others only so many are asked. `not` gets it
     /// only if nobody else is there. `None` if there are no members, or all have gone or may not have it.
-    pub fn choose(
-        &self,
+    pub fn choose<'a>(
+        &'a self,
         draw: &Draw,
         best: Level,
         known: Option<[&BTreeSet<K>; 2]>,
         not: Option<K>,
-        mut level: impl FnMut(&K, &V) -> Level,
-    ) -> Option<(&K, &V)> {
+        mut level: impl FnMut(&K, &'a V) -> Level,
+    ) -> Option<(&'a K, &'a V)> {
         let count = self.members.len();
         if count == 0 {
             return None;
@@ -216,17 +221,29 @@ impl<K: Ord + Copy, V> Group<K, V> {
 
     /// The member that every replica takes: one of `chosen`, who was chosen when the record was made, or, where that
     /// has left, one by a number that all of them know. The number is mixed first: numbers that follow each other in
-    /// even steps, as places of records do, still reach every member.
-    pub fn agree(&self, number: u64, chosen: &[K], not: Option<K>) -> Option<(&K, &V)> {
-        let count = self.members.len();
-        let chosen = chosen.iter().find_map(|key| self.place_of(key).ok());
+    /// even steps, as places of records do, still reach every member. Where not `all` of them are members for who asks,
+    /// `is_member` tells who is, and the others are as if they were not there.
+    pub fn agree<'a>(
+        &'a self,
+        number: u64,
+        chosen: &[K],
+        not: Option<K>,
+        all: bool,
+        is_member: impl Fn(&'a V) -> bool,
+    ) -> Option<(&'a K, &'a V)> {
+        let is_member = |at: &usize| all || is_member(&self.members[*at].1);
+        let chosen = chosen.iter().filter_map(|key| self.place_of(key).ok()).find(is_member);
+        let places = 0..self.members.len();
+        let count = if all { places.len() } else { places.clone().filter(is_member).count() };
+        let nth = |number: usize| if all { Some(number) } else { places.clone().filter(is_member).nth(number) };
         let at = match (chosen, count) {
             (Some(at), _) => at,
             (None, 0) => return None,
             (None, count) => {
-                let at = (mixed(number) % count as u64) as usize;
+                let number = (mixed(number) % count as u64) as usize;
+                let at = nth(number)?;
                 // It goes back to who left it only where there is nobody else.
-                if not == Some(self.members[at].0) { (at + 1) % count } else { at }
+                if not == Some(self.members[at].0) { nth((number + 1) % count)? } else { at }
             }
         };
         let (key, value) = &self.members[at];
@@ -282,7 +299,7 @@ mod tests {
         for (_, strategy) in Strategy::ALL {
             assert_eq!(group([]).choose(&draw(strategy), Level::FREE, None, None, free), None);
         }
-        assert_eq!(group([]).agree(7, &[1], None), None);
+        assert_eq!(group([]).agree(7, &[1], None, true, |()| true), None);
     }
 
     #[test]
@@ -449,9 +466,9 @@ mod tests {
             assert_eq!(again(&group([1])), Some(1), "{strategy:?}");
         }
         for number in 0..20 {
-            assert_eq!(both.agree(number, &[], Some(1)), Some((&2, &())));
+            assert_eq!(both.agree(number, &[], Some(1), true, |()| true), Some((&2, &())));
         }
-        assert_eq!(group([1]).agree(0, &[], Some(1)), Some((&1, &())));
+        assert_eq!(group([1]).agree(0, &[], Some(1), true, |()| true), Some((&1, &())));
     }
 
     #[test]
@@ -533,15 +550,15 @@ mod tests {
         let (came, read) = (group([3, 9, 1, 7]), group([1, 3, 7, 9]));
         in_turn(&came, 3);
         for number in 0..100 {
-            assert_eq!(came.agree(number, &[], None), read.agree(number, &[], None));
-            assert_eq!(came.agree(number, &[4, 9], None), Some((&9, &())));
+            assert_eq!(came.agree(number, &[], None, true, |()| true), read.agree(number, &[], None, true, |()| true));
+            assert_eq!(came.agree(number, &[4, 9], None, true, |()| true), Some((&9, &())));
         }
     }
 
     #[test]
     fn replicas_of_all_releases_agree() {
         let group = group(0..1000);
-        let agreed = [0, 1, 2, u64::MAX].map(|number| *group.agree(number, &[], None).unwrap().0);
+        let agreed = [0, 1, 2, u64::MAX].map(|number| *group.agree(number, &[], None, true, |()| true).unwrap().0);
         assert_eq!(agreed, [535, 465, 110, 936]);
     }
 
@@ -551,7 +568,7 @@ mod tests {
             let mut counts = [0; 4];
             let group = group(0..4);
             for number in 0..4000 {
-                counts[*group.agree(number * step, &[], None).unwrap().0 as usize] += 1;
+                counts[*group.agree(number * step, &[], None, true, |()| true).unwrap().0 as usize] += 1;
             }
             assert!(counts.iter().all(|count| (850..1150).contains(count)), "step {step}: {counts:?}");
         }

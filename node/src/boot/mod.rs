@@ -73,6 +73,8 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     let engine = open(&config, shares.sorted_files)?;
     let identity = Identity::take_up(&engine, &config.fleet)
         .with_context(|| format!("the data in {} cannot be used", data.display()))?;
+    convoy_actors::bring_over(&engine, config.fleet.slots)
+        .with_context(|| format!("the data in {} cannot be used", data.display()))?;
     tracing::info!(
         node = %config.node.name, id = %identity.node, start = identity.start, data = %data.display(), "starting"
     );

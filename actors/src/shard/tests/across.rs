@@ -70,6 +70,8 @@ mod subscribing;
 mod telling;
 #[path = "unread.rs"]
 mod unread;
+#[path = "upgrading.rs"]
+mod upgrading;
 #[path = "versions.rs"]
 mod versions;
 #[path = "walking.rs"]

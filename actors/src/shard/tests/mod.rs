@@ -583,7 +583,7 @@ impl<const SHARDS: usize> World<SHARDS> {
     fn has_routes(&self) -> bool {
         let (partition, slot) = self.options.partitioning.locate("", "x/y", self.options.slots);
         let in_memory = |slot: &crate::slot::Slot| slot.routes(partition.0).is_some();
-        let mut has = self.shards.iter().any(|shard| !shard.root.is_empty());
+        let mut has = self.shards.iter().any(|shard| !shard.roots.is_empty());
         has |=
             self.shards.iter().flat_map(|shard| shard.slots.iter()).any(|of| of.id == slot && in_memory(of));
         let mut visit = |key: &[u8], _: &[u8]| {

@@ -187,8 +187,11 @@ fn one_message_for_many_sessions_of_a_slot_is_several_operations() {
         crate::session::Subscription { qos: 1, no_local: false, retain_as_published: false, identifier: 0 };
     let route = crate::topic::RouteRow { subscription, home: None };
     for shard in &mut world.shards {
-        for number in 1..=5_000 {
-            shard.root.insert("+/y", crate::session::SessionNumber::new(SlotId(3), 1 << 40 | number), route);
+        for slot in shard.slots.iter().map(|slot| slot.id).filter(|slot| !slot.is_meta()) {
+            for number in 1..=5_000 {
+                let session = crate::session::SessionNumber::new(SlotId(3), 1 << 40 | number);
+                shard.roots.insert(slot, "+/y", session, route);
+            }
         }
     }
     let publisher = world.connect(passing("p"));

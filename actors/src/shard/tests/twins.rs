@@ -186,7 +186,11 @@ impl Story {
         if let Some(client) = self.client(name) {
             if very_many {
                 // More than one record takes away.
-                let filters: Vec<_> = (0..300).map(|number| format!("m{number}/+")).collect();
+                let filter = |number: u32| match number % 2 {
+                    0 => format!("m{number}/+"),
+                    _ => format!("+/m{number}"),
+                };
+                let filters: Vec<_> = (0..600).map(filter).collect();
                 self.world.subscribe_all(client, &filters.iter().map(String::as_str).collect::<Vec<_>>());
             }
             self.world.subscribe_by(client, filter, SubscriptionOptions::new(qos), identifier);
@@ -306,11 +310,13 @@ fn kind(op: &Op<'_>) -> &'static str {
         Op::InLine { .. } => "InLine",
         Op::EndOn { .. } => "EndOn",
         Op::EnqueueBody { .. } => "EnqueueBody",
+        Op::Roots { .. } => "Roots",
+        Op::RootsBody { .. } => "RootsBody",
     }
 }
 
-/// All that a record can hold. A Will is made a `Publish` by who leads, and `EnqueueBody` an `Enqueue`.
-const KINDS: [&str; 20] = [
+/// All that a record can hold. A Will is made a `Publish` by who leads, `EnqueueBody` an `Enqueue`, and `RootsBody` a `Roots`.
+const KINDS: [&str; 21] = [
     "Accept",
     "Connect",
     "Disconnect",
@@ -326,6 +332,7 @@ const KINDS: [&str; 20] = [
     "Redispatch",
     "Release",
     "Retain",
+    "Roots",
     "Route",
     "Subscribe",
     "Trim",

@@ -72,6 +72,8 @@ mod twins;
 mod unfinished;
 #[path = "unread.rs"]
 mod unread;
+#[path = "upgrading.rs"]
+mod upgrading;
 #[path = "versions.rs"]
 mod versions;
 #[path = "walking.rs"]

@@ -156,7 +156,7 @@ struct Bench {
     slot: Slot,
     state: State,
     budget: Budget,
-    root: Routes,
+    roots: Roots,
     index: u64,
     now: Now,
     recorder: Recorder,
@@ -181,12 +181,13 @@ impl Bench {
     }
 
     fn on(engine: Arc<Model>, options: Options, now: Now, index: u64) -> Self {
-        let (mut root, mut budget) = (Routes::new(7), Budget::new(Allowance::default()));
-        let mut slot = Slot::recover(SLOT, &*engine, &options, &mut root, &mut budget).unwrap();
+        let mut roots = Roots::new(7, [SLOT].into_iter(), 1);
+        let mut budget = Budget::new(Allowance::default());
+        let mut slot = Slot::recover(SLOT, &*engine, &options, &mut roots, &mut budget).unwrap();
         slot.leading = true;
         let state = State::new(engine.clone(), Unread::new(usize::MAX));
         let recorder = Recorder::default();
-        Self { engine, options, slot, state, budget, root, index, now, recorder, work: 0 }
+        Self { engine, options, slot, state, budget, roots, index, now, recorder, work: 0 }
     }
 
     /// The same slot out of its rows.
@@ -231,11 +232,9 @@ impl Bench {
             budget: &mut self.budget,
             effects: &mut self.recorder,
             work: &mut self.work,
-            shards: 1,
-            root: &self.root,
+            roots: &mut self.roots,
             fan_out: &mut FanOut::default(),
             emitted: &mut emitted,
-            root_changes: &mut Vec::new(),
         };
         act(&mut self.slot, &mut turn);
         let mut effects = std::mem::take(&mut self.recorder.effects);
@@ -370,6 +369,7 @@ fn name(op: &[u8]) -> &'static str {
         Op::Enqueue { .. } => "Enqueue",
         Op::Route { .. } => "Route",
         Op::Unroute { .. } => "Unroute",
+        Op::Roots { .. } => "Roots",
         Op::Will { .. } => "Will",
         other => panic!("{other:?} does not go from slot to slot"),
     }

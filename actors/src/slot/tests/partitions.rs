@@ -10,7 +10,7 @@ fn route(subscriber: SessionNumber, filter: &str, qos: u8, home: Option<Home>) -
 }
 
 fn publish(message: &[u8]) -> Op<'_> {
-    let (root_targets, chosen) = (&[][..], Vec::new());
+    let (root_targets, chosen) = (Obsolete, Vec::new());
     Op::Publish { partition: PARTITION, message, client: 0, again: None, root_targets, chosen }
 }
 

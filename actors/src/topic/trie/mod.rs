@@ -147,7 +147,7 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
     /// Calls `visit` for every route whose filter matches a Topic Name: once for each filter, so a subscriber with
     /// overlapping Subscriptions is visited several times. Topic Names that begin with `$` are hidden from filters that
     /// begin with a wildcard [MQTT-4.7.2-1]. Returns how many nodes were tried.
-    pub fn matches(&self, topic: &str, visit: &mut impl FnMut(&K, &V)) -> u64 {
+    pub fn matches<'a>(&'a self, topic: &str, visit: &mut impl FnMut(&'a K, &'a V)) -> u64 {
         let topic = topic.as_bytes();
         let mut steps = 1;
         // What is still to be tried: at most one branch for each level of the topic.

@@ -55,7 +55,7 @@ impl<K: Eq + Hash + Clone, V> RouteLists<K, V> {
     }
 
     #[inline]
-    pub(super) fn visit(&self, list: Id, visit: &mut impl FnMut(&K, &V)) {
+    pub(super) fn visit<'a>(&'a self, list: Id, visit: &mut impl FnMut(&'a K, &'a V)) {
         if list == NONE {
             return;
         }
