@@ -382,8 +382,7 @@ mod tests {
         let mut readings = readings(&root("+/#"));
         let request = readings.ask(&reader(false)).unwrap();
         assert!(readings.take(serve(request, &engine, &Access::default(), NOW).unwrap().chunk));
-        let served =
-            serve(readings.ask(&reader(false)).unwrap(), &engine, &Access::default(), NOW).unwrap();
+        let served = serve(readings.ask(&reader(false)).unwrap(), &engine, &Access::default(), NOW).unwrap();
         assert_eq!(topics_of(&served.chunk), ["a/whole"]);
         assert!(matches!(
             serve(served.chunk.next.unwrap(), &engine, &Access::default(), NOW),

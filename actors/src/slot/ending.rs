@@ -25,10 +25,9 @@ pub(super) const AT_ONCE: u32 = 1024;
 /// Bytes of a Topic Filter that goes to all slots which are as much work as one that is short.
 const FILTER_BYTES: usize = 64;
 
-/// Bytes that may wait for the other slots, of one of them no more than so many counted, beyond which no piece is proposed:
-/// what is a row here may be one in every slot. One that has stopped keeps nobody from going on.
-const ON_THE_WAY_BYTES: u64 = 2 << 20;
-const OF_ONE_BYTES: u64 = 64 << 10;
+/// A slot for which so many bytes wait here is behind. While most slots are no piece is proposed, for what is a row here may
+/// be one in each of them; a few that have stopped keep nobody from going on.
+const BEHIND_BYTES: u64 = 64 << 10;
 
 /// Units of a piece that is proposed later, and Sessions that it may be for.
 const PIECE: u32 = 256;
@@ -126,8 +125,8 @@ impl Slot {
         if self.ending.is_empty() || self.asked.ends || !self.is_serving() {
             return;
         }
-        let on_the_way = self.outboxes.values().map(|outbox| outbox.waiting_bytes().min(OF_ONE_BYTES));
-        if on_the_way.sum::<u64>() > ON_THE_WAY_BYTES {
+        let behind = self.outboxes.values().filter(|outbox| outbox.waiting_bytes() > BEHIND_BYTES);
+        if behind.count() > usize::from(self.slots / 2) {
             return;
         }
         let sessions = self.ending.iter().take(SESSIONS).copied().collect();
@@ -239,8 +238,7 @@ impl Slot {
             turn.state.delete(key);
             *left = left.saturating_sub(work as u32);
         }
-        let roots: Vec<_> =
-            roots.iter().map(|filter| RootFilter { filter, subscription: None }).collect();
+        let roots: Vec<_> = roots.iter().map(|filter| RootFilter { filter, subscription: None }).collect();
         let work = self.emit_roots(session, None, &roots, context.unanswered(), turn);
         *left = left.saturating_sub(work);
         Ok(is_over)

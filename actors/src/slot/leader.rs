@@ -183,14 +183,7 @@ impl Pending {
 
     /// Adds an operation [`Op::Roots`] that comes out of another slot's outbox. All slots get the same one, and share it
     /// for as long as it waits, unless it is small.
-    pub fn push_roots(
-        &mut self,
-        at: Millis,
-        from: SlotId,
-        number: u64,
-        op: &Bytes,
-        reply: Option<ReplyTo>,
-    ) {
+    pub fn push_roots(&mut self, at: Millis, from: SlotId, number: u64, op: &Bytes, reply: Option<ReplyTo>) {
         self.close_old(at);
         let noted = self.open.aside.places.len();
         let inbox = Op::Inbox { from: from.0, number, op };
@@ -464,7 +457,7 @@ impl Underway {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::{Delivery, Home, Target};
+    use crate::session::{Delivery, Home, SessionNumber, Target};
 
     fn reply(token: u64) -> ReplyTo {
         ReplyTo { home: Home { node: 1, shard: 0, key: 0, serial: 1 }, token }
@@ -586,6 +579,26 @@ mod tests {
             (record.bytes.capacity() < 3 * LATE_BYTES, record.aside.replies),
             (true, whole.aside.replies)
         );
+    }
+
+    #[test]
+    fn root_routes_are_shared_until_their_record_is_taken_unless_they_are_few() {
+        for count in [1, 1000] {
+            let (mut pending, mut at_once) = (Pending::default(), Pending::default());
+            let filters = vec![op::RootFilter { filter: "+/filter", subscription: None }; count];
+            let mut op = Vec::new();
+            record::encode_into(&Op::Roots { subscriber: SessionNumber(1), home: None, filters }, &mut op);
+            let op = Bytes::from(op);
+            let (from, trim) = (SlotId(1), Op::Trim { to: 1, number: 2 });
+            pending.push_roots(77, from, 5, &op, Some(reply(1)));
+            pending.push(77, &trim, None);
+            at_once.push(77, &Op::Inbox { from: 1, number: 5, op: &op }, Some(reply(1)));
+            at_once.push(77, &trim, None);
+            let is_shared = |pending: &Pending| pending.open.late.len() + pending.closed.len() > 0;
+            assert_eq!(is_shared(&pending), count > 1);
+            let (record, whole) = (pending.take().unwrap(), at_once.take().unwrap());
+            assert!(record.bytes == whole.bytes && record.aside.replies == whole.aside.replies);
+        }
     }
 
     #[test]

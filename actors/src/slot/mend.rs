@@ -319,8 +319,11 @@ impl Mend<'_> {
     /// made for all slots where the meta group is damaged: an earlier release may have had them there.
     fn routes(&mut self, all: &[SlotId], damaged: &BTreeSet<SlotId>) -> Result<(), Error> {
         let is_of_all = damaged.contains(&SlotId::META);
-        let everywhere: BTreeSet<SlotId> =
-            all.iter().copied().filter(|slot| !slot.is_meta() && (is_of_all || damaged.contains(slot))).collect();
+        let everywhere: BTreeSet<SlotId> = all
+            .iter()
+            .copied()
+            .filter(|slot| !slot.is_meta() && (is_of_all || damaged.contains(slot)))
+            .collect();
         for &slot in all {
             for (key, _) in self.scan(rows::routes(slot))? {
                 let ended = rows::split_route(&key)

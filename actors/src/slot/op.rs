@@ -303,3 +303,36 @@ pub fn iter(mut ops: &[u8]) -> impl Iterator<Item = Result<Op<'_>, record::Error
         Some(record::decode(op))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_an_earlier_release_is_read_without_what_it_had_found_elsewhere() {
+        let publish = |message| Op::Publish {
+            partition: 1,
+            message,
+            client: 0,
+            again: None,
+            root_targets: Obsolete,
+            chosen: vec![SessionNumber(9)],
+        };
+        assert_eq!(record::decode(b"\x0b\x01\x01m\0\0\x03abc\x01\x09"), Ok(publish(b"m")));
+        let in_line =
+            Op::InLine { number: 8, partition: 1, message: b"m", root_targets: Obsolete, chosen: Vec::new() };
+        assert_eq!(record::decode(b"\x14\x08\x01\x01m\x03abc\0"), Ok(in_line));
+        // It is written as before, where nothing was found.
+        let mut written = Vec::new();
+        record::encode_into(&publish(b"m"), &mut written);
+        assert_eq!(written, b"\x0b\x01\x01m\0\0\0\x01\x09");
+    }
+
+    #[test]
+    fn root_routes_of_another_slot_are_as_much_work_as_there_are() {
+        let filters = vec![RootFilter { filter: "+", subscription: None }; 9];
+        let (op, mut bytes) = (Op::Roots { subscriber: SessionNumber(1), home: None, filters }, Vec::new());
+        record::encode_into(&op, &mut bytes);
+        assert_eq!((op.work(), Op::Inbox { from: 1, number: 1, op: &bytes }.work()), (10, 10));
+    }
+}

@@ -54,7 +54,8 @@ impl Slot {
         turn: &mut Turn<'_>,
     ) -> u32 {
         let mut more = 0;
-        while let Some((run, rest)) = filters.split_at_checked(run_of(filters)).filter(|(run, _)| !run.is_empty())
+        while let Some((run, rest)) =
+            filters.split_at_checked(run_of(filters)).filter(|(run, _)| !run.is_empty())
         {
             filters = rest;
             let op = Op::Roots { subscriber, home, filters: run.to_vec() };

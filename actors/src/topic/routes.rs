@@ -202,8 +202,7 @@ impl<M: Mark> Routes<M> {
             Subscriber::Shares(shares) => {
                 let of_group = |share: &Share<M>| again.is_none_or(|again| again.group == share.number);
                 for (name, share) in shares.iter().filter(|(_, share)| of_group(share)) {
-                    if let Some((session, route)) =
-                        share.pick(name, message.topic, pick, version, &mut asked)
+                    if let Some((session, route)) = share.pick(name, message.topic, pick, version, &mut asked)
                     {
                         into.add_shared(share.number, session, route, message);
                     }

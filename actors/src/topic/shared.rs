@@ -235,7 +235,8 @@ impl<K: Ord + Copy, V> Group<K, V> {
         let chosen = chosen.iter().filter_map(|key| self.place_of(key).ok()).find(is_member);
         let places = 0..self.members.len();
         let count = if all { places.len() } else { places.clone().filter(is_member).count() };
-        let nth = |number: usize| if all { Some(number) } else { places.clone().filter(is_member).nth(number) };
+        let nth =
+            |number: usize| if all { Some(number) } else { places.clone().filter(is_member).nth(number) };
         let at = match (chosen, count) {
             (Some(at), _) => at,
             (None, 0) => return None,
@@ -550,7 +551,10 @@ mod tests {
         let (came, read) = (group([3, 9, 1, 7]), group([1, 3, 7, 9]));
         in_turn(&came, 3);
         for number in 0..100 {
-            assert_eq!(came.agree(number, &[], None, true, |()| true), read.agree(number, &[], None, true, |()| true));
+            assert_eq!(
+                came.agree(number, &[], None, true, |()| true),
+                read.agree(number, &[], None, true, |()| true)
+            );
             assert_eq!(came.agree(number, &[4, 9], None, true, |()| true), Some((&9, &())));
         }
     }
@@ -558,7 +562,8 @@ mod tests {
     #[test]
     fn replicas_of_all_releases_agree() {
         let group = group(0..1000);
-        let agreed = [0, 1, 2, u64::MAX].map(|number| *group.agree(number, &[], None, true, |()| true).unwrap().0);
+        let agreed =
+            [0, 1, 2, u64::MAX].map(|number| *group.agree(number, &[], None, true, |()| true).unwrap().0);
         assert_eq!(agreed, [535, 465, 110, 936]);
     }
 

@@ -18,7 +18,8 @@ fn as_before(engine: &Model) -> Model {
     for family in Family::ALL {
         engine
             .scan(family, &[], &[0xff; 32], &mut |key, value| {
-                let is_root = family == Family::Session && key[2] == b'r' && key[3..].starts_with(&everywhere);
+                let is_root =
+                    family == Family::Session && key[2] == b'r' && key[3..].starts_with(&everywhere);
                 match (is_root, &key[..2]) {
                     (true, [0, 0]) => {
                         batch.put(family, &[&SlotId::META.0.to_be_bytes()[..], &key[2..]].concat(), value);

@@ -156,6 +156,86 @@ fn a_subscription_is_a_row_and_a_route_on_its_way_to_each_place() {
     assert_eq!(bench.slot.counts().subscriptions, 0);
 }
 
+/// A Session has subscribed so many filters of a hundred bytes.
+fn with_root_filters(bench: &mut Bench, grant: &Grant, count: usize) -> Vec<Effect> {
+    let filters: Vec<_> = (0..count).map(|number| format!("+/{number:0>100}")).collect();
+    let row = SubscriptionRow {
+        subscription: Subscription::plain(1),
+        places: vec![Place { slot: SlotId::META.0, partition: crate::slot::roots::everywhere() }],
+    };
+    let entry = |filter| crate::slot::op::Entry { filter, row: row.clone() };
+    let entries = filters.iter().map(|filter| entry(filter.as_str())).collect();
+    bench.apply(1, &[Op::Subscribe { session: grant.session, epoch: grant.epoch, entries }])
+}
+
+#[test]
+fn root_filters_go_to_every_slot_together_and_their_rows_share_one_body() {
+    let mut bench = Bench::new();
+    let grant = bench.connect(1, "a", FOREVER);
+    let effects = with_root_filters(&mut bench, &grant, 500);
+    // Two runs for each of eight slots.
+    assert_eq!(*told(&effects[..1]), Answer::Subscribed { more: 16, existed: vec![false; 500] });
+    let emitted: Vec<_> = (1..=2)
+        .flat_map(|number| (0..8).map(move |slot| Effect::Emitted(SlotId(slot), number, "Roots")))
+        .collect();
+    assert_eq!(effects[1..], emitted);
+    let bytes = |bench: &Bench, kind: u8| {
+        let rows = bench.rows();
+        let of_kind = rows.iter().filter(|(key, _)| key.get(2) == Some(&kind));
+        of_kind.map(|(_, value)| value.len()).sum::<usize>()
+    };
+    assert!(bytes(&bench, b'b') <= 2 * 8 * 8, "{}", bytes(&bench, b'b'));
+    // Another leader sends them all the same.
+    let mut bench = bench.recovered();
+    let mut emitted = VecDeque::new();
+    bench.slot.lead(NOW, &mut bench.state, |_| false, &mut emitted).unwrap();
+    let filters = emitted.iter().map(|emitted| match emitted {
+        Emitted::Op { op, .. } => match record::decode(op).unwrap() {
+            Op::Roots { filters, .. } => filters.len(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(filters.sum::<usize>(), 8 * 500);
+    for to in 0..8 {
+        bench.apply(0, &[Op::Trim { to, number: 2 }]);
+    }
+    assert_eq!((bytes(&bench, b'b'), bytes(&bench, b'p')), (0, 0));
+}
+
+#[test]
+fn root_filters_of_a_session_that_has_ended_go_in_pieces_and_no_faster_than_most_slots_take_them() {
+    let mut bench = Bench::new();
+    let grant = bench.connect(1, "a", FOREVER);
+    with_root_filters(&mut bench, &grant, 3000);
+    let taken = |bench: &mut Bench, slots: std::ops::Range<u16>| {
+        slots.for_each(|slot| bench.slot.outbox_applied(SlotId(slot), 1000));
+    };
+    taken(&mut bench, 0..8);
+    let left = |bench: &Bench| bench.rows().keys().filter(|key| key.get(2) == Some(&b's')).count();
+    bench.apply(0, &[Op::End { session: grant.session }]);
+    assert_eq!(left(&bench), 3000 - 1024 / 2);
+    let go_on = |bench: &mut Bench| {
+        let mut pieces = 0;
+        loop {
+            bench.slot.propose_ends(NOW.wall);
+            if bench.slot.pending.is_empty() {
+                return pieces;
+            }
+            bench.apply_pending();
+            pieces += 1;
+        }
+    };
+    assert!((1..4).contains(&go_on(&mut bench)) && left(&bench) > 2000);
+    // Those of the others have stopped.
+    taken(&mut bench, 0..4);
+    assert!((1..10).contains(&go_on(&mut bench)) && left(&bench) > 0);
+    while left(&bench) > 0 {
+        taken(&mut bench, 0..4);
+        assert!(go_on(&mut bench) > 0);
+    }
+}
+
 #[test]
 fn wills_of_connections_that_an_earlier_leader_had_are_sent_a_few_at_a_time() {
     let mut bench = Bench::new();
