@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DBCompressionType,
-    DBRawIteratorWithThreadMode, DBRecoveryMode, DBWithThreadMode, ErrorKind, LogLevel, ReadOptions,
-    SingleThreaded, WriteBatch, WriteBufferManager, properties,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DBCompressionType,
+    DBRawIteratorWithThreadMode, DBRecoveryMode, DBWithThreadMode, ErrorKind, LogLevel, LruCacheOptions,
+    ReadOptions, SingleThreaded, WriteBatch, WriteBufferManager, properties,
 };
 
 use super::{Batch, Engine, Error, Family, Found, Pair, Space, View, Visit};
@@ -482,6 +482,9 @@ enum Compactions {
 
 type Settings = (rocksdb::Options, WriteBufferManager);
 
+/// The block cache has two to the power of this shards.
+const CACHE_SHARD_BITS: i32 = 4;
+
 fn settings(options: &Options, keep_log: bool, compactions: Compactions) -> Result<Settings, rocksdb::Error> {
     // For what has no call of its own. With the log kept, a start replays it into memory and writes nothing; else the
     // replayed records are written to files, and the log that was torn is gone.
@@ -496,8 +499,16 @@ fn settings(options: &Options, keep_log: bool, compactions: Compactions) -> Resu
     settings.set_track_and_verify_wals_in_manifest(true);
 
     let mut table = BlockBasedOptions::default();
-    table.set_block_cache(&Cache::new_lru_cache(options.cache_bytes));
+    // What is larger than a shard of the cache is never in it: by itself RocksDB makes 64 of them, of 1 MiB each.
+    let mut cache = LruCacheOptions::default();
+    cache.set_capacity(options.cache_bytes);
+    cache.set_num_shard_bits(CACHE_SHARD_BITS);
+    table.set_block_cache(&Cache::new_lru_cache_opts(&cache));
     table.set_cache_index_and_filter_blocks(true);
+    // Indexes and filters in blocks of their own: that of a table with millions of rows takes megabytes, and a lookup would
+    // read all of it wherever it is not in the cache.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     table.set_format_version(5);
     // Whole keys, for lookups of what may not be there. No prefix: all keys of a slot begin alike, so its prefix is in

@@ -736,3 +736,31 @@ fn names(folder: &Path) -> Vec<(PathBuf, u64)> {
     names.sort();
     names
 }
+
+/// Bytes that this thread has read from files, whether they were cached there or not.
+fn bytes_read() -> u64 {
+    let io = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
+    line.parse().unwrap()
+}
+
+#[test]
+fn a_lookup_reads_little_however_many_rows_a_table_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { cache_bytes: 1 << 20, ..Options::default() };
+    let engine = Rocks::open(folder.path(), &options).unwrap();
+    for from in (0..400_000_u32).step_by(10_000) {
+        let mut batch = Batch::new();
+        (from..from + 10_000).for_each(|key| batch.put(Family::Session, &(2 * key).to_be_bytes(), b"row"));
+        engine.write(&batch).unwrap();
+    }
+    engine.database.flush_cf(engine.family(Family::Session)).unwrap();
+    // Away from level 0, whose filters are held in memory.
+    engine.database.compact_range_cf(engine.family(Family::Session), None::<&[u8]>, None::<&[u8]>);
+    let (before, mut value) = (bytes_read(), Vec::new());
+    for key in (0..400_000_u32).step_by(400) {
+        assert!(!engine.get(Family::Session, &(2 * key + 1).to_be_bytes(), &mut value).unwrap());
+    }
+    let each = (bytes_read() - before) / 1_000;
+    assert!(each < 16 << 10, "{each} bytes for each lookup");
+}
