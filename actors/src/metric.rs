@@ -37,6 +37,13 @@ metrics! {
     /// Messages of QoS 0 dropped because they came behind others of their topic, which waited for the log of a slot that
     /// was full.
     BEHIND_DROPPED = "convoy_messages_dropped_slot_full_total",
+    /// How often this node led a slot no longer.
+    SLOTS_LOST = "convoy_slots_lost_total",
+    /// Messages of replicas on other nodes that were refused: of a node that is none of the slot's, damaged, or of a slot that
+    /// is not here.
+    REPLICA_MESSAGES_REFUSED = "convoy_replica_messages_refused_total",
+    /// How often a replica on another node was found so far behind that the log does not reach back to it.
+    SNAPSHOTS_WANTED = "convoy_snapshots_wanted_total",
     /// How often a slot was so full that those who publish to it stood in line.
     SHORTAGES = "convoy_slot_shortages_total",
     /// Publications refused because their record could not be written.

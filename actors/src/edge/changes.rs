@@ -37,6 +37,8 @@ pub(crate) enum Change {
     Certificates(String, Arc<BTreeSet<CertificateId>>),
     /// There is room again for Retained Messages that wait to be read.
     Room,
+    /// Another node leads some of the slots: Clients have to connect there.
+    Deposed,
     /// The node goes; Clients are sent there, if that is known.
     Leaving(Option<Box<str>>),
 }
@@ -165,8 +167,12 @@ impl Edge {
                 }
             }
             Change::Room if connection.readings.is_some() => self.hungry.push(connection.home),
+            // Who has not said CONNECT yet is told by its answer.
+            Change::Deposed if is_in || connection.stage == Stage::Authenticating => {
+                self.close(key, ReasonCode::ServerBusy);
+            }
             Change::Leaving(elsewhere) => self.send_away(key, elsewhere.as_deref()),
-            Change::Rules(_) | Change::Bans(..) | Change::Users(_) | Change::Room => {}
+            Change::Rules(_) | Change::Bans(..) | Change::Users(_) | Change::Room | Change::Deposed => {}
         }
     }
 

@@ -3,6 +3,7 @@
 mod features;
 mod rate;
 
+use convoy_ids::NodeId;
 use convoy_membership::Partitioning;
 use convoy_wire::TopicFilter;
 
@@ -23,6 +24,9 @@ pub struct Options {
     pub limits: Limits,
     /// Where 5.0 Clients are sent when the node shuts down.
     pub server_reference: Option<Box<str>>,
+    /// The nodes that hold a replica of every slot, this one among them, in the order in which they are preferred as leaders.
+    /// None for a node that is alone.
+    pub replicas: Vec<NodeId>,
     /// How Shared Subscriptions choose.
     pub shared: SharedOptions,
     /// Bytes that stay free on the disk: with less, publications that need a record are refused, and what is left is
@@ -51,6 +55,12 @@ pub enum Without {
     Hearing,
     /// A message of QoS 0 waits for what is ahead of it on the way to the same queue.
     Place,
+    /// What no record stands behind is acknowledged when it is proven that the slot was led when it was matched.
+    Proof,
+    /// What waits in outboxes is sent again to a slot that is led anew.
+    Resend,
+    /// The connections of a node end when it leads no longer.
+    Leave,
 }
 
 /// What becomes of a second connection with a Client Identifier that is connected.

@@ -108,7 +108,8 @@ impl Shard {
             _ => None,
         };
         let mut turn = turn!(self, now);
-        let Some(slot) = self.slots.get(id) else { return };
+        // What nobody is told of has no say either where the slot is not led: what it would add would wait for nothing.
+        let Some(slot) = self.slots.get(id).filter(|slot| slot.leading) else { return };
         if let Err(error) = slot.on_call(call, &self.options.limits, &mut turn) {
             fail(slot, &error);
         }
@@ -268,8 +269,8 @@ impl Shard {
         message: &Bytes,
         targets: &[u8],
     ) {
-        // A stopped slot gets it after the next start, as any operation.
-        if let Some(slot) = self.slots.get(to).filter(|slot| slot.failure.is_none()) {
+        // One that is not led, or has stopped, gets it when it is led next, as any operation.
+        if let Some(slot) = self.slots.get(to).filter(|slot| slot.is_serving()) {
             slot.pending.push_forwarded(now.wall, from, number, message, targets);
         }
     }
@@ -286,8 +287,8 @@ impl Shard {
         shared: Option<&Bytes>,
         mut reply: Option<ReplyTo>,
     ) {
-        // A stopped slot gets it after the next start, out of the outbox, and keeps no room here until then.
-        if self.slots.get(to).is_none_or(|slot| slot.failure.is_some()) {
+        // One that is not led, or has stopped, gets it when it is led next, out of the outbox, and keeps no room until then.
+        if self.slots.get(to).is_none_or(|slot| !slot.is_serving()) {
             return;
         }
         let decided = match record::decode(op) {

@@ -21,6 +21,7 @@ const CONNACK_BYTES: u32 = 1 << 10;
 impl Shard {
     /// The CONNECT with which a connection begins.
     pub(super) fn on_first(&mut self, now: Now, key: u32, first: u8, body: &[u8]) -> Outcome {
+        let leads_all = self.leads_all();
         let connection = &mut self.outlet.edge.connections[key as usize];
         if let Some(version) = Connect::peek_version(body) {
             connection.version = version;
@@ -41,6 +42,9 @@ impl Shard {
                 return Err(self.broken(key, &error));
             }
         };
+        if self.has_others && !leads_all {
+            return Err(ReasonCode::ServerBusy);
+        }
         if connect.properties.authentication_method.is_some() {
             // No exchange of AUTH packets is known here (MQTT 5.0, 4.12).
             return Err(ReasonCode::BadAuthenticationMethod);

@@ -91,6 +91,11 @@ pub enum Letter {
         shard: u16,
         is: bool,
     },
+    /// A slot is led in the shard that sends this, which has applied so much of the outboxes of others; or no longer.
+    Led {
+        slot: SlotId,
+        applied: Option<Box<[(SlotId, u64)]>>,
+    },
     /// Answer once this is read: what was sent before it is taken then. `passes_on`: ask the other shards the same.
     Hear {
         reply: ReplyTo,

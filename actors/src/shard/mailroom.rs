@@ -104,6 +104,7 @@ impl Shard {
                 }
                 Letter::BackedUp { slot, is } => self.note_backed_up(slot, is),
                 Letter::Short { shard, is } => self.outlet.edge.note_shortage(shard, is),
+                Letter::Led { slot, applied } => self.hear_led(slot, applied.as_deref()),
                 Letter::Retained(request) => self.read_retained(now, *request),
                 Letter::Deliver { home, session, delivery, message } => {
                     self.begin(mail, message, &mut begun);

@@ -15,10 +15,12 @@ mod effects;
 mod holding;
 mod in_line;
 mod inbound;
+mod leading;
 mod mail;
 mod mailroom;
 mod outlet;
 mod packets;
+mod proving;
 mod publish;
 mod query;
 mod reading;
@@ -54,7 +56,7 @@ use crate::options::Options;
 use crate::peer::Peer;
 use crate::retained;
 use crate::session::{Delivery, SessionNumber};
-use crate::slot::{Emitted, State};
+use crate::slot::{Emitted, Led, Slot, State};
 use crate::tally::Tally;
 use crate::tenant::TENANT;
 use crate::topic::{FanOut, Presence, Roots};
@@ -75,6 +77,7 @@ macro_rules! turn {
             effects: &mut $shard.outlet,
             work: &mut $shard.work,
             roots: &mut $shard.roots,
+            led: &$shard.led,
             fan_out: &mut $shard.fan_out,
             emitted: &mut $shard.emitted,
         }
@@ -141,6 +144,14 @@ pub struct Shard {
     emitted: VecDeque<Emitted>,
     /// Units of work in one piece.
     piece: u64,
+    /// Slots that are led on this node, of whichever shard.
+    led: Led,
+    /// Slots here that have begun to lead, or have to send again what waits for one that has, and are not done with it.
+    leading_on: BTreeSet<SlotId>,
+    proving: proving::Proving,
+    /// Slots have replicas on other nodes.
+    has_others: bool,
+    to_replicas: Vec<replica::Outgoing>,
     effects: replica::Effects,
     /// Given to the driver's rounds, which write it with theirs.
     batch: Batch,
@@ -240,14 +251,19 @@ impl Shard {
         let Identity { node, start, shard, shards } = identity;
         let post = Post::new(shard, shards);
         let edge = Edge::new(node.get(), shard, shards, start, &options);
-        // There are no followers yet to whom applied entries could go from memory.
-        let replication = replica::Options { cached_log_bytes: 0, ..replica::Options::default() };
+        let replicas = if options.replicas.is_empty() { vec![node] } else { options.replicas.clone() };
         let mut chance = Chance::of(&options.secret, &identity);
+        let mut replication = replica::Options { seed: chance.number(), ..replica::Options::default() };
+        if replicas.len() == 1 {
+            // There are no followers to whom applied entries could go from memory.
+            replication.cached_log_bytes = 0;
+        }
         let mut driver = Driver::new(Arc::clone(&engine), node, replication);
         let mut roots =
             Roots::new(options.secret.of_tables(), Slots::of_shard(&options, &post), post.shards());
         let mut budget = Budget::new(options.limits.stored);
-        let slots = Slots::open(&options, &post, &*engine, node, &mut driver, &mut roots, &mut budget)?;
+        let slots = Slots::open(&options, &post, &*engine, &replicas, &mut driver, &mut roots, &mut budget)?;
+        let has_others = driver.has_others();
         Ok(Self {
             outlet: Outlet { edge, post, applied: VecDeque::new(), casts: Casts::new(options.fan_out_piece) },
             work: 0,
@@ -271,6 +287,11 @@ impl Shard {
             fan_out: FanOut::default(),
             emitted: VecDeque::new(),
             piece: calls::PIECE,
+            led: Led::default(),
+            leading_on: BTreeSet::new(),
+            proving: proving::Proving::default(),
+            has_others,
+            to_replicas: Vec::new(),
             effects: replica::Effects::new(),
             batch: Batch::new(),
             sync: None,
@@ -460,6 +481,7 @@ impl Shard {
             || walks
             || self.outlet.casts.goes_on(self.is_short)
             || self.has_unsettled()
+            || !self.leading_on.is_empty()
     }
 
     /// Mail for other shards.
@@ -490,7 +512,8 @@ impl Shard {
 
     /// Every slot of this shard is led, so that all Clients can be served.
     pub fn is_ready(&self) -> bool {
-        self.failure.is_none() && self.slots.iter().all(|slot| slot.leading && slot.failure.is_none())
+        let serves = |slot: &Slot| slot.is_serving() && !slot.has_unsent(&self.led);
+        self.failure.is_none() && self.slots.iter().all(serves)
     }
 
     pub fn observe(&self) -> Observation {

@@ -75,10 +75,10 @@ impl Shard {
         origin: Origin,
         reply: Option<ReplyTo>,
     ) -> Result<Option<Begun>, ReasonCode> {
-        let slot = SlotId(place.slot);
-        self.outlet.edge.pulse.tell(Activity::Publish, u32::from(slot.0));
+        let id = SlotId(place.slot);
+        self.outlet.edge.pulse.tell(Activity::Publish, u32::from(id.0));
         let Self { slots, fan_out, roots, presence, options, published_so_far, draws, .. } = self;
-        let Some(slot) = slots.get(slot).filter(|slot| slot.is_serving()) else {
+        let Some(slot) = slots.get(id).filter(|slot| slot.is_serving()) else {
             return Err(ReasonCode::ServerBusy);
         };
         let Origin { client, again } = origin;
@@ -119,6 +119,7 @@ impl Shard {
         if queues > 0 {
             parts += self.push_records(now, message, reply);
         }
+        parts += self.gather_proof(id, reply);
         Ok(Some(Begun { parts, matched }))
     }
 
@@ -180,7 +181,7 @@ impl Shard {
         let run = targets_run(message.encoded_len());
         for found in fan_out.found().iter().filter(|found| needs_record(found)) {
             let slot = found.session.slot();
-            if slots.get(slot).is_some_and(|slot| slot.failure.is_some()) {
+            if slots.get(slot).is_some_and(|slot| !slot.is_serving()) {
                 return Err(ReasonCode::ServerUnavailable);
             }
             // The run of its slot that is being filled is among the last.

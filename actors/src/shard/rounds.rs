@@ -1,9 +1,10 @@
 //! Rounds: what slots have gathered goes to the log with one write and one sync, while the next gathers; what is committed
 //! is applied, and what follows from it is carried on.
 
-use convoy_ids::SlotId;
+use std::time::Duration;
+
 use convoy_storage::engine;
-use convoy_storage::replica::{Committed, Driver, ProposeError, Role, Round, RoundError};
+use convoy_storage::replica::{Committed, Driver, ProposeError, Round, RoundError};
 use convoy_wire::ReasonCode;
 
 use super::slots::fail;
@@ -41,6 +42,11 @@ impl Shard {
 
     fn end_turn(&mut self, now: Now) {
         let until = self.end_of_piece();
+        self.ask_for_proofs();
+        if self.has_others && self.driver.is_dirty() && !self.stalled && self.failure.is_none() {
+            // Other nodes do not wait for this one's disk, and what they have said comes before what is proposed.
+            self.round(now);
+        }
         if self.is_settled() {
             self.cast_on(now);
         }
@@ -54,6 +60,9 @@ impl Shard {
         self.tell_shortage();
         // Each part of the work has its share, so that none waits for ever for another.
         self.settle_until(now, until - self.piece / 2);
+        if !self.leading_on.is_empty() {
+            self.lead_on(now, until - self.piece / 4);
+        }
         if self.has_backlog() {
             self.apply_backlog(now, until - self.piece / 4);
         }
@@ -83,6 +92,7 @@ impl Shard {
         if records > 0 {
             self.records.increment(records);
         }
+        self.ask_for_proofs();
         if self.driver.is_dirty() {
             self.round(now);
         }
@@ -190,7 +200,7 @@ impl Shard {
         self.outlet.edge.pulse.tell(Activity::Log, 0);
         match self.driver.round(&mut self.batch, &mut self.effects) {
             Ok(()) => {
-                self.stalled = !self.state.is_empty();
+                self.stalled &= !self.state.is_empty();
                 self.unwritten.clear();
             }
             Err(RoundError::Full { path }) => {
@@ -261,12 +271,14 @@ impl Shard {
         for change in std::mem::take(&mut self.effects.roles) {
             self.change_role(change.slot, change.role);
         }
+        self.to_replicas.append(&mut self.effects.messages);
+        self.hear_proofs();
+        if !self.effects.snapshots.is_empty() {
+            let wanted = std::mem::take(&mut self.effects.snapshots);
+            self.want_snapshots(wanted);
+        }
         self.backlog.extend(std::mem::take(&mut self.effects.committed));
         self.apply_backlog(now, self.end_of_piece());
-        // With one voter nobody else is there to be told.
-        self.effects.messages.clear();
-        self.effects.proofs.clear();
-        self.effects.snapshots.clear();
     }
 
     /// Applies what is committed, until a piece of work ends; the rest is for the next turns, between which others have theirs.
@@ -313,18 +325,7 @@ impl Shard {
         Driver::put_applied(record.slot, record.index, self.state.batch());
         self.applied.push((record.slot, record.index));
         if !slot.leading && slot.elected == Some(record.term) {
-            self.lead(now, record.slot);
-        }
-    }
-
-    /// A slot has applied what earlier leaders promised: it is led from here.
-    pub(super) fn lead(&mut self, now: Now, id: SlotId) {
-        let Self { slots, state, outlet, emitted, numbers, .. } = self;
-        let edge = &outlet.edge;
-        let Some(slot) = slots.get(id).filter(|slot| slot.elected.is_some()) else { return };
-        *numbers = slot.numbered.max(*numbers);
-        if let Err(error) = slot.lead(now, state, |home| !edge.is_of_this_start(home), emitted) {
-            fail(slot, &error);
+            self.lead(record.slot);
         }
     }
 
@@ -400,20 +401,14 @@ impl Shard {
         !(slot.departed.is_empty() && slot.overfull.is_empty() && slot.deferred.is_empty())
     }
 
-    /// What an earlier leader promised is applied before this one serves: see [`Slot::elected`].
-    fn change_role(&mut self, id: SlotId, role: Role) {
-        let Some(slot) = self.slots.get(id) else { return };
-        match role {
-            Role::Leader { term } => slot.elected = Some(term),
-            _ if slot.leading => slot.follow(),
-            _ => slot.elected = None,
-        }
-    }
-
     /// What time alone brings about: to be called every 100 ms or so.
     pub fn tick(&mut self, now: Now) {
         self.outlet.edge.now = now.monotonic;
         self.driver.tick();
+        if self.has_others {
+            self.driver.watch_disk(Duration::from_millis(now.monotonic));
+            self.give_way(now);
+        }
         self.tell_stored();
         self.tell_counts();
         self.look_for_room(now);

@@ -23,7 +23,7 @@ impl Slots {
         options: &Options,
         post: &Post,
         engine: &dyn Engine,
-        node: NodeId,
+        replicas: &[NodeId],
         driver: &mut Driver,
         roots: &mut Roots,
         budget: &mut Budget,
@@ -31,12 +31,12 @@ impl Slots {
         let mut table = Vec::new();
         for id in Self::of_shard(options, post) {
             table.push(Slot::recover(id, engine, options, roots, budget)?);
-            driver.open(id, &[node])?;
+            driver.open(id, replicas)?;
         }
         let has_meta = post.is_here(SlotId::META);
         if has_meta {
             table.push(Slot::recover(SlotId::META, engine, options, roots, budget)?);
-            driver.open(SlotId::META, &[node])?;
+            driver.open(SlotId::META, replicas)?;
         }
         Ok(Self { table, shards: post.shards(), has_meta })
     }

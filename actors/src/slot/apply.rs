@@ -269,29 +269,32 @@ impl Slot {
     pub(super) fn emit(&mut self, to: SlotId, op: &Op<'_>, context: Context, turn: &mut Turn<'_>) -> u64 {
         let mut bytes = Vec::new();
         record::encode_into(op, &mut bytes);
-        let number = self.enter_outbox(to, &bytes, bytes.len(), turn);
-        if self.leading {
-            let (op, reply) = (bytes.into(), context.reply);
-            turn.emitted.push_back(Emitted::Op { from: self.id, to, number, op, reply });
+        let reply = context.reply;
+        let (number, goes) = self.enter_outbox(to, &bytes, bytes.len(), reply, turn);
+        if goes {
+            turn.emitted.push_back(Emitted::Op { from: self.id, to, number, op: bytes.into(), reply });
         }
         number
     }
 
-    /// Puts a row into the outbox for a slot, where it counts as so many bytes: its number.
+    /// Puts a row into the outbox for a slot, where it counts as so many bytes: its number, and whether it is to be given to
+    /// that slot at once.
     pub(super) fn enter_outbox(
         &mut self,
         to: SlotId,
         row: &[u8],
         counted: usize,
+        reply: Option<ReplyTo>,
         turn: &mut Turn<'_>,
-    ) -> u64 {
+    ) -> (u64, bool) {
         *turn.work += 1;
         let outbox = self.outboxes.entry(to).or_default();
         let number = outbox.push(counted);
+        let goes = self.leading && outbox.goes_next(number, turn.led.contains(to), reply);
         self.is_backed_up |= outbox.is_full();
         turn.state.put_bytes(rows::outbox(self.id, to, number), row);
         turn.state.put(rows::outbox_next(self.id, to), &number);
-        number
+        (number, goes)
     }
 
     fn inbox(

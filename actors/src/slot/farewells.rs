@@ -141,7 +141,11 @@ impl Slot {
             // What the Client acknowledged goes first: it must not be sent again.
             self.save_acknowledged_of(session, now.wall);
         }
-        let sent = sent.unwrap_or_else(|| self.sent(session));
+        let sent = match sent {
+            Some(sent) => sent,
+            None if self.is_of_before(epoch) => Seq::MAX,
+            None => self.sent(session),
+        };
         let op = Op::Disconnect { session, epoch, farewell, expiry_seconds, sent };
         self.pending.push(now.wall, &op, reply);
         self.farewells.propose(will_bytes);

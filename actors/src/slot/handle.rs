@@ -27,11 +27,10 @@ impl Slot {
                 reply,
             } => {
                 // As before a Disconnect, where another connection has the Session.
-                let mut sent = 0;
                 if let Some(&session) = self.names.get(&name[..]) {
                     self.save_acknowledged_of(session, at);
-                    sent = self.sent(session);
                 }
+                let sent = self.sent_so_far(&name, turn)?;
                 let op = Op::Connect {
                     name: &name,
                     clean_start,

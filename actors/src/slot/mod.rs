@@ -12,9 +12,11 @@ mod ending;
 mod enqueue;
 mod farewells;
 mod handle;
+mod heir;
 mod idle;
 mod in_line;
 mod leader;
+mod leading;
 mod lifetime;
 mod mend;
 mod observe;
@@ -54,6 +56,7 @@ use crate::clock::{Millis, Now};
 use crate::retained::Sweep;
 use crate::session::{Delivery, Epoch, Place, Seq, SessionNumber};
 use crate::topic::{FanOut, Roots, Routes};
+use heir::Heir;
 use idle::Idle;
 
 pub use active::Active;
@@ -66,6 +69,7 @@ pub use in_line::InLine;
 #[cfg(test)]
 pub use leader::SLOT_BYTES;
 pub use leader::{LATE_BYTES, Pending, Underway};
+pub use leading::Led;
 pub use mend::{Losses, mend};
 pub use op::{Obsolete, Op, targets_run};
 #[cfg(test)]
@@ -90,6 +94,8 @@ pub struct Slot {
     /// The term it was elected for. It leads once a record of that term is applied: only then does its state hold
     /// everything that was promised before.
     pub elected: Option<Term>,
+    /// Who is to lead it instead; of the leader alone.
+    pub heir: Heir,
     /// What could not be applied or read; the slot serves nobody until that is mended.
     pub failure: Option<String>,
     /// Numbers granted so far, to Sessions and to epochs.
@@ -124,6 +130,11 @@ pub struct Slot {
     outbox_bodies: outbox_body::OutboxBodies,
     /// One of them is full.
     is_backed_up: bool,
+    /// Epochs up to this one were granted before it was led here; of the leader alone.
+    led_since: Epoch,
+    /// Where the piece begins of the Sessions that have a connection which is looked at next for connections that are gone; of
+    /// the leader alone.
+    leaves_from: Option<rows::Key>,
     /// Last number applied of each other slot's outbox.
     inboxes: BTreeMap<SlotId, u64>,
     pub pending: Pending,
@@ -166,6 +177,8 @@ pub struct Turn<'a> {
     pub work: &'a mut u64,
     /// Subscriptions whose first level is a wildcard, of the slots of this shard.
     pub roots: &'a mut Roots,
+    /// Slots that are led on this node.
+    pub led: &'a Led,
     pub fan_out: &'a mut FanOut,
     /// What is to be carried to other slots.
     pub emitted: &'a mut VecDeque<Emitted>,

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use convoy_ids::SlotId;
 
+use crate::call::ReplyTo;
+
 /// Operations and bytes that may wait for one other slot before Clients are refused what would add to them. Wills, routes
 /// that end and what a record causes by itself are entered all the same: applying never waits.
 const OPS: usize = 16_384;
@@ -29,6 +31,10 @@ pub struct Outbox {
     asked: u64,
     /// Bytes of those.
     asked_bytes: u64,
+    /// Operations up to here were given to the other slot since it is led here; of the leader alone.
+    sent: u64,
+    /// Whom to tell of those behind it, ascending; of the leader alone.
+    replies: VecDeque<(u64, ReplyTo)>,
     /// Their numbers and sizes.
     waiting: VecDeque<(u64, u32)>,
     waiting_bytes: u64,
@@ -92,10 +98,53 @@ impl Outbox {
         })
     }
 
-    /// What was proposed may never be applied.
-    pub fn forget_asked(&mut self) {
+    /// Whether an operation that was just entered is the next one for the other slot, which is given it then. Whom to tell of
+    /// one that has to wait is kept for when it goes.
+    pub fn goes_next(&mut self, number: u64, is_open: bool, reply: Option<ReplyTo>) -> bool {
+        let goes = is_open && self.sent + 1 == number;
+        match goes {
+            true => self.sent = number,
+            false => self.replies.extend(reply.map(|reply| (number, reply))),
+        }
+        goes
+    }
+
+    /// What is behind `applied` is to be given to the other slot, perhaps again.
+    pub fn send_after(&mut self, applied: u64) {
+        self.sent = applied.max(self.first.saturating_sub(1)).min(self.last);
+    }
+
+    /// Operations up to here were given to the other slot.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    pub fn sent_up_to(&mut self, number: u64) {
+        self.sent = number;
+    }
+
+    pub fn sent_all(&mut self) {
+        self.sent = self.last;
+    }
+
+    pub fn has_unsent(&self) -> bool {
+        self.sent < self.last
+    }
+
+    /// Whom to tell of this operation, which goes now.
+    pub fn reply_of(&mut self, number: u64) -> Option<ReplyTo> {
+        while self.replies.front().is_some_and(|(of, _)| *of < number) {
+            self.replies.pop_front();
+        }
+        self.replies.front().filter(|(of, _)| *of == number)?;
+        self.replies.pop_front().map(|(_, reply)| reply)
+    }
+
+    /// This replica leads no longer: what was proposed may never be applied, and nobody is told anything.
+    pub fn forget_leading(&mut self) {
         self.asked = 0;
         self.asked_bytes = 0;
+        self.replies.clear();
     }
 
     /// Rows up to `number` are being deleted: which ones.
@@ -141,8 +190,28 @@ mod tests {
         assert_eq!(outbox.ask_to_trim(1), None);
         outbox.trim(2);
         assert_eq!(outbox.ask_to_trim(1), Some(4));
-        outbox.forget_asked();
+        outbox.forget_leading();
         assert_eq!(outbox.ask_to_trim(1), Some(4));
+    }
+
+    #[test]
+    fn who_waits_for_an_operation_that_waits_is_told_of_that_one() {
+        let reply =
+            |token| ReplyTo { home: crate::session::Home { node: 1, shard: 0, key: 0, serial: 1 }, token };
+        let mut outbox = Outbox::recover(0);
+        let number = outbox.push(1);
+        assert!(outbox.goes_next(number, true, Some(reply(1))));
+        for (token, is_open) in [(2, false), (3, true)] {
+            let number = outbox.push(1);
+            assert!(!outbox.goes_next(number, is_open, Some(reply(token))));
+        }
+        assert_eq!((outbox.sent(), outbox.has_unsent()), (1, true));
+        assert_eq!([2, 3, 4].map(|number| outbox.reply_of(number)), [Some(reply(2)), Some(reply(3)), None]);
+        outbox.sent_all();
+        assert!(!outbox.has_unsent());
+        outbox.applied(2);
+        outbox.send_after(2);
+        assert_eq!(outbox.sent(), 2);
     }
 
     #[test]

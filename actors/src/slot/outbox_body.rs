@@ -88,9 +88,9 @@ impl Slot {
         };
         let mut row = Vec::new();
         record::encode_into(&Op::EnqueueBody { body: *body, bytes: message.len() as u32, targets }, &mut row);
-        let number = self.enter_outbox(to, &row, message.len() + targets.len(), turn);
+        let (number, goes) = self.enter_outbox(to, &row, message.len() + targets.len(), None, turn);
         self.outbox_bodies.hold(to, number, *body);
-        if self.leading {
+        if goes {
             let (message, targets) = (message.clone(), targets.into());
             turn.emitted.push_back(Emitted::Message { from: self.id, to, number, message, targets });
         }
@@ -110,12 +110,13 @@ impl Slot {
             self.bodies
         });
         for to in (0..self.slots).map(SlotId) {
-            let number = self.enter_outbox(to, &row, op.len(), turn);
+            let reply = context.reply;
+            let (number, goes) = self.enter_outbox(to, &row, op.len(), reply, turn);
             if let Some(body) = body {
                 self.outbox_bodies.hold(to, number, body);
             }
-            if self.leading {
-                let (from, op, reply) = (self.id, op.clone(), context.reply);
+            if goes {
+                let (from, op) = (self.id, op.clone());
                 turn.emitted.push_back(Emitted::Op { from, to, number, op, reply });
             }
         }

@@ -4,25 +4,21 @@ use convoy_ids::SlotId;
 use convoy_storage::engine::{Engine, Error, Family};
 use convoy_storage::record;
 use rustc_hash::FxHashMap;
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use super::budget::count_stored;
-use super::farewells::{Ended, WillRoom, WillsUnderway};
+use super::farewells::{WillRoom, WillsUnderway};
 use super::op::Op;
 use super::outbox::{Outbox, Outboxes};
-use super::outbox_body::Unpacking;
 use super::state::decode;
 use super::{
-    Asked, Counts, Emitted, Farewells, InLine, Pending, RetainedSize, Slot, State, Underway, Wills, active,
-    rows,
+    Asked, Counts, Farewells, InLine, Pending, RetainedSize, Slot, State, Underway, Wills, active, rows,
 };
 use crate::budget::{Budget, Sums};
-use crate::call::Farewell;
 use crate::clock::{Millis, Now};
 use crate::options::Options;
 use crate::retained::Sweep;
-use crate::session::SessionNumber;
+use crate::session::{Epoch, SessionNumber};
 use crate::topic::{Roots, RouteRow, Routes};
 
 /// What is due is taken up in runs of this many, so that a million Sessions that expire at once cost a little each
@@ -74,6 +70,7 @@ impl Slot {
             expired: 0,
             dropped: 0,
             elected: None,
+            heir: Default::default(),
             failure: None,
             grants,
             counts,
@@ -93,6 +90,8 @@ impl Slot {
             outboxes: Outboxes::new(),
             outbox_bodies: Default::default(),
             is_backed_up: false,
+            led_since: Epoch(0),
+            leaves_from: None,
             inboxes: Default::default(),
             pending: Pending::default(),
             underway: Underway::default(),
@@ -165,65 +164,6 @@ impl Slot {
         })?;
         slot.is_backed_up = slot.outboxes.values().any(Outbox::is_full);
         Ok(slot)
-    }
-
-    /// This replica leads from now on: what waits in outboxes is sent again, and connections that are gone with an
-    /// earlier start of this node are taken leave of.
-    pub fn lead(
-        &mut self,
-        now: Now,
-        state: &mut State,
-        is_gone: impl Fn(&crate::session::Home) -> bool,
-        emitted: &mut VecDeque<Emitted>,
-    ) -> Result<(), Error> {
-        self.leading = true;
-        self.next_due = 0;
-        let (from, to) = rows::outboxes(self.id);
-        let rows = state.scan(&from, &to)?;
-        let mut unpacking = Unpacking::new(self.id, state);
-        for (key, op) in rows {
-            if let Some((to, number)) = rows::split_outbox(&key) {
-                emitted.push_back(unpacking.unpack(to, number, op)?);
-            }
-        }
-        let (from, to) = rows::all_live(self.id);
-        for (key, _) in state.scan(&from, &to)? {
-            let Some(session) = rows::session_of(&key) else { continue };
-            let Some((_, row)) = active::load(state, session)? else { continue };
-            if row.home.as_ref().is_some_and(&is_gone) {
-                let ended = Ended {
-                    session,
-                    epoch: row.epoch,
-                    farewell: Farewell::WithWill,
-                    expiry_seconds: None,
-                    // Nobody knows any more how far it was sent: all of it is sent again with DUP.
-                    sent: Some(u64::MAX),
-                    reply: None,
-                };
-                let will_bytes = ended.will_bytes(&row);
-                self.on_end(ended, will_bytes, now);
-            }
-        }
-        Ok(())
-    }
-
-    /// This replica no longer leads.
-    pub fn follow(&mut self) {
-        self.leading = false;
-        self.elected = None;
-        self.underway.lose(std::mem::take(&mut self.pending));
-        self.underway.clear();
-        self.asked = Asked::default();
-        self.outboxes.values_mut().for_each(Outbox::forget_asked);
-        self.line.clear();
-        self.connecting = Sums::default();
-        self.wills = Wills::default();
-        self.farewells = Farewells::default();
-        self.unsaved.clear();
-        for active in self.active.values_mut() {
-            active.link = None;
-            active.overflow = None;
-        }
     }
 
     /// Proposes what is due, unless what was proposed last is still on its way: a disk that stays full must not fill our
@@ -303,6 +243,9 @@ impl Slot {
 
     /// Operations of the outboxes that are known to be applied and worth deleting.
     pub fn trim_outboxes(&mut self, now: Now, worth: u64) {
+        if !self.is_serving() {
+            return;
+        }
         for (to, outbox) in &mut self.outboxes {
             if let Some(number) = outbox.ask_to_trim(worth) {
                 self.pending.push(now.wall, &Op::Trim { to: to.0, number }, None);

@@ -79,6 +79,7 @@ impl Bench {
             shared: Default::default(),
             min_free_bytes: 1 << 20,
             secret: Secret::from_number(7),
+            replicas: Vec::new(),
             fan_out_piece: convoy_actors::FAN_OUT_PIECE,
             without: Default::default(),
         };

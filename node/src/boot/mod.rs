@@ -105,6 +105,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
         shared: config.shared_subscriptions.clone(),
         min_free_bytes: config.storage.min_free_bytes,
         secret: Secret::new(identity::chance().context("no random numbers to be had")?),
+        replicas: Vec::new(),
         fan_out_piece: FAN_OUT_PIECE,
         without: Default::default(),
     };

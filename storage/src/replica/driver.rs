@@ -203,6 +203,17 @@ impl Driver {
         self.visit(slot, |group, options| group.transfer(to, options));
     }
 
+    /// Whether this node leads `slot` and could hand it over to `to` at once: that is a voter that was heard of lately and has
+    /// all that is committed. Of one that is well it is not true at every moment.
+    pub fn could_transfer(&self, slot: SlotId, to: NodeId) -> bool {
+        self.open_group(slot).is_some_and(|group| group.could_transfer(to))
+    }
+
+    /// Whether a slot here has replicas on other nodes: then rounds do not wait for the sync under way.
+    pub fn has_others(&self) -> bool {
+        self.groups.iter().flatten().any(Group::has_others)
+    }
+
     /// The copy of the state that was wanted for node `to` is in force there, or it failed: entries follow it, or it
     /// is wanted again. Until this is called, or leadership changes, that follower gets nothing.
     pub fn snapshot_ended(&mut self, slot: SlotId, to: NodeId, arrived: bool) {

@@ -3,19 +3,20 @@
 //! A [`Ready`](raft::Ready) is taken from raft only after its rows are written, so that a full disk leaves raft as it
 //! was: it can still be stepped, and the next round offers the same rows, or better ones.
 
+mod hand_over;
+mod proving;
+
 use std::mem;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use convoy_ids::{Index, NodeId, Term};
 use raft::eraftpb::{HardState, Message, MessageType};
-use raft::{Config, INVALID_ID, ProgressState, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
+use raft::{Config, ProgressState, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 use slog::Logger;
 
 use super::chance::Chance;
-use super::effects::{
-    Answer, Committed, Effects, Failure, Outgoing, Proof, ProofId, Role, RoleChange, SnapshotWanted,
-};
+use super::effects::{Committed, Effects, Failure, Outgoing, Role, RoleChange, SnapshotWanted};
 use super::log::{Found, Log};
 use super::members::{Base, Members};
 use super::proofs::Proofs;
@@ -424,102 +425,9 @@ impl Group {
         Ok(Some((term, Index(index))))
     }
 
-    pub(super) fn prove(&mut self, id: ProofId, effects: &mut Effects, options: &Options) {
-        // Those of a term that has ended go first.
-        self.lose_proofs(self.leads_in(), &mut effects.proofs);
-        let raft = &self.raft.raft;
-        let slot = self.log().slot();
-        let answer = match self.leads_in() {
-            None => {
-                let (term, leader) = self.leader();
-                Answer::NotLeader { term, leader }
-            }
-            // Nobody else can be elected.
-            Some(term) if self.alone && raft.commit_to_current_term() => {
-                Answer::Proven { term: Term(term), index: Index(raft.raft_log.committed) }
-            }
-            Some(_) if self.proofs.len() >= options.proofs_limit => Answer::Busy,
-            Some(term) => return self.proofs.ask(term, id),
-        };
-        effects.proofs.push(Proof { id, slot, answer });
-    }
-
-    fn leads_in(&self) -> Option<u64> {
-        self.role().is_leader().then_some(self.raft.raft.term)
-    }
-
-    fn can_begin_proof(&self) -> bool {
-        self.proofs.can_begin() && self.leads_in().is_some() && self.raft.raft.commit_to_current_term()
-    }
-
-    /// Tells those who will get no proof, unless this replica leads in `leads`.
-    pub(super) fn lose_proofs(&mut self, leads: Option<u64>, into: &mut Vec<Proof>) {
-        let (slot, (term, leader)) = (self.log().slot(), self.leader());
-        let answer = Answer::NotLeader { term, leader };
-        into.extend(self.proofs.lose(leads).map(|id| Proof { id, slot, answer }));
-    }
-
-    /// Gives out what a quorum has proven since, and gives up what none can prove any more.
-    fn report_proofs(&mut self, effects: &mut Effects) {
-        let leads = self.leads_in();
-        self.lose_proofs(leads, &mut effects.proofs);
-        for read in mem::take(&mut self.raft.raft.read_states) {
-            let (Ok(number), Some(term)) = (read.request_ctx.as_slice().try_into(), leads) else { continue };
-            let answer = Answer::Proven { term: Term(term), index: Index(read.index) };
-            let slot = self.log().slot();
-            let proven = self.proofs.end(u64::from_be_bytes(number));
-            effects.proofs.extend(proven.into_iter().map(|id| Proof { id, slot, answer }));
-        }
-    }
-
-    fn has_one_voter(&self) -> bool {
-        let group = self.log().group();
-        group.get_voters().len() == 1 && group.get_voters_outgoing().is_empty()
-    }
-
-    /// Whether others can lead, and are to.
-    fn gives_up(&self) -> bool {
-        self.is_late && !self.has_one_voter()
-    }
-
-    pub(super) fn set_late(&mut self, is_late: bool, options: &Options) {
-        let was_late = mem::replace(&mut self.is_late, is_late);
-        if !is_late
-            || was_late
-            || self.failed
-            || !self.gives_up()
-            || self.raft.raft.state != StateRole::Leader
-        {
-            return;
-        }
-        match self.heir() {
-            Some(heir) => self.raft.transfer_leader(heir),
-            None => self.step_down(),
-        }
-        self.after(options);
-    }
-
-    /// The voter that has most of the log among those that were heard of lately.
-    fn heir(&self) -> Option<u64> {
-        let raft = &self.raft.raft;
-        let voters = self.log().group().get_voters();
-        let others = raft
-            .prs()
-            .iter()
-            .filter(|(node, progress)| **node != raft.id && voters.contains(node) && progress.recent_active);
-        others.max_by_key(|(node, progress)| (progress.matched, **node)).map(|(node, _)| *node)
-    }
-
-    fn step_down(&mut self) {
-        let raft = &mut self.raft.raft;
-        raft.become_follower(raft.term, INVALID_ID);
-    }
-
-    pub(super) fn transfer(&mut self, to: NodeId, options: &Options) {
-        if self.role().is_leader() {
-            self.raft.transfer_leader(to.get());
-            self.after(options);
-        }
+    /// Whether there is anybody to replicate to.
+    pub(super) fn has_others(&self) -> bool {
+        !self.alone
     }
 
     pub(super) fn snapshot_ended(&mut self, to: NodeId, arrived: bool) {

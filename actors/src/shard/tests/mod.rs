@@ -20,7 +20,7 @@ use convoy_wire::{
 use super::*;
 use crate::access::{Access, Credentials, Principal, Proof, Verdict};
 use crate::chance::Secret;
-use crate::options::Limits;
+use crate::options::{Limits, Without};
 use crate::peer::{Listener, Transport};
 
 pub(super) use convoy_wire::ProtocolVersion::{V5, V31, V311};
@@ -181,6 +181,7 @@ struct Line {
 struct Client(usize);
 
 struct World<const SHARDS: usize> {
+    node: NodeId,
     engine: Arc<Model>,
     shards: Vec<Shard>,
     options: Options,
@@ -202,28 +203,25 @@ impl<const SHARDS: usize> World<SHARDS> {
     }
 
     fn with(limits: Limits) -> Self {
-        let partitioning = Partitioning { partitions: 4, partition_levels: 2 };
-        let options = Options {
-            slots: 8,
-            partitioning,
-            limits,
-            server_reference: None,
-            shared: Default::default(),
-            min_free_bytes: 1 << 20,
-            secret: Secret::from_number(7),
-            // Across shards two receivers are very many.
-            fan_out_piece: if SHARDS == 1 { crate::options::FAN_OUT_PIECE } else { 1 },
-            without: Default::default(),
-        };
+        let mut world = Self::opened(first(), options(limits, SHARDS));
+        world.lead();
+        world
+    }
+
+    /// One of these nodes, which does not lead yet.
+    fn of(node: NodeId, replicas: &[NodeId], without: Without) -> Self {
+        let replicas = replicas.to_vec();
+        Self::opened(node, Options { replicas, without, ..options(Limits::default(), SHARDS) })
+    }
+
+    fn opened(node: NodeId, options: Options) -> Self {
         let engine = Arc::new(Model::new());
         let now = Now { monotonic: 1_000, wall: 1_700_000_000_000 };
         let access = Arc::<Access>::default();
-        let shards = open(&engine, 1, &options, &access, SHARDS);
+        let shards = open(node, &engine, 1, &options, &access, SHARDS);
         let listener = Arc::new(Listener::new("test", Transport::Tcp));
         let (rounds, lines) = (Vec::new(), Vec::new());
-        let mut world = Self { engine, shards, options, access, listener, now, start: 1, rounds, lines };
-        world.lead();
-        world
+        Self { node, engine, shards, options, access, listener, now, start: 1, rounds, lines }
     }
 
     fn lead(&mut self) {
@@ -254,12 +252,16 @@ impl<const SHARDS: usize> World<SHARDS> {
     }
 
     fn begin_again(&mut self, after: impl FnOnce(&Model) -> Model) {
+        self.start_again(after);
+        self.lead();
+    }
+
+    fn start_again(&mut self, after: impl FnOnce(&Model) -> Model) {
         self.engine = Arc::new(after(&self.engine));
         self.start += 1;
         self.rounds.clear();
         self.lines.iter_mut().for_each(|line| line.key = None);
-        self.shards = open(&self.engine, self.start, &self.options, &self.access, SHARDS);
-        self.lead();
+        self.shards = open(self.node, &self.engine, self.start, &self.options, &self.access, SHARDS);
     }
 
     /// Lets everything happen that needs neither a sync nor time.
@@ -673,14 +675,36 @@ fn accepted(reason: ReasonCode) -> ReasonCode {
     if reason == ReasonCode::NoMatchingSubscribers { ReasonCode::Success } else { reason }
 }
 
+/// The node that is alone.
+fn first() -> NodeId {
+    NodeId::new(1).expect("one is not zero")
+}
+
+fn options(limits: Limits, shards: usize) -> Options {
+    let partitioning = Partitioning { partitions: 4, partition_levels: 2 };
+    Options {
+        slots: 8,
+        partitioning,
+        limits,
+        server_reference: None,
+        shared: Default::default(),
+        min_free_bytes: 1 << 20,
+        secret: Secret::from_number(7),
+        replicas: Vec::new(),
+        // Across shards two receivers are very many.
+        fan_out_piece: if shards == 1 { crate::options::FAN_OUT_PIECE } else { 1 },
+        without: Default::default(),
+    }
+}
+
 fn open(
+    node: NodeId,
     engine: &Arc<Model>,
     start: u32,
     options: &Options,
     access: &Arc<Access>,
     shards: usize,
 ) -> Vec<Shard> {
-    let node = NodeId::new(1).expect("one is not zero");
     let shards = shards as u16;
     (0..shards)
         .map(|shard| {

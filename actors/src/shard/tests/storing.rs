@@ -44,7 +44,8 @@ fn connack(world: &mut World, user: &str, connect: Connect<'_>) -> Vec<Got> {
 
 /// What shards count, and what they would count if they were opened now.
 fn sums(world: &World) -> (Vec<Sums>, Vec<Sums>) {
-    let opened = open(&world.engine, world.start + 1, &world.options, &world.access, world.shards.len());
+    let opened =
+        open(world.node, &world.engine, world.start + 1, &world.options, &world.access, world.shards.len());
     let of = |shards: &[Shard]| shards.iter().map(|shard| shard.budget.own().clone()).collect();
     (of(&world.shards), of(&opened))
 }

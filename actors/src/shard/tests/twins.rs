@@ -42,7 +42,7 @@ struct Twin {
 impl Twin {
     fn new(options: &Options, restarts: bool) -> Self {
         let engine = Arc::new(Model::new());
-        let shard = open(&engine, 1, options, &Arc::default(), 1).remove(0);
+        let shard = open(first(), &engine, 1, options, &Arc::default(), 1).remove(0);
         Self { engine, shard, options: options.clone(), restarts }
     }
 
@@ -59,7 +59,7 @@ impl Twin {
         self.engine.write(&batch).unwrap();
         if self.restarts {
             self.engine = Arc::new(self.engine.restart());
-            self.shard = open(&self.engine, 1, &self.options, &Arc::default(), 1).remove(0);
+            self.shard = open(first(), &self.engine, 1, &self.options, &Arc::default(), 1).remove(0);
         }
     }
 }

@@ -54,6 +54,8 @@ mod retaining;
 mod salvaging;
 #[path = "sessions.rs"]
 mod sessions;
+#[path = "several.rs"]
+mod several;
 #[path = "sharing.rs"]
 mod sharing;
 #[path = "silent.rs"]

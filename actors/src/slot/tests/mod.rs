@@ -1,5 +1,6 @@
 //! A slot by itself: a record goes in, rows and effects come out.
 
+mod leading;
 mod messages;
 mod partitions;
 mod sessions;
@@ -157,6 +158,8 @@ struct Bench {
     state: State,
     budget: Budget,
     roots: Roots,
+    /// All of them.
+    led: Led,
     index: u64,
     now: Now,
     recorder: Recorder,
@@ -174,6 +177,7 @@ impl Bench {
             shared: Default::default(),
             min_free_bytes: 0,
             secret: Secret::from_number(7),
+            replicas: Vec::new(),
             fan_out_piece: crate::options::FAN_OUT_PIECE,
             without: Default::default(),
         };
@@ -184,10 +188,15 @@ impl Bench {
         let mut roots = Roots::new(7, [SLOT].into_iter(), 1);
         let mut budget = Budget::new(Allowance::default());
         let mut slot = Slot::recover(SLOT, &*engine, &options, &mut roots, &mut budget).unwrap();
-        slot.leading = true;
+        slot.lead();
+        let mut led = Led::default();
+        (0..options.slots).for_each(|slot| assert!(led.set(SlotId(slot), true)));
         let state = State::new(engine.clone(), Unread::new(usize::MAX));
         let recorder = Recorder::default();
-        Self { engine, options, slot, state, budget, roots, index, now, recorder, work: 0 }
+        let mut bench =
+            Self { engine, options, slot, state, budget, roots, led, index, now, recorder, work: 0 };
+        bench.turn(|slot, turn| while slot.lead_on(turn).unwrap() {});
+        bench
     }
 
     /// The same slot out of its rows.
@@ -233,6 +242,7 @@ impl Bench {
             effects: &mut self.recorder,
             work: &mut self.work,
             roots: &mut self.roots,
+            led: &self.led,
             fan_out: &mut FanOut::default(),
             emitted: &mut emitted,
         };

@@ -187,16 +187,17 @@ fn root_filters_go_to_every_slot_together_and_their_rows_share_one_body() {
     assert!(bytes(&bench, b'b') <= 2 * 8 * 8, "{}", bytes(&bench, b'b'));
     // Another leader sends them all the same.
     let mut bench = bench.recovered();
-    let mut emitted = VecDeque::new();
-    bench.slot.lead(NOW, &mut bench.state, |_| false, &mut emitted).unwrap();
-    let filters = emitted.iter().map(|emitted| match emitted {
-        Emitted::Op { op, .. } => match record::decode(op).unwrap() {
-            Op::Roots { filters, .. } => filters.len(),
-            other => panic!("{other:?}"),
-        },
-        other => panic!("{other:?}"),
+    bench.slot.lead();
+    let mut filters = 0;
+    bench.turn(|slot, turn| {
+        while slot.lead_on(turn).unwrap() {}
+        for emitted in &*turn.emitted {
+            let Emitted::Op { op, .. } = emitted else { panic!("{emitted:?}") };
+            let Op::Roots { filters: run, .. } = record::decode(op).unwrap() else { panic!("{emitted:?}") };
+            filters += run.len();
+        }
     });
-    assert_eq!(filters.sum::<usize>(), 8 * 500);
+    assert_eq!(filters, 8 * 500);
     for to in 0..8 {
         bench.apply(0, &[Op::Trim { to, number: 2 }]);
     }
@@ -247,7 +248,8 @@ fn wills_of_connections_that_an_earlier_leader_had_are_sent_a_few_at_a_time() {
     let mut bench = bench.recovered();
     let now = bench.now;
     let few = || WillRoom { wills: 2, bytes: 1 << 20, was_short: false };
-    bench.turn(|slot, turn| slot.lead(now, turn.state, |_| true, turn.emitted).unwrap());
+    bench.slot.lead();
+    bench.turn(|slot, turn| while slot.lead_on(turn).unwrap() {});
     assert_eq!(bench.apply_pending(), []);
     bench.slot.bid_farewells(now, &mut few());
     let (mut sent, mut rounds) = (0, 0);

@@ -366,6 +366,24 @@ fn leadership_is_handed_over() {
 }
 
 #[test]
+fn a_leader_knows_who_could_lead_in_its_place() {
+    let mut fleet = Fleet::led(&Options::default());
+    let leader = fleet.leader().unwrap();
+    let [near, away] = fleet.others(leader)[..] else { panic!("there are three") };
+    let could = |fleet: &mut Fleet, of: u64, to: u64| fleet.at(of).driver.could_transfer(SLOT, node(to));
+    assert!(could(&mut fleet, leader, near) && could(&mut fleet, leader, away));
+    assert!(!could(&mut fleet, near, leader), "it leads nothing");
+    assert!(!could(&mut fleet, leader, leader) && !could(&mut fleet, leader, 9), "none of the others");
+    assert!(fleet.at(leader).driver.has_others());
+    fleet.isolate(away);
+    fleet.propose("one");
+    assert!(could(&mut fleet, leader, near) && !could(&mut fleet, leader, away), "it has not got all of it");
+    fleet.cut.clear();
+    fleet.tick(5);
+    assert!(could(&mut fleet, leader, away));
+}
+
+#[test]
 fn a_replica_is_replaced_by_another() {
     let mut fleet = Fleet::led(&Options::default());
     fleet.propose("one");

@@ -1,0 +1,106 @@
+//! Matching is a read: a leader that was deposed, and does not know it yet, matches with old routes. So what is acknowledged
+//! because of a match, with no record of that slot behind it, waits for a proof that the slot was still led here when it was
+//! matched (Ongaro's thesis, 6.4). All of a turn have one, which is asked for behind the last of them; those that come
+//! while it is under way have the next one together.
+
+use std::collections::BTreeMap;
+
+use convoy_ids::SlotId;
+use convoy_storage::replica::{self, Driver, Proof, ProofId};
+
+use super::Shard;
+use crate::call::{Answer, ReplyTo};
+use crate::options::Without;
+use crate::slot::Effects;
+
+/// Who waits for a proof.
+#[derive(Debug, Default)]
+pub(super) struct Proving {
+    slots: BTreeMap<SlotId, Questions>,
+}
+
+#[derive(Debug, Default)]
+struct Questions {
+    /// Under way, with those who wait for it.
+    asked: Option<(ProofId, Vec<ReplyTo>)>,
+    /// Those of whom it was matched since.
+    gathered: Vec<ReplyTo>,
+}
+
+impl Proving {
+    /// A message was matched in this slot just now, and is acknowledged when that is proven to have been right.
+    pub fn gather(&mut self, slot: SlotId, reply: ReplyTo) {
+        self.slots.entry(slot).or_default().gathered.push(reply);
+    }
+
+    /// Asks for those who were gathered, where nothing is under way.
+    fn ask(&mut self, driver: &mut Driver, effects: &mut replica::Effects) {
+        let due = |questions: &Questions| questions.asked.is_none() && !questions.gathered.is_empty();
+        let slots: Vec<_> = self.slots.iter().filter(|(_, of)| due(of)).map(|(slot, _)| *slot).collect();
+        if slots.is_empty() {
+            return;
+        }
+        let id = driver.prove(&slots, effects);
+        for slot in slots {
+            let questions = self.slots.get_mut(&slot).expect("it is one of them");
+            questions.asked = Some((id, std::mem::take(&mut questions.gathered)));
+        }
+    }
+
+    /// A proof is there, or there will be none: who is to be told that it is.
+    fn hear(&mut self, proof: &Proof) -> Vec<ReplyTo> {
+        let Some(questions) = self.slots.get_mut(&proof.slot) else { return Vec::new() };
+        let Some((_, replies)) = questions.asked.take_if(|(id, _)| *id == proof.id) else {
+            return Vec::new();
+        };
+        match proof.answer {
+            replica::Answer::Proven { .. } => {
+                if questions.gathered.is_empty() {
+                    self.slots.remove(&proof.slot);
+                }
+                replies
+            }
+            // They were matched before the next proof too.
+            replica::Answer::Busy => {
+                questions.gathered.extend(replies);
+                Vec::new()
+            }
+            // Nobody is told: what became of the messages is not known here, and these connections end.
+            replica::Answer::NotLeader { .. } => Vec::new(),
+        }
+    }
+
+    /// The slot is led here no longer.
+    pub fn forget(&mut self, slot: SlotId) {
+        self.slots.remove(&slot);
+    }
+}
+
+impl Shard {
+    /// A message that was matched in this slot is acknowledged to `reply` when it is proven that the slot was led here: in
+    /// how many parts. A node that is alone leads whatever happens.
+    #[inline]
+    pub(super) fn gather_proof(&mut self, slot: SlotId, reply: Option<ReplyTo>) -> u32 {
+        if !self.has_others || self.options.without == Without::Proof {
+            return 0;
+        }
+        let Some(reply) = reply.filter(|reply| !reply.is_credit()) else { return 0 };
+        self.proving.gather(slot, reply);
+        1
+    }
+
+    /// Asks for the proofs of what was matched so far.
+    pub(super) fn ask_for_proofs(&mut self) {
+        if self.has_others {
+            self.proving.ask(&mut self.driver, &mut self.effects);
+        }
+    }
+
+    pub(super) fn hear_proofs(&mut self) {
+        for proof in std::mem::take(&mut self.effects.proofs) {
+            for reply in self.proving.hear(&proof) {
+                self.outlet.answer(reply, Answer::Done);
+            }
+        }
+    }
+}

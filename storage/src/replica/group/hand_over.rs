@@ -1,0 +1,73 @@
+//! A leader hands over what another replica is to lead, and gives up what it cannot lead well.
+
+use std::mem;
+
+use convoy_ids::NodeId;
+use raft::{INVALID_ID, Progress, StateRole};
+
+use super::Group;
+use crate::replica::Options;
+
+impl Group {
+    pub(super) fn has_one_voter(&self) -> bool {
+        let group = self.log().group();
+        group.get_voters().len() == 1 && group.get_voters_outgoing().is_empty()
+    }
+
+    /// Whether others can lead, and are to.
+    pub(super) fn gives_up(&self) -> bool {
+        self.is_late && !self.has_one_voter()
+    }
+
+    pub(in crate::replica) fn set_late(&mut self, is_late: bool, options: &Options) {
+        let was_late = mem::replace(&mut self.is_late, is_late);
+        if !is_late
+            || was_late
+            || self.failed
+            || !self.gives_up()
+            || self.raft.raft.state != StateRole::Leader
+        {
+            return;
+        }
+        match self.heir() {
+            Some(heir) => self.raft.transfer_leader(heir),
+            None => self.step_down(),
+        }
+        self.after(options);
+    }
+
+    /// The voter that has most of the log among those that were heard of lately.
+    fn heir(&self) -> Option<u64> {
+        let raft = &self.raft.raft;
+        let voters = self.log().group().get_voters();
+        let others = raft
+            .prs()
+            .iter()
+            .filter(|(node, progress)| **node != raft.id && voters.contains(node) && progress.recent_active);
+        others.max_by_key(|(node, progress)| (progress.matched, **node)).map(|(node, _)| *node)
+    }
+
+    /// Whether this replica leads and `to`, a voter that was heard of lately, has all that is committed.
+    pub(in crate::replica) fn could_transfer(&self, to: NodeId) -> bool {
+        let raft = &self.raft.raft;
+        let is_able =
+            |progress: &Progress| progress.recent_active && progress.matched >= raft.raft_log.committed;
+        self.role().is_leader()
+            && raft.lead_transferee.is_none()
+            && to.get() != raft.id
+            && self.log().group().get_voters().contains(&to.get())
+            && raft.prs().get(to.get()).is_some_and(is_able)
+    }
+
+    pub(super) fn step_down(&mut self) {
+        let raft = &mut self.raft.raft;
+        raft.become_follower(raft.term, INVALID_ID);
+    }
+
+    pub(in crate::replica) fn transfer(&mut self, to: NodeId, options: &Options) {
+        if self.role().is_leader() {
+            self.raft.transfer_leader(to.get());
+            self.after(options);
+        }
+    }
+}
