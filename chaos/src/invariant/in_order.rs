@@ -70,7 +70,8 @@ fn lost(
         _ => sent.accepted?,
     };
     let until = closed.min(ledger.events.len() - 1);
-    let stays = ledger.at(until) >= ledger.at(answered.max(span.sure_from?)) + SOON;
+    let since = ledger.at(answered.max(span.sure_from?));
+    let stays = ledger.at(until) >= ledger.disturbances().calm_after(since, SOON);
     let came = life.deliveries.iter().any(|delivery| delivery.message == *message);
     (stays && !came && !ledger.crashed_between(asked, until))
         .then(|| format!("{message} left behind a SUBSCRIBE to {} and did not come back", span.filter))

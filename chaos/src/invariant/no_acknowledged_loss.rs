@@ -55,8 +55,13 @@ fn may_have_expired(ledger: &Ledger, life: &Life, sent: &Sent, accepted: usize) 
     if expires.mul_f64(1.1) > ledger.end() {
         return false;
     }
+    if ledger.disturbances().is_disturbed(ledger.at(sent.first), expires) {
+        return true;
+    }
     let mut full = false;
-    for (index, fault) in ledger.faults().take_while(|(index, _)| ledger.at(*index) <= expires) {
+    let of_server = |(_, fault): &(usize, &Fault)| !matches!(fault, Fault::Fleet(_));
+    let until = |(index, _): &(usize, &Fault)| ledger.at(*index) <= expires;
+    for (index, fault) in ledger.faults().take_while(until).filter(of_server) {
         full = *fault == Fault::DiskFull || (full && *fault != Fault::DiskFreed);
         // Stopped, dead or without room, a Server delivers nothing for a while.
         if full || index > sent.first {
@@ -65,8 +70,10 @@ fn may_have_expired(ledger: &Ledger, life: &Life, sent: &Sent, accepted: usize) 
     }
     let enough = interval.mul_f64(0.5).min(ENOUGH);
     !ledger.connections.iter().any(|connection| {
-        let (Some((connack, _)), closed) = (connection.connack, connection.closed) else { return false };
-        let closed = closed.map_or(Duration::MAX, |(closed, _)| ledger.at(closed));
+        let Some((connack, _)) = connection.connack else { return false };
+        // Who has said DISCONNECT is gone, whenever the Server gets round to close.
+        let closed = connection.leaves.or(connection.closed.map(|(closed, _)| closed));
+        let closed = closed.map_or(Duration::MAX, |closed| ledger.at(closed));
         connection.link.client == life.client && connack < sent.first && closed > ledger.at(accepted) + enough
     })
 }
@@ -107,6 +114,25 @@ mod tests {
         let found = check(&tale.ledger());
         assert_eq!(found.len(), 1);
         assert!(found[0].said.contains("cmd/van/stop/1 QoS 1 from desk"), "{}", found[0]);
+    }
+
+    #[test]
+    fn who_has_said_disconnect_may_miss_what_expires_though_it_is_not_closed_yet() {
+        for (leaves, expected) in [(false, 1), (true, 0)] {
+            let mut tale = Tale::default();
+            let van = tale.connect("van", Terms::lasting(), false);
+            tale.subscribe(&van, "cmd/#", 1);
+            let desk = tale.connect("desk", Terms::lasting(), false);
+            let brief = message("desk", "cmd/brief", 1, 1);
+            tale.send_for(&desk, &brief, Duration::from_secs(2));
+            if leaves {
+                tale.leave(&van, false);
+            }
+            tale.accept(&desk, &brief);
+            tale.wait(9);
+            tale.close(&van, Closer::Server);
+            assert_eq!(check(&tale.ledger()).len(), expected, "leaves: {leaves}");
+        }
     }
 
     #[test]

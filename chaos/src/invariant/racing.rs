@@ -65,7 +65,7 @@ fn neither(
     let place = writes.iter().rposition(|sent| sent.first < since)?;
     let sent = writes[place];
     let accepted = sent.accepted.filter(|_| sent.retain == Retain::Set)?;
-    let seen_by = ledger.at(accepted.max(since)) + SOON;
+    let seen_by = ledger.disturbances().calm_after(ledger.at(accepted.max(since)), SOON);
     let next = writes.get(place + 1).map(|next| next.first);
     let stood = [Some(until), next].into_iter().flatten().all(|index| ledger.at(index) >= seen_by);
     let came = life.deliveries.iter().any(|delivery| {

@@ -16,6 +16,10 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
     let mut shown: HashMap<&Name, (usize, usize)> = HashMap::new();
     for (index, event) in ledger.events.iter().enumerate() {
         let What::Read { link, topic, since, value } = &event.what else { continue };
+        // While nobody leads, silence is no answer.
+        if value.is_none() && ledger.disturbances().is_disturbed(ledger.at(*since), event.at) {
+            continue;
+        }
         let writes: Vec<&Sent> = ledger.sent_to(topic).filter(|sent| sent.retain != Retain::No).collect();
         let acknowledged =
             writes.iter().rposition(|sent| sent.accepted.is_some_and(|accepted| accepted < *since));
@@ -71,7 +75,7 @@ fn describe(sent: &Sent) -> String {
 mod tests {
     use super::super::by_hand::{Tale, message};
     use super::check;
-    use crate::oracle::{Link, Message, Retain, Terms, What};
+    use crate::oracle::{Fault, Fleet, Link, Message, Retain, Terms, What};
 
     struct Topic {
         tale: Tale,
@@ -116,6 +120,21 @@ mod tests {
         let open = topic.write(Retain::Set, true);
         assert_eq!(topic.read(Some(&open)), 0);
         assert_eq!(topic.read(None), 1, "lost");
+    }
+
+    #[test]
+    fn silence_is_no_answer_while_nobody_leads_and_an_older_value_is_one() {
+        for (settled, empty) in [(true, 1), (false, 0)] {
+            let mut topic = Topic::new();
+            topic.tale.fault(Fault::Fleet(Fleet::Settled));
+            let old = topic.write(Retain::Set, true);
+            topic.write(Retain::Set, true);
+            if !settled {
+                topic.tale.fault(Fault::Fleet(Fleet::Disturbed));
+            }
+            assert_eq!(topic.read(None), empty, "settled: {settled}");
+            assert_eq!(topic.read(Some(&old)), empty + 1, "settled: {settled}");
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ mod tests {
 
     use super::super::by_hand::Tale;
     use super::check;
-    use crate::oracle::{Closer, Fault, Terms};
+    use crate::oracle::{Closer, Fault, Fleet, Terms, What};
 
     fn second(first: Terms, away: u64, second: Terms, present: bool) -> usize {
         let mut tale = Tale::default();
@@ -125,6 +125,56 @@ mod tests {
             tale.wait(10);
             tale.connect("van", Terms::lasting(), present);
             assert_eq!(check(&tale.ledger()), []);
+        }
+    }
+
+    #[test]
+    fn refusal_takes_nothing_away_unless_leaders_changed_meanwhile() {
+        for (disturbed, wrong) in [(false, 1), (true, 0)] {
+            let mut tale = Tale::default();
+            tale.fault(Fault::Fleet(Fleet::Settled));
+            let link = tale.connect("van", of_seconds(60), false);
+            tale.close(&link, Closer::Client);
+            let refused = tale.sent_connect("van", Terms { clean_start: true, ..of_seconds(60) });
+            if disturbed {
+                tale.fault(Fault::Fleet(Fleet::Disturbed));
+            }
+            tale.push(What::Rejected { link: refused.clone(), reason: 0x89 });
+            tale.close(&refused, Closer::Server);
+            tale.fault(Fault::Fleet(Fleet::Settled));
+            tale.connect("van", of_seconds(60), false);
+            assert_eq!(check(&tale.ledger()).len(), wrong, "disturbed: {disturbed}");
+        }
+    }
+
+    #[test]
+    fn session_may_outlast_its_interval_until_somebody_leads_and_no_longer() {
+        for (calm, wrong) in [(2, 0), (9, 1)] {
+            let mut tale = Tale::default();
+            tale.fault(Fault::Fleet(Fleet::Settled));
+            let link = tale.connect("van", of_seconds(3), false);
+            tale.close(&link, Closer::Client);
+            tale.fault(Fault::Fleet(Fleet::Disturbed));
+            tale.wait(9);
+            tale.fault(Fault::Fleet(Fleet::Settled));
+            tale.wait(calm);
+            tale.connect("van", of_seconds(3), true);
+            assert_eq!(check(&tale.ledger()).len(), wrong, "{calm} s");
+        }
+    }
+
+    #[test]
+    fn interval_may_begin_where_another_node_begins_to_lead() {
+        for (led, wrong) in [(false, 1), (true, 0)] {
+            let mut tale = Tale::default();
+            let link = tale.connect("van", of_seconds(5), false);
+            if led {
+                tale.fault(Fault::Fleet(Fleet::Led(2)));
+            }
+            tale.wait(6);
+            tale.close(&link, Closer::Server);
+            tale.connect("van", of_seconds(5), false);
+            assert_eq!(check(&tale.ledger()).len(), wrong, "led: {led}");
         }
     }
 

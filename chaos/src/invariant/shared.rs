@@ -120,6 +120,7 @@ impl Group<'_> {
         ledger.end() > until
             && connection.closed.is_none_or(|(closed, _)| ledger.at(closed) > until)
             && !ledger.crashed_between(first, second)
+            && !ledger.disturbances().is_disturbed(ledger.at(first), ledger.at(second))
     }
 }
 

@@ -14,6 +14,8 @@ use crate::oracle::{Closer, Connection, Ledger, Life, Message, Qos, Will};
 const NAME: &str = "7 Will";
 /// How much later than due a Will may leave.
 const SLACK: Duration = Duration::from_secs(3);
+/// A DISCONNECT is on record so long after its connection was closed.
+const RECORDED: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -104,10 +106,11 @@ fn verdict(ledger: &Ledger, place: usize, connection: &Connection, will: &Will) 
     let Some((closed, by)) = connection.closed else {
         return if next.is_some() { Verdict::Either } else { Verdict::Never("its connection is open") };
     };
-    if connection.disconnect.is_some() {
+    if let Some(left) = connection.disconnect {
         // The Server's own close shows that it has read the DISCONNECT, unless its death closed the connection. A Client
-        // that does not know yet of that writes on.
-        return if by == Closer::Server && !ledger.crashed_between(connection.connect, closed) {
+        // that does not know yet of that writes on. And a leader that was about to be deposed recorded nothing.
+        let recorded = !ledger.disturbances().is_disturbed(ledger.at(left), ledger.at(closed) + RECORDED);
+        return if by == Closer::Server && recorded && !ledger.crashed_between(connection.connect, closed) {
             Verdict::Never("its Client disconnected normally")
         } else {
             Verdict::Either
@@ -120,7 +123,7 @@ fn verdict(ledger: &Ledger, place: usize, connection: &Connection, will: &Will) 
     }
     let delay = will.delay.min(connection.terms.expiry);
     let ended = ledger.at(closed);
-    let earliest = ledger.at(connection.may_have_ended(closed));
+    let earliest = ledger.may_have_ended(connection, closed);
     if delay.is_zero() {
         return in_time(ledger, ended);
     }
@@ -133,8 +136,8 @@ fn verdict(ledger: &Ledger, place: usize, connection: &Connection, will: &Will) 
     if ledger.at(answered).saturating_sub(earliest) < delay.mul_f64(0.8) {
         return Verdict::Never("its Session was resumed within the delay");
     }
-    let away = ledger.at(next.connect).saturating_sub(ended);
-    if away > delay + SLACK && !ledger.crashed_between(connection.connect, next.connect) {
+    let over = ledger.disturbances().calm_after(ended, delay + SLACK);
+    if ledger.at(next.connect) > over && !ledger.crashed_between(connection.connect, next.connect) {
         return in_time(ledger, ended + delay);
     }
     Verdict::Either
@@ -142,7 +145,7 @@ fn verdict(ledger: &Ledger, place: usize, connection: &Connection, will: &Will) 
 
 /// Due, if the run went on for long enough to see it.
 fn in_time(ledger: &Ledger, due: Duration) -> Verdict {
-    if ledger.end() >= due + SLACK { Verdict::Due } else { Verdict::Either }
+    if ledger.end() >= ledger.disturbances().calm_after(due, SLACK) { Verdict::Due } else { Verdict::Either }
 }
 
 #[cfg(test)]
@@ -151,7 +154,7 @@ mod tests {
 
     use super::super::by_hand::{Tale, message};
     use super::check;
-    use crate::oracle::{Closer, Fault, Link, Message, Terms};
+    use crate::oracle::{Closer, Fault, Fleet, Link, Message, Terms};
 
     /// A watcher with a QoS 2 Subscription, and a van whose Will has `delay` seconds.
     fn scene(delay: u64) -> (Tale, Link, Link, Message) {
@@ -196,6 +199,38 @@ mod tests {
             let (mut tale, watcher, van, will) = scene(0);
             tale.disconnect(&van);
             assert_eq!(violations(tale, &watcher, &will, times), expected);
+        }
+    }
+
+    #[test]
+    fn a_disconnect_that_a_leader_is_told_who_is_soon_deposed_may_not_be_on_record() {
+        for (calm, times, expected) in [(0, 0, 0), (0, 1, 0), (0, 2, 1), (2, 0, 0), (2, 1, 1)] {
+            let (mut tale, watcher, van, will) = scene(0);
+            tale.fault(Fault::Fleet(Fleet::Settled));
+            tale.disconnect(&van);
+            tale.wait(calm);
+            tale.fault(Fault::Fleet(Fleet::Disturbed));
+            tale.fault(Fault::Fleet(Fleet::Settled));
+            assert_eq!(
+                violations(tale, &watcher, &will, times),
+                expected,
+                "calm for {calm} s, {times} times"
+            );
+        }
+    }
+
+    #[test]
+    fn a_will_waits_for_a_leader_and_not_for_ever() {
+        for (settles, expected) in [(true, 1), (false, 0)] {
+            let (mut tale, watcher, van, will) = scene(1);
+            tale.fault(Fault::Fleet(Fleet::Settled));
+            tale.close(&van, Closer::Client);
+            tale.fault(Fault::Fleet(Fleet::Disturbed));
+            tale.wait(20);
+            if settles {
+                tale.fault(Fault::Fleet(Fleet::Settled));
+            }
+            assert_eq!(violations(tale, &watcher, &will, 0), expected, "settles: {settles}");
         }
     }
 

@@ -88,6 +88,30 @@ pub enum Fault {
     Ready,
     /// Faults are over: from here the promises of liveness hold.
     Healed,
+    /// Something of a fleet, in which a node that serves nobody may die unnoticed.
+    Fleet(Fleet),
+}
+
+/// What befalls a fleet. Nodes are named by their identifiers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fleet {
+    /// Nodes do not hear each other, as it is described.
+    Torn(Name),
+    Mended,
+    /// A node stands still, with all that it believes.
+    Suspended(u64),
+    Woken(u64),
+    /// A node that led nothing was killed, or its power cut.
+    Died(u64),
+    Started(u64),
+    /// A node leads everything, as it believes.
+    Led(u64),
+    /// It does so no longer.
+    Deposed(u64),
+    /// No node leads any more that has a quorum and no rival.
+    Disturbed,
+    /// One does.
+    Settled,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use super::disturbance::Disturbances;
 use super::history::{Closer, Event, Fault, Link, Retain, Terms, What};
 use super::message::{Message, Name, Qos};
 use super::topic::{matches, shared};
@@ -25,7 +26,7 @@ pub struct Ledger {
     by_topic: HashMap<Name, Vec<usize>>,
     by_message: HashMap<Message, usize>,
     wills: HashSet<Message>,
-    crashes: Vec<usize>,
+    disturbances: Disturbances,
 }
 
 /// A message and what became of it, as its publisher saw it. Neither accepted nor refused: unknown.
@@ -49,6 +50,7 @@ pub struct Connection {
     pub connect: usize,
     /// Index and Session Present.
     pub connack: Option<(usize, bool)>,
+    /// And nothing came of it: where leaders changed meanwhile, it is as if there was no answer.
     pub rejected: bool,
     /// A DISCONNECT that discards the Will.
     pub disconnect: Option<usize>,
@@ -57,13 +59,6 @@ pub struct Connection {
     pub leaves: Option<usize>,
     pub closed: Option<(usize, Closer)>,
     pub present: Present,
-}
-
-impl Connection {
-    /// The event at which it may have ended for the Server, of one that the Client saw closed at `closed`.
-    pub fn may_have_ended(&self, closed: usize) -> usize {
-        self.leaves.map_or(closed, |leaves| leaves.min(closed))
-    }
 }
 
 /// What Session Present has to be.
@@ -139,10 +134,9 @@ impl Ledger {
             by_topic: HashMap::new(),
             by_message: HashMap::new(),
             wills: HashSet::new(),
-            crashes: Vec::new(),
+            disturbances: Disturbances::default(),
         };
-        let dies = |fault: &Fault| matches!(fault, Fault::Killed | Fault::PowerCut);
-        ledger.crashes = ledger.faults().filter(|(_, fault)| dies(fault)).map(|(index, _)| index).collect();
+        ledger.disturbances = Disturbances::of(&ledger.events);
         ledger.sort_messages();
         ledger.sort_connections();
         Walk::over(&mut ledger);
@@ -189,18 +183,31 @@ impl Ledger {
         })
     }
 
-    /// Whether the Server's process died between two events.
-    pub fn crashed_between(&self, from: usize, to: usize) -> bool {
-        let next = self.crashes.partition_point(|&crash| crash < from);
-        self.crashes.get(next).is_some_and(|&crash| crash <= to)
+    pub fn disturbances(&self) -> &Disturbances {
+        &self.disturbances
     }
 
-    /// Whether the Server died between two events while `client` was connected, or was about to be.
+    /// Whether the Server's process died between two events, or another node began to lead.
+    pub fn crashed_between(&self, from: usize, to: usize) -> bool {
+        self.disturbances.lost_between(from, to)
+    }
+
+    /// When a connection may have ended for the Server, of one that its Client saw closed at `closed`. Who begins to lead
+    /// ends those of other nodes, of which their Clients may not know yet.
+    pub fn may_have_ended(&self, connection: &Connection, closed: usize) -> Duration {
+        let seen = connection.leaves.map_or(closed, |leaves| leaves.min(closed));
+        self.at(self.disturbances.led_between(connection.connect, seen).unwrap_or(seen))
+    }
+
+    /// Whether the Server died between two events while `client` was connected, or was about to be, or had just left: so
+    /// that its end was not on record.
     pub fn died_with_connection_of(&self, client: &Name, from: usize, to: usize) -> bool {
         let of_client = || self.connections.iter().filter(|connection| connection.link.client == *client);
-        self.crashes.iter().filter(|crash| (from..=to).contains(crash)).any(|&crash| {
+        self.disturbances.losses_between(from, to).any(|crash| {
             of_client().any(|connection| {
-                connection.connect < crash && connection.closed.is_none_or(|(closed, _)| closed > crash)
+                let recorded = |closed| self.disturbances.calm_after(self.at(closed), ON_RECORD);
+                connection.connect < crash
+                    && connection.closed.is_none_or(|(closed, _)| recorded(closed) > self.at(crash))
             })
         })
     }
@@ -280,7 +287,10 @@ impl Ledger {
             let connection = &mut self.connections[at];
             match &event.what {
                 What::Connack { session_present, .. } => connection.connack = Some((index, *session_present)),
-                What::Rejected { .. } => connection.rejected = true,
+                What::Rejected { .. } => {
+                    let asked = self.events[connection.connect].at;
+                    connection.rejected = !self.disturbances.is_disturbed(asked, event.at);
+                }
                 What::Disconnect { with_will, .. } => {
                     connection.leaves = Some(index);
                     if !with_will {
@@ -295,6 +305,9 @@ impl Ledger {
         }
     }
 }
+
+/// The end of a connection is on record so long after its Client has seen it: as long as a slow disk is waited for.
+const ON_RECORD: Duration = Duration::from_millis(1_500);
 
 /// How much later than the Client the Server may notice that a connection is gone, or that an interval has passed.
 pub(crate) const SLACK: Duration = Duration::from_secs(2);
@@ -497,11 +510,11 @@ fn still_there(ledger: &Ledger, last: usize, at: usize) -> Present {
         return if last.terms.expiry > Duration::ZERO { Present::Must(true) } else { Present::Either };
     };
     let Some((answered, _)) = next.connack else { return Present::Must(true) };
-    let longest = ledger.at(answered).saturating_sub(ledger.at(last.may_have_ended(closed)));
-    let shortest = ledger.at(next.connect).saturating_sub(ledger.at(closed));
+    let longest = ledger.at(answered).saturating_sub(ledger.may_have_ended(last, closed));
+    let expired = ledger.disturbances.calm_after(ledger.at(closed), last.terms.expiry + SLACK);
     if longest < last.terms.expiry.mul_f64(0.8) {
         Present::Must(true)
-    } else if shortest > last.terms.expiry + SLACK && !ledger.crashed_between(last.connect, next.connect) {
+    } else if ledger.at(next.connect) > expired && !ledger.crashed_between(last.connect, next.connect) {
         Present::Must(false)
     } else {
         Present::Either
@@ -512,5 +525,5 @@ fn still_there(ledger: &Ledger, last: usize, at: usize) -> Present {
 fn just_closed(ledger: &Ledger, last: usize, at: usize) -> bool {
     let (last, next) = (&ledger.connections[last], &ledger.connections[at]);
     let closed = last.closed.map_or(next.connect, |(closed, _)| closed.min(next.connect));
-    ledger.at(next.connect) < ledger.at(closed) + SLACK
+    ledger.at(next.connect) < ledger.disturbances.calm_after(ledger.at(closed), SLACK)
 }
