@@ -1,9 +1,11 @@
-//! One node in simulated time, judged by the promises of the suite.
+//! A fleet of one node or more in simulated time, judged by the promises of the suite.
 //!
-//! `SIM_SEED` runs a single seed again, `SIM_SEEDS` says how many are tried.
+//! `SIM_SEED` runs a single seed again, `SIM_SEEDS` says how many are tried, `SIM_FROM` which is the first of them.
 
 #[path = "sim/fleet.rs"]
 mod fleet;
+#[path = "sim/several.rs"]
+mod several;
 
 use convoy_actors::Without;
 use convoy_chaos::invariant::racing;
@@ -12,20 +14,20 @@ use convoy_chaos::sim::client::Character;
 use convoy_chaos::sim::clock::{MILLISECOND, SECOND};
 use convoy_chaos::sim::disk::{CutAt, Moment};
 use convoy_chaos::sim::seed::Seed;
-use convoy_chaos::sim::{Setup, Verdict, run};
+use convoy_chaos::sim::{Cuts, Setup, Verdict, run};
 
 use fleet::{GROUP, everybody, few};
 
 /// Runs and judges; what was wrong is said with the seed that shows it again.
 fn judge(setup: Setup) -> Result<(Verdict, u64), String> {
-    let (seed, shards, cut_at) = (setup.seed.0, setup.shards, setup.cut_at);
+    let (seed, nodes, shards, cut_at) = (setup.seed.0, setup.nodes, setup.shards, setup.cut_at);
     let outcome = run(setup);
     let syncs = outcome.syncs;
     let verdict = outcome.judge(Some(GROUP));
     if verdict.wrong.is_empty() {
         return Ok((verdict, syncs));
     }
-    let file = std::env::temp_dir().join(format!("sim-{seed}-{shards}.history"));
+    let file = std::env::temp_dir().join(format!("sim-{seed}-{nodes}-{shards}.history"));
     let written = match verdict.ledger.write_to(&file) {
         Ok(()) => format!("history in {}", file.display()),
         Err(error) => format!("the history was not written: {error}"),
@@ -35,7 +37,7 @@ fn judge(setup: Setup) -> Result<(Verdict, u64), String> {
     let kind = |said: &str| said.chars().filter(|c| !c.is_ascii_digit()).take(12).collect::<String>();
     let shown: Vec<&String> = verdict.wrong.iter().filter(|said| kinds.insert(kind(said))).collect();
     Err(format!(
-        "SIM_SEED={seed}, {shards} shards, cut {cut_at:?}: {} findings, {written}\n{shown:#?}\n{}",
+        "SIM_SEED={seed}, {nodes} nodes, {shards} shards, cut {cut_at:?}: {} findings, {written}\n{shown:#?}\n{}",
         verdict.wrong.len(),
         verdict.tally
     ))
@@ -44,27 +46,36 @@ fn judge(setup: Setup) -> Result<(Verdict, u64), String> {
 fn setup(seed: u64, shards: u16) -> Setup {
     Setup {
         seed: Seed(seed),
+        nodes: 1,
         shards,
         slots: 6,
         characters: everybody(),
         work: 3 * SECOND,
         cut_at: None,
         crash_every: None,
+        cut_every: None,
+        cuts: Cuts::Any,
+        pause_every: None,
+        disorder: false,
+        stalls: false,
         full: None,
         lying_disk: false,
         without: Without::Nothing,
     }
 }
 
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.trim().parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
 fn seeds(standard: u64) -> Vec<u64> {
-    let number = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .map(|text| text.trim().parse().unwrap_or_else(|_| panic!("{name} is a number")))
-    };
     match number("SIM_SEED") {
         Some(seed) => vec![seed],
-        None => (1..=number("SIM_SEEDS").unwrap_or(standard)).collect(),
+        None => {
+            let first = number("SIM_FROM").unwrap_or(1);
+            (first..first + number("SIM_SEEDS").unwrap_or(standard)).collect()
+        }
     }
 }
 

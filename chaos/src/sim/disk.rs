@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use convoy_storage::engine::{Engine, Error, Model};
 
-use super::clock::Micros;
+use super::clock::{MILLISECOND, Micros};
 use super::seed::Stream;
 
 /// Where in the life of a sync the power goes.
@@ -34,6 +34,12 @@ pub enum Synced {
     },
 }
 
+/// One in so many syncs of a disk that stalls takes seconds.
+const STALLS: u64 = 1_500;
+
+/// A sync that takes so long holds up its node, and those that it leads.
+pub const SLOW: Micros = 500 * MILLISECOND;
+
 /// A disk and its syncs.
 pub struct Disk {
     model: Arc<Model>,
@@ -41,6 +47,8 @@ pub struct Disk {
     syncs: u64,
     /// Syncs say that they are done, and make nothing durable.
     lies: bool,
+    /// Now and then a sync takes seconds.
+    stalls: bool,
 }
 
 /// The writes that a sync under way will have made durable.
@@ -48,8 +56,8 @@ pub struct Disk {
 pub struct Mark(u64);
 
 impl Disk {
-    pub fn new(cut_at: Option<CutAt>, lies: bool) -> Self {
-        Self { model: Arc::new(Model::new()), cut_at, syncs: 0, lies }
+    pub fn new(cut_at: Option<CutAt>, lies: bool, stalls: bool) -> Self {
+        Self { model: Arc::new(Model::new()), cut_at, syncs: 0, lies, stalls }
     }
 
     pub fn engine(&self) -> Arc<dyn Engine> {
@@ -67,9 +75,17 @@ impl Disk {
 
     /// A sync begins: how long it takes, most of them little and some long.
     pub fn begin_sync(&self, chance: &mut Stream) -> (Mark, Micros) {
-        let micros =
-            if chance.one_in(20) { chance.between(5_000, 60_000) } else { chance.between(100, 3_000) };
+        let micros = match chance.below(20) {
+            _ if self.stalls && chance.one_in(STALLS) => chance.between(SLOW, 8 * SLOW),
+            0 => chance.between(5_000, 60_000),
+            _ => chance.between(100, 3_000),
+        };
         (Mark(self.model.writes()), micros)
+    }
+
+    /// No sync takes long from now on.
+    pub fn end_stalls(&mut self) {
+        self.stalls = false;
     }
 
     /// A sync has come to its end.

@@ -1,16 +1,20 @@
-//! One node in simulated time: the real machines of `actors` and `storage` over a model of the disk, driven as the node
-//! drives them, by Clients whose bytes travel in pieces, with syncs that take time, until the power goes.
+//! A fleet of one node or more in simulated time: the real machines of `actors` and `storage` over models of the disks and
+//! of the links, driven as the node drives them, by Clients whose bytes travel in pieces, with syncs that take time, until
+//! a node dies or stands still, the power goes, or the links are cut.
 //!
-//! Everything follows from one seed: which Client acts when, how bytes are cut, in which order shards are served, how long
-//! a sync takes and what of it survives. A run that failed is run again by its seed.
+//! Everything follows from one seed: which Client acts when and asks which node, how bytes are cut, in which order shards
+//! are served, how long a sync takes and what of it survives, what of nodes' messages arrives and when, who is cut off
+//! from whom. A run that failed is run again by its seed.
 
 pub mod client;
 pub mod clock;
 pub mod disk;
+mod links;
 pub mod net;
+mod node;
 pub mod seed;
 mod verdict;
 mod world;
 
 pub use verdict::Verdict;
-pub use world::{Outcome, Setup, run};
+pub use world::{Cuts, Outcome, Setup, run};

@@ -12,6 +12,10 @@ use crate::oracle::{Fault, Ledger, Message, Name, Qos, What};
 /// a slow sync or two, and a restart between them.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 
+/// So long a fleet may be without a leader where nothing stands in the way: an election or two of each slot, of which
+/// messages are lost, and a hand-over.
+const LEADERLESS: Duration = Duration::from_secs(10);
+
 /// A judged run.
 pub struct Verdict {
     pub ledger: Ledger,
@@ -26,6 +30,12 @@ impl Outcome {
         let mut wrong = self.log.findings;
         wrong.extend(self.failures.iter().map(|failure| format!("a shard failed: {failure}")));
         wrong.extend(self.restless);
+        if self.leaderless > LEADERLESS {
+            wrong.push(format!(
+                "16 liveness: a majority that nothing happened to was not led for {:?}",
+                self.leaderless
+            ));
+        }
         let ledger = Ledger::of(self.log.events);
         let broken = invariant::check(&ledger);
         wrong.extend(broken.iter().filter(|found| !is_excused(&ledger, found)).map(ToString::to_string));
@@ -43,7 +53,8 @@ fn is_excused(ledger: &Ledger, found: &Violation) -> bool {
         What::Delivered { link, message, .. } => {
             let Some(sent) = ledger.sent_of(message) else { return false };
             // The Server answers for a QoS 2 message by PUBCOMP before it has matched it: a SUBSCRIBE in between may take it.
-            let late = |completed| ledger.at(found.at) < ledger.at(completed) + ON_ITS_WAY;
+            let matched = |completed| ledger.disturbances().calm_after(ledger.at(completed), ON_ITS_WAY);
+            let late = |completed| ledger.at(found.at) < matched(completed);
             if found.invariant.starts_with('9') {
                 return message.qos == Qos::ExactlyOnce && sent.completed.is_some_and(late);
             }

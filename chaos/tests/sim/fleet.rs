@@ -1,6 +1,6 @@
 //! Who takes part in a simulated day: publishers and subscribers of all versions, levels and manners.
 
-use convoy_chaos::oracle::Qos::{AtLeastOnce, ExactlyOnce};
+use convoy_chaos::oracle::Qos::{self, AtLeastOnce, ExactlyOnce};
 use convoy_chaos::sim::client::{Character, Stay};
 use convoy_chaos::sim::clock::{MILLISECOND, SECOND};
 use convoy_wire::ProtocolVersion::{V5, V311};
@@ -151,5 +151,47 @@ pub fn few() -> Vec<Character> {
 pub fn patient() -> Vec<Character> {
     let mut all = calm();
     all.retain(|character| character.name != "lorry" && character.reads.is_empty());
+    all
+}
+
+/// All of them, who look for another node when theirs does not answer; some are more patient than others.
+pub fn searching(mut all: Vec<Character>) -> Vec<Character> {
+    for (place, character) in all.iter_mut().enumerate() {
+        character.patience = (place % 5 > 0).then_some(700 * MILLISECOND * (place as u64 % 5));
+    }
+    all
+}
+
+/// Those who publish what few hear, and stay where they are; and those who come to hear more and more of it, and are soon
+/// elsewhere.
+pub fn strangers() -> Vec<Character> {
+    let topics: Vec<String> = (0..60).map(|topic| format!("lone/{topic}")).collect();
+    let mut all = Vec::new();
+    for (place, version) in [V5, V311, V5, V311].into_iter().enumerate() {
+        let mut caller = Character::new(&format!("caller-{place}"), version, Stay::Lasting);
+        caller.topics = topics.clone();
+        // What needs a record in any case would fill its window while nothing is recorded.
+        caller.levels = if place < 3 { vec![AtLeastOnce] } else { Qos::ALL.to_vec() };
+        caller.pause = (5 * MILLISECOND, 60 * MILLISECOND);
+        all.push(caller);
+        let stay = if place == 0 { Stay::Clean } else { Stay::Lasting };
+        let mut hearer = Character::new(&format!("hearer-{place}"), version, stay);
+        hearer.filters =
+            topics[place * 15..][..15].iter().map(|topic| (topic.clone(), AtLeastOnce)).collect();
+        hearer.hesitates = 6;
+        hearer.pause = (20 * MILLISECOND, 300 * MILLISECOND);
+        hearer.patience = Some(800 * MILLISECOND);
+        all.push(hearer);
+    }
+    let mut keeper = Character::new("keeper", V5, Stay::Lasting);
+    keeper.retains = vec!["state/1".into()];
+    all.push(keeper);
+    for (name, version) in [("reader", V5), ("reader-3", V311)] {
+        let mut reader = Character::new(name, version, Stay::Clean);
+        reader.reads = vec!["state/1".into()];
+        reader.pause = (20 * MILLISECOND, 200 * MILLISECOND);
+        reader.patience = Some(900 * MILLISECOND);
+        all.push(reader);
+    }
     all
 }

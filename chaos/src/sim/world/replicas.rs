@@ -1,0 +1,160 @@
+//! What the nodes of a fleet have to agree on: who leads, and, once all is quiet, every row of the state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use convoy_storage::engine::{Engine, Family};
+
+use super::World;
+use crate::oracle::{Fault, Fleet, What};
+use crate::sim::node::Node;
+
+/// Families of which each replica holds the same rows. The log of each is cut where it suits its node, and `meta` has the
+/// node's own facts.
+const REPLICATED: [Family; 4] = [Family::Session, Family::Queue, Family::Retained, Family::Archive];
+
+/// Of rows that differ, how many are told.
+const TOLD: usize = 5;
+
+type Rows = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
+
+impl World {
+    /// What a node leads, and whether it serves Clients, may have changed.
+    pub fn look_at(&mut self, node: usize) {
+        for led in self.nodes[node].led() {
+            let leader = *self.leaders.entry(led).or_insert(node);
+            if leader != node && self.rivals.insert(led) {
+                let ((slot, term), index) = (led, self.log.events.len());
+                self.log.findings.push(format!(
+                    "10 one leader (event {index}): slot {slot} is led in term {term} by the nodes at {leader} and {node}"
+                ));
+            }
+        }
+        let serves = self.nodes[node].is_ready();
+        if self.nodes.len() == 1 || std::mem::replace(&mut self.serving[node], serves) == serves {
+            return;
+        }
+        let id = Node::id_of(node).get();
+        if serves {
+            self.log.record(What::Fault(Fault::Fleet(Fleet::Led(id))));
+        } else if self.nodes[node].is_up() {
+            self.log.record(What::Fault(Fault::Fleet(Fleet::Deposed(id))));
+        }
+        self.settle();
+    }
+
+    /// Says whether the fleet is led by one node, which nobody else takes itself for, which runs, and which has a quorum.
+    pub fn settle(&mut self) {
+        if self.nodes.len() == 1 {
+            return;
+        }
+        let mut serving = (0..self.nodes.len()).filter(|node| self.serving[*node]);
+        let settled = match (serving.next(), serving.next()) {
+            (Some(only), None) if self.has_quorum(only) => Some(only),
+            _ => None,
+        };
+        if settled == self.settled {
+            return;
+        }
+        if self.settled.is_some() {
+            self.log.record(What::Fault(Fault::Fleet(Fleet::Disturbed)));
+        }
+        if settled.is_some() {
+            self.log.record(What::Fault(Fault::Fleet(Fleet::Settled)));
+        }
+        self.settled = settled;
+    }
+
+    /// What the nodes are, or who hears whom, is different from now on.
+    pub fn changed(&mut self) {
+        self.changed_at = self.agenda.micros();
+        self.settle();
+    }
+
+    /// For how long nobody has led, though a majority that nothing has happened to since can do nothing else than elect one.
+    pub fn watch(&mut self) {
+        let now = self.agenda.micros();
+        if self.nodes.iter().any(|node| node.is_slow(now)) {
+            self.changed_at = now;
+        }
+        self.settle();
+        let is_led = || (0..self.nodes.len()).any(|node| self.serving[node] && self.has_quorum(node));
+        if self.nodes.len() > 1 && !is_led() && self.has_calm_majority() {
+            self.leaderless = self.leaderless.max(now - self.changed_at);
+        }
+    }
+
+    /// Whether so many nodes run that are a majority, hear each other, and hear nobody else.
+    fn has_calm_majority(&self) -> bool {
+        let running: Vec<usize> = (0..self.nodes.len()).filter(|node| self.runs(*node)).collect();
+        running.iter().any(|one| {
+            let (with, without): (Vec<usize>, Vec<usize>) =
+                running.iter().partition(|other| self.links.is_open_both_ways(*one, **other));
+            let all = |of: &[usize], like: &dyn Fn(usize, usize) -> bool| {
+                with.iter().all(|one| of.iter().all(|other| like(*other, *one)))
+            };
+            with.len() > self.nodes.len() / 2
+                && all(&with, &|other, one| self.links.is_open(other, one))
+                && all(&without, &|other, one| !self.links.is_open(other, one))
+        })
+    }
+
+    /// Whether a node does something, and what it writes is soon on its disk.
+    fn runs(&self, node: usize) -> bool {
+        let is_slow = self.nodes[node].is_slow(self.agenda.micros());
+        self.nodes[node].is_up() && !self.nodes[node].is_suspended() && !is_slow
+    }
+
+    /// Whether a node runs, and with it so many that it can reach, and be reached by, that they are a majority.
+    fn has_quorum(&self, node: usize) -> bool {
+        let reached = (0..self.nodes.len())
+            .filter(|other| self.runs(*other) && self.links.is_open_both_ways(node, *other));
+        self.runs(node) && reached.count() > self.nodes.len() / 2
+    }
+
+    /// What is wrong with a fleet that has come to rest.
+    pub fn disagreements(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let leaders: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].is_ready()).collect();
+        if leaders.len() != 1 {
+            wrong.push(format!("at rest all slots are led by each of the nodes {leaders:?}"));
+        }
+        let first = rows(&self.nodes[0]);
+        for (place, node) in self.nodes.iter().enumerate().skip(1) {
+            let other = rows(node);
+            let differ: BTreeSet<_> =
+                first.keys().chain(other.keys()).filter(|key| first.get(*key) != other.get(*key)).collect();
+            if differ.is_empty() {
+                continue;
+            }
+            let told: Vec<String> = differ
+                .iter()
+                .take(TOLD)
+                .map(|(family, key)| {
+                    let of = |rows: &Rows| rows.get(&(*family, key.clone())).map(|value| value.len());
+                    let key = key.escape_ascii();
+                    format!("{family} {key}: {:?} and {:?} bytes", of(&first), of(&other))
+                })
+                .collect();
+            wrong.push(format!(
+                "14 replicas: {} rows of the nodes 0 and {place} are not the same, among them {told:#?}",
+                differ.len()
+            ));
+        }
+        wrong
+    }
+}
+
+/// All rows of a node that its replicas have in common with others.
+fn rows(node: &Node) -> Rows {
+    let (mut rows, model) = (Rows::new(), node.disk().model());
+    for family in REPLICATED {
+        model
+            .scan(family, &[], &[u8::MAX; 64], &mut |key, value| {
+                rows.insert((family.name(), key.to_vec()), value.to_vec());
+                ControlFlow::Continue(())
+            })
+            .expect("the model of a disk that is not damaged can be read");
+    }
+    rows
+}
