@@ -11,7 +11,7 @@ use std::sync::Arc;
 use convoy_ids::{NodeId, SlotId};
 use convoy_storage::engine::rocks::{self, Rocks};
 use convoy_storage::engine::{Batch, Engine, Error, Family, Model, Pair, Space, View, Visit};
-use convoy_storage::replica::{Driver, Effects, Options};
+use convoy_storage::replica::{Driver, Effects, Options, Replica};
 
 const SLOTS: u16 = 64;
 const NODE: NodeId = NodeId::new(1).unwrap();
@@ -48,7 +48,7 @@ fn rounds(engine: Arc<dyn Engine>, round: u16, bytes: usize, count: u32) -> f64 
     let mut driver = Driver::new(Arc::clone(&engine), NODE, Options::default());
     let (mut state, mut effects) = (Batch::new(), Effects::new());
     for slot in 0..SLOTS {
-        driver.open(SlotId(slot), &[NODE]).expect("the slot opens");
+        driver.open(SlotId(slot), Replica::first(NODE).id, &[Replica::first(NODE)]).expect("the slot opens");
     }
     settle(&mut driver, &*engine, &mut state, &mut effects);
     // A disk's sync costs time and little processor: one in a hundred rounds is a real one.
@@ -103,9 +103,9 @@ fn idle(groups: u16, voters: u64) -> f64 {
     let engine: Arc<dyn Engine> = Arc::new(Nothing);
     let options = Options { election_ticks: 1_000_000, ..Options::default() };
     let mut driver = Driver::new(Arc::clone(&engine), NODE, options);
-    let voters: Vec<_> = (1..=voters).filter_map(NodeId::new).collect();
+    let voters: Vec<_> = (1..=voters).filter_map(NodeId::new).map(Replica::first).collect();
     for slot in 0..groups {
-        driver.open(SlotId(slot), &voters).expect("the slot opens");
+        driver.open(SlotId(slot), voters[0].id, &voters).expect("the slot opens");
     }
     settle(&mut driver, &*engine, &mut Batch::new(), &mut Effects::new());
     const TICKS: u32 = 5_000;
@@ -119,14 +119,14 @@ fn idle(groups: u16, voters: u64) -> f64 {
 
 /// What all three replicas of a record cost together: proposing, sending, storing and acknowledging.
 fn three(round: u16) -> f64 {
-    let voters: Vec<_> = (1..=3).filter_map(NodeId::new).collect();
+    let voters: Vec<_> = (1..=3).filter_map(NodeId::new).map(Replica::first).collect();
     let engine: Arc<dyn Engine> = Arc::new(Nothing);
     let mut drivers: Vec<_> = voters
         .iter()
-        .map(|node| {
-            let mut driver = Driver::new(Arc::clone(&engine), *node, Options::default());
+        .map(|voter| {
+            let mut driver = Driver::new(Arc::clone(&engine), voter.node, Options::default());
             for slot in 0..SLOTS {
-                driver.open(SlotId(slot), &voters).expect("the slot opens");
+                driver.open(SlotId(slot), voter.id, &voters).expect("the slot opens");
             }
             driver
         })
@@ -147,7 +147,7 @@ fn three(round: u16) -> f64 {
             quiet &= messages.is_empty() && !driver.is_dirty();
             for message in messages {
                 let to = message.to.get() as usize - 1;
-                drivers[to].step(message.slot, voters[place], &message.bytes).expect("an honest peer");
+                drivers[to].step(message.slot, voters[place].node, &message.bytes).expect("an honest peer");
             }
         }
         (committed, quiet)

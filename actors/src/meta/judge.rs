@@ -6,7 +6,7 @@ use convoy_membership::ring::MAX_MEMBERS;
 use convoy_membership::ring::walk::Group;
 
 use super::command::{Command, Entrant, TokenHash};
-use super::{Fleet, Member, State, TEXT_LIMIT, TOKENS_LIMIT};
+use super::{Fleet, Member, NUMBERS_LIMIT, State, TEXT_LIMIT, TOKENS_LIMIT, is_of_replicas};
 
 /// Why a command is refused. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +35,12 @@ pub enum Refusal {
     Unknown(NodeId),
     #[error("node {0} was removed from the fleet; empty its data folder to let it join as a new node")]
     Removed(NodeId),
+    #[error(
+        "node {0} has a number that is kept for replicas; empty its data folder to let it join as a new node"
+    )]
+    Reserved(NodeId),
+    #[error("all numbers of replicas are given out")]
+    Numbers,
     #[error("the name {name:?} is that of node {node} in zone {zone}")]
     NameTaken { name: String, node: NodeId, zone: String },
     #[error("node {node} is in zone {zone} and does not change it; remove it and let it join anew")]
@@ -110,6 +116,9 @@ impl Fleet {
             Command::Raise { format } => self.judge_format(*format),
             Command::Number { slot, node } => {
                 self.known(*node)?;
+                if self.numbered >= NUMBERS_LIMIT {
+                    return Err(Refusal::Numbers);
+                }
                 let is_one = *slot < birth.slots || SlotId(*slot).is_meta();
                 is_one.then_some(()).ok_or(Refusal::NoSlot { slot: *slot, slots: birth.slots })
             }
@@ -132,7 +141,7 @@ impl Fleet {
             return Err(Refusal::Born);
         }
         judge_texts(founder)?;
-        let node = NodeId::new(founder.node).ok_or(Refusal::NoNode)?;
+        let node = named(founder.node)?;
         judge_formats(node, founder.formats, format)?;
         let zone = convoy_ids::Zone(founder.zone.clone());
         let member = convoy_membership::Member { node, zone, weight: founder.weight };
@@ -141,7 +150,7 @@ impl Fleet {
     }
 
     fn judge_entrant(&self, entrant: &Entrant, token: &TokenHash, at: u64) -> Result<(), Refusal> {
-        let node = NodeId::new(entrant.node).ok_or(Refusal::NoNode)?;
+        let node = named(entrant.node)?;
         if self.gone.contains(&node) {
             return Err(Refusal::Removed(node));
         }
@@ -209,6 +218,12 @@ pub fn judge_removal<'a>(
         }
     }
     keeps.map_or(Ok(()), |slot| Err(Refusal::KeepsReplica { node, slot }))
+}
+
+/// A node that may become a member.
+fn named(node: u64) -> Result<NodeId, Refusal> {
+    let node = NodeId::new(node).ok_or(Refusal::NoNode)?;
+    if is_of_replicas(node) { Err(Refusal::Reserved(node)) } else { Ok(node) }
 }
 
 fn judge_texts(entrant: &Entrant) -> Result<(), Refusal> {

@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use convoy_ids::{NodeId, RingVersion, SlotId, Zone};
+use convoy_ids::{NodeId, ReplicaId, RingVersion, SlotId, Zone};
 use convoy_membership::Ring;
 use convoy_membership::ring;
 
@@ -26,6 +26,12 @@ pub use row::Error;
 const GONE_LIMIT: usize = 16_384;
 /// Tokens that are valid at once; one more is refused.
 const TOKENS_LIMIT: usize = 1_024;
+/// Behind this one are the numbers of replicas that are given out. The first replicas have the numbers of their nodes, and
+/// nodes draw theirs anywhere before: no member has one from the range behind, so that nobody has a number twice.
+const BEFORE_NUMBERS: u64 = 1 << 63;
+/// How many are given out at most. Nodes that drew their numbers when they could be any have one of these once in four
+/// thousand million times.
+const NUMBERS_LIMIT: u64 = 1 << 32;
 /// Bytes of a name, a zone and an address each.
 const TEXT_LIMIT: usize = 255;
 
@@ -74,7 +80,7 @@ pub enum Effect {
     Numbered {
         slot: SlotId,
         node: NodeId,
-        number: u64,
+        number: ReplicaId,
     },
     /// Who may join with which token.
     TokensChanged,
@@ -94,7 +100,8 @@ pub struct Fleet {
     /// Until when each is valid, in milliseconds since the Unix epoch.
     tokens: BTreeMap<TokenHash, u64>,
     ring: Option<Ring>,
-    last_number: u64,
+    /// Numbers of replicas that were given out.
+    numbered: u64,
 }
 
 impl Fleet {
@@ -174,8 +181,10 @@ impl Fleet {
                 Effect::Raised(*format)
             }
             Command::Number { slot, node } => {
-                self.last_number += 1;
-                Effect::Numbered { slot: SlotId(*slot), node: named(*node), number: self.last_number }
+                self.numbered += 1;
+                let number =
+                    ReplicaId::new(BEFORE_NUMBERS + self.numbered).expect("it is behind another one");
+                Effect::Numbered { slot: SlotId(*slot), node: named(*node), number }
             }
             Command::AddToken { hash, expires_at, at } => {
                 self.tokens.retain(|_, until| *until > *at);
@@ -209,6 +218,11 @@ impl Fleet {
         change(self.members.get_mut(&node).expect("it was judged to be a member"));
         Effect::Changed(node)
     }
+}
+
+/// Whether a replica may be given this number.
+const fn is_of_replicas(node: NodeId) -> bool {
+    node.get().wrapping_sub(BEFORE_NUMBERS + 1) < NUMBERS_LIMIT
 }
 
 fn named(node: u64) -> NodeId {

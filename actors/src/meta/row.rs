@@ -12,7 +12,7 @@ use convoy_membership::{Ring, ring};
 use convoy_storage::record::{Decode, Encode};
 use convoy_storage::sealed;
 
-use super::{Birth, Command, Fleet, FleetId, Member, State, TokenHash};
+use super::{Birth, Command, Fleet, FleetId, Member, NUMBERS_LIMIT, State, TokenHash};
 
 const COMMAND: u8 = 0x42;
 const STATE: u8 = 0x43;
@@ -38,7 +38,7 @@ struct FleetRow {
     gone: Vec<u64>,
     tokens: Vec<(TokenHash, u64)>,
     ring: Option<RingRow>,
-    last_number: u64,
+    numbered: u64,
 }
 
 #[derive(Encode, Decode)]
@@ -89,7 +89,7 @@ impl Fleet {
                 gone: self.gone.iter().map(|node| node.get()).collect(),
                 tokens: self.tokens.iter().map(|(hash, until)| (*hash, *until)).collect(),
                 ring,
-                last_number: self.last_number,
+                numbered: self.numbered,
             },
         )
     }
@@ -108,6 +108,9 @@ impl Fleet {
             (None, None) => None,
             _ => return Err(Error::Impossible("birth")),
         };
+        if row.numbered > NUMBERS_LIMIT {
+            return Err(Error::Impossible("number of replicas"));
+        }
         let names: BTreeSet<_> = row.members.iter().map(|member| &member.name).collect();
         if names.len() != row.members.len() {
             return Err(Error::Impossible("name"));
@@ -119,7 +122,7 @@ impl Fleet {
             gone: row.gone.into_iter().map(named).collect::<Result<_, _>>()?,
             tokens: row.tokens.into_iter().collect(),
             ring,
-            last_number: row.last_number,
+            numbered: row.numbered,
         })
     }
 }

@@ -172,7 +172,7 @@ fn the_last_node_that_keeps_replicas_stays() {
 
 #[test]
 fn a_node_with_the_last_replica_of_a_slot_is_not_removed() {
-    let replica = |number| Replica { node: node(number), number };
+    let replica = |number| Replica { node: node(number), number: ReplicaId::new(number).unwrap() };
     let group = |voters: &[u64]| Group {
         voters: voters.iter().map(|number| replica(*number)).collect(),
         ..Group::default()
@@ -186,12 +186,44 @@ fn a_node_with_the_last_replica_of_a_slot_is_not_removed() {
     assert_eq!(judge(1, &[&both, &alone]), Err(Refusal::LastReplica { node: node(1), slot: SlotId(1) }));
 }
 
+/// The first replicas have the numbers of their nodes.
+#[test]
+fn no_node_has_the_number_of_a_replica() {
+    let most = (1 << 63) + NUMBERS_LIMIT;
+    for (of, is_kept) in [(1 << 63, false), ((1 << 63) + 1, true), (most, true), (most + 1, false)] {
+        let founder = Entrant { node: of, ..entrant(1, "a") };
+        let found = Command::Found { fleet: FLEET, slots: 16, replication: 3, format: 1, founder };
+        let join = Command::Join {
+            entrant: Entrant { node: of, ..entrant(4, "a") },
+            fleet: FLEET,
+            slots: 16,
+            token: TOKEN,
+            at: 1_000,
+        };
+        let judged = [Fleet::default().judge(&found), fleet().judge(&join)];
+        let expected = if is_kept { Err(Refusal::Reserved(node(of))) } else { Ok(()) };
+        assert_eq!(judged, [expected.clone(), expected], "{of}");
+    }
+    let mut fleet = fleet();
+    fleet.numbered = NUMBERS_LIMIT - 1;
+    let last = apply(&mut fleet, &Command::Number { slot: 3, node: 2 });
+    assert!(matches!(last, Effect::Numbered { number, .. } if number.get() == most));
+    assert_eq!(
+        refused(&fleet, &Command::Number { slot: 3, node: 2 }),
+        "all numbers of replicas are given out"
+    );
+    assert_eq!(Fleet::decode(&fleet.encode()), Ok(fleet));
+}
+
 #[test]
 fn numbers_of_replicas_ascend_and_records_of_a_version_that_somebody_cannot_read_are_not_written() {
     let mut fleet = fleet();
     let number = |slot| Command::Number { slot, node: 2 };
     let given = [apply(&mut fleet, &number(3)), apply(&mut fleet, &number(3))];
-    let numbered = |number| Effect::Numbered { slot: SlotId(3), node: node(2), number };
+    let numbered = |number: u64| {
+        let number = ReplicaId::new((1 << 63) + number).unwrap();
+        Effect::Numbered { slot: SlotId(3), node: node(2), number }
+    };
     assert_eq!(given, [numbered(1), numbered(2)]);
     assert_eq!(refused(&fleet, &number(16)), "slot 16 of a fleet of 16");
     apply(&mut fleet, &number(SlotId::META.0));
@@ -332,7 +364,7 @@ fn replicas_agree_whatever_is_proposed_and_one_that_comes_from_its_rows_agrees_w
     for seed in 0..20 {
         let mut chance = Chance(seed);
         let mut one = fleet();
-        let (mut two, mut gone, mut last_number) = (one.clone(), Vec::new(), 0);
+        let (mut two, mut gone, mut last_number) = (one.clone(), Vec::new(), None);
         for turn in 0..300 {
             let command = any(&mut chance, &one, 1_000 + turn * 10);
             let command = Command::decode(&command.encode()).unwrap();
@@ -354,8 +386,8 @@ fn replicas_agree_whatever_is_proposed_and_one_that_comes_from_its_rows_agrees_w
                     carried_out += 1;
                     match effect {
                         Effect::Numbered { number, .. } => {
-                            assert!(number > last_number);
-                            last_number = number;
+                            assert!(Some(number) > last_number);
+                            last_number = Some(number);
                         }
                         Effect::Removed(node) => gone.push(node),
                         Effect::Reshaped(version) => assert_eq!(version.0, before.0 + 1),

@@ -2,7 +2,7 @@
 
 use convoy_ids::{NodeId, SlotId};
 use convoy_storage::engine::Engine;
-use convoy_storage::replica::Driver;
+use convoy_storage::replica::{Driver, Replica};
 
 use super::Error;
 use super::mail::Post;
@@ -23,20 +23,24 @@ impl Slots {
         options: &Options,
         post: &Post,
         engine: &dyn Engine,
+        node: NodeId,
         replicas: &[NodeId],
         driver: &mut Driver,
         roots: &mut Roots,
         budget: &mut Budget,
     ) -> Result<Self, Error> {
+        // Nothing is at hand yet that could give other numbers: these are the first replicas of every slot.
+        let replicas: Vec<_> = replicas.iter().copied().map(Replica::first).collect();
+        let me = Replica::first(node).id;
         let mut table = Vec::new();
         for id in Self::of_shard(options, post) {
             table.push(Slot::recover(id, engine, options, roots, budget)?);
-            driver.open(id, replicas)?;
+            driver.open(id, me, &replicas)?;
         }
         let has_meta = post.is_here(SlotId::META);
         if has_meta {
             table.push(Slot::recover(SlotId::META, engine, options, roots, budget)?);
-            driver.open(SlotId::META, replicas)?;
+            driver.open(SlotId::META, me, &replicas)?;
         }
         Ok(Self { table, shards: post.shards(), has_meta })
     }

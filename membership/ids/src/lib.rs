@@ -5,6 +5,7 @@ extern crate alloc;
 
 mod actor;
 mod node;
+mod replica;
 mod ring_version;
 mod slot;
 mod term;
@@ -12,6 +13,7 @@ mod zone;
 
 pub use actor::ActorId;
 pub use node::{NodeId, ParseNodeIdError};
+pub use replica::ReplicaId;
 pub use ring_version::RingVersion;
 pub use slot::SlotId;
 pub use term::{Index, Term};

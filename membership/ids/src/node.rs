@@ -2,7 +2,8 @@
 
 use core::{fmt, num::NonZeroU64, str::FromStr};
 
-/// Identity of a node, also its Raft replica id: never zero, never used again after its data is lost.
+/// Identity of a node: never zero, never used again after its data is lost. The first replicas of a slot have the numbers
+/// of their nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub NonZeroU64);
 

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use convoy_ids::{NodeId, Zone};
+use convoy_ids::{NodeId, ReplicaId, Zone};
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ mod tests;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Replica {
     pub node: NodeId,
-    pub number: u64,
+    pub number: ReplicaId,
 }
 
 /// The members of a slot's group, as its leader has applied them.

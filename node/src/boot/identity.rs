@@ -67,7 +67,8 @@ impl Identity {
         let row = match read(engine)? {
             Some(row) => row,
             None => Row {
-                node: u64::from_le_bytes(chance()?).max(1),
+                // Without the highest bit: numbers of replicas that are not the first on their nodes have it.
+                node: (u64::from_le_bytes(chance()?) >> 1).max(1),
                 starts: 0,
                 slots: fleet.slots,
                 partitions: fleet.partitions,

@@ -2,7 +2,7 @@ use convoy_ids::{Index, NodeId, SlotId};
 use convoy_storage::engine::rocks::{Options, Rocks};
 use convoy_storage::engine::{Batch, Engine, Family, Generations};
 use convoy_storage::record;
-use convoy_storage::replica::{self, Driver, Effects};
+use convoy_storage::replica::{self, Driver, Effects, Replica};
 use convoy_storage::snapshot::{CopyId, Receiver, Sender};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -36,7 +36,7 @@ impl Folder {
         let mut driver = Driver::new(rows.clone(), node, replica::Options::default());
         let slots: Vec<SlotId> = (0..FLEET.slots).map(SlotId).chain([SlotId::META]).collect();
         for slot in &slots {
-            driver.open(*slot, &[node]).unwrap();
+            driver.open(*slot, Replica::first(node).id, &[Replica::first(node)]).unwrap();
         }
         let mut folder = Self { place, rocks, rows, driver };
         folder.settle();
@@ -114,9 +114,10 @@ fn salvaged(folder: &Path) -> (usize, String) {
     let list = std::fs::read_to_string(to.path().join("SALVAGE.txt")).unwrap();
     // A node starts on it as on any other.
     let rocks = Arc::new(Rocks::open(to.path(), &Options::default()).unwrap());
-    let mut driver = Driver::new(rocks.clone(), NodeId::new(1).unwrap(), replica::Options::default());
+    let node = NodeId::new(1).unwrap();
+    let mut driver = Driver::new(rocks.clone(), node, replica::Options::default());
     for slot in (0..FLEET.slots).map(SlotId).chain([SlotId::META]) {
-        driver.open(slot, &[]).unwrap();
+        driver.open(slot, Replica::first(node).id, &[]).unwrap();
     }
     (rows_of(&*rocks, SLOT), list)
 }

@@ -6,20 +6,22 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use convoy_ids::{Index, NodeId, SlotId, Term};
+use convoy_ids::{Index, NodeId, ReplicaId, SlotId, Term};
 use slog::Logger;
 
 use super::effects::{Answer, Effects, Proof, ProofId, Role, Round};
 use super::group::{Group, Promise};
 use super::log::Log;
-use super::members::{Base, Members};
+use super::members::{Base, Members, Replica};
 use super::row::{self, Kind};
-use super::{Error, Options, ProposeError, ReconfigureError, RoundError, StepError, logger, transport};
-use crate::engine::{self, Batch, Engine};
+use super::{Error, Options, ProposeError, ReconfigureError, RoundError, StepError, logger};
+use crate::engine::{self, Batch, Engine, Family};
 
 /// What was found when a slot was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
+    /// Which replica is here.
+    pub replica: ReplicaId,
     /// The last entry whose state is on disk. Those behind it come out as committed, when they are.
     pub applied: Index,
     /// The last entry of the log.
@@ -90,15 +92,24 @@ impl Driver {
         }
     }
 
-    /// Creates the replica of `slot` with `voters`, or recovers the one that is on disk: then `voters` says nothing,
-    /// the group is what its log made it. A replica alone leads as soon as its first round is synced.
-    pub fn open(&mut self, slot: SlotId, voters: &[NodeId]) -> Result<Opened, Error> {
+    /// Creates replica `me` of `slot`, whose log begins with the group `first`, or recovers the one that is on disk: then
+    /// both say nothing, the replica is who it was and the group is what its log made it. One that is not of the first
+    /// group follows whoever says that it leads. A replica alone leads as soon as its first round is synced.
+    ///
+    /// A number is used for one life only: a replica whose disk was lost, or that was removed, has voted, and must not vote
+    /// in the same term again.
+    pub fn open(&mut self, slot: SlotId, me: ReplicaId, first: &[Replica]) -> Result<Opened, Error> {
         if self.places.contains_key(&slot) {
             return Err(Error::Open { slot });
         }
-        let found = Log::open(Arc::clone(&self.engine), slot, voters, &self.options)?;
-        let opened = Opened { applied: Index(found.applied), last: Index(found.log.last()) };
-        let group = Group::open(found, self.node, &self.options, &self.logger)?;
+        let me = Replica { id: me, node: self.node };
+        let found = Log::open(Arc::clone(&self.engine), slot, me, first, &self.options)?;
+        let opened = Opened {
+            replica: found.log.me().id,
+            applied: Index(found.applied),
+            last: Index(found.log.last()),
+        };
+        let group = Group::open(found, &self.options, &self.logger)?;
         self.is_regrouped |= group.is_regrouped();
         let place = self.groups.len();
         self.groups.push(Some(group));
@@ -154,8 +165,8 @@ impl Driver {
     pub fn reconfigure(
         &mut self,
         slot: SlotId,
-        voters: &[NodeId],
-        learners: &[NodeId],
+        voters: &[Replica],
+        learners: &[Replica],
     ) -> Result<Option<(Term, Index)>, ReconfigureError> {
         if self.stalled {
             return Err(ReconfigureError::Busy);
@@ -229,12 +240,9 @@ impl Driver {
 
     /// Takes a message of the replica of `slot` on node `from`. `bytes` are what its driver gave out.
     pub fn step(&mut self, slot: SlotId, from: NodeId, bytes: &[u8]) -> Result<(), StepError> {
-        let (node, stalled) = (self.node, self.stalled);
-        self.visit(slot, |group, options| {
-            let received = transport::decode(bytes, from, node)?;
-            group.step(received, stalled, options)
-        })
-        .unwrap_or(Err(StepError::NotOpen(slot)))
+        let stalled = self.stalled;
+        self.visit(slot, |group, options| group.step(from, bytes, stalled, options))
+            .unwrap_or(Err(StepError::NotOpen(slot)))
     }
 
     /// Whether [`Driver::round`] has something to do. While the disk is full it has, and the caller waits a little
@@ -431,16 +439,26 @@ impl Driver {
         self.open_group(slot).and_then(Group::applied_base)
     }
 
-    /// Puts the rows that let `slot` go on behind a state copied from another replica, and closes it. The caller puts
+    /// Puts the rows that let the replica of `slot`, the one that is open or on disk and else the first of this node, go on
+    /// behind a state copied from another one, and closes it. The caller puts
     /// that state into the same batch, writes and syncs it, and only then opens the slot.
     ///
     /// Returns false, with nothing put, if the log reaches that point already: then it needs no copy.
     pub fn put_base(&mut self, slot: SlotId, base: &Base, batch: &mut Batch) -> Result<bool, Error> {
-        if !Log::put_base(&*self.engine, slot, base, batch)? {
+        let open = self.open_group(slot).map(Group::me);
+        if !Log::put_base(&*self.engine, slot, self.node, open, base, batch)? {
             return Ok(false);
         }
         self.close(slot);
         Ok(true)
+    }
+
+    /// Puts the end of the replica of `slot` that is on disk, and closes it. The caller deletes its state with the same
+    /// batch, writes and syncs it. What is opened after that is another replica and has another number.
+    pub fn put_end(&mut self, slot: SlotId, batch: &mut Batch) {
+        let (from, to) = row::range(slot);
+        batch.delete_range(Family::Log, &from, &to);
+        self.close(slot);
     }
 
     fn open_group(&self, slot: SlotId) -> Option<&Group> {

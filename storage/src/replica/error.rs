@@ -1,6 +1,6 @@
 //! What can go wrong, and what is true afterwards. One enum per operation.
 
-use convoy_ids::{Index, NodeId, SlotId, Term};
+use convoy_ids::{Index, NodeId, ReplicaId, SlotId, Term};
 
 use crate::engine;
 
@@ -11,7 +11,7 @@ pub enum Error {
     #[error("slot {slot}: the log is damaged at index {index}: {reason}")]
     Damaged { slot: SlotId, index: Index, reason: String },
     /// The log ends before what this replica had committed: records it acknowledged are gone. It must not vote
-    /// again; let it come back under a new node identifier.
+    /// again; let another replica take its place.
     #[error("slot {slot}: committed up to index {committed}, but the log ends at {last}")]
     LogLost { slot: SlotId, committed: Index, last: Index },
     /// The log begins behind what was applied: the state between the two is gone.
@@ -20,7 +20,8 @@ pub enum Error {
     /// The slot is open already; nothing was changed.
     #[error("slot {slot} is open already")]
     Open { slot: SlotId },
-    /// The voters given to a new slot are no group: none, or one twice. Nothing was written.
+    /// The voters given to a new slot are no group: none, or one twice, or this replica on another node. Nothing was
+    /// written.
     #[error("slot {slot}: the voters are no group: {reason}")]
     Voters { slot: SlotId, reason: String },
     /// The engine could not read.
@@ -55,10 +56,14 @@ pub enum StepError {
     /// Not a message of a replica. Close the link: its other end is broken or of an incompatible version.
     #[error("malformed message: {0}")]
     Malformed(&'static str),
-    /// The leader counts on entries this replica does not have: its log was lost. It must not vote again; close the
-    /// slot and let it come back under a new node identifier.
+    /// The leader counts on entries this replica does not have: its log was lost. It must not vote again; let
+    /// another replica take its place.
     #[error("the leader knows index {committed} to be here, but the log ends at {last}")]
     LogLost { committed: Index, last: Index },
+    /// It is for another replica of this node, of which this one is another life. Late, or its sender has not heard: the
+    /// link is well.
+    #[error("for replica {to}, which is not here")]
+    OtherReplica { to: ReplicaId },
     /// The disk is full, so entries are not taken. The leader sends them again.
     #[error("the disk is full")]
     Stalled,
@@ -72,6 +77,9 @@ pub enum ReconfigureError {
     /// Another change is under way, or the disk is full. Offer it again after the next commit.
     #[error("another change is under way")]
     Busy,
+    /// A replica never moves: one on another node is another replica, with a number of its own.
+    #[error("replica {replica} is on node {node}")]
+    Elsewhere { replica: ReplicaId, node: NodeId },
     /// A group without voters could decide nothing.
     #[error("a group needs a voter")]
     NoVoters,

@@ -5,6 +5,8 @@
 
 mod hand_over;
 mod proving;
+mod regrouping;
+mod stepping;
 
 use std::mem;
 use std::ops::ControlFlow;
@@ -18,13 +20,13 @@ use slog::Logger;
 use super::chance::Chance;
 use super::effects::{Committed, Effects, Failure, Outgoing, Role, RoleChange, SnapshotWanted};
 use super::log::{Found, Log};
-use super::members::{Base, Members};
 use super::proofs::Proofs;
 use super::row::EntryKind;
 use super::tail::TailEntry;
-use super::transport::{self, Received};
-use super::{Error, Options, ProposeError, ReconfigureError, StepError, members};
+use super::transport;
+use super::{Error, Options, ProposeError};
 use crate::engine::Batch;
+use stepping::Strangers;
 
 pub(super) struct Group {
     raft: RawNode<Log>,
@@ -47,6 +49,7 @@ pub(super) struct Group {
     synced_term: u64,
     reported: Role,
     proofs: Proofs,
+    strangers: Strangers,
     /// The disk takes too long: this replica leads nothing that others can lead.
     is_late: bool,
     /// The only replica: it needs no tick and no follower waits for it.
@@ -84,19 +87,14 @@ impl Promise {
 }
 
 impl Group {
-    pub(super) fn open(
-        found: Found,
-        node: NodeId,
-        options: &Options,
-        logger: &Logger,
-    ) -> Result<Self, Error> {
+    pub(super) fn open(found: Found, options: &Options, logger: &Logger) -> Result<Self, Error> {
         let Found { log, applied, new } = found;
-        let slot = log.slot();
+        let (slot, me) = (log.slot(), log.me());
         let chance =
-            Chance::new(options.seed ^ node.get().rotate_left(17) ^ u64::from(slot.0).rotate_left(48));
+            Chance::new(options.seed ^ me.node.get().rotate_left(17) ^ u64::from(slot.0).rotate_left(48));
         let term = log.hard().term;
         let config = Config {
-            id: node.get(),
+            id: me.id.get(),
             election_tick: options.election_ticks as usize,
             heartbeat_tick: options.heartbeat_ticks as usize,
             applied,
@@ -132,6 +130,7 @@ impl Group {
             synced_term: term,
             reported: Role::Follower { term: Term(term), leader: None },
             proofs: Proofs::default(),
+            strangers: Strangers::default(),
             is_late: false,
             alone: false,
             failed: false,
@@ -148,40 +147,12 @@ impl Group {
         Ok(group)
     }
 
-    /// Carries out the changes of the group that the state on disk stands behind and the row of the group does not: they do
-    /// not come out again. Earlier versions wrote the two apart.
-    fn catch_up_with_state(&mut self, applied: u64) -> Result<(), Error> {
-        let log = self.log();
-        let mut missed = Vec::new();
-        for index in log.changes_in(log.group_index(), applied) {
-            log.read(index, index + 1, |_, entry| {
-                missed.push((index, entry.payload));
-                ControlFlow::Continue(())
-            })?;
-        }
-        for (index, payload) in missed {
-            self.change_group(index, &payload);
-        }
-        Ok(())
-    }
-
     fn log(&self) -> &Log {
         self.raft.store()
     }
 
     pub(super) fn last(&self) -> u64 {
         self.raft.raft.raft_log.last_index()
-    }
-
-    pub(super) fn members(&self) -> Members {
-        Members::of(self.log().group())
-    }
-
-    pub(super) fn applied_base(&self) -> Option<Base> {
-        let log = self.log();
-        let (index, term) = log.copied()?;
-        let term = Term(term);
-        Some(Base { index: Index(index), term, group: members::encode_group(log.group()) })
     }
 
     pub(super) fn log_entries(&self) -> u64 {
@@ -194,7 +165,7 @@ impl Group {
         match raft.state {
             // A replica alone elects itself at once: it leads when its vote is durable, not before.
             StateRole::Leader if self.synced_term == raft.term && !self.failed => Role::Leader { term },
-            StateRole::Follower => Role::Follower { term, leader: NodeId::new(raft.leader_id) },
+            StateRole::Follower => Role::Follower { term, leader: self.node_of(raft.leader_id) },
             _ if self.failed => Role::Follower { term, leader: None },
             _ => Role::Candidate { term },
         }
@@ -213,23 +184,6 @@ impl Group {
             || self.can_begin_proof()
             || self.delivered < self.deliverable()
             || self.role() != self.reported
-    }
-
-    /// Whether the group is of other replicas than the row on disk says.
-    pub(super) fn is_regrouped(&self) -> bool {
-        self.group_unwritten
-    }
-
-    /// Puts the row of the group if it is not on disk: the state of a batch stands behind the change that made it so.
-    pub(super) fn put_group(&self, batch: &mut Batch) {
-        if self.group_unwritten && !self.failed {
-            self.log().put_group(batch);
-        }
-    }
-
-    /// That batch is written.
-    pub(super) fn group_written(&mut self) {
-        self.group_unwritten = false;
     }
 
     /// Whether there is something to write.
@@ -256,15 +210,6 @@ impl Group {
     fn deliverable(&self) -> u64 {
         let log = &self.raft.raft.raft_log;
         log.committed.min(log.persisted)
-    }
-
-    fn learn_members(&mut self) {
-        let group = self.log().group();
-        let me = [self.raft.raft.id];
-        self.alone = group.get_voters() == me
-            && group.get_learners().is_empty()
-            && group.get_voters_outgoing().is_empty()
-            && group.get_learners_next().is_empty();
     }
 
     /// raft panics if a replica is elected before its log is durable. An honest vote cannot be early, as it answers a
@@ -398,33 +343,6 @@ impl Group {
         }
     }
 
-    /// Begins a change of the group. Not while another is unapplied: raft allows one at a time.
-    pub(super) fn reconfigure(
-        &mut self,
-        voters: &[NodeId],
-        learners: &[NodeId],
-    ) -> Result<Option<(Term, Index)>, ReconfigureError> {
-        if voters.is_empty() {
-            return Err(ReconfigureError::NoVoters);
-        }
-        let Role::Leader { term } = self.role() else {
-            let (term, leader) = self.leader();
-            return Err(ReconfigureError::NotLeader { term, leader });
-        };
-        let raft = &self.raft.raft;
-        let joint = !self.log().group().get_voters_outgoing().is_empty();
-        if raft.has_pending_conf() || joint || raft.lead_transferee.is_some() {
-            return Err(ReconfigureError::Busy);
-        }
-        let change = members::steps(self.log().group(), voters, learners);
-        if change.get_changes().is_empty() {
-            return Ok(None);
-        }
-        let index = self.append(EntryKind::Change, Bytes::from(members::encode_change(&change)));
-        self.raft.raft.pending_conf_index = index;
-        Ok(Some((term, Index(index))))
-    }
-
     /// Whether there is anybody to replicate to.
     pub(super) fn has_others(&self) -> bool {
         !self.alone
@@ -432,92 +350,20 @@ impl Group {
 
     pub(super) fn snapshot_ended(&mut self, to: NodeId, arrived: bool) {
         let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
-        self.raft.report_snapshot(to.get(), status);
+        for id in self.on(to) {
+            self.raft.report_snapshot(id, status);
+        }
     }
 
     pub(super) fn unreachable(&mut self, node: NodeId) {
-        self.raft.report_unreachable(node.get());
-    }
-
-    pub(super) fn step(
-        &mut self,
-        received: Received,
-        stalled: bool,
-        options: &Options,
-    ) -> Result<(), StepError> {
-        let Received { mut message, entries } = received;
-        if self.failed {
-            return Err(StepError::NotOpen(self.log().slot()));
-        }
-        if stalled && !entries.is_empty() {
-            return Err(StepError::Stalled);
-        }
-        if !self.admit(&mut message)? {
-            return Ok(());
-        }
-        let first = message.index + 1;
-        // What raft refuses (an unknown sender, a message it does not expect) leaves it as it was.
-        let _ = self.raft.step(message);
-        self.adopt(first, entries);
-        self.after(options);
-        Ok(())
-    }
-
-    /// Whether raft may see the message: what would make it panic, or count what is not there, is refused.
-    fn admit(&self, message: &mut Message) -> Result<bool, StepError> {
-        let raft = &self.raft.raft;
-        if message.term < raft.term {
-            return Ok(true);
-        }
-        let last = raft.raft_log.last_index();
-        match message.get_msg_type() {
-            MessageType::MsgTimeoutNow if self.gives_up() => Ok(false),
-            MessageType::MsgTimeoutNow
-            | MessageType::MsgRequestVoteResponse
-            | MessageType::MsgRequestPreVoteResponse => Ok(self.may_be_elected()),
-            // A leader names only what this replica acknowledged: it was there.
-            MessageType::MsgHeartbeat if message.commit > last => {
-                Err(StepError::LogLost { committed: Index(message.commit), last: Index(last) })
-            }
-            MessageType::MsgAppendResponse
-                if raft.state == StateRole::Leader && message.term == raft.term =>
-            {
-                if message.index > last {
-                    return Err(StepError::Malformed("acknowledges what was not sent"));
-                }
-                let matched = raft.prs().get(message.from).map_or(0, |progress| progress.matched);
-                if message.reject && message.index <= matched {
-                    // Late: the follower has acknowledged that entry since.
-                    return Ok(false);
-                }
-                if message.reject && message.reject_hint < matched {
-                    // raft 0.7.0 would go back behind what is known to match (raft-rs pull 557).
-                    message.reject_hint = matched;
-                    message.log_term = 0;
-                }
-                Ok(true)
-            }
-            _ => Ok(true),
+        for id in self.on(node) {
+            self.raft.report_unreachable(id);
         }
     }
 
-    /// Takes the payloads of those entries that are now raft's.
-    fn adopt(&mut self, first: u64, entries: Vec<TailEntry>) {
-        for (index, entry) in (first..).zip(entries) {
-            let log = &self.raft.raft.raft_log;
-            if index > log.last_index() || !log.match_term(index, entry.term) {
-                return;
-            }
-            let store = self.raft.mut_store();
-            let held = match store.tail.get(index) {
-                Some(held) => held.term == entry.term,
-                None => index < store.tail.first() && store.term_at(index) == Some(entry.term),
-            };
-            if !held && index > store.base().0 {
-                store.tail.cut(index);
-                store.tail.push(entry);
-            }
-        }
+    /// The replicas of the group on this node.
+    fn on(&self, node: NodeId) -> Vec<u64> {
+        self.log().roster().on(node).collect()
     }
 
     /// Puts the rows of this group into the batch of a round.
@@ -634,13 +480,13 @@ impl Group {
     fn send(&mut self, messages: &[Message], effects: &mut Effects) {
         let log = self.raft.store();
         for message in messages {
+            // On this node there is no other: what was here before is gone, though the group may not know yet.
+            let Some(to) = self.node_of(message.to).filter(|to| *to != log.me().node) else { continue };
             if message.get_msg_type() == MessageType::MsgSnapshot {
-                let to = NodeId::new(message.to);
-                effects.snapshots.extend(to.map(|to| SnapshotWanted { slot: log.slot(), to }));
+                effects.snapshots.push(SnapshotWanted { slot: log.slot(), to });
                 continue;
             }
-            let bytes = transport::encode(message, |index, term| log.payload_for(index, term));
-            if let (Some(bytes), Some(to)) = (bytes, NodeId::new(message.to)) {
+            if let Some(bytes) = transport::encode(message, |index, term| log.payload_for(index, term)) {
                 effects.messages.push(Outgoing { slot: log.slot(), to, bytes });
             }
         }
@@ -679,7 +525,7 @@ impl Group {
             let held = if alone { tail.take_first(index) } else { tail.get(index).cloned() };
             if let Some(entry) = held {
                 bytes += entry.payload.len();
-                self.deliver_one(index, entry, effects);
+                self.deliver_one(index, entry, effects)?;
                 continue;
             }
             let end = self.log().tail.first().min(through + 1);
@@ -694,21 +540,21 @@ impl Group {
                 }
             })?;
             for (index, entry) in (index..).zip(read) {
-                self.deliver_one(index, entry, effects);
+                self.deliver_one(index, entry, effects)?;
             }
         }
         self.trim_tail(options);
         Ok(())
     }
 
-    fn deliver_one(&mut self, index: u64, entry: TailEntry, effects: &mut Effects) {
+    fn deliver_one(&mut self, index: u64, entry: TailEntry, effects: &mut Effects) -> Result<(), Error> {
         let TailEntry { term, kind, payload } = entry;
         self.uncommitted_bytes = self.uncommitted_bytes.saturating_sub(payload.len());
         self.delivered = index;
         let data = match kind {
             EntryKind::Record => payload,
             EntryKind::Change => {
-                self.change_group(index, &payload);
+                self.change_group(index, &payload)?;
                 Bytes::new()
             }
         };
@@ -718,32 +564,7 @@ impl Group {
             index: Index(index),
             data,
         });
-    }
-
-    /// A change that raft refuses is refused by every replica alike, and then it is as if it had not been asked for.
-    fn change_group(&mut self, index: u64, payload: &[u8]) {
-        if index <= self.log().group_index() {
-            return;
-        }
-        let slot = self.log().slot();
-        let Some(change) = members::decode_change(payload) else {
-            tracing::warn!(%slot, index, "a change of the group is not readable and was passed over");
-            return;
-        };
-        match self.raft.apply_conf_change(&change) {
-            Ok(group) => {
-                self.raft.mut_store().set_group(group, index);
-                self.group_unwritten = true;
-                self.learn_members();
-                let raft = &mut self.raft.raft;
-                if raft.state == StateRole::Leader && !raft.promotable() {
-                    // raft would let it lead on without a vote. The others hear of the commit first.
-                    raft.bcast_append();
-                    self.step_down();
-                }
-            }
-            Err(error) => tracing::warn!(%slot, index, %error, "a change of the group was refused"),
-        }
+        Ok(())
     }
 
     fn trim_tail(&mut self, options: &Options) {

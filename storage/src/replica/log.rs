@@ -14,12 +14,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use convoy_ids::{Index, NodeId, SlotId};
+use convoy_ids::{Index, NodeId, ReplicaId, SlotId};
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::kept::{Kept, Piece};
-use super::members::{self, Base};
+use super::members::{Base, Replica, Roster};
 use super::row::{self, EntryKind, Kind};
 use super::tail::{Tail, TailEntry};
 use super::terms::Terms;
@@ -32,11 +32,12 @@ const LISTED: u64 = 16;
 pub(super) struct Log {
     engine: Arc<dyn Engine>,
     slot: SlotId,
+    me: Replica,
     segment_bytes: u64,
     segment_entries: u64,
     /// As on disk, but for the commit index: that one follows from what was applied.
     hard: HardState,
-    group: ConfState,
+    roster: Roster,
     /// The entry that made the group what it is.
     group_index: u64,
     /// The last entry that was truncated, and its term.
@@ -70,7 +71,8 @@ impl Log {
     pub(super) fn open(
         engine: Arc<dyn Engine>,
         slot: SlotId,
-        voters: &[NodeId],
+        me: Replica,
+        first: &[Replica],
         options: &Options,
     ) -> Result<Found, Error> {
         let mut reader = Reader { engine: &*engine, slot, value: Vec::new() };
@@ -83,17 +85,18 @@ impl Log {
         if new && (hard.is_some() || applied != 0 || base != (0, 0)) {
             return Err(reader.damaged(0, "the group is missing"));
         }
-        let (group, group_index) = match group {
-            Some(found) => found,
-            None => (first_group(slot, voters)?, 0),
+        let (me, (roster, group_index)) = match group {
+            Some(found) => (reader.own(me.node)?, found),
+            None => (me, (first_roster(slot, me, first)?, 0)),
         };
         let mut log = Log {
             engine: Arc::clone(&engine),
             slot,
+            me,
             segment_bytes: options.segment_bytes,
             segment_entries: options.segment_entries,
             hard: HardState::default(),
-            group,
+            roster,
             group_index,
             base,
             last: base.0,
@@ -133,11 +136,15 @@ impl Log {
     pub(super) fn put_base(
         engine: &dyn Engine,
         slot: SlotId,
+        node: NodeId,
+        open: Option<Replica>,
         base: &Base,
         batch: &mut Batch,
     ) -> Result<bool, Error> {
         let mut reader = Reader { engine, slot, value: Vec::new() };
-        if base.index.0 == 0 || base.term.0 == 0 || members::decode_group(&base.group).is_none() {
+        let me = open.map_or_else(|| reader.own(node), Ok)?;
+        let roster = Roster::decode(&base.group).filter(|_| base.index.0 > 0 && base.term.0 > 0);
+        if roster.is_none_or(|roster| roster.node_of(me.id.get()).is_some_and(|at| at != node)) {
             return Err(Error::Voters { slot, reason: "the base is not one".into() });
         }
         if reader.reaches(base.index.0, base.term.0)? {
@@ -152,6 +159,7 @@ impl Log {
         batch.delete_range(Family::Log, &from, &to);
         row::put(batch, slot, Kind::Hard, [term, vote, base.index.0], &[]);
         row::put(batch, slot, Kind::Group, [base.index.0], &base.group);
+        put_own(slot, me, batch);
         row::put(batch, slot, Kind::Base, [base.index.0, base.term.0], &[]);
         row::put(batch, slot, Kind::Applied, [base.index.0], &[]);
         row::put(batch, slot, Kind::Kept, [], &Kept::encode(iter::empty(), iter::empty()));
@@ -237,8 +245,16 @@ impl Log {
         &self.hard
     }
 
+    pub(super) fn me(&self) -> Replica {
+        self.me
+    }
+
     pub(super) fn group(&self) -> &ConfState {
-        &self.group
+        &self.roster.group
+    }
+
+    pub(super) fn roster(&self) -> &Roster {
+        &self.roster
     }
 
     pub(super) fn group_index(&self) -> u64 {
@@ -265,8 +281,8 @@ impl Log {
         self.fetched.borrow_mut().clear();
     }
 
-    pub(super) fn set_group(&mut self, group: ConfState, index: u64) {
-        self.group = group;
+    pub(super) fn set_roster(&mut self, roster: Roster, index: u64) {
+        self.roster = roster;
         self.group_index = index;
     }
 
@@ -288,7 +304,8 @@ impl Log {
     }
 
     pub(super) fn put_group(&self, batch: &mut Batch) {
-        row::put(batch, self.slot, Kind::Group, [self.group_index], &members::encode_group(&self.group));
+        row::put(batch, self.slot, Kind::Group, [self.group_index], &self.roster.encode());
+        put_own(self.slot, self.me, batch);
     }
 
     pub(super) fn put_hard(&self, hard: &HardState, batch: &mut Batch) {
@@ -583,7 +600,7 @@ impl Log {
 
 impl Storage for Log {
     fn initial_state(&self) -> raft::Result<RaftState> {
-        Ok(RaftState::new(self.hard.clone(), self.group.clone()))
+        Ok(RaftState::new(self.hard.clone(), self.roster.group.clone()))
     }
 
     fn entries(
@@ -642,7 +659,7 @@ impl Storage for Log {
         let metadata = snapshot.mut_metadata();
         metadata.index = index;
         metadata.term = term;
-        metadata.set_conf_state(self.group.clone());
+        metadata.set_conf_state(self.roster.group.clone());
         Ok(snapshot)
     }
 }
@@ -690,6 +707,17 @@ impl Reader<'_> {
         }
     }
 
+    /// The replica that the rows are of.
+    fn own(&mut self, node: NodeId) -> Result<Replica, Error> {
+        match self.numbers::<1>(Kind::Own)? {
+            None => Ok(Replica::first(node)),
+            Some([id]) => match ReplicaId::new(id) {
+                Some(id) => Ok(Replica { id, node }),
+                None => Err(self.damaged(0, "row Own names no replica")),
+            },
+        }
+    }
+
     fn kept(&mut self) -> Result<Option<Kept>, Error> {
         let key = row::key(self.slot, Kind::Kept, 0);
         if !self.get(&key)? {
@@ -702,13 +730,13 @@ impl Reader<'_> {
         }
     }
 
-    fn group(&mut self) -> Result<Option<(ConfState, u64)>, Error> {
+    fn group(&mut self) -> Result<Option<(Roster, u64)>, Error> {
         let key = row::key(self.slot, Kind::Group, 0);
         if !self.get(&key)? {
             return Ok(None);
         }
         let parsed = row::parse::<1>(&key, &self.value);
-        match parsed.map(|([index], bytes)| (members::decode_group(bytes), index)) {
+        match parsed.map(|([index], bytes)| (Roster::decode(bytes), index)) {
             Ok((Some(group), index)) => Ok(Some((group, index))),
             Ok((None, _)) => Err(self.damaged(0, "row Group names no group")),
             Err(reason) => Err(self.damaged(0, format!("row Group: {reason}"))),
@@ -720,14 +748,27 @@ impl Reader<'_> {
     }
 }
 
-fn first_group(slot: SlotId, voters: &[NodeId]) -> Result<ConfState, Error> {
-    let refused = |reason: &str| Err(Error::Voters { slot, reason: reason.into() });
-    if voters.is_empty() {
-        return refused("there is none");
+/// A replica that has the number of its node says so by having no such row.
+fn put_own(slot: SlotId, me: Replica, batch: &mut Batch) {
+    if me != Replica::first(me.node) {
+        row::put(batch, slot, Kind::Own, [me.id.get()], &[]);
     }
-    let distinct: BTreeSet<u64> = voters.iter().map(|node| node.get()).collect();
-    if distinct.len() < voters.len() {
-        return refused("one is named twice");
+}
+
+fn first_roster(slot: SlotId, me: Replica, first: &[Replica]) -> Result<Roster, Error> {
+    let refused = |reason: &str| Error::Voters { slot, reason: reason.into() };
+    if first.is_empty() {
+        return Err(refused("there is none"));
     }
-    Ok(ConfState::from((distinct, [])))
+    let places: BTreeMap<u64, NodeId> =
+        first.iter().map(|replica| (replica.id.get(), replica.node)).collect();
+    let nodes: BTreeSet<NodeId> = places.values().copied().collect();
+    if nodes.len() < first.len() {
+        return Err(refused("one is named twice"));
+    }
+    if places.get(&me.id.get()).is_some_and(|node| *node != me.node) {
+        return Err(refused("this one is on another node"));
+    }
+    let voters: Vec<u64> = places.keys().copied().collect();
+    Ok(Roster::new(ConfState::from((voters, [])), &places).expect("each has its place"))
 }

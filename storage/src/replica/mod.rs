@@ -23,6 +23,7 @@
 //! - nothing is committed, voted or acknowledged before the rows it rests on are synced on this node;
 //! - entries of a slot come out in the order of its log, each once, from behind the applied index on disk;
 //! - a group's replicas and the state that was applied under them are written together;
+//! - a message reaches the replica that it is for and none that came after it on its node;
 //! - a full disk loses nothing and doubles nothing: the same rows are offered again;
 //! - a damaged row is named and never served, and a replica whose log was lost takes no part;
 //! - a leader that was deposed proves nothing, and who asked it for a proof is told;
@@ -53,7 +54,7 @@ pub use effects::{
     Answer, Committed, Effects, Failure, Outgoing, Proof, ProofId, Role, RoleChange, Round, SnapshotWanted,
 };
 pub use error::{Error, ProposeError, ReconfigureError, RoundError, StepError};
-pub use members::{Base, Members};
+pub use members::{Base, Members, Replica};
 pub use options::{Options, OptionsError};
 pub(crate) use row::applied_under;
 pub use row::{applied, check as check_row};

@@ -8,6 +8,7 @@
 //! base  = index, term: u64 le
 //! applied = index: u64 le
 //! group = index: u64 le   the replicas, see `members`
+//! own = replica: u64 le (none if the replica has the number of its node, as all had once)
 //! kept = see `kept`
 //! ```
 //!
@@ -38,6 +39,8 @@ pub(super) enum Kind {
     Entry = 5,
     /// What is known of entries without reading them.
     Kept = 6,
+    /// Which replica this is.
+    Own = 7,
 }
 
 pub(super) type Key = [u8; 11];
@@ -48,6 +51,14 @@ pub(super) fn key(slot: SlotId, kind: Kind, index: u64) -> Key {
     key[2] = kind as u8;
     key[3..].copy_from_slice(&index.to_be_bytes());
     key
+}
+
+/// All rows of a slot lie in this range.
+pub(super) fn range(slot: SlotId) -> (Key, Key) {
+    let (mut from, mut to) = ([0; 11], [u8::MAX; 11]);
+    from[..2].copy_from_slice(&slot.0.to_be_bytes());
+    to[..2].copy_from_slice(&slot.0.to_be_bytes());
+    (from, to)
 }
 
 /// The index in the key of an entry.

@@ -8,6 +8,7 @@ mod hostile;
 mod idle;
 mod kept_log;
 mod late_disk;
+mod lives;
 mod proofs;
 mod regroup;
 pub(crate) mod station;

@@ -4,16 +4,17 @@
 //! In the envelope of records, little-endian:
 //!
 //! ```text
-//! type: u8   flags: u8 (1 reject)   to, from, term, log term, index, commit, commit term, reject hint: u64
+//! type: u8   flags: u8 (1 reject)   to, from (numbers of replicas), term, log term, index, commit, commit term, reject hint: u64
 //! priority: i64   context length: u32, context   count: u32   entry*
 //! entry = type: u8   term: u64   length: u32   payload          its index follows from the message's
 //! ```
 
 use bytes::Bytes;
-use convoy_ids::NodeId;
+use convoy_ids::{NodeId, ReplicaId};
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use super::StepError;
+use super::members::{Replica, Roster};
 use super::row::EntryKind;
 use super::tail::TailEntry;
 use crate::envelope;
@@ -109,15 +110,21 @@ pub(super) fn encode(
     Some(bytes)
 }
 
-/// Reads a message and refuses what no replica sends, whatever state it is in.
-pub(super) fn decode(bytes: &[u8], from: NodeId, to: NodeId) -> Result<Received, StepError> {
+/// Reads a message that came from a node, and refuses what no replica there sends to this one, whatever state it is in.
+pub(super) fn decode(
+    bytes: &[u8],
+    from: NodeId,
+    me: Replica,
+    roster: &Roster,
+) -> Result<Received, StepError> {
     let (version, body) =
         envelope::open(KIND, bytes).map_err(|_| StepError::Malformed("not a message of a replica"))?;
     if version != VERSION {
         return Err(StepError::Malformed("unknown version"));
     }
     let received = parse(body).ok_or(StepError::Malformed("torn or of an unknown type"))?;
-    check(&received, from, to).map_err(StepError::Malformed)?;
+    check_ends(&received.message, from, me, roster)?;
+    check(&received).map_err(StepError::Malformed)?;
     Ok(received)
 }
 
@@ -162,14 +169,25 @@ fn parse(mut body: &[u8]) -> Option<Received> {
     body.is_empty().then_some(Received { message, entries })
 }
 
-fn check(received: &Received, from: NodeId, to: NodeId) -> Result<(), &'static str> {
+/// Who sends is where the group has it; one that the group does not have may have come since. Who receives is this one: what
+/// was said to a replica that was here before, its successor has not heard.
+fn check_ends(message: &Message, from: NodeId, me: Replica, roster: &Roster) -> Result<(), StepError> {
+    let malformed = |reason| Err(StepError::Malformed(reason));
+    if from == me.node || message.from == me.id.get() {
+        return malformed("from the receiver itself");
+    }
+    if message.from == 0 || roster.node_of(message.from).is_some_and(|node| node != from) {
+        return malformed("of a replica that is not there");
+    }
+    match ReplicaId::new(message.to) {
+        None => malformed("for no replica"),
+        Some(to) if to != me.id => Err(StepError::OtherReplica { to }),
+        Some(_) => Ok(()),
+    }
+}
+
+fn check(received: &Received) -> Result<(), &'static str> {
     let message = &received.message;
-    if message.from != from.get() || message.to != to.get() {
-        return Err("of another sender or for another receiver");
-    }
-    if from == to {
-        return Err("from the receiver itself");
-    }
     if message.term == 0 {
         return Err("without a term");
     }
@@ -255,10 +273,19 @@ fn take_length(body: &mut &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use raft::eraftpb::ConfState;
+
     use super::*;
 
     fn node(number: u64) -> NodeId {
         NodeId::new(number).unwrap()
+    }
+
+    /// Of replica 2, of a group in which 1 and 2 are on the nodes of these numbers, and 30 on node 3.
+    fn read(bytes: &[u8], from: u64) -> Result<Received, StepError> {
+        let places = [(1, node(1)), (2, node(2)), (30, node(3))].into();
+        let roster = Roster::new(ConfState::from((vec![1, 2, 30], vec![])), &places).unwrap();
+        decode(bytes, node(from), Replica::first(node(2)), &roster)
     }
 
     fn append() -> Message {
@@ -277,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_message_is_read_as_it_was_written() {
-        let received = decode(&encoded(&append()), node(1), node(2)).unwrap();
+        let received = read(&encoded(&append()), 1).unwrap();
         assert_eq!(received.message, append());
         let payloads: Vec<_> = received.entries.iter().map(|entry| entry.payload.clone()).collect();
         assert_eq!(payloads, ["payload 10", "payload 11"]);
@@ -292,12 +319,12 @@ mod tests {
     fn torn_and_changed_bytes_are_refused() {
         let bytes = encoded(&append());
         for cut in 0..bytes.len() {
-            assert!(decode(&bytes[..cut], node(1), node(2)).is_err(), "cut at {cut}");
+            assert!(read(&bytes[..cut], 1).is_err(), "cut at {cut}");
         }
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 0x40;
-            assert!(decode(&changed, node(1), node(2)).is_err(), "changed at {at}");
+            assert!(read(&changed, 1).is_err(), "changed at {at}");
         }
     }
 
@@ -306,13 +333,15 @@ mod tests {
         let refused = |change: fn(&mut Message)| {
             let mut message = append();
             change(&mut message);
-            match decode(&encoded(&message), node(1), node(2)) {
+            match read(&encoded(&message), 1) {
                 Err(StepError::Malformed(reason)) => reason,
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(refused(|m| m.from = 3), "of another sender or for another receiver");
-        assert_eq!(refused(|m| m.to = 3), "of another sender or for another receiver");
+        assert_eq!(refused(|m| m.from = 30), "of a replica that is not there");
+        assert_eq!(refused(|m| m.from = 0), "of a replica that is not there");
+        assert_eq!(refused(|m| m.from = 2), "from the receiver itself");
+        assert_eq!(refused(|m| m.to = 0), "for no replica");
         assert_eq!(refused(|m| m.term = 0), "without a term");
         assert_eq!(refused(|m| m.commit = u64::MAX), "a number out of range");
         let far = |m: &mut Message| {
@@ -323,6 +352,26 @@ mod tests {
         assert_eq!(refused(|m| m.term = 3), "terms out of order");
         assert_eq!(refused(|m| m.log_term = 0), "a term without an entry");
         assert_eq!(refused(|m| m.set_msg_type(MessageType::MsgHeartbeat)), "entries where none belong");
+    }
+
+    #[test]
+    fn a_message_is_taken_by_the_replica_that_it_is_for_from_the_node_that_its_sender_is_on() {
+        let from_node = |from: u64, node: u64| {
+            let mut message = append();
+            message.from = from;
+            read(&encoded(&message), node).map(|received| received.message.from)
+        };
+        let absent = Err(StepError::Malformed("of a replica that is not there"));
+        assert_eq!(from_node(30, 3), Ok(30));
+        assert_eq!([from_node(30, 1), from_node(1, 3)], [absent.clone(), absent]);
+        // It may have come since, also where another one was.
+        assert_eq!([from_node(40, 4), from_node(40, 3)], [Ok(40), Ok(40)]);
+        assert_eq!(from_node(40, 2), Err(StepError::Malformed("from the receiver itself")));
+
+        let mut late = append();
+        late.to = 9;
+        let refused = read(&encoded(&late), 1).unwrap_err();
+        assert_eq!(refused, StepError::OtherReplica { to: ReplicaId::new(9).unwrap() });
     }
 
     #[test]
@@ -337,7 +386,7 @@ mod tests {
         fn no_bytes_panic(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
             let mut bytes = Vec::new();
             envelope::seal(KIND, VERSION, &mut bytes, |into| into.extend_from_slice(&body));
-            let _ = decode(&bytes, node(1), node(2));
+            let _ = read(&bytes, 1);
         }
     }
 }

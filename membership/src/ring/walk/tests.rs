@@ -12,9 +12,13 @@ fn node(number: u64) -> NodeId {
     NodeId::new(number).unwrap()
 }
 
+fn numbered(number: u64) -> ReplicaId {
+    ReplicaId::new(number).unwrap()
+}
+
 /// Replicas by their nodes, numbered alike.
 fn replicas(nodes: &[u64]) -> Vec<Replica> {
-    nodes.iter().map(|number| Replica { node: node(*number), number: *number }).collect()
+    nodes.iter().map(|number| Replica { node: node(*number), number: numbered(*number) }).collect()
 }
 
 /// The next step of a group whose nodes stand in zones by their tens, led by `leader`.
@@ -33,7 +37,7 @@ fn step(
         leader: replicas(&[leader])[0],
         target: &target,
         zone_of: &|node| zones.get(node.get() as usize / 10),
-        health: &|replica| health(replica.number),
+        health: &|replica| health(replica.number.get()),
         is_up: &|node| health(node.get()) != Health::Silent,
     })
 }
@@ -139,17 +143,20 @@ struct Walk {
     group: Group,
     leader: Replica,
     last_number: u64,
-    caught_up: BTreeSet<u64>,
-    lost: BTreeSet<u64>,
+    caught_up: BTreeSet<ReplicaId>,
+    lost: BTreeSet<ReplicaId>,
     silent: BTreeSet<NodeId>,
-    used: BTreeSet<u64>,
+    used: BTreeSet<ReplicaId>,
     zones: BTreeMap<NodeId, Zone>,
     steps: u32,
 }
 
 impl Walk {
     fn new(seed: u64, nodes: &[NodeId], zones: BTreeMap<NodeId, Zone>) -> Self {
-        let voters: Vec<_> = (1..).zip(nodes).map(|(number, node)| Replica { node: *node, number }).collect();
+        let voters: Vec<_> = (1..)
+            .zip(nodes)
+            .map(|(number, node)| Replica { node: *node, number: numbered(number) })
+            .collect();
         let numbers: BTreeSet<_> = voters.iter().map(|voter| voter.number).collect();
         Self {
             chance: Chance(seed),
@@ -237,7 +244,7 @@ impl Walk {
         match step {
             Step::AddLearner(node) => {
                 self.last_number += 1;
-                let replica = Replica { node, number: self.last_number };
+                let replica = Replica { node, number: numbered(self.last_number) };
                 assert!(self.used.insert(replica.number), "a number is given again");
                 self.group.learners.push(replica);
             }

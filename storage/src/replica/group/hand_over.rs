@@ -43,8 +43,8 @@ impl Group {
         let others = raft
             .prs()
             .iter()
-            .filter(|(node, progress)| **node != raft.id && voters.contains(node) && progress.recent_active);
-        others.max_by_key(|(node, progress)| (progress.matched, **node)).map(|(node, _)| *node)
+            .filter(|(id, progress)| **id != raft.id && voters.contains(id) && progress.recent_active);
+        others.max_by_key(|(id, progress)| (progress.matched, **id)).map(|(id, _)| *id)
     }
 
     /// Whether this replica leads and `to`, a voter that was heard of lately, has all that is committed.
@@ -54,9 +54,8 @@ impl Group {
             |progress: &Progress| progress.recent_active && progress.matched >= raft.raft_log.committed;
         self.role().is_leader()
             && raft.lead_transferee.is_none()
-            && to.get() != raft.id
-            && self.log().group().get_voters().contains(&to.get())
-            && raft.prs().get(to.get()).is_some_and(is_able)
+            && to != self.me().node
+            && self.log().roster().voter_on(to).and_then(|to| raft.prs().get(to)).is_some_and(is_able)
     }
 
     pub(super) fn step_down(&mut self) {
@@ -65,8 +64,10 @@ impl Group {
     }
 
     pub(in crate::replica) fn transfer(&mut self, to: NodeId, options: &Options) {
-        if self.role().is_leader() {
-            self.raft.transfer_leader(to.get());
+        if self.role().is_leader()
+            && let Some(to) = self.log().roster().voter_on(to)
+        {
+            self.raft.transfer_leader(to);
             self.after(options);
         }
     }

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use convoy_ids::{Index, SlotId, Term};
 
-use super::station::{SLOT, Station, node};
+use super::station::{SLOT, Station, first, node};
 use crate::replica::*;
 
 #[test]
 fn a_replica_alone_leads_once_its_vote_is_synced() {
     let mut station = Station::new(node(1), Options::default());
-    assert_eq!(station.open(&[node(1)]), Opened { applied: Index(0), last: Index(0) });
+    assert_eq!(station.open(&[node(1)]), Opened { replica: first(1).id, applied: Index(0), last: Index(0) });
     station.turn().unwrap();
     assert_eq!(station.driver.role(SLOT), Some(Role::Candidate { term: Term(1) }));
     assert_eq!(station.propose("early"), Err(ProposeError::NotLeader { term: Term(1), leader: None }));
@@ -58,7 +58,7 @@ fn rows_of_all_slots_share_one_write_and_one_sync() {
     let mut station = Station::new(node(1), Options::default());
     let slots = [SlotId(0), SlotId(1), SlotId(500), SlotId::META];
     for slot in slots {
-        station.driver.open(slot, &[node(1)]).unwrap();
+        station.driver.open(slot, first(1).id, &[first(1)]).unwrap();
     }
     station.settle();
     let (writes, syncs) = (station.engine.writes(), station.engine.syncs());
@@ -168,8 +168,8 @@ fn a_closed_slot_is_recovered_when_it_is_opened_again() {
     assert!(station.driver.close(SLOT));
     station.finish_sync();
     assert!(station.records().is_empty());
-    assert!(matches!(station.driver.open(SLOT, &[]), Ok(Opened { last: Index(2), .. })));
-    assert!(matches!(station.driver.open(SLOT, &[]), Err(Error::Open { .. })));
+    assert!(matches!(station.driver.open(SLOT, first(1).id, &[]), Ok(Opened { last: Index(2), .. })));
+    assert!(matches!(station.driver.open(SLOT, first(1).id, &[]), Err(Error::Open { .. })));
     station.settle();
     assert_eq!(station.records(), ["one"]);
 }
@@ -177,7 +177,7 @@ fn a_closed_slot_is_recovered_when_it_is_opened_again() {
 #[test]
 fn a_new_slot_needs_voters() {
     let mut station = Station::new(node(1), Options::default());
-    assert!(matches!(station.driver.open(SLOT, &[]), Err(Error::Voters { .. })));
-    assert!(matches!(station.driver.open(SLOT, &[node(1), node(1)]), Err(Error::Voters { .. })));
+    assert!(matches!(station.driver.open(SLOT, first(1).id, &[]), Err(Error::Voters { .. })));
+    assert!(matches!(station.driver.open(SLOT, first(1).id, &[first(1); 2]), Err(Error::Voters { .. })));
     station.open(&[node(1)]);
 }

@@ -1,14 +1,19 @@
 //! Seeded schedules: nodes lose power at any point, syncs take their time, messages are lost, doubled and late. What
-//! was committed anywhere is committed everywhere, and a seed repeats its run.
+//! was committed anywhere is committed everywhere, and a seed repeats its run. A node also loses its disk for good, and has
+//! another replica then, while what the first one said and was told is still under way.
 
 use std::collections::BTreeMap;
+use std::panic::catch_unwind;
 
 use bytes::Bytes;
 use convoy_ids::Term;
 
 use super::fleet::Fleet;
-use super::station::{SLOT, Station, node};
+use super::station::{SLOT, Station, first, node, replica};
+use crate::engine::{Engine, Family};
 use crate::replica::chance::Chance;
+use crate::replica::members::Roster;
+use crate::replica::row::{self, Kind};
 use crate::replica::*;
 
 /// What a run shows, step by step: two runs of one seed agree on it.
@@ -20,6 +25,16 @@ struct Trace {
     terms: usize,
     proven: usize,
     refused: usize,
+    wiped: usize,
+    late: usize,
+}
+
+/// What a node that lost its disk comes again as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comes {
+    Another,
+    /// The replica that it was, with nothing on disk: what must never be.
+    TheSame,
 }
 
 struct Run {
@@ -29,7 +44,11 @@ struct Run {
     down: BTreeMap<u64, Station>,
     /// What came out at each index, on whichever node first.
     agreed: Vec<(Term, Bytes)>,
-    leaders: BTreeMap<Term, u64>,
+    /// Which life of which node.
+    leaders: BTreeMap<Term, (u64, usize)>,
+    comes: Comes,
+    /// The replica on each node, and how many were there before.
+    lives: [(Replica, usize); 3],
     proposed: u64,
     /// What was true when a node was asked for a proof: the newest term that led, and how much had come out as committed.
     asked: BTreeMap<(u64, ProofId), (Term, usize)>,
@@ -37,7 +56,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, comes: Comes) -> Self {
         let options = Options {
             seed,
             cached_log_bytes: 40,
@@ -52,6 +71,8 @@ impl Run {
             down: BTreeMap::new(),
             agreed: Vec::new(),
             leaders: BTreeMap::new(),
+            comes,
+            lives: [1, 2, 3].map(|number| (first(number), 0)),
             proposed: 0,
             asked: BTreeMap::new(),
             trace: Trace::default(),
@@ -73,9 +94,60 @@ impl Run {
                 let _ = station.turn();
             }),
             386..=525 => self.each(number, Station::finish_sync),
+            526..=527 => self.wipe(number),
+            528..=535 => self.regroup(),
             _ => self.deliver(),
         }
         self.check();
+    }
+
+    /// The replicas that are to be the group.
+    fn wanted(&self) -> Vec<Replica> {
+        self.lives.iter().map(|(replica, _)| *replica).collect()
+    }
+
+    /// Whether all replicas that are there know on disk that the group is of them. Until then another loss could be one too
+    /// many: who has not heard that a joint state has ended asks the replicas of before, too, and two of those are gone.
+    fn is_whole(&mut self) -> bool {
+        let mut voters = self.wanted();
+        voters.sort_unstable();
+        let whole = Members { voters, ..Members::default() };
+        let knows = |station: &&mut Station| {
+            let (key, mut value) = (row::key(SLOT, Kind::Group, 0), Vec::new());
+            let found = station.engine.get(Family::Log, &key, &mut value).unwrap();
+            station.engine.sync_through(station.engine.writes()).unwrap();
+            found && Roster::decode(row::parse::<1>(&key, &value).unwrap().1).unwrap().members() == whole
+        };
+        self.fleet.up().filter(knows).count() == 3
+    }
+
+    fn wipe(&mut self, number: u64) {
+        if !self.is_whole() {
+            return;
+        }
+        let place = number as usize - 1;
+        self.trace.wiped += 1;
+        let (replica_here, before) = self.lives[place];
+        let id = match self.comes {
+            Comes::Another => 100 + self.trace.wiped as u64,
+            Comes::TheSame => replica_here.id.get(),
+        };
+        self.lives[place] = (replica(id, number), before + 1);
+        self.fleet.wipe(number, id);
+        self.asked.retain(|(of, _), _| *of != number);
+    }
+
+    /// Who leads takes the replicas that are there into the group, as learners first or at once.
+    fn regroup(&mut self) {
+        let Some(leader) = self.fleet.leader() else { return };
+        let (wanted, mut learners) = (self.wanted(), Vec::new());
+        let mut voters = wanted.clone();
+        let members = self.fleet.at(leader).driver.members(SLOT).expect("it is open");
+        if self.chance.below(2) == 0 {
+            learners = wanted.into_iter().filter(|replica| !members.voters.contains(replica)).collect();
+            voters = members.voters;
+        }
+        let _ = self.fleet.at(leader).driver.reconfigure(SLOT, &voters, &learners);
     }
 
     fn each(&mut self, number: u64, call: impl FnOnce(&mut Station)) {
@@ -137,10 +209,14 @@ impl Run {
         if fate == 1 || self.fleet.cut.contains(&(from, to)) {
             return;
         }
+        let (comes, mut late) = (self.comes, 0);
         self.each(to, |station| match station.driver.step(SLOT, node(from), &message.bytes) {
             Ok(()) | Err(StepError::Stalled) => {}
+            Err(StepError::OtherReplica { .. }) => late += 1,
+            Err(StepError::LogLost { .. }) if comes == Comes::TheSame => {}
             Err(error) => panic!("an honest peer is refused: {error}"),
         });
+        self.trace.late += late;
     }
 
     fn check(&mut self) {
@@ -153,7 +229,8 @@ impl Run {
             }
             for change in station.roles.drain(..) {
                 if let Role::Leader { term } = change.role {
-                    assert_eq!(*self.leaders.entry(term).or_insert(from), from, "one leader in {term}");
+                    let life = (from, self.lives[from as usize - 1].1);
+                    assert_eq!(*self.leaders.entry(term).or_insert(life), life, "one leader in {term}");
                 }
             }
             for proof in station.proofs.drain(..) {
@@ -190,6 +267,11 @@ impl Run {
         self.fleet.settle();
         // A leader of before the healing may have to step down first.
         self.fleet.tick(60);
+        for _ in 0..20 {
+            self.regroup();
+            self.fleet.tick(20);
+        }
+        assert!(self.is_whole(), "who came is of the group");
         self.fleet.propose("the last");
         self.fleet.tick(20);
         let committed = self.agreed.clone();
@@ -216,8 +298,8 @@ impl Run {
     }
 }
 
-fn run(seed: u64, steps: usize) -> Trace {
-    let mut run = Run::new(seed);
+fn run(seed: u64, steps: usize, comes: Comes) -> Trace {
+    let mut run = Run::new(seed, comes);
     for _ in 0..steps {
         run.step();
     }
@@ -227,8 +309,11 @@ fn run(seed: u64, steps: usize) -> Trace {
 #[test]
 fn whatever_happens_the_replicas_agree() {
     let (mut committed, mut crashes, mut terms, mut proven, mut refused) = (0, 0, 0, 0, 0);
-    for seed in 0..120 {
-        let trace = run(seed, 5000);
+    let (mut wiped, mut late) = (0, 0);
+    for seed in 0..150 {
+        let trace = run(seed, 5000, Comes::Another);
+        wiped += trace.wiped;
+        late += trace.late;
         committed += trace.committed;
         crashes += trace.crashes;
         terms += trace.terms;
@@ -237,10 +322,21 @@ fn whatever_happens_the_replicas_agree() {
     }
     assert!(committed > 4000 && crashes > 500 && terms > 150, "{committed} {crashes} {terms}");
     assert!(proven > 1000 && refused > 1000, "{proven} {refused}");
+    assert!(wiped > 200 && late > 500, "{wiped} {late}");
+}
+
+/// The rule shows its worth where it is broken.
+#[test]
+fn a_replica_that_comes_again_with_nothing_elects_a_second_leader_of_a_term() {
+    let finds = |seed| {
+        let said = catch_unwind(|| run(seed, 5000, Comes::TheSame)).err()?;
+        said.downcast_ref::<String>().filter(|said| said.contains("one leader in")).cloned()
+    };
+    assert!((0..120).find_map(finds).is_some(), "no run of them has found it");
 }
 
 #[test]
 fn a_seed_repeats_its_run() {
-    assert_eq!(run(77, 3000), run(77, 3000));
-    assert_ne!(run(77, 3000), run(78, 3000));
+    assert_eq!(run(77, 3000, Comes::Another), run(77, 3000, Comes::Another));
+    assert_ne!(run(77, 3000, Comes::Another), run(78, 3000, Comes::Another));
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use convoy_ids::{Index, Term};
 
-use super::station::{SLOT, Station, node};
+use super::station::{SLOT, Station, first, node};
 use crate::engine::{Batch, Engine, Family};
 use crate::replica::row::{self, Kind};
 use crate::replica::*;
@@ -18,7 +18,7 @@ fn with_records(options: Options, count: usize) -> Station {
 }
 
 fn reopened(station: &Station) -> Result<Opened, Error> {
-    station.crash(usize::MAX).driver.open(SLOT, &[node(1)])
+    station.crash(usize::MAX).driver.open(SLOT, first(1).id, &[first(1)])
 }
 
 /// Makes all entries but the first such as come out again at the next start.
@@ -207,7 +207,10 @@ fn a_base_is_taken_over_only_where_the_log_does_not_reach_it() {
     let mut fresh = Station::new(node(1), Options::default());
     assert!(fresh.driver.put_base(SLOT, &base, &mut batch).unwrap());
     fresh.engine.write(&batch).unwrap();
-    assert_eq!(fresh.driver.open(SLOT, &[]).unwrap(), Opened { applied: Index(6), last: Index(6) });
+    assert_eq!(
+        fresh.driver.open(SLOT, first(1).id, &[]).unwrap(),
+        Opened { replica: first(1).id, applied: Index(6), last: Index(6) }
+    );
     fresh.history.insert(SLOT, vec![(Term(1), Bytes::new()); 6]);
     fresh.settle();
     assert!(fresh.leads());

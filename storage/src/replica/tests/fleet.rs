@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use convoy_ids::{Index, NodeId, Term};
 
-use super::station::{SLOT, Station, node};
+use super::station::{SLOT, Station, first, firsts, node, replica};
 use crate::engine::{Family, Model};
 use crate::replica::row::{self, Kind};
 use crate::replica::*;
@@ -57,6 +57,16 @@ impl Fleet {
         station.open(&voters);
         let number = station.node.get() as usize;
         self.stations[number - 1] = Some(station);
+    }
+
+    /// A node loses its disk, and has an empty replica of this number from now on.
+    pub fn wipe(&mut self, number: u64, id: u64) {
+        let place = &mut self.stations[number as usize - 1];
+        let options = place.take().expect("the node is up").options;
+        let mut station = Station::new(node(number), options);
+        station.me = replica(id, number).id;
+        station.open(&self.voters);
+        *place = Some(station);
     }
 
     pub fn isolate(&mut self, number: u64) {
@@ -396,17 +406,17 @@ fn a_replica_is_replaced_by_another() {
     fleet.stations.push(Some(joins));
 
     let voters = fleet.voters.clone();
-    let begun = fleet.at(leader).driver.reconfigure(SLOT, &voters, &[node(4)]).unwrap();
+    let begun = fleet.at(leader).driver.reconfigure(SLOT, &firsts(&voters), &[first(4)]).unwrap();
     assert!(begun.is_some());
-    assert_eq!(fleet.at(leader).driver.reconfigure(SLOT, &voters, &[]), Err(ReconfigureError::Busy));
+    assert_eq!(fleet.at(leader).driver.reconfigure(SLOT, &firsts(&voters), &[]), Err(ReconfigureError::Busy));
     fleet.tick(3);
     assert_eq!(fleet.records(4), ["one"], "a learner follows");
 
     let mut next = vec![node(leader), node(stays), node(4)];
     next.sort_unstable();
-    fleet.at(leader).driver.reconfigure(SLOT, &next, &[]).unwrap();
+    fleet.at(leader).driver.reconfigure(SLOT, &firsts(&next), &[]).unwrap();
     fleet.tick(5);
-    let members = Members { voters: next.clone(), learners: vec![], joint: false };
+    let members = Members { voters: firsts(&next), learners: vec![], joint: false };
     assert_eq!(fleet.at(leader).driver.members(SLOT), Some(members.clone()));
     fleet.take_down(leaves);
     fleet.propose("two");
@@ -417,7 +427,7 @@ fn a_replica_is_replaced_by_another() {
     let down = fleet.take_down(4);
     fleet.restart(&down, 0);
     assert_eq!(fleet.at(4).driver.members(SLOT), Some(members));
-    assert_eq!(fleet.at(leader).driver.reconfigure(SLOT, &next, &[]), Ok(None));
+    assert_eq!(fleet.at(leader).driver.reconfigure(SLOT, &firsts(&next), &[]), Ok(None));
 }
 
 #[test]
@@ -426,7 +436,7 @@ fn a_leader_that_is_removed_steps_down_for_the_others() {
     fleet.propose("one");
     let leader = fleet.leader().unwrap();
     let stay: Vec<_> = fleet.others(leader).into_iter().map(node).collect();
-    fleet.at(leader).driver.reconfigure(SLOT, &stay, &[]).unwrap();
+    fleet.at(leader).driver.reconfigure(SLOT, &firsts(&stay), &[]).unwrap();
     fleet.settle();
     assert!(!fleet.at(leader).leads());
     fleet.take_down(leader);
@@ -434,7 +444,7 @@ fn a_leader_that_is_removed_steps_down_for_the_others() {
     fleet.propose("two");
     assert_eq!(fleet.records(next), ["one", "two"]);
     let members = fleet.at(next).driver.members(SLOT).unwrap();
-    assert_eq!((members.voters, members.joint), (stay, false));
+    assert_eq!((members.voters, members.joint), (firsts(&stay), false));
 }
 
 #[test]
@@ -442,7 +452,7 @@ fn a_group_shrinks_to_one_and_goes_on_alone() {
     let mut fleet = Fleet::led(&Options::default());
     fleet.propose("one");
     let leader = fleet.leader().unwrap();
-    fleet.at(leader).driver.reconfigure(SLOT, &[node(leader)], &[]).unwrap();
+    fleet.at(leader).driver.reconfigure(SLOT, &[first(leader)], &[]).unwrap();
     fleet.tick(5);
     for other in fleet.others(leader) {
         fleet.take_down(other);

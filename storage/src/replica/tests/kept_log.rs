@@ -8,7 +8,7 @@ use bytes::Bytes;
 use convoy_ids::{Index, SlotId, Term};
 
 use super::fleet::Fleet;
-use super::station::{SLOT, Station, node};
+use super::station::{SLOT, Station, first, firsts, node};
 use crate::engine::{Batch, Engine, Error, Family, Model, Pair, Space, View, Visit};
 use crate::replica::row::{self, Kind};
 use crate::replica::*;
@@ -70,7 +70,7 @@ impl Engine for Counting {
 fn read_by_a_start(station: &Station) -> u64 {
     let engine = Arc::new(Counting { model: station.engine.clone(), entries: AtomicU64::new(0) });
     let mut driver = Driver::new(engine.clone(), station.node, station.options.clone());
-    driver.open(SLOT, &[]).unwrap();
+    driver.open(SLOT, first(1).id, &[]).unwrap();
     engine.entries.load(Ordering::Relaxed)
 }
 
@@ -166,7 +166,7 @@ fn a_change_of_the_group_among_what_is_kept_is_known_without_reading_it() {
     let away = fleet.others(leader)[0];
     let down = fleet.take_down(away);
     fleet.stations.resize_with(9, || None);
-    fleet.at(leader).driver.reconfigure(SLOT, &voters, &[node(9)]).unwrap();
+    fleet.at(leader).driver.reconfigure(SLOT, &firsts(&voters), &[first(9)]).unwrap();
     fleet.settle();
     for number in 0..20 {
         fleet.propose(&format!("record {number}"));
@@ -188,11 +188,11 @@ fn a_change_of_the_group_among_what_is_kept_is_known_without_reading_it() {
 fn keeper(slots: &[SlotId], options: Options) -> Station {
     let mut station = Station::new(node(1), options);
     for slot in slots {
-        station.driver.open(*slot, &[node(1)]).unwrap();
+        station.driver.open(*slot, first(1).id, &[first(1)]).unwrap();
     }
     station.settle();
     for slot in slots {
-        station.driver.reconfigure(*slot, &[node(1)], &[node(2)]).unwrap();
+        station.driver.reconfigure(*slot, &[first(1)], &[first(2)]).unwrap();
     }
     station.settle();
     station
@@ -242,7 +242,7 @@ fn many_slots_that_keep_little_each_are_bounded_too() {
     let after = station.crash(usize::MAX);
     let mut driver = after.driver;
     for slot in &slots {
-        let opened = driver.open(*slot, &[]).unwrap();
+        let opened = driver.open(*slot, first(1).id, &[]).unwrap();
         assert_eq!(opened.applied, opened.last);
     }
 }
@@ -289,7 +289,7 @@ fn after_a_start_what_is_kept_is_counted_without_reading_it() {
     let kept = station.driver.kept_log_bytes();
     let mut after = station.crash(usize::MAX);
     after.history.insert(SLOT, vec![(Term(1), Bytes::new()); 502]);
-    after.driver.open(SLOT, &[]).unwrap();
+    after.driver.open(SLOT, first(1).id, &[]).unwrap();
     for _ in 0..50 {
         after.driver.tick();
         after.settle();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use convoy_ids::SlotId;
 
 use super::fleet::Fleet;
-use super::station::{SLOT, Station, node};
+use super::station::{SLOT, Station, first, node};
 use crate::replica::*;
 
 const LIMIT: Duration = Duration::from_secs(1);
@@ -139,9 +139,9 @@ fn each_sync_has_its_own_time() {
 fn groups_of_one_voter_are_left_alone() {
     let mut station = Station::alone(options());
     let followed = SlotId(9);
-    station.driver.open(followed, &[node(1)]).unwrap();
+    station.driver.open(followed, first(1).id, &[first(1)]).unwrap();
     station.settle();
-    station.driver.reconfigure(followed, &[node(1)], &[node(2)]).unwrap();
+    station.driver.reconfigure(followed, &[first(1)], &[first(2)]).unwrap();
     station.settle();
     station.propose("under way").unwrap();
     station.turn().unwrap();

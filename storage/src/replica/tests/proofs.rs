@@ -3,7 +3,7 @@
 use convoy_ids::{Index, NodeId, SlotId, Term};
 
 use super::fleet::Fleet;
-use super::station::{SLOT, Station, node};
+use super::station::{SLOT, Station, first, node};
 use crate::replica::*;
 
 fn proven(station: &Station) -> Vec<(ProofId, Term)> {
@@ -291,7 +291,7 @@ fn one_question_about_several_slots_is_answered_for_each() {
     let mut fleet = Fleet::led(&Options::default());
     let leader = fleet.leader().unwrap();
     let alone = SlotId(9);
-    fleet.at(leader).driver.open(alone, &[node(leader)]).unwrap();
+    fleet.at(leader).driver.open(alone, first(leader).id, &[first(leader)]).unwrap();
     fleet.settle();
     let station = fleet.at(leader);
     let id = station.driver.prove(&[SLOT, alone, SlotId(10)], &mut station.effects);

@@ -3,7 +3,7 @@
 use convoy_ids::SlotId;
 
 use super::fleet::Fleet;
-use super::station::{SLOT, Station, node};
+use super::station::{SLOT, Station, first, node};
 use crate::engine::Engine;
 use crate::replica::*;
 
@@ -40,9 +40,9 @@ fn crash(written: Written, turns: usize, stop: usize, keep: usize) -> Option<(Op
     let leader = fleet.leader().unwrap();
     // Another slot of the node always has something to sync.
     let busy = SlotId(9);
-    fleet.at(leader).driver.open(busy, &[node(leader)]).unwrap();
+    fleet.at(leader).driver.open(busy, first(leader).id, &[first(leader)]).unwrap();
     fleet.settle();
-    fleet.at(leader).driver.reconfigure(SLOT, &[node(leader)], &[]).unwrap();
+    fleet.at(leader).driver.reconfigure(SLOT, &[first(leader)], &[]).unwrap();
     let mut turns_left = None;
     for turn in 0..100 {
         for number in 1..=3 {

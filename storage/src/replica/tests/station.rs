@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use convoy_ids::{Index, NodeId, SlotId, Term};
+use convoy_ids::{Index, NodeId, ReplicaId, SlotId, Term};
 
 use crate::engine::{Batch, Engine, Family, Generations, Model};
 use crate::replica::*;
@@ -16,8 +16,24 @@ pub(crate) fn node(number: u64) -> NodeId {
     NodeId::new(number).unwrap()
 }
 
+/// A replica on a node.
+pub(crate) fn replica(id: u64, on: u64) -> Replica {
+    Replica { id: ReplicaId::new(id).unwrap(), node: node(on) }
+}
+
+/// The first one there.
+pub(crate) fn first(number: u64) -> Replica {
+    Replica::first(node(number))
+}
+
+pub(crate) fn firsts(nodes: &[NodeId]) -> Vec<Replica> {
+    nodes.iter().copied().map(Replica::first).collect()
+}
+
 pub(crate) struct Station {
     pub node: NodeId,
+    /// Who it is where it is asked to open a slot.
+    pub me: ReplicaId,
     pub engine: Arc<Model>,
     /// What the driver works with.
     pub rows: Arc<Generations>,
@@ -45,6 +61,7 @@ impl Station {
         let rows = Arc::new(Generations::open(engine.clone()).unwrap());
         Self {
             node,
+            me: Replica::first(node).id,
             driver: Driver::new(rows.clone(), node, options.clone()),
             rows,
             engine,
@@ -71,7 +88,7 @@ impl Station {
 
     /// Opens [`SLOT`] and reads back the state that goes with its applied index.
     pub fn open(&mut self, voters: &[NodeId]) -> Opened {
-        let opened = self.driver.open(SLOT, voters).unwrap();
+        let opened = self.driver.open(SLOT, self.me, &firsts(voters)).unwrap();
         let history = self.saved();
         assert_eq!(history.len() as u64, opened.applied.0, "state and applied index are written together");
         self.history.insert(SLOT, history);
@@ -93,7 +110,8 @@ impl Station {
 
     /// The node after a loss of power that kept `keep` of the batches not synced.
     pub fn crash(&self, keep: usize) -> Self {
-        Self::on(Arc::new(self.engine.crash(keep)), self.node, self.options.clone())
+        let after = Self::on(Arc::new(self.engine.crash(keep)), self.node, self.options.clone());
+        Self { me: self.me, ..after }
     }
 
     pub fn history(&self) -> &[(Term, Bytes)] {
