@@ -262,8 +262,7 @@ impl Shard {
         let mut roots =
             Roots::new(options.secret.of_tables(), Slots::of_shard(&options, &post), post.shards());
         let mut budget = Budget::new(options.limits.stored);
-        let slots =
-            Slots::open(&options, &post, &*engine, node, &replicas, &mut driver, &mut roots, &mut budget)?;
+        let slots = Slots::open(&options, &post, &*engine, &replicas, &mut driver, &mut roots, &mut budget)?;
         let has_others = driver.has_others();
         Ok(Self {
             outlet: Outlet { edge, post, applied: VecDeque::new(), casts: Casts::new(options.fan_out_piece) },

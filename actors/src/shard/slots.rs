@@ -23,7 +23,6 @@ impl Slots {
         options: &Options,
         post: &Post,
         engine: &dyn Engine,
-        node: NodeId,
         replicas: &[NodeId],
         driver: &mut Driver,
         roots: &mut Roots,
@@ -31,7 +30,7 @@ impl Slots {
     ) -> Result<Self, Error> {
         // Nothing is at hand yet that could give other numbers: these are the first replicas of every slot.
         let replicas: Vec<_> = replicas.iter().copied().map(Replica::first).collect();
-        let me = Replica::first(node).id;
+        let me = Replica::first(driver.node()).id;
         let mut table = Vec::new();
         for id in Self::of_shard(options, post) {
             table.push(Slot::recover(id, engine, options, roots, budget)?);

@@ -92,6 +92,11 @@ impl Driver {
         }
     }
 
+    /// The node that the replicas are on.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// Creates replica `me` of `slot`, whose log begins with the group `first`, or recovers the one that is on disk: then
     /// both say nothing, the replica is who it was and the group is what its log made it. One that is not of the first
     /// group follows whoever says that it leads. A replica alone leads as soon as its first round is synced.

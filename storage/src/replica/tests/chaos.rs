@@ -322,7 +322,7 @@ fn whatever_happens_the_replicas_agree() {
     }
     assert!(committed > 4000 && crashes > 500 && terms > 150, "{committed} {crashes} {terms}");
     assert!(proven > 1000 && refused > 1000, "{proven} {refused}");
-    assert!(wiped > 200 && late > 500, "{wiped} {late}");
+    assert!(wiped > 100 && late > 1000, "{wiped} {late}");
 }
 
 /// The rule shows its worth where it is broken.
