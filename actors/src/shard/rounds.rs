@@ -406,6 +406,8 @@ impl Shard {
         self.outlet.edge.now = now.monotonic;
         self.driver.tick();
         if self.has_others {
+            // One each 50 ms: an election begins after half a second to a second without a leader.
+            self.driver.tick();
             self.driver.watch_disk(Duration::from_millis(now.monotonic));
             self.give_way(now);
         }

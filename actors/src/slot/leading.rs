@@ -131,8 +131,9 @@ impl Slot {
         let mut unpacking = Unpacking::new(self.id, turn.state);
         for (key, op) in found {
             let Some((_, number)) = rows::split_outbox(&key) else { continue };
-            bytes += op.len();
-            sent.push((number, unpacking.unpack(to, number, op)?));
+            let emitted = unpacking.unpack(to, number, op)?;
+            bytes += emitted.len_bytes();
+            sent.push((number, emitted));
             if bytes >= PIECE_BYTES {
                 is_all = false;
                 break;

@@ -173,6 +173,15 @@ impl<'a> Unpacking<'a> {
 }
 
 impl Emitted {
+    /// Bytes of what it carries.
+    pub(super) fn len_bytes(&self) -> usize {
+        match self {
+            Self::Op { op, .. } => op.len(),
+            Self::Message { message, targets, .. } => message.len() + targets.len(),
+            Self::Copy { message, .. } => message.len(),
+        }
+    }
+
     /// Units of work to carry it on.
     pub fn work(&self) -> u64 {
         match self {
