@@ -384,6 +384,8 @@ impl Log {
             }
             self.bytes -= open.bytes;
             self.pieces.pop_back();
+            // The one before has ended, and may be about to go: it does not begin again.
+            self.is_sealed = true;
         }
     }
 
@@ -771,4 +773,28 @@ fn first_roster(slot: SlotId, me: Replica, first: &[Replica]) -> Result<Roster, 
     }
     let voters: Vec<u64> = places.keys().copied().collect();
     Ok(Roster::new(ConfState::from((voters, [])), &places).expect("each has its place"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Model;
+
+    #[test]
+    fn a_piece_that_is_about_to_go_stays_as_it_is_whatever_is_replaced_behind_it() {
+        let me = Replica::first(NodeId::new(1).expect("it is not zero"));
+        let found = Log::open(Arc::new(Model::new()), SlotId(7), me, &[me], &Options::default());
+        let mut log = found.expect("there is nothing yet").log;
+        let entries = |term: u64, indexes: std::ops::RangeInclusive<u64>| -> Vec<Entry> {
+            indexes.map(|index| transport::shadow(EntryKind::Record, term, index)).collect()
+        };
+        log.entries_written(&entries(1, 1..=2));
+        let through = log.next_cut(None, 2).expect("all of it is applied").last;
+        assert_eq!(through, 2);
+        log.entries_written(&entries(1, 3..=4));
+        // Another leader has others there.
+        log.entries_written(&entries(2, 3..=5));
+        log.truncated(through);
+        assert_eq!((log.base(), log.last()), ((2, 1), 5));
+    }
 }
