@@ -45,7 +45,9 @@ pub use connection::Output;
 pub use edge::Heed;
 pub use identity::Identity;
 pub use metric::ALL as METRICS;
-pub use options::{Excess, FAN_OUT_PIECE, Features, Limits, Options, RateLimits, SecondConnection, Without};
+pub use options::{
+    CatchUp, Excess, FAN_OUT_PIECE, Features, Limits, Options, RateLimits, SecondConnection, Without,
+};
 pub use peer::{Certificate, CertificateId, Listener, Peer, Transport};
 pub use session::{Home, Place, QueueLimits, SessionNumber, Subscription};
 pub use shard::SysTopics;

@@ -44,6 +44,18 @@ metrics! {
     REPLICA_MESSAGES_REFUSED = "convoy_replica_messages_refused_total",
     /// How often a replica on another node was found so far behind that the log does not reach back to it.
     SNAPSHOTS_WANTED = "convoy_snapshots_wanted_total",
+    /// Copies of a slot's state that are in force on another node.
+    SNAPSHOTS_SENT = "convoy_snapshots_sent_total",
+    /// Copies of a slot's state that another node sent and that are in force here.
+    SNAPSHOTS_RECEIVED = "convoy_snapshots_received_total",
+    /// Copies of a slot's state that were begun and given up by whoever sent them, or could not be put in force.
+    SNAPSHOTS_FAILED = "convoy_snapshots_failed_total",
+    /// Bytes of pieces of such copies that were sent, those sent again included.
+    SNAPSHOT_BYTES_SENT = "convoy_snapshot_sent_bytes_total",
+    /// Bytes of pieces of such copies that were taken.
+    SNAPSHOT_BYTES_RECEIVED = "convoy_snapshot_received_bytes_total",
+    /// Messages about such copies that were refused: damaged, or of a node that does not lead the slot.
+    SNAPSHOT_MESSAGES_REFUSED = "convoy_snapshot_messages_refused_total",
     /// How often a slot was so full that those who publish to it stood in line.
     SHORTAGES = "convoy_slot_shortages_total",
     /// Publications refused because their record could not be written.

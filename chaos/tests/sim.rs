@@ -56,6 +56,7 @@ fn setup(seed: u64, shards: u16) -> Setup {
         cut_every: None,
         cuts: Cuts::Any,
         pause_every: None,
+        catch_up: Default::default(),
         disorder: false,
         stalls: false,
         full: None,

@@ -5,6 +5,7 @@ mod rate;
 
 use convoy_ids::NodeId;
 use convoy_membership::Partitioning;
+use convoy_storage::replica;
 use convoy_wire::TopicFilter;
 
 use crate::budget::Allowance;
@@ -27,6 +28,8 @@ pub struct Options {
     /// The nodes that hold a replica of every slot, this one among them, in the order in which they are preferred as leaders.
     /// None for a node that is alone.
     pub replicas: Vec<NodeId>,
+    /// How replicas that were away get what they have missed.
+    pub catch_up: CatchUp,
     /// How Shared Subscriptions choose.
     pub shared: SharedOptions,
     /// Bytes that stay free on the disk: with less, publications that need a record are refused, and what is left is
@@ -38,6 +41,24 @@ pub struct Options {
     pub fan_out_piece: usize,
     /// For a simulation alone: no configuration reaches it.
     pub without: Without,
+}
+
+/// What is kept of logs for replicas that were away, and how the state goes to those for whom that is too little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CatchUp {
+    /// Bytes of applied records that a shard keeps of its slots together: see [`replica::Options::kept_log_bytes`].
+    pub kept_log_bytes: u64,
+    /// The pieces in which it is given up: see [`replica::Options::segment_entries`].
+    pub segment_entries: u64,
+    /// Bytes of rows in a piece of a copy. More of them makes fewer messages, each of which holds up its shard for longer.
+    pub piece_bytes: usize,
+}
+
+impl Default for CatchUp {
+    fn default() -> Self {
+        let replica::Options { kept_log_bytes, segment_entries, .. } = replica::Options::default();
+        Self { kept_log_bytes, segment_entries, piece_bytes: 256 << 10 }
+    }
 }
 
 /// What [`Options::fan_out_piece`] is but for tests: to deliver to so many, and to write to them, takes two
@@ -61,6 +82,8 @@ pub enum Without {
     Resend,
     /// The connections of a node end when it leads no longer.
     Leave,
+    /// A copy of a slot's state has the QoS 2 messages that are half on their way.
+    HalfWay,
 }
 
 /// What becomes of a second connection with a Client Identifier that is connected.

@@ -3,7 +3,7 @@
 //! something no longer, all connections of the node end.
 
 use convoy_ids::{NodeId, SlotId};
-use convoy_storage::replica::{Outgoing, Role, SnapshotWanted, StepError};
+use convoy_storage::replica::{Outgoing, Role, StepError};
 
 use super::mail::Letter;
 use super::slots::fail;
@@ -17,6 +17,7 @@ use crate::slot::Turn;
 impl Shard {
     /// What an earlier leader promised is applied before this one serves: see [`crate::slot::Slot::elected`].
     pub(super) fn change_role(&mut self, id: SlotId, role: Role) {
+        self.forget_snapshots(id);
         let Some(slot) = self.slots.get(id) else { return };
         let elected = match role {
             Role::Leader { term } => Some(term),
@@ -136,14 +137,6 @@ impl Shard {
                 metrics::counter!(metric::REPLICA_MESSAGES_REFUSED).increment(1);
                 tracing::debug!(%slot, %from, %error, "message of a replica refused");
             }
-        }
-    }
-
-    /// A replica is so far behind that it needs a copy of the state.
-    pub(super) fn want_snapshots(&mut self, wanted: Vec<SnapshotWanted>) {
-        for SnapshotWanted { slot, to } in wanted {
-            metrics::counter!(metric::SNAPSHOTS_WANTED).increment(1);
-            tracing::error!(%slot, node = %to, "replica too far behind: it gets nothing until it is made anew");
         }
     }
 }

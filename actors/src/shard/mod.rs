@@ -24,7 +24,9 @@ mod proving;
 mod publish;
 mod query;
 mod reading;
+mod receiving_state;
 mod rounds;
+mod sending_state;
 mod shortage;
 mod slots;
 mod subscribe;
@@ -39,7 +41,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use convoy_ids::{Index, SlotId};
 use convoy_membership::Locator;
-use convoy_storage::engine::{Batch, Engine};
+use convoy_storage::engine::{Batch, Engine, Generations};
 use convoy_storage::replica::{self, Committed, Driver, Round};
 use metrics::Counter;
 
@@ -119,6 +121,8 @@ pub struct Shard {
     dear_work: u64,
     slots: Slots,
     driver: Driver,
+    /// What all shards of the node keep their rows in.
+    rows: Arc<Generations>,
     state: State,
     /// What is stored on this node.
     budget: Budget,
@@ -152,6 +156,11 @@ pub struct Shard {
     /// Slots have replicas on other nodes.
     has_others: bool,
     to_replicas: Vec<replica::Outgoing>,
+    sending: sending_state::Sending,
+    receiving: receiving_state::Receiving,
+    to_snapshots: Vec<replica::Outgoing>,
+    /// Which life of the node this is.
+    start: u32,
     effects: replica::Effects,
     /// Given to the driver's rounds, which write it with theirs.
     batch: Batch,
@@ -216,6 +225,9 @@ pub struct Observation {
     pub stored: Usage,
     /// Because receivers are too slow, or their queues full.
     pub messages_dropped: u64,
+    /// Copies of slots' state that were sent by this node and are in force elsewhere, and those that are in force here.
+    pub snapshots_sent: u64,
+    pub snapshots_received: u64,
     pub tally: Tally,
     /// The disk is full, or nearly so.
     pub stalled: bool,
@@ -239,6 +251,8 @@ impl Observation {
         self.retained_bytes += other.retained_bytes;
         self.stored = self.stored.and(&other.stored);
         self.messages_dropped += other.messages_dropped;
+        self.snapshots_sent += other.snapshots_sent;
+        self.snapshots_received += other.snapshots_received;
         self.tally.merge(&other.tally);
         self.stalled |= other.stalled;
         self.failures.extend(other.failures.iter().cloned());
@@ -247,13 +261,19 @@ impl Observation {
 
 impl Shard {
     /// Opens the slots of this shard. It leads them once its first round is synced.
-    pub fn new(identity: Identity, engine: Arc<dyn Engine>, options: Options) -> Result<Self, Error> {
+    pub fn new(identity: Identity, rows: Arc<Generations>, options: Options) -> Result<Self, Error> {
+        let engine = Arc::clone(&rows) as Arc<dyn Engine>;
         let Identity { node, start, shard, shards } = identity;
         let post = Post::new(shard, shards);
         let edge = Edge::new(node.get(), shard, shards, start, &options);
         let replicas = if options.replicas.is_empty() { vec![node] } else { options.replicas.clone() };
         let mut chance = Chance::of(&options.secret, &identity);
-        let mut replication = replica::Options { seed: chance.number(), ..replica::Options::default() };
+        let mut replication = replica::Options {
+            kept_log_bytes: options.catch_up.kept_log_bytes,
+            segment_entries: options.catch_up.segment_entries,
+            seed: chance.number(),
+            ..replica::Options::default()
+        };
         if replicas.len() == 1 {
             // There are no followers to whom applied entries could go from memory.
             replication.cached_log_bytes = 0;
@@ -271,6 +291,7 @@ impl Shard {
             dear_work: 0,
             slots,
             driver,
+            rows,
             state: State::new(engine, options.limits.unread.clone()),
             budget,
             roots,
@@ -292,6 +313,10 @@ impl Shard {
             proving: proving::Proving::default(),
             has_others,
             to_replicas: Vec::new(),
+            sending: Default::default(),
+            receiving: Default::default(),
+            to_snapshots: Vec::new(),
+            start,
             effects: replica::Effects::new(),
             batch: Batch::new(),
             sync: None,
@@ -533,6 +558,8 @@ impl Shard {
             stored: self.budget.total(),
             messages_dropped: self.outlet.edge.tally.dropped
                 + self.slots.iter().map(|slot| slot.dropped).sum::<u64>(),
+            snapshots_sent: self.sending.sent,
+            snapshots_received: self.receiving.received,
             tally: self.outlet.edge.tally.clone(),
             stalled: self.stalled || self.low_space,
             failures: failures.cloned().collect(),

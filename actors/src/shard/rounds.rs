@@ -42,6 +42,9 @@ impl Shard {
 
     fn end_turn(&mut self, now: Now) {
         let until = self.end_of_piece();
+        if self.has_others {
+            self.install_snapshot();
+        }
         self.ask_for_proofs();
         if self.has_others && self.driver.is_dirty() && !self.stalled && self.failure.is_none() {
             // Other nodes do not wait for this one's disk, and what they have said comes before what is proposed.
@@ -233,6 +236,7 @@ impl Shard {
         self.outlet.edge.now = now.monotonic;
         self.rounds.increment(1);
         self.driver.synced(round, &mut self.effects);
+        self.reopen_slot(round);
         self.take_effects(now);
     }
 
@@ -275,7 +279,7 @@ impl Shard {
         self.hear_proofs();
         if !self.effects.snapshots.is_empty() {
             let wanted = std::mem::take(&mut self.effects.snapshots);
-            self.want_snapshots(wanted);
+            self.want_snapshots(now, wanted);
         }
         self.backlog.extend(std::mem::take(&mut self.effects.committed));
         self.apply_backlog(now, self.end_of_piece());
@@ -410,6 +414,8 @@ impl Shard {
             self.driver.tick();
             self.driver.watch_disk(Duration::from_millis(now.monotonic));
             self.give_way(now);
+            self.send_snapshots(now);
+            self.expire_staging(now);
         }
         self.tell_stored();
         self.tell_counts();

@@ -117,6 +117,27 @@ impl Slot {
 /// Counts what the rows of a slot hold. What cannot be read is not counted: whoever needs it will say so, and a node with
 /// a damaged row starts.
 pub fn count_stored(id: SlotId, engine: &dyn Engine, budget: &mut Budget) {
+    for (_, counted) in stored_of(id, engine) {
+        budget.change(counted.user, &Usage::default(), &counted.usage());
+    }
+}
+
+/// Takes back what was counted of a slot's Sessions; of those that are not `active` that is what their rows hold.
+pub fn uncount_stored(
+    id: SlotId,
+    engine: &dyn Engine,
+    active: &FxHashMap<SessionNumber, Box<Active>>,
+    budget: &mut Budget,
+) {
+    let of_active = active.iter().map(|(session, active)| (*session, active.counted));
+    let of_rows = stored_of(id, engine).into_iter().filter(|(session, _)| !active.contains_key(session));
+    for (_, counted) in of_active.chain(of_rows) {
+        budget.change(counted.user, &counted.usage(), &Usage::default());
+    }
+}
+
+/// What the Sessions of a slot count as by their rows.
+fn stored_of(id: SlotId, engine: &dyn Engine) -> Vec<(SessionNumber, Counted)> {
     let mut sessions = Vec::new();
     let (from, to) = rows::clients(id, b"");
     let scanned = engine.scan(Family::Session, &from, &to, &mut |key, value| {
@@ -128,12 +149,10 @@ pub fn count_stored(id: SlotId, engine: &dyn Engine, budget: &mut Budget) {
     // In the order of their queues: what is near to each other is read once.
     sessions.sort_unstable_by_key(|(session, _)| *session);
     let counted = count_queues(id, engine, &mut sessions);
-    for (_, counted) in sessions {
-        budget.change(counted.user, &Usage::default(), &counted.usage());
-    }
     if let Err(error) = scanned.and(counted) {
         tracing::warn!(slot = %id, %error, "some of what is stored is not counted against its limits");
     }
+    sessions
 }
 
 /// Adds what is queued for these Sessions, which ascend.

@@ -6,7 +6,7 @@ use convoy_storage::record;
 use rustc_hash::FxHashMap;
 use std::ops::ControlFlow;
 
-use super::budget::count_stored;
+use super::budget::{count_stored, uncount_stored};
 use super::farewells::{WillRoom, WillsUnderway};
 use super::op::Op;
 use super::outbox::{Outbox, Outboxes};
@@ -164,6 +164,24 @@ impl Slot {
         })?;
         slot.is_backed_up = slot.outboxes.values().any(Outbox::is_full);
         Ok(slot)
+    }
+
+    /// Takes back what this slot has in the surroundings that it shares with others: its root routes in `roots`, and what is
+    /// counted of it. Its rows are still those of its state, all of which is written. To be followed by
+    /// [`Slot::recover`], from whatever rows it has then.
+    pub fn withdraw(&self, engine: &dyn Engine, roots: &mut Roots, budget: &mut Budget) -> Result<(), Error> {
+        let everywhere = super::roots::everywhere();
+        scan(engine, rows::routes(self.id), |key, _| {
+            if let Some((partition, subscriber, filter)) = rows::split_route(key)
+                && partition == everywhere
+            {
+                roots.remove(self.id, filter, SessionNumber(subscriber));
+            }
+            Ok(())
+        })?;
+        uncount_stored(self.id, engine, &self.active, budget);
+        self.withdraw_retained(budget);
+        Ok(())
     }
 
     /// Proposes what is due, unless what was proposed last is still on its way: a disk that stays full must not fill our

@@ -107,9 +107,19 @@ impl Slot {
 
     /// What is of no user.
     pub(super) fn recover_retained_of_nobody(&self, budget: &mut Budget) {
-        let mut left = self.retained.usage();
-        self.retained_of.values().for_each(|size| left = left.without(&size.usage()));
-        budget.change(User::NOBODY, &Usage::default(), &left);
+        budget.change(User::NOBODY, &Usage::default(), &self.retained_of_nobody());
+    }
+
+    /// Takes back what was counted of all of them.
+    pub(super) fn withdraw_retained(&self, budget: &mut Budget) {
+        for (user, size) in &self.retained_of {
+            budget.change(*user, &size.usage(), &Usage::default());
+        }
+        budget.change(User::NOBODY, &self.retained_of_nobody(), &Usage::default());
+    }
+
+    fn retained_of_nobody(&self) -> Usage {
+        self.retained_of.values().fold(self.retained.usage(), |left, size| left.without(&size.usage()))
     }
 }
 

@@ -213,6 +213,11 @@ pub fn session_of_head(key: &[u8]) -> Option<SessionNumber> {
     Some(SessionNumber(u64::from_be_bytes(*key.get(3..)?.first_chunk()?)))
 }
 
+/// Whether the row is of a QoS 2 message that is half on its way.
+pub fn is_half_way(key: &[u8]) -> bool {
+    matches!(key.get(2), Some(&(kind::UNRELEASED | kind::RECEIVED)))
+}
+
 pub fn unreleased(session: SessionNumber, packet_id: u16) -> Key {
     key(session.slot(), kind::UNRELEASED, &[&session.0.to_be_bytes(), &packet_id.to_be_bytes()])
 }

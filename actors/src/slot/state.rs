@@ -87,6 +87,11 @@ impl State {
         self.frozen = true;
     }
 
+    /// The rows of a slot are others from now on. Nothing of it is on its way to the engine.
+    pub fn replaced(&mut self, slot: SlotId) {
+        self.body.get_mut().take_if(|(of, ..)| *of == slot);
+    }
+
     /// Whether the rows of queues and of Retained Messages can be read as they are in the engine.
     pub fn is_readable(&self) -> bool {
         self.frozen || self.batch.is_empty()

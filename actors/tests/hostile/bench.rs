@@ -12,7 +12,7 @@ use convoy_actors::{
 };
 use convoy_ids::NodeId;
 use convoy_membership::Partitioning;
-use convoy_storage::engine::{Engine, Model};
+use convoy_storage::engine::{Engine, Generations, Model};
 use convoy_wire::{Cut, Limits as WireLimits, Packet, ProtocolVersion, Sender, cut, decode_from};
 
 const STRANGERS: usize = 4;
@@ -80,13 +80,15 @@ impl Bench {
             min_free_bytes: 1 << 20,
             secret: Secret::from_number(7),
             replicas: Vec::new(),
+            catch_up: Default::default(),
             fan_out_piece: convoy_actors::FAN_OUT_PIECE,
             without: Default::default(),
         };
         let engine = Arc::new(Model::new());
+        let rows = Generations::open(Arc::clone(&engine) as Arc<dyn Engine>).expect("it is empty");
         let node = NodeId::new(1).expect("one is not zero");
         let identity = Identity { node, start: 1, shard: 0, shards: 1 };
-        let shard = Shard::new(identity, Arc::clone(&engine) as Arc<dyn Engine>, options);
+        let shard = Shard::new(identity, Arc::new(rows), options);
         let now = Now { monotonic: 1_000, wall: 1_700_000_000_000 };
         let lines = (0..STRANGERS + 2).map(|_| Line { key: None, got: Vec::new() }).collect();
         let shard = shard.expect("an empty engine can be read");

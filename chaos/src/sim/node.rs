@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use convoy_actors::{Identity, Mail, Now, Options, Shard};
 use convoy_ids::{NodeId, SlotId, Term};
+use convoy_storage::engine::Generations;
 use convoy_storage::replica::{Outgoing, Role, Round};
 
 use super::clock::{MILLISECOND, Micros};
@@ -30,6 +31,13 @@ pub enum Step {
     },
 }
 
+/// The lane by which replicas on different nodes say something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    Raft,
+    Snapshots,
+}
+
 /// What follows from a step.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -44,6 +52,10 @@ pub enum Taken {
 pub struct Node {
     place: usize,
     disk: Disk,
+    /// What its shards have found there, of this life or of the last one.
+    rows: Option<Arc<Generations>>,
+    /// Copies that were put in force in lives that are over.
+    copies: u64,
     /// None while the node is down.
     shards: Vec<Shard>,
     starts: u32,
@@ -74,6 +86,8 @@ impl Node {
         Self {
             place,
             disk,
+            rows: None,
+            copies: 0,
             shards: Vec::new(),
             starts: 0,
             turns: Vec::new(),
@@ -97,6 +111,16 @@ impl Node {
 
     pub fn disk(&self) -> &Disk {
         &self.disk
+    }
+
+    /// The rows of its slots, under their own numbers.
+    pub fn rows(&self) -> Option<&Generations> {
+        self.rows.as_deref()
+    }
+
+    /// Copies of slots' state that were put in force here, in all lives.
+    pub fn copies(&self) -> u64 {
+        self.copies + self.shards.iter().map(|shard| shard.observe().snapshots_received).sum::<u64>()
     }
 
     /// Lives so far.
@@ -165,11 +189,13 @@ impl Node {
     /// Begins its next life, with so many shards. An error leaves it down.
     pub fn start(&mut self, shards: u16, options: &Options) -> Result<(), String> {
         self.starts += 1;
-        let engine = self.disk.engine();
+        let rows = Generations::open(self.disk.engine()).map_err(|error| error.to_string())?;
+        let rows = Arc::new(rows);
+        self.rows = Some(Arc::clone(&rows));
         let opened: Result<Vec<Shard>, _> = (0..shards)
             .map(|shard| {
                 let identity = Identity { node: Self::id_of(self.place), start: self.starts, shard, shards };
-                Shard::new(identity, Arc::clone(&engine), options.clone())
+                Shard::new(identity, Arc::clone(&rows), options.clone())
             })
             .collect();
         self.shards = opened.map_err(|error| error.to_string())?;
@@ -190,6 +216,7 @@ impl Node {
     }
 
     fn end(&mut self) {
+        self.copies = self.copies();
         self.shards.clear();
         self.mail.clear();
         self.keys.clear();
@@ -270,18 +297,24 @@ impl Node {
         steps
     }
 
-    /// What a shard says to replicas on other nodes.
-    pub fn take_to_replicas(&mut self, shard: u16) -> Vec<Outgoing> {
-        self.shard(shard).take_to_replicas()
+    /// What a shard says to replicas on other nodes, and by which lane.
+    pub fn take_to_replicas(&mut self, shard: u16) -> Vec<(Lane, Outgoing)> {
+        let shard = self.shard(shard);
+        let said = shard.take_to_replicas().into_iter().map(|said| (Lane::Raft, said)).collect::<Vec<_>>();
+        let of_snapshots = shard.take_snapshot_messages().into_iter().map(|said| (Lane::Snapshots, said));
+        said.into_iter().chain(of_snapshots).collect()
     }
 
     /// A message of the replica of a slot on the node at `from`, and the shard that took it.
-    pub fn hear(&mut self, now: Now, from: usize, slot: SlotId, bytes: &[u8]) -> u16 {
+    pub fn hear(&mut self, now: Now, from: usize, lane: Lane, slot: SlotId, bytes: &[u8]) -> u16 {
         let shard = match slot.is_meta() {
             true => 0,
             false => slot.0 % self.shards.len() as u16,
         };
-        self.shard(shard).step(now, Self::id_of(from), slot, bytes);
+        match lane {
+            Lane::Raft => self.shard(shard).step(now, Self::id_of(from), slot, bytes),
+            Lane::Snapshots => self.shard(shard).hear_snapshot_message(now, Self::id_of(from), slot, bytes),
+        }
         shard
     }
 

@@ -20,6 +20,8 @@ const LEADERLESS: Duration = Duration::from_secs(10);
 pub struct Verdict {
     pub ledger: Ledger,
     pub tally: Tally,
+    /// Copies of slots' state that came into force.
+    pub copies: u64,
     /// What was wrong, in words.
     pub wrong: Vec<String>,
 }
@@ -43,7 +45,7 @@ impl Outcome {
             check_group(&ledger, front, &self.log.shared, &self.log.members, &mut wrong);
         }
         let tally = Tally::of(&ledger);
-        Verdict { ledger, tally, wrong }
+        Verdict { ledger, tally, copies: self.copies, wrong }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Fleets of several nodes, each with a replica of every slot: nodes die and stand still, links are cut and in disorder, and
 //! the promises are those of one node.
 
-use convoy_actors::Without;
+use convoy_actors::{CatchUp, Without};
 use convoy_chaos::oracle::{Fault, Fleet};
 use convoy_chaos::sim::clock::SECOND;
 use convoy_chaos::sim::seed::Seed;
@@ -45,24 +45,35 @@ fn stale(seed: u64, nodes: u16, shards: u16) -> Setup {
     }
 }
 
+/// Logs reach back to next to nothing, so that who was away gets copies, which are cut off and crash with everything else.
+fn forgetful(seed: u64, nodes: u16, shards: u16) -> Setup {
+    let catch_up = CatchUp { kept_log_bytes: 1 << 10, segment_entries: 4, piece_bytes: 1 << 10 };
+    let mut characters = fleet::searching(fleet::everybody());
+    // What expires while replicas catch up and nobody can lead is no loss, and the judge would take it for one.
+    characters.iter_mut().for_each(|character| character.hasty = false);
+    Setup { catch_up, characters, ..stormy(seed, nodes, shards) }
+}
+
 /// How often something befell a fleet.
 fn count(verdict: &Verdict, like: impl Fn(&Fleet) -> bool) -> usize {
     verdict.ledger.faults().filter(|(_, fault)| matches!(fault, Fault::Fleet(of) if like(of))).count()
 }
 
-/// Judges days of these fleets, of which all must be well and some must have had leaders that moved.
-fn all_hold(standard: u64, fleets: &[(u16, u16)], day: impl Fn(u64, u16, u16) -> Setup) {
-    let (mut failed, mut moves, mut accepted) = (Vec::new(), 0, 0);
+/// Judges days of these fleets, of which all must be well and some must have had leaders that moved: how many copies of
+/// slots' state came into force.
+fn all_hold(standard: u64, fleets: &[(u16, u16)], day: impl Fn(u64, u16, u16) -> Setup) -> u64 {
+    let (mut failed, mut moves, mut accepted, mut copies) = (Vec::new(), 0, 0, 0);
     for seed in seeds(standard) {
         for &(nodes, shards) in fleets {
             match judge(day(seed, nodes, shards)) {
                 Ok((verdict, _)) => {
                     let led = count(&verdict, |of| matches!(of, Fleet::Led(_)));
                     println!(
-                        "SIM_SEED={seed}, {nodes} nodes, {shards} shards: led {led} times, {}",
-                        verdict.tally
+                        "SIM_SEED={seed}, {nodes} nodes, {shards} shards: led {led} times, {} copies, {}",
+                        verdict.copies, verdict.tally
                     );
                     moves += led - 1;
+                    copies += verdict.copies;
                     accepted += verdict.tally.accepted[1] + verdict.tally.accepted[2];
                 }
                 Err(said) => failed.push(said),
@@ -71,6 +82,7 @@ fn all_hold(standard: u64, fleets: &[(u16, u16)], day: impl Fn(u64, u16, u16) ->
     }
     assert!(failed.is_empty(), "{} runs failed\n{}", failed.len(), failed.join("\n"));
     assert!(moves > 0 && accepted > 200, "{moves} changes of leader, {accepted} messages accepted");
+    copies
 }
 
 #[test]
@@ -122,6 +134,12 @@ fn promises_hold_while_disks_are_slow() {
 #[test]
 fn promises_hold_in_a_storm() {
     all_hold(3, &FLEETS, stormy);
+}
+
+#[test]
+fn promises_hold_where_logs_are_short_and_copies_take_their_place() {
+    let copies = all_hold(3, &FLEETS, forgetful);
+    assert!(copies > 20, "{copies} copies");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use convoy_actors::query::Layout;
 use convoy_actors::{FAN_OUT_PIECE, Identity as ShardIdentity, Now, Options, Secret, Shard};
 use convoy_membership::Partitioning;
 use convoy_storage::engine::rocks::{self, Rocks};
-use convoy_storage::engine::{Engine, Space};
+use convoy_storage::engine::{Engine, Generations, Space};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -70,17 +70,18 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     arenas::bound(shards);
     let data = &config.node.data;
     let shares = share_descriptors(&config)?;
-    let engine = open(&config, shares.sorted_files)?;
-    let identity = Identity::take_up(&engine, &config.fleet)
-        .with_context(|| format!("the data in {} cannot be used", data.display()))?;
-    convoy_actors::bring_over(&engine, config.fleet.slots)
-        .with_context(|| format!("the data in {} cannot be used", data.display()))?;
+    let unusable = || format!("the data in {} cannot be used", data.display());
+    let database = Arc::new(open(&config, shares.sorted_files)?);
+    let identity = Identity::take_up(&*database, &config.fleet).with_context(unusable)?;
+    let rows = Generations::open(Arc::clone(&database) as Arc<dyn Engine>).with_context(unusable)?;
+    let rows = Arc::new(rows);
+    convoy_actors::bring_over(&*rows, config.fleet.slots).with_context(unusable)?;
     tracing::info!(
         node = %config.node.name, id = %identity.node, start = identity.start, data = %data.display(), "starting"
     );
 
     let readiness = Readiness::waiting_for(&[condition::SLOTS, condition::DISK, condition::LISTENERS]);
-    if let Some(damage) = engine.damage() {
+    if let Some(damage) = database.damage() {
         let reason = tell_of_damage(damage);
         tracing::error!(reason, "damage that an earlier start has met is still there");
         readiness.unmet(condition::STORAGE, reason);
@@ -91,7 +92,6 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     let liveness = Liveness::default();
     let watchdog = Watchdog::start(config.node.step_limit, liveness.clone())?;
     let supervisor = Supervisor::new();
-    let database = Arc::new(engine);
     let engine: Arc<dyn Engine> = Arc::clone(&database) as Arc<dyn Engine>;
     let syncer = drive::sync::start(Arc::clone(&engine), supervisor.watch(TaskKind::LogCommit))?;
     let options = Options {
@@ -106,6 +106,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
         min_free_bytes: config.storage.min_free_bytes,
         secret: Secret::new(identity::chance().context("no random numbers to be had")?),
         replicas: Vec::new(),
+        catch_up: Default::default(),
         fan_out_piece: FAN_OUT_PIECE,
         without: Default::default(),
     };
@@ -127,10 +128,10 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     for (number, mailbox) in (0..shards).zip(mailboxes) {
         let identity = ShardIdentity { node: identity.node, start: identity.start, shard: number, shards };
         let shard = {
-            let (engine, options, access) = (Arc::clone(&engine), options.clone(), Arc::clone(&access));
+            let (rows, options, access) = (Arc::clone(&rows), options.clone(), Arc::clone(&access));
             let banned = Arc::clone(&banned);
             move || {
-                let mut shard = Shard::new(identity, engine, options)?;
+                let mut shard = Shard::new(identity, rows, options)?;
                 shard.set_access(Now::default(), access);
                 shard.set_bans(Now::default(), banned, &Arc::default());
                 Ok(shard)

@@ -33,6 +33,8 @@ pub struct Opened {
 struct Gathered {
     round: u64,
     promises: Vec<(usize, Promise)>,
+    /// Whoever wrote something beside the groups wants it synced: see [`Driver::want_sync`].
+    is_wanted: bool,
 }
 
 /// The replicas of many slots on one node, or on one of its shards. It has no thread, no clock and no disk but the
@@ -82,7 +84,7 @@ impl Driver {
             visiting: Vec::new(),
             batch: Batch::new(),
             syncing: None,
-            gathering: Gathered { round: 1, promises: Vec::new() },
+            gathering: Gathered { round: 1, ..Gathered::default() },
             stalled: false,
             is_regrouped: false,
             kept_bytes: 0,
@@ -374,11 +376,21 @@ impl Driver {
         self.begin_sync(effects);
     }
 
+    /// Asks for a sync of all that is written until now, by whomever: the one of this number, which `effects` ask for now or
+    /// when the one under way is done.
+    pub fn want_sync(&mut self, effects: &mut Effects) -> Round {
+        let round = Round(self.gathering.round);
+        self.gathering.is_wanted = true;
+        self.begin_sync(effects);
+        round
+    }
+
     fn begin_sync(&mut self, effects: &mut Effects) {
-        if self.syncing.is_some() || self.gathering.promises.is_empty() {
+        let is_due = self.gathering.is_wanted || !self.gathering.promises.is_empty();
+        if self.syncing.is_some() || !is_due {
             return;
         }
-        let next = Gathered { round: self.gathering.round + 1, promises: Vec::new() };
+        let next = Gathered { round: self.gathering.round + 1, ..Gathered::default() };
         let gathered = mem::replace(&mut self.gathering, next);
         effects.sync = Some(Round(gathered.round));
         self.syncing = Some(gathered);

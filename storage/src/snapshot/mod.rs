@@ -9,15 +9,20 @@
 //! After a break the receiver says which piece it wants next, and the sender goes back to it. A sender that is gone, or
 //! a receiver, begins another copy. Neither has a clock: how fast pieces follow each other is their caller's.
 
+mod message;
 mod piece;
 mod receiver;
 mod sender;
 #[cfg(test)]
 mod tests;
 
+pub use message::Message;
 pub use receiver::{Receiver, Refused, Taken};
 pub use sender::{Sender, SenderError};
 
+use crate::record::{Decode, Encode};
+
 /// Names a copy. Whoever sends one gives it a number that none of its others has or had, over restarts too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[bincode(crate = "crate::record")]
 pub struct CopyId(pub u64);

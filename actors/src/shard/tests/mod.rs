@@ -20,7 +20,7 @@ use convoy_wire::{
 use super::*;
 use crate::access::{Access, Credentials, Principal, Proof, Verdict};
 use crate::chance::Secret;
-use crate::options::{Limits, Without};
+use crate::options::Limits;
 use crate::peer::{Listener, Transport};
 
 pub(super) use convoy_wire::ProtocolVersion::{V5, V31, V311};
@@ -206,12 +206,6 @@ impl<const SHARDS: usize> World<SHARDS> {
         let mut world = Self::opened(first(), options(limits, SHARDS));
         world.lead();
         world
-    }
-
-    /// One of these nodes, which does not lead yet.
-    fn of(node: NodeId, replicas: &[NodeId], without: Without) -> Self {
-        let replicas = replicas.to_vec();
-        Self::opened(node, Options { replicas, without, ..options(Limits::default(), SHARDS) })
     }
 
     fn opened(node: NodeId, options: Options) -> Self {
@@ -691,6 +685,7 @@ fn options(limits: Limits, shards: usize) -> Options {
         min_free_bytes: 1 << 20,
         secret: Secret::from_number(7),
         replicas: Vec::new(),
+        catch_up: Default::default(),
         // Across shards two receivers are very many.
         fan_out_piece: if shards == 1 { crate::options::FAN_OUT_PIECE } else { 1 },
         without: Default::default(),
@@ -706,11 +701,13 @@ fn open(
     shards: usize,
 ) -> Vec<Shard> {
     let shards = shards as u16;
+    let rows = Generations::open(Arc::clone(engine) as Arc<dyn Engine>).expect("its rows can be read");
+    let rows = Arc::new(rows);
     (0..shards)
         .map(|shard| {
             let identity = Identity { node, start, shard, shards };
-            let engine = Arc::clone(engine) as Arc<dyn Engine>;
-            let mut shard = Shard::new(identity, engine, options.clone()).expect("the slots can be read");
+            let mut shard =
+                Shard::new(identity, Arc::clone(&rows), options.clone()).expect("the slots can be read");
             shard.set_access(Now::default(), Arc::clone(access));
             shard
         })

@@ -10,6 +10,8 @@ mod access;
 mod admitting;
 #[path = "casting.rs"]
 mod casting;
+#[path = "catching_up.rs"]
+mod catching_up;
 #[path = "connecting.rs"]
 mod connecting;
 #[path = "copying.rs"]
@@ -22,6 +24,8 @@ mod cutting;
 mod delivering;
 #[path = "features.rs"]
 mod features;
+#[path = "fleet.rs"]
+mod fleet;
 #[path = "flowing.rs"]
 mod flowing;
 #[path = "full_disk.rs"]

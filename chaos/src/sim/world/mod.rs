@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use convoy_actors::{FAN_OUT_PIECE, Limits, Listener, Options, Secret, Transport, Without};
+use convoy_actors::{CatchUp, FAN_OUT_PIECE, Limits, Listener, Options, Secret, Transport, Without};
 use convoy_ids::{SlotId, Term};
 use convoy_membership::Partitioning;
 use convoy_storage::replica::Outgoing;
@@ -18,7 +18,7 @@ use super::client::{Character, Client, Log};
 use super::clock::{Agenda, MILLISECOND, Micros, SECOND};
 use super::disk::{CutAt, Disk};
 use super::links::Links;
-use super::node::{Node, Step, Taken};
+use super::node::{Lane, Node, Step, Taken};
 use super::seed::{Seed, Stream};
 
 use crate::oracle::{Fault, What};
@@ -52,6 +52,8 @@ pub struct Setup {
     pub cuts: Cuts,
     /// A node stands still, for a while, about so often.
     pub pause_every: Option<Micros>,
+    /// What is kept of logs, and how copies go to whom that is too little.
+    pub catch_up: CatchUp,
     /// What nodes send to each other is lost, doubled, late and reordered.
     pub disorder: bool,
     /// Now and then a sync takes seconds.
@@ -82,6 +84,8 @@ pub struct Outcome {
     pub syncs: u64,
     /// Of all nodes.
     pub starts: u32,
+    /// Copies of slots' state that came into force, on all nodes.
+    pub copies: u64,
     /// Why the fleet did not come to rest, if so.
     pub restless: Option<String>,
     /// The longest time that nobody led a fleet, though nothing stood in the way.
@@ -107,6 +111,7 @@ enum Event {
     Hear {
         node: usize,
         from: usize,
+        lane: Lane,
         slot: SlotId,
         bytes: Bytes,
     },
@@ -187,6 +192,8 @@ struct Chance {
     fault: Stream,
     cuts: Stream,
     pauses: Stream,
+    /// How long pieces of copies take.
+    snapshots: Stream,
     clients: Vec<Stream>,
 }
 
@@ -200,6 +207,7 @@ pub fn run(setup: Setup) -> Outcome {
         fault: seed.stream("fault"),
         cuts: seed.stream("cuts"),
         pauses: seed.stream("pauses"),
+        snapshots: seed.stream("snapshots"),
         clients: setup.characters.iter().map(|character| seed.stream(&character.name)).collect(),
     };
     let count = usize::from(setup.nodes);
@@ -240,6 +248,7 @@ pub fn run(setup: Setup) -> Outcome {
         trace: world.trace,
         syncs: world.nodes[0].disk().syncs(),
         starts: world.nodes.iter().map(Node::starts).sum(),
+        copies: world.nodes.iter().map(Node::copies).sum(),
         restless,
         leaderless: Duration::from_micros(world.leaderless),
         failures,
@@ -258,6 +267,7 @@ impl Setup {
                 1 => Vec::new(),
                 nodes => (0..usize::from(nodes)).map(Node::id_of).collect(),
             },
+            catch_up: self.catch_up,
             shared: Default::default(),
             min_free_bytes: 1 << 20,
             secret: Secret::from_number(self.seed.0),
@@ -324,7 +334,8 @@ impl World {
         if delivered != self.quiet.0 || !self.clients.iter().all(Client::is_settled) {
             self.quiet = (delivered, now);
         }
-        now > self.quiet.1 + QUIET
+        // Replicas that were away may still be catching up.
+        now > self.quiet.1 + QUIET && self.disagreements().is_empty()
     }
 
     fn complaint(&self) -> String {
@@ -370,7 +381,7 @@ impl World {
             }
             Event::Step { node, start, step } if self.nodes[node].lives(start) => self.take(node, step),
             Event::Step { .. } => {}
-            Event::Hear { node, from, slot, bytes } => self.hear(node, from, slot, &bytes),
+            Event::Hear { node, from, lane, slot, bytes } => self.hear(node, from, lane, slot, &bytes),
             Event::Accept { connection } => self.accept(connection),
             Event::ToNode { connection } => self.arrive_at_node(connection),
             Event::ToClient { connection } => self.arrive_at_client(connection),
@@ -460,22 +471,28 @@ impl World {
 
     /// What a shard says to replicas on other nodes goes on its way.
     fn say(&mut self, from: usize, shard: u16) {
-        for Outgoing { slot, to, bytes } in self.nodes[from].take_to_replicas(shard) {
+        for (lane, Outgoing { slot, to, bytes }) in self.nodes[from].take_to_replicas(shard) {
             let (node, bytes) = (Node::place_of(to), Bytes::from(bytes));
             for delay in self.links.send(self.agenda.micros(), from, node) {
-                self.agenda.enter(delay, Event::Hear { node, from, slot, bytes: bytes.clone() });
+                // What is so long takes longer, and holds up nothing that goes by the other.
+                let longer = match lane {
+                    Lane::Raft => 0,
+                    Lane::Snapshots => self.chance.snapshots.below(40 * MILLISECOND),
+                };
+                let bytes = bytes.clone();
+                self.agenda.enter(delay + longer, Event::Hear { node, from, lane, slot, bytes });
             }
         }
     }
 
     /// It arrives, unless nobody is there to hear it, or the way was cut meanwhile.
-    fn hear(&mut self, node: usize, from: usize, slot: SlotId, bytes: &[u8]) {
+    fn hear(&mut self, node: usize, from: usize, lane: Lane, slot: SlotId, bytes: &[u8]) {
         if !self.nodes[node].is_up() || !self.links.is_open(from, node) {
             return;
         }
-        self.note(8, &[node as u8, from as u8]);
+        self.note(8, &[node as u8, from as u8, lane as u8]);
         let now = self.agenda.now();
-        let shard = self.nodes[node].hear(now, from, slot, bytes);
+        let shard = self.nodes[node].hear(now, from, lane, slot, bytes);
         self.follow(node, shard);
     }
 

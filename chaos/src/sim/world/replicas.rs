@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
+use convoy_ids::SlotId;
 use convoy_storage::engine::{Engine, Family};
 
 use super::World;
@@ -119,9 +120,10 @@ impl World {
         if leaders.len() != 1 {
             wrong.push(format!("at rest all slots are led by each of the nodes {leaders:?}"));
         }
-        let first = rows(&self.nodes[0]);
+        let slots: Vec<SlotId> = (0..self.setup.slots).map(SlotId).chain([SlotId::META]).collect();
+        let first = rows(&self.nodes[0], &slots);
         for (place, node) in self.nodes.iter().enumerate().skip(1) {
-            let other = rows(node);
+            let other = rows(node, &slots);
             let differ: BTreeSet<_> =
                 first.keys().chain(other.keys()).filter(|key| first.get(*key) != other.get(*key)).collect();
             if differ.is_empty() {
@@ -146,15 +148,18 @@ impl World {
 }
 
 /// All rows of a node that its replicas have in common with others.
-fn rows(node: &Node) -> Rows {
-    let (mut rows, model) = (Rows::new(), node.disk().model());
+fn rows(node: &Node, slots: &[SlotId]) -> Rows {
+    let (mut rows, found) = (Rows::new(), node.rows().expect("it was started"));
     for family in REPLICATED {
-        model
-            .scan(family, &[], &[u8::MAX; 64], &mut |key, value| {
-                rows.insert((family.name(), key.to_vec()), value.to_vec());
-                ControlFlow::Continue(())
-            })
-            .expect("the model of a disk that is not damaged can be read");
+        for slot in slots.iter().map(|slot| slot.0) {
+            let end = slot.checked_add(1).map_or([u8::MAX; 4].to_vec(), |next| next.to_be_bytes().to_vec());
+            found
+                .scan(family, &slot.to_be_bytes(), &end, &mut |key, value| {
+                    rows.insert((family.name(), key.to_vec()), value.to_vec());
+                    ControlFlow::Continue(())
+                })
+                .expect("the model of a disk that is not damaged can be read");
+        }
     }
     rows
 }

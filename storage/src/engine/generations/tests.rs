@@ -277,3 +277,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_node_with_damage_or_a_full_disk_starts_and_stages_nothing_on_what_it_could_not_delete() {
+    let left = |spoil: fn(&Model)| {
+        let model = Arc::new(Model::new());
+        let engine = Generations::open(model.clone()).unwrap();
+        engine.write(&one(SLOTS[2], b"meta", b"1")).unwrap();
+        let staged = engine.stage(SLOTS[0]).unwrap();
+        engine.write_staged(&staged, &one(SLOTS[0], b"a", b"2")).unwrap();
+        let model = Arc::new(model.restart());
+        spoil(&model);
+        Generations::open(model).unwrap()
+    };
+    let full = left(|model| model.set_full(true));
+    assert_eq!((full.stage(SLOTS[0]), all_of(&full, Family::Session, SLOTS[2]).len()), (None, 1));
+    let damaged = left(|model| assert!(model.damage(Family::Session, &key(SlotId(0x8000), b"a"))));
+    assert_eq!(damaged.stage(SLOTS[0]), None);
+    let well = left(|_| {});
+    assert!(well.stage(SLOTS[0]).is_some());
+}

@@ -181,3 +181,16 @@ fn a_new_slot_needs_voters() {
     assert!(matches!(station.driver.open(SLOT, first(1).id, &[first(1); 2]), Err(Error::Voters { .. })));
     station.open(&[node(1)]);
 }
+
+#[test]
+fn whoever_has_written_something_beside_the_groups_can_have_it_synced() {
+    let mut station = Station::alone(Options::default());
+    let mut effects = Effects::new();
+    let first = station.driver.want_sync(&mut effects);
+    assert_eq!(effects.sync.take(), Some(first));
+    // It may not be in what is being synced: that is for the one behind.
+    let next = station.driver.want_sync(&mut effects);
+    assert_eq!((effects.sync, next > first), (None, true));
+    station.driver.synced(first, &mut effects);
+    assert_eq!(effects.sync, Some(next));
+}
