@@ -31,7 +31,7 @@ fn of_connection(ledger: &Ledger, connection: &Connection, events: &[usize]) -> 
     let mut violations = Vec::new();
     // For each Topic Filter where it was subscribed on this connection; `None` once it was unsubscribed.
     let mut filters: HashMap<&Name, Option<usize>> = HashMap::new();
-    let closed = connection.closed.map_or(ledger.events.len(), |(closed, _)| closed);
+    let closed = connection.read_until().unwrap_or(ledger.events.len());
     for &index in events {
         match &ledger.events[index].what {
             What::Subscribe { filter, .. } => drop(filters.insert(filter, Some(index))),
@@ -139,6 +139,24 @@ mod tests {
             tale.wait(2);
             tale.send(&van, &message("van", "other", 0, 1));
             assert_eq!(check(&tale.ledger()).len(), expected);
+        }
+    }
+
+    #[test]
+    fn who_has_begun_another_connection_reads_the_old_one_no_more() {
+        for (begins, expected) in [(false, 1), (true, 0)] {
+            let mut tale = Tale::default();
+            let van = tale.connect("van", Terms::clean(), false);
+            asks(&mut tale, &van, true);
+            tale.send(&van, &message("van", "echo/1", 0, 1));
+            let (filter, granted) = ("echo/#".into(), Some(crate::oracle::Qos::AtLeastOnce));
+            tale.push(What::Suback { link: van.clone(), filter, granted });
+            if begins {
+                tale.sent_connect("van", Terms::clean());
+            }
+            tale.wait(2);
+            tale.send(&van, &message("van", "other", 0, 1));
+            assert_eq!(check(&tale.ledger()).len(), expected, "begins: {begins}");
         }
     }
 

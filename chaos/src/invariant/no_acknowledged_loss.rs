@@ -71,10 +71,11 @@ fn may_have_expired(ledger: &Ledger, life: &Life, sent: &Sent, accepted: usize) 
     let enough = interval.mul_f64(0.5).min(ENOUGH);
     !ledger.connections.iter().any(|connection| {
         let Some((connack, _)) = connection.connack else { return false };
-        // Who has said DISCONNECT is gone, whenever the Server gets round to close.
-        let closed = connection.leaves.or(connection.closed.map(|(closed, _)| closed));
-        let closed = closed.map_or(Duration::MAX, |closed| ledger.at(closed));
-        connection.link.client == life.client && connack < sent.first && closed > ledger.at(accepted) + enough
+        let reads = || {
+            let until = connection.read_until();
+            until.map_or(Duration::MAX, |until| ledger.at(until)) > ledger.at(accepted) + enough
+        };
+        connection.link.client == life.client && connack < sent.first && reads()
     })
 }
 
@@ -132,6 +133,25 @@ mod tests {
             tale.wait(9);
             tale.close(&van, Closer::Server);
             assert_eq!(check(&tale.ledger()).len(), expected, "leaves: {leaves}");
+        }
+    }
+
+    #[test]
+    fn who_has_begun_another_connection_may_miss_what_expires_before_that_is_answered() {
+        for (begins, expected) in [(false, 1), (true, 0)] {
+            let mut tale = Tale::default();
+            let van = tale.connect("van", Terms::lasting(), false);
+            tale.subscribe(&van, "cmd/#", 1);
+            let desk = tale.connect("desk", Terms::lasting(), false);
+            let brief = message("desk", "cmd/brief", 1, 1);
+            tale.send_for(&desk, &brief, Duration::from_secs(2));
+            if begins {
+                tale.sent_connect("van", Terms::lasting());
+            }
+            tale.accept(&desk, &brief);
+            tale.wait(9);
+            tale.close(&desk, Closer::Server);
+            assert_eq!(check(&tale.ledger()).len(), expected, "begins: {begins}");
         }
     }
 

@@ -58,7 +58,18 @@ pub struct Connection {
     /// closes.
     pub leaves: Option<usize>,
     pub closed: Option<(usize, Closer)>,
+    /// The CONNECT of the next connection of its Client.
+    pub next: Option<usize>,
     pub present: Present,
+}
+
+impl Connection {
+    /// The event from which its Client reads it no more: it has said DISCONNECT, whenever the Server gets round to close, or
+    /// has begun another connection. `None` if it reads it to the end.
+    pub fn read_until(&self) -> Option<usize> {
+        let closed = self.closed.map(|(closed, _)| closed);
+        [self.leaves, closed, self.next].into_iter().flatten().min()
+    }
 }
 
 /// What Session Present has to be.
@@ -266,9 +277,13 @@ impl Ledger {
 
     fn sort_connections(&mut self) {
         let mut known: HashMap<u32, usize> = HashMap::new();
+        let mut last_of: HashMap<Name, usize> = HashMap::new();
         for (index, event) in self.events.iter().enumerate() {
             if let What::Connect { link, terms } = &event.what {
                 known.insert(link.connection, self.connections.len());
+                if let Some(last) = last_of.insert(link.client.clone(), self.connections.len()) {
+                    self.connections[last].next = Some(index);
+                }
                 self.wills.extend(terms.will.as_ref().map(|will| will.message.clone()));
                 self.connections.push(Connection {
                     link: link.clone(),
@@ -279,6 +294,7 @@ impl Ledger {
                     disconnect: None,
                     leaves: None,
                     closed: None,
+                    next: None,
                     present: Present::Either,
                 });
                 continue;

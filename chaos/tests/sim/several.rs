@@ -180,7 +180,8 @@ fn a_rule_of_fleets_that_is_left_out_is_noticed() {
             let outcome = run(Setup { without, ..day(seed, 3, 2) });
             outcome.judge(Some(fleet::GROUP)).wrong.iter().any(|said| said.contains(what))
         };
-        assert!((1..=8).any(notices), "without {without:?} nobody says {what:?}");
+        // Some of them take a stale leader that was asked at the right moment.
+        assert!((1..=40).any(notices), "without {without:?} nobody says {what:?}");
     }
 }
 
