@@ -5,11 +5,15 @@ use convoy_wire::{ProtocolVersion, QoS};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::besiege::{Reads, besiege, stranger};
-use super::{Attack, Ground, PLAIN};
+use super::{Attack, DEAREST, Ground, PLAIN};
 use crate::client::bytes::{publish, subscribe};
 
-pub(super) const ATTACK: Attack =
-    Attack { name: "wildcard filters that all match", run: |ground| Box::pin(run(ground)), ..PLAIN };
+pub(super) const ATTACK: Attack = Attack {
+    name: "wildcard filters that all match",
+    run: |ground| Box::pin(run(ground)),
+    limit: DEAREST,
+    ..PLAIN
+};
 
 /// With the `a` before them as many levels as a filter with `+` may have.
 const LEVELS: u32 = 11;

@@ -7,11 +7,15 @@ use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 
 use super::besiege::{Reads, besiege, stranger};
-use super::{Attack, Ground, PLAIN};
+use super::{Attack, DEAREST, Ground, PLAIN};
 use crate::client::bytes::{publish, subscribe};
 
-pub(super) const ATTACK: Attack =
-    Attack { name: "wildcard filters that almost match", run: |ground| Box::pin(run(ground)), ..PLAIN };
+pub(super) const ATTACK: Attack = Attack {
+    name: "wildcard filters that almost match",
+    run: |ground| Box::pin(run(ground)),
+    limit: DEAREST,
+    ..PLAIN
+};
 
 /// Of one Session, with the default limit of Subscriptions.
 const EACH: u32 = 1000;
