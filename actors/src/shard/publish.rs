@@ -90,6 +90,8 @@ impl Shard {
         let pick = Pick::Leader(Chooser { options: &options.shared, presence, client, random, again });
         find_all(slot.routes(place.partition), (slot.id, roots), message, pick, fan_out);
         fan_out.merge();
+        // Whatever becomes of it: what has to wait is matched again.
+        self.work += fan_out.work();
         if again.is_some() && fan_out.found().is_empty() {
             self.outlet.edge.drop_shared();
         }
@@ -102,7 +104,6 @@ impl Shard {
             }
             return Ok(None);
         }
-        self.work += fan_out.work();
         let matched = !fan_out.found().is_empty();
         let queues = fan_out.found().iter().filter(|found| needs_record(found)).count();
         if queues > 0 {

@@ -191,7 +191,7 @@ impl<M: Mark> Routes<M> {
             Pick::Agreed(choice) => choice.again,
         };
         let mut asked = 0;
-        let steps = self.trie.matches(message.topic, &mut |&key, subscriber| match subscriber {
+        let nodes = self.trie.matches(message.topic, &mut |&key, subscriber| match subscriber {
             Subscriber::One { filter, mark, route } => {
                 if again.is_none()
                     && let Some(route) = version(*mark, route)
@@ -209,7 +209,7 @@ impl<M: Mark> Routes<M> {
                 }
             }
         });
-        into.add_steps(steps + asked);
+        into.add_steps(nodes, asked);
     }
 }
 
