@@ -1,6 +1,8 @@
 //! Retained Messages for new Subscriptions: asked for as their connection has room for them, and read where their partition
 //! is. `edge/reading.rs` sends them.
 
+use convoy_ids::SlotId;
+
 use super::Shard;
 use super::calls::FEED_WORK;
 use super::mail::Letter;
@@ -9,6 +11,7 @@ use crate::activity::Activity;
 use crate::call::SessionCall;
 use crate::clock::Now;
 use crate::connection::Connection;
+use crate::reserved::is_sys;
 use crate::retained::{self, Reader};
 use crate::session::Home;
 
@@ -38,6 +41,10 @@ impl Shard {
     }
 
     pub(super) fn read_retained(&mut self, now: Now, request: retained::Request) {
+        if self.retains_nothing(request.slot()) && !is_sys(request.filter()) {
+            // A filter whose first level is a wildcard asks every slot, and most of them have nothing to be looked through.
+            return self.send_chunk(now, request.answered(Vec::new()));
+        }
         if !self.state.is_empty() {
             // What is applied and not written, because the disk is full, could not be read yet.
             return self.unread.push_back(request);
@@ -64,6 +71,11 @@ impl Shard {
                 self.send_chunk(now, nothing);
             }
         }
+    }
+
+    /// As far as is applied, which is all that a Subscription asks for: what is decided later reaches it live.
+    fn retains_nothing(&mut self, slot: SlotId) -> bool {
+        self.slots.get(slot).is_some_and(|slot| slot.failure.is_none() && slot.retained().messages == 0)
     }
 
     fn send_chunk(&mut self, now: Now, chunk: retained::Chunk) {

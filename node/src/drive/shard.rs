@@ -53,6 +53,9 @@ pub struct Driver {
     turn_began: Cell<Instant>,
     turns: Cell<Turns>,
     congested: Cell<bool>,
+    /// As it was reported last. To ask it looks at every outbox of every slot: that it is ready is reported at the end of the
+    /// turn that makes it so, and that it is no longer with the next tick.
+    is_ready: Cell<bool>,
     /// When it was last said that nothing is read.
     stop_said: Cell<Option<Instant>>,
     going_away: Cell<bool>,
@@ -229,9 +232,10 @@ impl Driver {
         metrics::gauge!(crate::observe::metrics::MAIL_ROOM, "shard" => number.to_string())
             .set(self.surroundings.shards[usize::from(number)].mail_room() as f64);
         let shard = self.shard.borrow();
+        self.is_ready.set(shard.is_ready());
         self.surroundings.board.put(
             self.surroundings.number,
-            shard.is_ready(),
+            self.is_ready.get(),
             shard.observe(),
             self.turns.get(),
         );
@@ -272,6 +276,7 @@ pub fn start(
             turn_began: Cell::new(Instant::now()),
             turns: Cell::default(),
             congested: Cell::new(false),
+            is_ready: Cell::new(false),
             stop_said: Cell::new(None),
             going_away: Cell::new(false),
             turn: Notify::new(),
@@ -300,8 +305,7 @@ async fn run(driver: Rc<Driver>, mut mailbox: Mailbox) {
             }
             turns.pulse.begin(Activity::Turn, 0);
             turns.end_turn();
-            let was_ready = turns.shard.borrow().is_ready();
-            if !was_ready {
+            if !turns.is_ready.get() {
                 turns.report();
             }
             turns.pulse.rest();
@@ -392,12 +396,7 @@ fn take(driver: &Rc<Driver>, event: Event) -> Flow {
             }
         }
         Event::Mail(mail) => driver.unopened.borrow_mut().push_back((mail.len_bytes(), mail)),
-        Event::Synced(round, Ok(())) => {
-            driver.shard.borrow_mut().synced(now, round);
-            if driver.shard.borrow().is_ready() {
-                driver.report();
-            }
-        }
+        Event::Synced(round, Ok(())) => driver.shard.borrow_mut().synced(now, round),
         Event::Asked(query, answer) => {
             let number = driver.asked.borrow().0 + 1;
             let mut asked = driver.asked.borrow_mut();
