@@ -9,6 +9,7 @@ mod author;
 mod budget;
 mod call;
 mod chance;
+pub mod channel;
 mod clock;
 mod connection;
 mod edge;
