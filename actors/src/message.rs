@@ -34,6 +34,13 @@ pub struct Message<'a> {
 #[error("not an encoded message: {0}")]
 pub struct Error(&'static str);
 
+impl Error {
+    /// Of bytes that are one, and say what no message says.
+    pub const fn new(why: &'static str) -> Self {
+        Self(why)
+    }
+}
+
 const HEAD: usize = 1 + 8 + 8 + 8 + 2 + 4;
 const RETAIN: u8 = 0b100;
 /// The user follows the head.

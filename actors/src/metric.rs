@@ -39,6 +39,12 @@ metrics! {
     BEHIND_DROPPED = "convoy_messages_dropped_slot_full_total",
     /// How often this node led a slot no longer.
     SLOTS_LOST = "convoy_slots_lost_total",
+    /// How often a shard of another node was not heard any more: what rested on it here has ended.
+    CHANNELS_LOST = "convoy_channels_lost_total",
+    /// How often so much waited for a shard of another node that everything between the two began anew.
+    CHANNELS_FULL = "convoy_channels_full_total",
+    /// What shards of other nodes sent and was refused: damaged, impossible, or of another version.
+    FRAMES_REFUSED = "convoy_frames_refused_total",
     /// Messages of replicas on other nodes that were refused: of a node that is none of the slot's, damaged, or of a slot that
     /// is not here.
     REPLICA_MESSAGES_REFUSED = "convoy_replica_messages_refused_total",

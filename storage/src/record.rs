@@ -89,7 +89,11 @@ struct Append<'a>(&'a mut Vec<u8>);
 impl enc::write::Writer for Append<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), error::EncodeError> {
-        self.0.extend_from_slice(bytes);
+        // Most fields are a byte, for which a copy is called that costs more than the byte.
+        match bytes {
+            [byte] => self.0.push(*byte),
+            bytes => self.0.extend_from_slice(bytes),
+        }
         Ok(())
     }
 }

@@ -33,6 +33,12 @@ pub enum SessionCall {
         yields: bool,
         reply: ReplyTo,
     },
+    /// The connection is gone that asks for a Session: where its CONNECT comes late, it must not take that from one that has
+    /// come since.
+    Abandon {
+        name: Vec<u8>,
+        home: Home,
+    },
     /// CONNACK is written: delivery may begin.
     Ready {
         session: SessionNumber,
@@ -95,10 +101,10 @@ pub enum SessionCall {
 }
 
 impl SessionCall {
-    /// The slot of the Session that is meant; `None` for a CONNECT, whose Session is not known yet.
+    /// The slot of the Session that is meant; `None` for a CONNECT and its end, whose Session is not known yet.
     pub fn session(&self) -> Option<SessionNumber> {
         match self {
-            Self::Connect { .. } => None,
+            Self::Connect { .. } | Self::Abandon { .. } => None,
             Self::Ready { session, .. }
             | Self::Disconnect { session, .. }
             | Self::Subscribe { session, .. }
@@ -118,7 +124,11 @@ impl SessionCall {
             | Self::Unsubscribe { reply, .. }
             | Self::Accept { reply, .. }
             | Self::Release { reply, .. } => Some(*reply),
-            Self::Ready { .. } | Self::Disconnect { .. } | Self::Ack { .. } | Self::Keep { .. } => None,
+            Self::Abandon { .. }
+            | Self::Ready { .. }
+            | Self::Disconnect { .. }
+            | Self::Ack { .. }
+            | Self::Keep { .. } => None,
         }
     }
 }

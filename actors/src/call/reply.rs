@@ -20,6 +20,11 @@ impl ReplyTo {
         self.token & token::KIND == token::KEPT
     }
 
+    /// Whether it acknowledges a PUBLISH of QoS 1 or 2.
+    pub fn is_publish(&self) -> bool {
+        self.token & token::KIND == 0
+    }
+
     /// The same, of one Topic Filter among those of a SUBSCRIBE.
     pub fn of_entry(self, at: u64) -> Self {
         Self { token: self.token | at.min(token::ENTRY), ..self }
@@ -61,6 +66,8 @@ pub enum Answer {
     Full,
     /// Nothing was changed.
     Refused(ReasonCode),
+    /// The slot is led elsewhere since, and what became of it is not known: it may have been done, or may yet be.
+    Unknown,
     Granted(Grant),
 }
 
@@ -83,6 +90,10 @@ pub mod token {
     pub const HEARD: u64 = 7 << 56;
     /// A message of QoS 0 by the log of its partition; the rest is how many bytes it has.
     pub const KEPT: u64 = 8 << 56;
+    /// Whether another node has closed a connection whose Session another one gets; the rest says which.
+    pub const TAKEN: u64 = 10 << 56;
+    /// Whether another shard has queued a message; the rest says in whose name it was asked.
+    pub const QUEUED: u64 = 11 << 56;
     /// Whether a shard has opened the mail that a connection has caused.
     pub const OPENED: u64 = 9 << 56;
 }

@@ -68,7 +68,7 @@ pub struct Ask {
     /// to which Retained Messages were there before.
     pub roots_registered: Vec<(SlotId, u64)>,
     /// Shards that have yet to say that they took what the connection sent them before.
-    pub unheard: u32,
+    pub unheard: i32,
     /// What the slot will be asked, until it is.
     pub call: Option<SessionCall>,
 }

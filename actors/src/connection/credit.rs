@@ -124,6 +124,11 @@ impl Credit {
         }
     }
 
+    /// Whether shards were asked that have not answered.
+    pub fn is_unheard(&self) -> bool {
+        self.unheard > 0
+    }
+
     /// Bytes under way; `waiting` are those of messages without their acknowledgement.
     pub fn used(&self, waiting: usize) -> usize {
         waiting + self.in_log + self.mailed + self.asked

@@ -89,6 +89,10 @@ pub struct Connection {
     pub epoch: Epoch,
     /// The messages of the Session come from its slot.
     pub lasting: bool,
+    /// Its Session was asked for, and no answer came.
+    pub asks_for_session: bool,
+    /// It has subscribed to something.
+    pub subscribes: bool,
     /// The Session Expiry Interval that CONNECT asked for, or less.
     pub expiry_seconds: u32,
     /// In the list of connections whose output is to be written.
@@ -187,6 +191,8 @@ impl Connection {
             session: SessionNumber(0),
             epoch: Epoch(0),
             lasting: false,
+            asks_for_session: false,
+            subscribes: false,
             expiry_seconds: 0,
             is_dirty: false,
             owns_session: false,

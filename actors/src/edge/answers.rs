@@ -32,7 +32,7 @@ impl Edge {
         match to.token & token::KIND {
             token::CONNECT => return self.on_connected(to.home.key, answer),
             token::ASK => return self.on_asked(to, answer),
-            token::HEARD => return self.on_heard(to),
+            token::HEARD => return self.on_heard(to, &answer),
             token::LEAVE => connection.drop_silently(),
             token::OPENED => connection.credit.hear(),
             token::KEPT => match answer {
@@ -56,6 +56,7 @@ impl Edge {
                 connection.releases.end(now);
                 let reason = match answer {
                     Answer::Refused(reason) => reason,
+                    Answer::Unknown => ReasonCode::ServerBusy,
                     _ => ReasonCode::Success,
                 };
                 if reason == ReasonCode::Success {
@@ -77,6 +78,8 @@ impl Edge {
                         connection.inbound.refuse(to.token, reason);
                     }
                     Answer::Full => connection.credit.tighten(),
+                    // It comes again, with the Session.
+                    Answer::Unknown => connection.close(ReasonCode::ServerBusy),
                     Answer::Subscribed { .. }
                     | Answer::Granting(_)
                     | Answer::Registered(_)
@@ -117,14 +120,17 @@ impl Edge {
         self.connections[key as usize].barrier.take()
     }
 
-    fn on_heard(&mut self, to: ReplyTo) {
+    fn on_heard(&mut self, to: ReplyTo, answer: &Answer) {
         let connection = &mut self.connections[to.home.key as usize];
         let awaited = |ask: &&mut Box<Ask>| ask.token & !token::KIND == to.token & !token::KIND;
         if connection.stage == Stage::Open
             && let Some(Barrier::Ask(ask)) = &mut connection.barrier
             && awaited(&ask)
         {
-            ask.unheard -= 1;
+            ask.unheard += match answer {
+                Answer::Begun(begun) => begun.parts as i32 - UNTOLD,
+                _ => -1,
+            };
             self.step(to.home.key);
         }
     }
@@ -168,7 +174,7 @@ impl Edge {
     }
 
     /// A Session was granted to a connection that is gone.
-    fn give_back(&mut self, grant: &Grant) {
+    pub fn give_back(&mut self, grant: &Grant) {
         self.calls.push_back(SessionCall::Disconnect {
             session: grant.session,
             epoch: grant.epoch,
@@ -186,7 +192,13 @@ impl Edge {
         let grant = match answer {
             Answer::Granted(grant) => grant,
             Answer::Refused(reason) => {
+                connection.asks_for_session = false;
                 connection.close(reason);
+                return self.mark(key);
+            }
+            Answer::Unknown => {
+                // It may be connected yet, and then its Will is due: nothing is said that would deny it.
+                connection.drop_silently();
                 return self.mark(key);
             }
             Answer::Begun(_)
@@ -203,6 +215,7 @@ impl Edge {
         let greeting = connection.greeting.take().unwrap_or_default();
         welcome(&greeting, limits, grant.present, connection.version, connection.output.tail());
         connection.stage = Stage::Open;
+        connection.asks_for_session = false;
         connection.doomed_at = None;
         connection.session = grant.session;
         connection.epoch = grant.epoch;
@@ -269,6 +282,10 @@ impl Edge {
                 }
                 ask.wanted.clear();
                 ask.parts = 0;
+            }
+            Answer::Unknown => {
+                connection.close(ReasonCode::ServerBusy);
+                return self.mark(to.home.key);
             }
             Answer::Granted(_) | Answer::Full => {}
         }

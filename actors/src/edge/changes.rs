@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use convoy_ids::SlotId;
 use convoy_wire::ReasonCode;
 
 use super::Edge;
@@ -37,8 +38,10 @@ pub(crate) enum Change {
     Certificates(String, Arc<BTreeSet<CertificateId>>),
     /// There is room again for Retained Messages that wait to be read.
     Room,
-    /// Another node leads some of the slots: Clients have to connect there.
-    Deposed,
+    /// These slots are led elsewhere, or by nobody any more.
+    Moved(Arc<BTreeSet<SlotId>>),
+    /// Another shard is not heard any more: what waits for its answer waits in vain.
+    Cut,
     /// The node goes; Clients are sent there, if that is known.
     Leaving(Option<Box<str>>),
 }
@@ -124,6 +127,14 @@ impl Edge {
         }
     }
 
+    /// Judges a connection, while there is something to be judged by, before something comes for it.
+    #[inline]
+    pub(super) fn judge_if_due(&mut self, key: u32) {
+        if self.changes.is_walking() {
+            self.judge(key);
+        }
+    }
+
     /// Judges a connection by what has changed since it was judged last.
     pub(crate) fn judge(&mut self, key: u32) {
         let last = self.changes.last;
@@ -167,12 +178,22 @@ impl Edge {
                 }
             }
             Change::Room if connection.readings.is_some() => self.hungry.push(connection.home),
-            // Who has not said CONNECT yet is told by its answer.
-            Change::Deposed if is_in || connection.stage == Stage::Authenticating => {
+            Change::Moved(_) | Change::Cut if connection.stage == Stage::Connecting => {
+                // It may be connected yet, and then its Will is due: nothing is said that would deny it.
+                connection.drop_silently();
+                self.mark(key);
+            }
+            Change::Moved(slots) if is_in && (connection.rests_on(slots) || connection.waits()) => {
                 self.close(key, ReasonCode::ServerBusy);
             }
+            Change::Cut if is_in && connection.waits() => self.close(key, ReasonCode::ServerBusy),
             Change::Leaving(elsewhere) => self.send_away(key, elsewhere.as_deref()),
-            Change::Rules(_) | Change::Bans(..) | Change::Users(_) | Change::Room | Change::Deposed => {}
+            Change::Rules(_)
+            | Change::Bans(..)
+            | Change::Users(_)
+            | Change::Room
+            | Change::Moved(_)
+            | Change::Cut => {}
         }
     }
 
@@ -194,6 +215,22 @@ impl Edge {
 }
 
 impl Connection {
+    /// Whether a change of one of these leaders may have lost something for it: its Session's own, or, if its Session has
+    /// no queue, one that may have had a message for it.
+    fn rests_on(&self, slots: &BTreeSet<SlotId>) -> bool {
+        self.stage == Stage::Open
+            && (slots.contains(&self.session.slot()) || !self.lasting && self.subscribes)
+    }
+
+    /// Whether it waits for an answer, of whomever.
+    fn waits(&self) -> bool {
+        self.barrier.is_some()
+            || self.readings.is_some()
+            || self.inbound.waiting() > 0
+            || self.releases.waiting() > 0
+            || self.credit.is_unheard()
+    }
+
     fn is_of_any(&self, users: &BTreeSet<String>) -> bool {
         self.principal.proof == Proof::Password
             && self.principal.user.as_deref().is_some_and(|user| users.contains(user))

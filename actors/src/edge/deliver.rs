@@ -60,6 +60,7 @@ impl Edge {
         message: &Message<'_>,
         now: Now,
     ) {
+        self.judge_if_due(home.key);
         let Self { connections, encoded, limits, outputs, .. } = self;
         let open = |connection: &&mut Box<Connection>| {
             connection.home.serial == home.serial && connection.stage == Stage::Open
@@ -132,6 +133,7 @@ impl Edge {
         now: Now,
     ) {
         let limit = self.limits.output_bytes;
+        self.judge_if_due(home.key);
         let Self { connections, encoded, outputs, .. } = self;
         let Some(connection) = connections.get_mut(home.key as usize) else { return };
         if connection.home.serial != home.serial || connection.stage != Stage::Open {

@@ -99,6 +99,8 @@ pub struct Edge {
     start: u64,
     serials: u64,
     node: u64,
+    /// There are no other nodes.
+    is_alone: bool,
     shard: u16,
     /// Monotonic milliseconds of the current event.
     pub now: u64,
@@ -114,9 +116,6 @@ pub struct Edge {
     dropped: Count,
     queue_dropped: Count,
 }
-
-/// Serials of one start of a node: 2^40 connections are enough for it.
-const SERIAL_BITS: u32 = 40;
 
 impl Edge {
     /// `start` counts the starts of the node.
@@ -146,9 +145,10 @@ impl Edge {
             unfinished: unfinished::Total::default(),
             encoded: Encoded::new(options.limits.unread.clone()),
             outputs: Outputs::new(options.limits.unread.clone()),
-            start: u64::from(start) << SERIAL_BITS,
+            start: Home::serial_of(start),
             serials: 0,
             node,
+            is_alone: options.replicas.len() < 2,
             shard,
             now: 0,
             operators: Operators::default(),
@@ -163,13 +163,14 @@ impl Edge {
         }
     }
 
-    /// Whether a connection is of this start of this node, so that it may still be there.
-    pub fn is_of_this_start(&self, home: &Home) -> bool {
-        home.node == self.node && home.serial >> SERIAL_BITS == self.start >> SERIAL_BITS
+    /// Whether a connection may still be there: one of an earlier start of this node cannot.
+    pub fn may_be_there(&self, home: &Home) -> bool {
+        home.node != self.node && !self.is_alone || Home::serial_of(home.start()) == self.start
     }
 
-    pub fn node(&self) -> u64 {
-        self.node
+    /// Where answers to operators go.
+    pub fn operators_home(&self) -> Home {
+        operators::home(self.node, self.shard, self.start)
     }
 
     pub fn open(&mut self, peer: Peer) -> u32 {

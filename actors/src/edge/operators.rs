@@ -1,5 +1,6 @@
 //! Orders of an operator that are under way: each is answered once all its parts are safe, as a Client's PUBLISH is.
 
+use convoy_wire::ReasonCode;
 use rustc_hash::FxHashMap;
 
 use crate::call;
@@ -18,8 +19,8 @@ pub struct Operators {
 }
 
 /// Where answers to operators go in a shard.
-pub fn home(node: u64, shard: u16) -> Home {
-    Home { node, shard, key: NOBODY, serial: 0 }
+pub fn home(node: u64, shard: u16, serial: u64) -> Home {
+    Home { node, shard, key: NOBODY, serial }
 }
 
 impl Operators {
@@ -47,6 +48,9 @@ impl Operators {
             call::Answer::Begun(begun) => self.parts_begun(number, begun.parts),
             call::Answer::Done => self.count(number, -1),
             call::Answer::Refused(reason) => self.answer(number, Answer::Failed(Problem::Refused(*reason))),
+            call::Answer::Unknown => {
+                self.answer(number, Answer::Failed(Problem::Refused(ReasonCode::ServerBusy)));
+            }
             call::Answer::Subscribed { .. }
             | call::Answer::Granting(_)
             | call::Answer::Registered(_)

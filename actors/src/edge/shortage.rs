@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::Edge;
 use crate::connection::Standing;
+use crate::dest::Dest;
 use crate::session::Home;
 
 /// Bytes that those of one line may have under way in a shard. One message may always come.
@@ -21,8 +22,8 @@ const LINE_PUBLISHERS: usize = 4096;
 /// What an edge knows of full slots, and who waits for them.
 #[derive(Debug, Default)]
 pub struct Shortage {
-    /// Shards that have a full slot.
-    shards: BTreeSet<u16>,
+    /// Shards that have a full slot; none for this one.
+    shards: BTreeSet<Option<Dest>>,
     /// Of those whose slots are not known, and of those who have met a full one.
     lines: [Line; 2],
 }
@@ -49,8 +50,8 @@ impl Shortage {
         !self.shards.is_empty()
     }
 
-    /// Whether this shard has a full slot.
-    pub fn is_of(&self, shard: u16) -> bool {
+    /// Whether a shard has a full slot; none for this one.
+    pub fn is_of(&self, shard: Option<Dest>) -> bool {
         self.shards.contains(&shard)
     }
 
@@ -124,8 +125,8 @@ impl Edge {
         self.shortage = shortage;
     }
 
-    /// A shard has a full slot, or none any more.
-    pub(crate) fn note_shortage(&mut self, shard: u16, is: bool) {
+    /// A shard (none for this one) has a full slot, or none any more.
+    pub(crate) fn note_shortage(&mut self, shard: Option<Dest>, is: bool) {
         let known = &mut self.shortage.shards;
         match is {
             true => known.insert(shard),

@@ -80,8 +80,10 @@ pub enum Without {
     Proof,
     /// What waits in outboxes is sent again to a slot that is led anew.
     Resend,
-    /// The connections of a node end when it leads no longer.
+    /// Connections end when another node leads the slots that they rest on, or is not heard any more.
     Leave,
+    /// A message for a Session that ends with its connection is acknowledged when the node of that has taken it over.
+    Receipt,
     /// A copy of a slot's state has the QoS 2 messages that are half on their way.
     HalfWay,
 }

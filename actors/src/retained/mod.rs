@@ -7,6 +7,7 @@
 //! - [`browse`] reads what an operator looks for.
 
 mod browse;
+mod form;
 mod key;
 mod read;
 mod readings;
@@ -21,6 +22,7 @@ use convoy_ids::SlotId;
 use convoy_storage::engine::{Batch, Engine, Error, Family};
 
 pub use browse::browse;
+pub use form::RequestForm;
 pub use read::{Cursor, Limits, Progress, read};
 pub use readings::{Everywhere, Place, Reader, Readings};
 pub use serve::{Chunk, Request, Served, serve};

@@ -32,6 +32,14 @@ impl Cursor {
         Self(Place::At(key))
     }
 
+    /// What [`Cursor::into_key`] gives, where it stays.
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Place::At(key) => Some(key),
+            Place::Start | Place::End => None,
+        }
+    }
+
     /// The key at which reading goes on, if it has begun and not ended.
     pub(super) fn into_key(self) -> Option<Vec<u8>> {
         match self.0 {

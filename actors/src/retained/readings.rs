@@ -59,7 +59,7 @@ pub struct Place {
 }
 
 /// For whom is read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reader {
     pub home: session::Home,
     pub session: session::SessionNumber,

@@ -23,19 +23,19 @@ const CHUNK: Limits = Limits { messages: 256, bytes: 64 << 10, steps: 4096 };
 const KEPT: Limits = Limits { messages: 16, ..CHUNK };
 
 /// Where a connection goes on reading Retained Messages.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    reader: Reader,
-    serial: u64,
-    filter: Arc<str>,
-    subscription: Subscription,
+    pub(super) reader: Reader,
+    pub(super) serial: u64,
+    pub(super) filter: Arc<str>,
+    pub(super) subscription: Subscription,
     /// What was decided under a number above this reaches the Subscription live.
-    until: u64,
-    scope: Scope,
-    cursor: Cursor,
+    pub(super) until: u64,
+    pub(super) scope: Scope,
+    pub(super) cursor: Cursor,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     Partition(Place),
     /// Every partition of a slot, from this one on: the filter's first level is a wildcard.
@@ -46,7 +46,7 @@ pub(super) enum Scope {
 }
 
 /// Retained Messages for a connection.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Chunk {
     pub home: Home,
     /// Of the Topic Filter, see [`super::Readings`].

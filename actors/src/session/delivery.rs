@@ -1,6 +1,7 @@
 //! How one message reaches one Session.
 
-use convoy_wire::QoS;
+use convoy_storage::record::{BorrowDecode, Encode, de, enc, error};
+use convoy_wire::{QoS, SubscriptionId};
 
 use super::SessionNumber;
 
@@ -26,6 +27,14 @@ pub struct Delivery {
 impl Target {
     /// Bytes of one without Subscription Identifiers.
     pub const LEAST: usize = 9;
+    /// Bytes of one by a Shared Subscription, with as many of them as there can be.
+    pub const MOST: usize = Self::LEAST + 8 + 4 * Delivery::IDENTIFIERS;
+
+    /// Bytes that [`Target::push`] appends.
+    pub fn len_bytes(&self) -> usize {
+        let group = if self.delivery.group != 0 { 8 } else { 0 };
+        Self::LEAST + group + 4 * self.delivery.identifiers().len()
+    }
 
     pub fn push(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.session.0.to_le_bytes());
@@ -116,6 +125,48 @@ impl Delivery {
         }
         let retain = flags & Self::RETAIN != 0;
         Some((Self { qos: QoS::from_u8(flags & 3)?, retain, identifiers, group }, rest))
+    }
+}
+
+/// Short, as it stands in letters. It has the flags of [`Delivery::push`].
+impl Encode for Delivery {
+    fn encode<E: enc::Encoder>(&self, encoder: &mut E) -> Result<(), error::EncodeError> {
+        let identifiers = self.identifiers();
+        let retain = if self.retain { Self::RETAIN } else { 0 };
+        let shared = if self.group != 0 { Self::SHARED } else { 0 };
+        (self.qos as u8 | retain | shared | (identifiers.len() as u8) << 3).encode(encoder)?;
+        if self.group != 0 {
+            self.group.encode(encoder)?;
+        }
+        identifiers.iter().try_for_each(|identifier| identifier.encode(encoder))
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for Delivery {
+    fn borrow_decode<D: de::BorrowDecoder<'de, Context = C>>(
+        decoder: &mut D,
+    ) -> Result<Self, error::DecodeError> {
+        let impossible = |what| Err(error::DecodeError::Other(what));
+        let flags = u8::borrow_decode(decoder)?;
+        let Some(qos) = QoS::from_u8(flags & 3) else { return impossible("a QoS") };
+        let mut delivery = Self::new(qos, flags & Self::RETAIN != 0, 0);
+        if flags & Self::SHARED != 0 {
+            delivery.group = u64::borrow_decode(decoder)?;
+            if delivery.group == 0 {
+                return impossible("a Shared Subscription");
+            }
+        }
+        let used = usize::from((flags & !Self::SHARED) >> 3);
+        let Some(identifiers) = delivery.identifiers.get_mut(..used) else {
+            return impossible("a number of Subscription Identifiers");
+        };
+        for identifier in identifiers {
+            *identifier = u32::borrow_decode(decoder)?;
+            if SubscriptionId::new(*identifier).is_none() {
+                return impossible("a Subscription Identifier");
+            }
+        }
+        Ok(delivery)
     }
 }
 

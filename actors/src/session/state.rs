@@ -52,6 +52,21 @@ pub struct Home {
     pub serial: u64,
 }
 
+/// The lower bits of a serial count connections, the others the starts of the node: 2^40 connections are enough for one.
+const SERIAL_BITS: u32 = 40;
+
+impl Home {
+    /// The first serial of a start of a node, which no connection has.
+    pub fn serial_of(start: u32) -> u64 {
+        u64::from(start) << SERIAL_BITS
+    }
+
+    /// Which start of its node it is of.
+    pub fn start(&self) -> u32 {
+        (self.serial >> SERIAL_BITS) as u32
+    }
+}
+
 /// How much may wait for a Session. What is beyond goes: what has expired, then the oldest that was not sent. Stands in the
 /// record of its CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

@@ -31,9 +31,8 @@ impl Shard {
                 true => backed_up.insert(slot),
                 false => backed_up.remove(&slot),
             };
-            let (here, shards) = (outlet.post.here(), outlet.post.shards());
-            for shard in (0..shards).filter(|shard| *shard != here) {
-                outlet.post.send(shard, Letter::BackedUp { slot, is });
+            for dest in outlet.post.others() {
+                outlet.post.send(dest, Letter::BackedUp { slot, is });
             }
         }
     }

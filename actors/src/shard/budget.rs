@@ -108,11 +108,10 @@ impl Shard {
 
     /// Tells other shards what is stored here.
     pub(super) fn tell_stored(&mut self) {
-        let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
         self.budget.set_outboxes(self.slots.iter().map(|slot| slot.outbox_bytes()).sum());
-        let Some(report) = self.budget.report(shards) else { return };
-        for shard in (0..shards).filter(|shard| *shard != here) {
-            self.outlet.post.send(shard, Letter::Stored(report.clone()));
+        let Some(report) = self.budget.report(self.outlet.post.shards()) else { return };
+        for dest in self.outlet.post.others_here() {
+            self.outlet.post.send(dest, Letter::Stored(report.clone()));
         }
     }
 }

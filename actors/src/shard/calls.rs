@@ -5,7 +5,7 @@ use convoy_ids::SlotId;
 use convoy_storage::record;
 use convoy_wire::{PacketId, ReasonCode};
 
-use super::mail::Letter;
+use super::mail::{Letter, Where};
 use super::outlet::Applied;
 use super::slots::fail;
 use super::{Shard, turn};
@@ -37,11 +37,11 @@ impl Shard {
         packet_id: PacketId,
     ) {
         let slot = session.slot();
-        let Some(slot) = self.slots.get(slot) else {
+        if let Where::There(dest) = self.outlet.post.where_is(slot) {
             let call = SessionCall::Ack { session, epoch, ack, packet_id };
-            let shard = self.outlet.post.shard_of(slot);
-            return self.outlet.post.send(shard, Letter::Session { slot, call });
-        };
+            return self.outlet.post.send(dest, Letter::Session { slot, call });
+        }
+        let Some(slot) = self.slots.get(slot) else { return };
         let mut turn = turn!(self, now);
         if slot.is_serving()
             && let Err(error) = slot.on_ack(session, epoch, ack, packet_id, &mut turn)
@@ -53,7 +53,7 @@ impl Shard {
     /// What a connection asks of its Session's slot, wherever that is.
     pub(super) fn call(&mut self, now: Now, call: SessionCall) {
         let slot = match &call {
-            SessionCall::Connect { name, .. } => match split_name(name) {
+            SessionCall::Connect { name, .. } | SessionCall::Abandon { name, .. } => match split_name(name) {
                 Some((tenant, client_id)) => convoy_membership::slot_of(
                     &convoy_ids::ActorId::Session { tenant, client_id },
                     self.options.slots,
@@ -61,13 +61,34 @@ impl Shard {
                 None => return,
             },
             SessionCall::Accept { asks: true, place, .. } => SlotId(place.slot),
-            call => call.session().expect("only a CONNECT names no Session").slot(),
+            call => call.session().expect("only a CONNECT and its end name no Session").slot(),
         };
-        let shard = self.outlet.post.shard_of(slot);
-        if shard == self.outlet.post.here() {
-            self.called(now, slot, call);
-        } else {
-            self.outlet.post.send(shard, Letter::Session { slot, call });
+        match self.outlet.post.where_is(slot) {
+            Where::Here => self.called(now, slot, call),
+            Where::There(dest) => self.outlet.post.send(dest, Letter::Session { slot, call }),
+            Where::Nowhere => self.called_nobody(slot, call),
+        }
+    }
+
+    fn refuse_call(&mut self, reply: ReplyTo, reason: ReasonCode) {
+        let answer = match reply.is_publish() {
+            true => self.refusal(reason),
+            false => Answer::Refused(reason),
+        };
+        if answer == Answer::Unknown {
+            self.turn_away(reply);
+        }
+        self.outlet.answer(reply, answer);
+    }
+
+    /// What a connection asks of a slot that nobody leads, as far as is known here.
+    #[cold]
+    fn called_nobody(&mut self, slot: SlotId, call: SessionCall) {
+        if let Some(reply) = call.reply() {
+            self.refuse_call(reply, ReasonCode::ServerBusy);
+        } else if matches!(call, SessionCall::Disconnect { .. } | SessionCall::Abandon { .. }) {
+            // Or a Will is published, though its Client said good-bye.
+            self.leaderless.keep(slot, call);
         }
     }
 
@@ -95,10 +116,11 @@ impl Shard {
             // and could not come back to read.
             return;
         }
+        let unable = unable.or(self.turns_away(call.reply()).then_some(ReasonCode::ServerBusy));
         if let Some(reason) = unable
             && let Some(reply) = call.reply()
         {
-            return self.outlet.answer(reply, Answer::Refused(reason));
+            return self.refuse_call(reply, reason);
         }
         if let SessionCall::Accept { asks: true, .. } = call {
             return self.admit(now, call);
@@ -213,7 +235,19 @@ impl Shard {
     }
 
     /// A QoS 0 message for a Session that outlives its connection, wherever its slot is.
-    pub(super) fn pass(&mut self, now: Now, session: SessionNumber, delivery: Delivery, whole: Bytes) {
+    pub(super) fn pass(
+        &mut self,
+        now: Now,
+        from: SlotId,
+        session: SessionNumber,
+        delivery: Delivery,
+        whole: Bytes,
+    ) {
+        if self.outlet.post.where_is(session.slot()) != Where::Here {
+            self.outlet.edge.begin_with(&whole);
+            let Ok(message) = Message::decode(&whole) else { return };
+            return self.outlet.pass_away(from, session, delivery, &message);
+        }
         let mut turn = turn!(self, now);
         match self.slots.get(session.slot()) {
             Some(slot) if !slot.is_serving() => {}
@@ -221,11 +255,7 @@ impl Shard {
                 slot.pass_on(session, delivery, &whole, &mut turn);
             }
             Some(slot) => slot.pass(session, delivery, &whole, &mut turn),
-            None => {
-                self.outlet.edge.begin_with(&whole);
-                let Ok(message) = Message::decode(&whole) else { return };
-                self.outlet.pass_away(session, delivery, &message);
-            }
+            None => {}
         }
     }
 
@@ -234,28 +264,35 @@ impl Shard {
         self.work += emitted.work();
         match emitted {
             Emitted::Op { from, to, number, op, reply } => {
-                let shard = self.outlet.post.shard_of(to);
-                if shard == self.outlet.post.here() {
-                    return self.forwarded(now, from, to, number, &op, Some(&op), reply);
-                }
-                let mail = self.outlet.post.to(shard);
+                let dest = match self.outlet.post.where_is(to) {
+                    Where::Here => return self.forwarded(now, from, to, number, &op, Some(&op), reply),
+                    Where::There(dest) => dest,
+                    // It goes when the slot is led next.
+                    Where::Nowhere => return,
+                };
+                let mail = self.outlet.post.to(dest);
                 let op = match op.len() < SHARED_FROM {
                     true => mail.lay(|bytes| bytes.extend_from_slice(&op)),
                     false => mail.share(op),
                 };
-                self.outlet.post.send(shard, Letter::Outbox { from, to, number, op, reply });
+                self.outlet.post.send(dest, Letter::Outbox { from, to, number, op, reply });
             }
             Emitted::Message { from, to, number, message, targets } => {
-                let shard = self.outlet.post.shard_of(to);
-                if shard == self.outlet.post.here() {
-                    return self.forwarded_message(now, from, to, number, &message, &targets);
-                }
-                let mail = self.outlet.post.to(shard);
+                let dest = match self.outlet.post.where_is(to) {
+                    Where::Here => {
+                        return self.forwarded_message(now, from, to, number, &message, &targets);
+                    }
+                    Where::There(dest) => dest,
+                    Where::Nowhere => return,
+                };
+                let mail = self.outlet.post.to(dest);
                 let message = mail.share(message);
                 let targets = mail.lay(|bytes| bytes.extend_from_slice(&targets));
-                self.outlet.post.send(shard, Letter::OutboxMessage { from, to, number, message, targets });
+                self.outlet.post.send(dest, Letter::OutboxMessage { from, to, number, message, targets });
             }
-            Emitted::Copy { session, delivery, message } => self.pass(now, session, delivery, message),
+            Emitted::Copy { from, session, delivery, message } => {
+                self.pass(now, from, session, delivery, message);
+            }
         }
     }
 
@@ -367,11 +404,10 @@ impl Shard {
 
     /// Tells all shards what connections here have to say of Shared Subscriptions.
     fn announce(&mut self, announcement: Announcement) {
-        let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
-        for shard in (0..shards).filter(|shard| *shard != here) {
-            self.outlet.post.send(shard, Letter::Presence(announcement.clone()));
+        for dest in self.outlet.post.others() {
+            self.outlet.post.send(dest, Letter::Presence(announcement.clone()));
         }
-        self.presence.take(&announcement);
+        self.presence.take(self.outlet.post.this(), &announcement);
     }
 }
 

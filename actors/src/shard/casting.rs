@@ -16,6 +16,7 @@ use rustc_hash::FxHashMap;
 
 use super::Shard;
 use super::mail::Origin;
+use super::receipts::Address;
 use crate::call::{Answer, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
@@ -68,7 +69,7 @@ enum Stage {
     /// To be matched.
     Waits { number: u64, place: Place, origin: Origin, reply: Option<ReplyTo> },
     /// For these, and passed on to those before `at`. `reply` is told when it has been to all.
-    Goes { found: Vec<Found>, at: usize, reply: Option<ReplyTo> },
+    Goes { found: Vec<Found>, at: usize, reply: Option<ReplyTo>, touched: Vec<Address> },
 }
 
 impl Cast {
@@ -184,12 +185,12 @@ impl Casts {
 
     /// Takes a message that has been matched and is the next of its topic.
     pub fn begin(&mut self, topic: &str, message: Bytes, found: Vec<Found>, reply: Option<ReplyTo>) {
-        self.enter(topic, message, Stage::Goes { found, at: 0, reply }, true);
+        self.enter(topic, message, Stage::Goes { found, at: 0, reply, touched: Vec::new() }, true);
     }
 
     /// The same for one that comes behind those of its topic that wait.
     pub fn begin_behind(&mut self, topic: &str, message: Bytes, found: Vec<Found>) {
-        self.enter(topic, message, Stage::Goes { found, at: 0, reply: None }, false);
+        self.enter(topic, message, Stage::Goes { found, at: 0, reply: None, touched: Vec::new() }, false);
     }
 
     fn enter(&mut self, topic: &str, message: Bytes, stage: Stage, is_first: bool) {
@@ -291,12 +292,14 @@ impl Shard {
                         self.outlet.answer(reply, Answer::Done);
                     }
                 }
-                Stage::Goes { found, at, reply } => {
+                Stage::Goes { found, at, reply, touched } => {
                     let until = found.len().min(at + left);
                     left -= until - at;
                     self.pass_on(now, &message, &found[at..until]);
+                    self.outlet.receipts.touch_again(touched);
                     if until < found.len() {
-                        let stage = Stage::Goes { found, at: until, reply };
+                        let touched = self.outlet.receipts.take_touched();
+                        let stage = Stage::Goes { found, at: until, reply, touched };
                         self.outlet.casts.give_back(topic, Cast { message, stage, publisher });
                         continue;
                     }
@@ -325,7 +328,7 @@ impl Shard {
         self.outlet.casts.forget_newest();
         let answer = match self.publish_here(now, place, &message, origin, reply) {
             Ok(begun) => begun.map(Answer::Begun),
-            Err(reason) => Some(Answer::Refused(reason)),
+            Err(reason) => Some(self.refusal(reason)),
         };
         if let Some((reply, answer)) = reply.zip(answer) {
             self.outlet.answer(reply, answer);
@@ -336,12 +339,13 @@ impl Shard {
     }
 
     fn pass_on(&mut self, now: Now, whole: &Bytes, found: &[Found]) {
-        self.outlet.edge.begin_with(whole);
+        self.outlet.begin_with(whole);
         let message = Message::decode(whole).expect("it was encoded by this shard");
+        let (_, from) = self.locator.locate(message.topic);
         for Found { session, home, delivery } in found {
             match home {
                 Some(home) => self.outlet.deliver(*home, *session, delivery, &message, now),
-                None => self.pass(now, *session, *delivery, whole.clone()),
+                None => self.pass(now, from, *session, *delivery, whole.clone()),
             }
         }
     }

@@ -21,7 +21,6 @@ const CONNACK_BYTES: u32 = 1 << 10;
 impl Shard {
     /// The CONNECT with which a connection begins.
     pub(super) fn on_first(&mut self, now: Now, key: u32, first: u8, body: &[u8]) -> Outcome {
-        let leads_all = self.leads_all();
         let connection = &mut self.outlet.edge.connections[key as usize];
         if let Some(version) = Connect::peek_version(body) {
             connection.version = version;
@@ -42,7 +41,7 @@ impl Shard {
                 return Err(self.broken(key, &error));
             }
         };
-        if self.has_others && !leads_all {
+        if self.has_others && !self.outlet.post.knows_all() {
             return Err(ReasonCode::ServerBusy);
         }
         if connect.properties.authentication_method.is_some() {
@@ -118,6 +117,7 @@ impl Shard {
             }
         }
         connection.stage = Stage::Connecting;
+        connection.asks_for_session = true;
         connection.doomed_at = Some(now.monotonic + self.options.limits.connect_timeout + 1);
         connection.connected_at = now.wall;
         connection.clean_start = connect.clean_start;

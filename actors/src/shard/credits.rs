@@ -20,11 +20,11 @@ impl Shard {
         let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
         let Some(asked) = connection.credit.mail(bytes as usize, shards, limit) else { return };
         let reply = ReplyTo { home: connection.home, token: token::OPENED };
-        let all = (0..self.outlet.post.shards()).filter(|shard| *shard != self.outlet.post.here());
-        let asked: Vec<u16> = all.filter(|shard| asked & Post::bit_of(*shard) != 0).collect();
+        let asked: Vec<_> =
+            self.outlet.post.others().filter(|dest| asked & Post::bit_of(*dest) != 0).collect();
         connection.credit.ask(asked.len() as u32);
-        for shard in asked {
-            self.outlet.post.send(shard, Letter::Hear { reply, passes_on: false });
+        for dest in asked {
+            self.outlet.post.send(dest, Letter::Hear { reply, passes_on: false });
         }
     }
 

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use convoy_ids::SlotId;
-use convoy_wire::{PacketId, ReasonCode};
+use convoy_wire::{PacketId, QoS, ReasonCode};
 
-use super::mail::Letter;
-use super::outlet::{Applied, Outlet};
+use super::mail::{Letter, Where};
+use super::outlet::{Applied, Outlet, Unreached};
 use crate::call::{Answer, ReplyTo, token};
 use crate::clock::Now;
 use crate::message::Message;
@@ -16,46 +16,73 @@ use crate::topic::Found;
 
 impl Effects for Outlet {
     fn answer(&mut self, to: ReplyTo, answer: Answer) {
-        if to.home.shard == self.post.here() {
-            self.edge.answer(to, answer);
-        } else {
-            self.post.send(to.home.shard, Letter::Answer { to, answer });
+        if self.receipts.is_touched() && answer == Answer::Done && to.is_publish() {
+            // What it acknowledges was just handed out, also to other nodes.
+            return self.receipts.gather(to);
+        }
+        match self.post.where_home(&to.home) {
+            Where::Here => self.edge.answer(to, answer),
+            Where::There(dest) => self.post.send(dest, Letter::Answer { to, answer }),
+            // It waits for nothing any more: see [`super::reaching`].
+            Where::Nowhere => {
+                if let Answer::Granted(grant) = answer {
+                    self.edge.give_back(&grant);
+                }
+            }
         }
     }
 
     fn take_over(&mut self, old: Option<Home>, to: ReplyTo, answer: Answer) {
-        let here = self.post.here();
-        match old {
-            Some(old) if self.edge.is_of_this_start(&old) => {
-                if old.shard == here {
-                    self.edge.taken_over(&old);
-                    self.answer(to, answer);
-                } else {
-                    // The answer travels by way of the old one's shard.
-                    let then = Some((to, Box::new(answer)));
-                    self.post.send(old.shard, Letter::TakenOver { home: old, then });
-                }
+        let Some(old) = old.filter(|old| self.edge.may_be_there(old)) else {
+            return self.answer(to, answer);
+        };
+        // Whoever waits for the end of another one has not had the Session yet: that one is still to be waited for.
+        let waiting = self.unreached.iter().find(|(_, of)| of.to.home == old).map(|(id, _)| *id);
+        if let Some(Unreached { home, is_closed, .. }) = waiting.and_then(|id| self.unreached.remove(&id)) {
+            self.close_old(old);
+            let id = self.wait_for_end(Unreached { home, to, answer, is_closed });
+            return if is_closed { self.closed_there(id) } else { self.close_there(id) };
+        }
+        let is_cleared =
+            !matches!(&answer, Answer::Granted(grant) if self.uncleared.contains(&grant.session.slot()));
+        match self.post.where_home(&old) {
+            Where::Here if is_cleared => {
+                self.edge.taken_over(&old);
+                self.answer(to, answer);
             }
-            _ => self.answer(to, answer),
+            Where::There(dest) if self.post.is_alone() => {
+                // The answer travels by way of the old one's shard.
+                let then = Some((to, Box::new(answer)));
+                self.post.send(dest, Letter::TakenOver { home: old, then });
+            }
+            Where::Here => {
+                self.edge.taken_over(&old);
+                self.wait_for_end(Unreached { home: old, to, answer, is_closed: true });
+            }
+            Where::There(_) | Where::Nowhere => {
+                let id = self.wait_for_end(Unreached { home: old, to, answer, is_closed: false });
+                self.close_there(id);
+            }
         }
     }
 
     fn close_old(&mut self, old: Home) {
-        if !self.edge.is_of_this_start(&old) {
-            return;
-        }
-        if old.shard == self.post.here() {
-            self.edge.taken_over(&old);
-        } else {
-            self.post.send(old.shard, Letter::TakenOver { home: old, then: None });
+        match self.post.where_home(&old) {
+            Where::Here if self.edge.may_be_there(&old) => self.edge.taken_over(&old),
+            Where::There(dest) if self.edge.may_be_there(&old) => {
+                self.post.send(dest, Letter::TakenOver { home: old, then: None });
+            }
+            _ => {}
         }
     }
 
     fn evict(&mut self, home: Home, session_ended: bool) {
-        if home.shard == self.post.here() {
-            self.edge.evict(&home, session_ended);
-        } else if self.edge.is_of_this_start(&home) {
-            self.post.send(home.shard, Letter::Evict { home, session_ended });
+        match self.post.where_home(&home) {
+            Where::Here => self.edge.evict(&home, session_ended),
+            Where::There(dest) if self.edge.may_be_there(&home) => {
+                self.post.send(dest, Letter::Evict { home, session_ended });
+            }
+            _ => {}
         }
     }
 
@@ -64,10 +91,10 @@ impl Effects for Outlet {
     }
 
     fn release(&mut self, home: Home, packet_id: PacketId) {
-        if home.shard == self.post.here() {
-            self.edge.release(&home, packet_id);
-        } else {
-            self.post.send(home.shard, Letter::Release { home, packet_id });
+        match self.post.where_home(&home) {
+            Where::Here => self.edge.release(&home, packet_id),
+            Where::There(dest) => self.post.send(dest, Letter::Release { home, packet_id }),
+            Where::Nowhere => {}
         }
     }
 
@@ -77,10 +104,12 @@ impl Effects for Outlet {
     }
 
     fn begin_message(&mut self) {
+        self.receipts.begin();
         self.edge.begin_message();
     }
 
     fn begin_with(&mut self, whole: &Bytes) {
+        self.receipts.begin();
         self.edge.begin_with(whole);
     }
 
@@ -96,13 +125,23 @@ impl Effects for Outlet {
         message: &Message<'_>,
         now: Now,
     ) {
-        if !self.edge.is_of_this_start(&home) {
-            self.edge.return_shared(session, delivery, message);
-        } else if home.shard == self.post.here() {
-            self.edge.deliver(&home, session, delivery, message, now);
-        } else {
-            let message = self.lay(home.shard, message);
-            self.post.send(home.shard, Letter::Deliver { home, session, delivery: *delivery, message });
+        if !self.edge.may_be_there(&home) {
+            return self.edge.return_shared(session, delivery, message);
+        }
+        match self.post.where_home(&home) {
+            Where::Here => self.edge.deliver(&home, session, delivery, message, now),
+            Where::There(dest) => {
+                let message = self.lay(dest, message);
+                self.post.send(dest, Letter::Deliver { home, session, delivery: *delivery, message });
+                if delivery.qos > QoS::AtMostOnce && self.post.is_away(dest) {
+                    self.receipts.touch(home);
+                }
+            }
+            Where::Nowhere if delivery.group().is_some() => {
+                self.edge.return_shared(session, delivery, message);
+            }
+            Where::Nowhere if delivery.qos > QoS::AtMostOnce => self.receipts.touch(home),
+            Where::Nowhere => {}
         }
     }
 
@@ -115,12 +154,14 @@ impl Effects for Outlet {
         message: &Message<'_>,
         now: Now,
     ) {
-        if home.shard == self.post.here() {
-            self.edge.send(&home, packet_id, dup, delivery, message, now);
-        } else {
-            let message = self.lay(home.shard, message);
-            let letter = Letter::Send { home, packet_id, dup, delivery: *delivery, message };
-            self.post.send(home.shard, letter);
+        match self.post.where_home(&home) {
+            Where::Here => self.edge.send(&home, packet_id, dup, delivery, message, now),
+            Where::There(dest) => {
+                let message = self.lay(dest, message);
+                let letter = Letter::Send { home, packet_id, dup, delivery: *delivery, message };
+                self.post.send(dest, letter);
+            }
+            Where::Nowhere => {}
         }
     }
 
@@ -133,11 +174,11 @@ impl Effects for Outlet {
     }
 
     fn outbox_applied(&mut self, from: SlotId, to: SlotId, number: u64) {
-        let shard = self.post.shard_of(from);
-        if shard == self.post.here() {
-            self.applied.push_back(Applied { from, to, number });
-        } else {
-            self.post.send(shard, Letter::OutboxApplied { from, to, number });
+        match self.post.where_is(from) {
+            Where::Here => self.applied.push_back(Applied { from, to, number }),
+            Where::There(dest) => self.post.send(dest, Letter::OutboxApplied { from, to, number }),
+            // Who leads it next is told what has been applied.
+            Where::Nowhere => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use convoy_wire::{Forwardable, PacketId, Publish, Pubrec, QoS, ReasonCode};
 
 use super::Shard;
-use super::mail::Origin;
+use super::mail::{Origin, Where};
 use super::packets::Outcome;
 use crate::access::DeniedPublish;
 use crate::author::Author;
@@ -73,7 +73,7 @@ impl Shard {
         tally.published_bytes += publish.payload.len() as u64;
         let (partition, slot) = self.locator.locate(topic);
         let place = Place { slot: slot.0, partition: partition.0 };
-        let origin = Origin { client: connection.client, again: None };
+        let origin = Origin { client: connection.client, epoch: connection.epoch, again: None };
         let bytes = topic.len() + message.properties.len() + message.payload.len();
         let verdict = connection.rate.as_mut().map_or(Verdict::Go, |rate| rate.take(bytes, now.monotonic));
 
@@ -88,7 +88,7 @@ impl Shard {
                 let reply = ReplyTo { home: connection.home, token: token::KEPT | bytes as u64 };
                 self.outlet.casts.forget_newest();
                 if let Ok(None) = self.publish(now, place, &message, origin, Some(reply)) {
-                    let is_told = publish.retain || self.outlet.post.is_here(slot);
+                    let is_told = publish.retain || self.outlet.post.where_is(slot) == Where::Here;
                     let connection = &mut self.outlet.edge.connections[key as usize];
                     connection.inbound.went_away = true;
                     if is_told {
@@ -124,6 +124,10 @@ impl Shard {
                     // The partition's shard will tell.
                     Ok(None) => {}
                     Ok(Some(begun)) => connection.inbound.parts_begun(token, begun),
+                    // It comes again, with all that is behind it.
+                    Err(ReasonCode::ServerBusy) if self.has_others => {
+                        connection.close(ReasonCode::ServerBusy);
+                    }
                     Err(reason) => connection.inbound.refuse(token, reason),
                 }
                 acknowledge(connection, &mut self.outlet.edge.tally.acknowledged, now.monotonic);

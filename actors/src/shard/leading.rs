@@ -1,18 +1,26 @@
-//! Which of the slots this node leads. Where slots have replicas on several nodes, Clients are with the node that leads all
-//! of them: what they ask of slots never leaves it. Its shards tell each other what they lead, and when one of them leads
-//! something no longer, all connections of the node end.
+//! Where slots are led. Shards tell each other, on whichever node they are, and every one of them keeps what it was told by
+//! those who can be heard: a slot whose leader is not heard any more is led by nobody, until another one tells that it leads.
+//!
+//! What a connection relies on ends with that. A Session is served by the leader of its slot, which has begun anew; and a
+//! message for a Session that ends with its connection may have been lost with the leader of its partition. So those
+//! connections end, before their Clients say anything more, and before anything comes for them from the next leader.
 
-use convoy_ids::{NodeId, SlotId};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use convoy_ids::{NodeId, SlotId, Term};
 use convoy_storage::replica::{Outgoing, Role, StepError};
 
 use super::mail::Letter;
 use super::slots::fail;
 use super::{Shard, turn};
+use crate::call::Answer;
 use crate::clock::Now;
+use crate::dest::Dest;
 use crate::edge::Change;
 use crate::metric;
 use crate::options::Without;
-use crate::slot::Turn;
+use crate::slot::{Effects, Turn};
 
 impl Shard {
     /// What an earlier leader promised is applied before this one serves: see [`crate::slot::Slot::elected`].
@@ -23,49 +31,98 @@ impl Shard {
             Role::Leader { term } => Some(term),
             Role::Follower { .. } | Role::Candidate { .. } => None,
         };
-        let is_lost = slot.leading && elected != slot.elected;
-        if is_lost {
-            slot.follow();
+        if slot.leading && elected != slot.elected {
+            self.lose(id);
         }
-        slot.elected = elected;
-        if is_lost {
-            metrics::counter!(metric::SLOTS_LOST).increment(1);
-            self.proving.forget(id);
-            self.tell_led(id, None);
+        if let Some(slot) = self.slots.get(id) {
+            slot.elected = elected;
         }
+    }
+
+    /// A slot is led here no longer, or not as long as so few can be heard.
+    pub(super) fn lose(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get(id) else { return };
+        let elected = slot.elected;
+        for reply in slot.follow() {
+            self.turn_away(reply);
+            self.outlet.answer(reply, Answer::Unknown);
+        }
+        for waits in self.proving.forget(id) {
+            self.leave_unproven(waits);
+        }
+        self.give_up_unreached(id);
+        if let Some(slot) = self.slots.get(id) {
+            slot.elected = elected;
+        }
+        metrics::counter!(metric::SLOTS_LOST).increment(1);
+        self.clearing.forget(id);
+        self.give_back_lost();
+        self.tell_led(id, elected.unwrap_or_default(), None);
     }
 
     /// A slot is led here from now on, or (`None`) no longer: with what it has applied of the outboxes of others.
-    pub(super) fn tell_led(&mut self, id: SlotId, applied: Option<Box<[(SlotId, u64)]>>) {
-        let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
-        for shard in (0..shards).filter(|shard| *shard != here) {
-            self.outlet.post.send(shard, Letter::Led { slot: id, applied: applied.clone() });
+    fn tell_led(&mut self, slot: SlotId, term: Term, applied: Option<Box<[(SlotId, u64)]>>) {
+        for dest in self.outlet.post.others() {
+            self.outlet.post.send(dest, Letter::Led { slot, term, applied: applied.clone() });
         }
-        self.hear_led(id, applied.as_deref());
+        let this = self.outlet.post.this();
+        self.hear_led(this, slot, term, applied.as_deref());
     }
 
-    /// A slot of this node, of whichever shard, is led from now on, or no longer.
-    pub(super) fn hear_led(&mut self, id: SlotId, applied: Option<&[(SlotId, u64)]>) {
-        let had_all = self.leads_all();
-        self.led.set(id, applied.is_some());
-        let Some(applied) = applied else {
-            if had_all && self.options.without != Without::Leave {
-                // What this node still says could be older than what another one has promised.
-                self.outlet.edge.change(Change::Deposed);
+    /// Tells a shard that has come what is led here.
+    pub(super) fn tell_all_led(&mut self, dest: Dest) {
+        for slot in self.slots.table.iter().filter(|slot| slot.leading) {
+            let (term, applied) = (slot.elected.unwrap_or_default(), Some(slot.inboxes().collect()));
+            self.outlet.post.send(dest, Letter::Led { slot: slot.id, term, applied });
+        }
+    }
+
+    /// A slot is led in that shard from now on, or no longer.
+    pub(super) fn hear_led(
+        &mut self,
+        from: Dest,
+        slot: SlotId,
+        term: Term,
+        applied: Option<&[(SlotId, u64)]>,
+    ) {
+        let was_led = self.led.contains(slot);
+        let is_news = self.outlet.post.note_leader(slot, from, term, applied.is_some());
+        if is_news {
+            self.led.set(slot, applied.is_some());
+            if was_led {
+                self.moved.insert(slot);
             }
+            self.backed_up.remove(&slot);
+            self.give_up_asked_of(slot);
+        }
+        let Some(applied) = applied.filter(|_| self.outlet.post.is_led_by(slot, from)) else { return };
+        for own in &mut self.slots.table {
+            let applied = applied.iter().find(|(of, _)| *of == own.id).map_or(0, |(_, number)| *number);
+            if own.send_after(slot, applied) {
+                self.leading_on.insert(own.id);
+            }
+        }
+        self.end_moved();
+        self.returning.push(slot);
+        if from == self.outlet.post.this() {
             return;
-        };
-        for slot in &mut self.slots.table {
-            let applied = applied.iter().find(|(from, _)| *from == slot.id).map_or(0, |(_, number)| *number);
-            if slot.send_after(id, applied) {
-                self.leading_on.insert(slot.id);
-            }
+        }
+        self.outlet.post.send(from, Letter::HeardLed { slot, term });
+    }
+
+    /// The connections end that rest on slots which are not led any more where they were.
+    pub(super) fn end_moved(&mut self) {
+        let moved = std::mem::take(&mut self.moved);
+        if !moved.is_empty() && self.options.without != Without::Leave {
+            self.outlet.edge.change(Change::Moved(Arc::new(moved)));
         }
     }
 
-    /// Whether every slot of the fleet is led on this node.
-    pub(super) fn leads_all(&self) -> bool {
-        self.led.count() > usize::from(self.options.slots)
+    /// What has waited for slots that are led again goes there.
+    pub(super) fn return_to_led(&mut self, now: Now) {
+        for slot in std::mem::take(&mut self.returning) {
+            self.go_on(now, slot);
+        }
     }
 
     /// Goes on with what replicas do that have begun to lead, until a piece of work ends.
@@ -93,21 +150,31 @@ impl Shard {
         }
     }
 
-    /// A slot has applied what earlier leaders promised: it is led from here.
-    pub(super) fn lead(&mut self, id: SlotId) {
+    /// A slot has applied what earlier leaders promised: it is led from here, if it is heard that far.
+    pub(super) fn lead(&mut self, now: Now, id: SlotId) {
+        let is_in_touch = self.is_in_touch();
         let Some(slot) = self.slots.get(id).filter(|slot| slot.elected.is_some()) else { return };
+        slot.caught_up = slot.elected;
+        if !is_in_touch {
+            return;
+        }
         slot.lead();
         let (numbered, applied) = (slot.numbered, slot.inboxes().collect());
+        let term = slot.elected.unwrap_or_default();
         self.numbers = self.numbers.max(numbered);
         self.leading_on.insert(id);
-        self.tell_led(id, Some(applied));
+        self.tell_led(id, term, Some(applied));
+        self.begin_clearing(now, id, term);
     }
 
-    /// Hands over what another node is to lead: see [`crate::slot::Heir`].
+    /// Hands over what another node is to lead: see [`crate::slot::Heir`]. Of each slot another replica is the first.
     pub(super) fn give_way(&mut self, now: Now) {
-        let node = self.outlet.edge.node();
+        let node = self.driver.node();
+        let replicas = &self.options.replicas;
         for slot in self.slots.table.iter_mut().filter(|slot| slot.elected.is_some()) {
-            let preferred = self.options.replicas.iter().copied().take_while(|replica| replica.get() != node);
+            let first = if slot.id.is_meta() { 0 } else { usize::from(slot.id.0) };
+            let order = (0..replicas.len()).map(|at| replicas[(first + at) % replicas.len()]);
+            let preferred = order.take_while(|replica| *replica != node);
             let driver = &self.driver;
             let could_lead = |replica| driver.could_transfer(slot.id, replica);
             if let Some(heir) = slot.heir.look(now.monotonic, preferred, could_lead) {
@@ -140,3 +207,6 @@ impl Shard {
         }
     }
 }
+
+/// The slots whose leaders have changed.
+pub(super) type Moved = BTreeSet<SlotId>;

@@ -5,12 +5,14 @@ use convoy_ids::SlotId;
 use convoy_wire::ReasonCode;
 
 use super::Shard;
-use super::mail::{Letter, Mail, Part};
+use super::mail::{Letter, Mail, Origin, Part, Where};
 use super::outlet::Applied;
 use crate::activity::Activity;
-use crate::call::Answer;
+use crate::call::{Answer, Begun, ReplyTo, token};
 use crate::clock::Now;
+use crate::dest::Dest;
 use crate::message::Message;
+use crate::session::Place;
 use crate::slot::{Effects, Op};
 
 impl Shard {
@@ -23,12 +25,14 @@ impl Shard {
     pub fn open(&mut self, now: Now, mail: &mut Mail) -> bool {
         self.outlet.edge.now = now.monotonic;
         self.outlet.edge.pulse.tell(Activity::Mail, 0);
+        self.look_at_links(now);
         if !self.is_settled() {
             // What records have caused goes before it.
             self.settle(now);
             return false;
         }
         let until = self.end_of_piece();
+        let sender = mail.from;
         let mut letters = std::mem::take(&mut mail.letters).into_iter();
         let part = |part: Part| mail.part(part);
         // The message that was begun last, by its number, and where it lies.
@@ -43,22 +47,25 @@ impl Shard {
                         self.outlet.edge.begin_with(whole);
                     }
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
-                    let answer = match self.publish(now, place, &message, origin, reply) {
+                    let answer = match self.publish_from(now, place, &message, origin, reply) {
                         Ok(begun) => begun.map(Answer::Begun),
                         Err(reason) => {
                             if origin.again.is_some() {
                                 self.outlet.edge.drop_shared();
                             }
-                            Some(Answer::Refused(reason))
+                            Some(self.refusal(reason))
                         }
                     };
                     if let Some((reply, answer)) = reply.zip(answer) {
                         self.outlet.answer(reply, answer);
                     }
                 }
-                Letter::Enqueue { slot, message, targets, reply } => {
-                    let takes_records = self.takes_records();
-                    match self.slots.get(slot).filter(|slot| slot.is_serving() && takes_records) {
+                Letter::Enqueue { from, slot, message, targets, reply } => {
+                    // Behind a message of the partition's next leader it would be out of order.
+                    let has_heard = !self.has_others || self.clearing.has_heard(slot, sender);
+                    let is_led = self.outlet.post.is_led_by(from, sender) && has_heard;
+                    let is_taken = self.takes_records() && is_led;
+                    match self.slots.get(slot).filter(|slot| slot.is_serving() && is_taken) {
                         Some(slot) => {
                             let targets = part(targets);
                             match mail.shared(message) {
@@ -75,16 +82,18 @@ impl Shard {
                         }
                         None => {
                             if let Some(reply) = reply {
-                                let reason = self.why_not_queued(slot);
-                                self.outlet.answer(reply, Answer::Refused(reason));
+                                let answer = self.why_not_queued(slot, is_led);
+                                self.outlet.answer(reply, answer);
                             }
                         }
                     }
                 }
-                Letter::Pass { session, delivery, message } => {
-                    let shared = mail.shared(message).cloned();
-                    let message = shared.unwrap_or_else(|| Bytes::copy_from_slice(part(message)));
-                    self.pass(now, session, delivery, message);
+                Letter::Pass { from, session, delivery, message } => {
+                    if self.outlet.post.is_led_by(from, sender) {
+                        let shared = mail.shared(message).cloned();
+                        let message = shared.unwrap_or_else(|| Bytes::copy_from_slice(part(message)));
+                        self.pass(now, from, session, delivery, message);
+                    }
                 }
                 Letter::Session { slot, call } => self.called(now, slot, call),
                 Letter::Outbox { from, to, number, op, reply } => {
@@ -98,17 +107,29 @@ impl Shard {
                     self.outbox_applied(now, Applied { from, to, number });
                 }
                 Letter::Stored(report) => self.budget.hear(&report),
-                Letter::Presence(announcement) => self.presence.take(&announcement),
+                Letter::Presence(announcement) => self.presence.take(sender, &announcement),
                 Letter::Hear { reply, passes_on } => {
+                    if passes_on {
+                        let parts = self.outlet.post.others().count() as u32;
+                        self.outlet.answer(reply, Answer::Begun(Begun { parts, matched: true }));
+                    }
                     self.hear(reply, passes_on);
                 }
-                Letter::BackedUp { slot, is } => self.note_backed_up(slot, is),
-                Letter::Short { shard, is } => self.outlet.edge.note_shortage(shard, is),
-                Letter::Led { slot, applied } => self.hear_led(slot, applied.as_deref()),
+                Letter::BackedUp { slot, is } if self.outlet.post.is_led_by(slot, sender) => {
+                    self.note_backed_up(slot, is);
+                }
+                Letter::BackedUp { .. } => {}
+                Letter::Short { is } => self.outlet.edge.note_shortage(Some(sender), is),
+                Letter::Led { slot, term, applied } => self.hear_led(sender, slot, term, applied.as_deref()),
+                Letter::HeardLed { slot, term } => self.hear_cleared(sender, slot, term),
                 Letter::Retained(request) => self.read_retained(now, *request),
                 Letter::Deliver { home, session, delivery, message } => {
                     self.begin(mail, message, &mut begun);
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
+                    if self.has_others && !self.is_of_leader(sender, message.topic) {
+                        // It knows old routes.
+                        continue;
+                    }
                     self.outlet.edge.deliver(&home, session, &delivery, &message, now);
                 }
                 Letter::Send { home, packet_id, dup, delivery, message } => {
@@ -117,6 +138,18 @@ impl Shard {
                     self.outlet.edge.send(&home, packet_id, dup, &delivery, &message, now);
                 }
                 Letter::Release { home, packet_id } => self.outlet.edge.release(&home, packet_id),
+                Letter::Answer { to, .. } if to.token & token::KIND == token::TAKEN => {
+                    self.outlet.closed_there(to.token & !token::KIND);
+                }
+                Letter::Answer { to, answer } if to.token & token::KIND == token::QUEUED => {
+                    self.hear_queued(to.token & !token::KIND, answer);
+                }
+                Letter::Answer { to, answer: Answer::Granted(grant) }
+                    if self.has_others && !self.outlet.post.is_led_by(grant.session.slot(), sender) =>
+                {
+                    // Whoever leads since knows nothing of a connection, or takes leave of it.
+                    self.outlet.edge.answer(to, Answer::Unknown);
+                }
                 Letter::Answer { to, answer } => self.outlet.edge.answer(to, answer),
                 Letter::TakenOver { home, then } => {
                     self.outlet.edge.taken_over(&home);
@@ -129,16 +162,41 @@ impl Shard {
             }
             self.settle(now);
         }
+        self.return_to_led(now);
         mail.letters = letters.collect();
         mail.letters.is_empty()
     }
 
+    /// A message of another shard, if its partition's slot is led here: whoever has sent it elsewhere since must not be
+    /// overtaken.
+    fn publish_from(
+        &mut self,
+        now: Now,
+        place: Place,
+        message: &Message<'_>,
+        origin: Origin,
+        reply: Option<ReplyTo>,
+    ) -> Result<Option<Begun>, ReasonCode> {
+        match self.outlet.post.where_is(SlotId(place.slot)) {
+            Where::Here => self.publish_at_home(now, place, message, origin, reply),
+            _ => self.refuse_leaderless(reply),
+        }
+    }
+
+    /// Whether the partition of a topic is led where this comes from, as far as is known.
+    fn is_of_leader(&mut self, sender: Dest, topic: &str) -> bool {
+        let (_, slot) = self.locator.locate(topic);
+        self.outlet.post.is_led_by(slot, sender)
+    }
+
     /// Why a message is not taken for Sessions of a slot.
-    fn why_not_queued(&mut self, slot: SlotId) -> ReasonCode {
+    fn why_not_queued(&mut self, slot: SlotId, is_led: bool) -> Answer {
         let stopped = self.failure.is_some();
         match self.slots.get(slot) {
-            Some(slot) if !stopped && slot.is_serving() => ReasonCode::QuotaExceeded,
-            _ => ReasonCode::ServerUnavailable,
+            Some(slot) if !slot.leading => Answer::Unknown,
+            _ if !is_led => Answer::Unknown,
+            Some(slot) if !stopped && slot.is_serving() => Answer::Refused(ReasonCode::QuotaExceeded),
+            _ => Answer::Refused(ReasonCode::ServerUnavailable),
         }
     }
 

@@ -3,18 +3,22 @@
 //! afterwards. What stays within the shard crosses no queue.
 
 mod admit;
+mod asking;
 mod backing_up;
 mod budget;
 mod calls;
 mod casting;
 mod certificates;
 mod changes;
+mod clearing;
 mod connect;
 mod credits;
 mod effects;
+mod epochs;
 mod holding;
 mod in_line;
 mod inbound;
+mod leaderless;
 mod leading;
 mod mail;
 mod mailroom;
@@ -23,7 +27,9 @@ mod packets;
 mod proving;
 mod publish;
 mod query;
+mod reaching;
 mod reading;
+mod receipts;
 mod receiving_state;
 mod rounds;
 mod sending_state;
@@ -64,8 +70,10 @@ use crate::tenant::TENANT;
 use crate::topic::{FanOut, Presence, Roots};
 
 pub use casting::Casts;
-pub use mail::{Mail, Post};
+use mail::Where;
+pub use mail::{Bounds, Error as MailError, Mail, OfOneNode, Post};
 pub use outlet::Outlet;
+pub use reaching::Parcel;
 use slots::Slots;
 pub use sys::SysTopics;
 
@@ -148,8 +156,17 @@ pub struct Shard {
     emitted: VecDeque<Emitted>,
     /// Units of work in one piece.
     piece: u64,
-    /// Slots that are led on this node, of whichever shard.
+    /// The slots of which it is known where they are led.
     led: Led,
+    /// Those that are led elsewhere since connections heard of them last, or by nobody.
+    moved: leading::Moved,
+    /// Those that are led again, for which something may have waited.
+    returning: Vec<SlotId>,
+    leaderless: leaderless::Leaderless,
+    asking: asking::Asking,
+    epochs: epochs::Epochs,
+    clearing: clearing::Clearing,
+    reaching: reaching::Reaching,
     /// Slots here that have begun to lead, or have to send again what waits for one that has, and are not done with it.
     leading_on: BTreeSet<SlotId>,
     proving: proving::Proving,
@@ -264,7 +281,7 @@ impl Shard {
     pub fn new(identity: Identity, rows: Arc<Generations>, options: Options) -> Result<Self, Error> {
         let engine = Arc::clone(&rows) as Arc<dyn Engine>;
         let Identity { node, start, shard, shards } = identity;
-        let post = Post::new(shard, shards);
+        let post = Post::new(node, shard, shards, options.slots, options.replicas.len() < 2);
         let edge = Edge::new(node.get(), shard, shards, start, &options);
         let replicas = if options.replicas.is_empty() { vec![node] } else { options.replicas.clone() };
         let mut chance = Chance::of(&options.secret, &identity);
@@ -284,8 +301,18 @@ impl Shard {
         let mut budget = Budget::new(options.limits.stored);
         let slots = Slots::open(&options, &post, &*engine, &replicas, &mut driver, &mut roots, &mut budget)?;
         let has_others = driver.has_others();
-        Ok(Self {
-            outlet: Outlet { edge, post, applied: VecDeque::new(), casts: Casts::new(options.fan_out_piece) },
+        let outlet = Outlet {
+            edge,
+            post,
+            applied: VecDeque::new(),
+            casts: Casts::new(options.fan_out_piece),
+            receipts: Default::default(),
+            unreached: Default::default(),
+            last_unreached: 0,
+            uncleared: Default::default(),
+        };
+        let mut opened = Self {
+            outlet,
             work: 0,
             turn_began_at: 0,
             dear_work: 0,
@@ -309,6 +336,13 @@ impl Shard {
             emitted: VecDeque::new(),
             piece: calls::PIECE,
             led: Led::default(),
+            moved: leading::Moved::new(),
+            returning: Vec::new(),
+            leaderless: Default::default(),
+            asking: Default::default(),
+            epochs: Default::default(),
+            clearing: Default::default(),
+            reaching: Default::default(),
             leading_on: BTreeSet::new(),
             proving: proving::Proving::default(),
             has_others,
@@ -347,7 +381,9 @@ impl Shard {
             records: metrics::counter!(metric::RECORDS),
             rounds: metrics::counter!(metric::ROUNDS),
             options,
-        })
+        };
+        opened.begin_reaching();
+        Ok(opened)
     }
 
     /// Tells what this shard is doing; whoever drives it says when something begins and when it rests.
@@ -507,6 +543,7 @@ impl Shard {
             || self.outlet.casts.goes_on(self.is_short)
             || self.has_unsettled()
             || !self.leading_on.is_empty()
+            || self.reaching.has_arrived() && self.takes_mail()
     }
 
     /// Mail for other shards.
@@ -535,10 +572,15 @@ impl Shard {
         has_room && self.is_settled()
     }
 
-    /// Every slot of this shard is led, so that all Clients can be served.
+    /// It is known where every slot of the fleet is led, and those that are led here have caught up, so that all Clients
+    /// can be served.
     pub fn is_ready(&self) -> bool {
         let serves = |slot: &Slot| slot.is_serving() && !slot.has_unsent(&self.led);
-        self.failure.is_none() && self.slots.iter().all(serves)
+        let is_well = |slot: &Slot| match self.outlet.post.where_is(slot.id) {
+            Where::Here => serves(slot),
+            Where::There(_) | Where::Nowhere => slot.failure.is_none(),
+        };
+        self.failure.is_none() && self.outlet.post.knows_all() && self.slots.iter().all(is_well)
     }
 
     pub fn observe(&self) -> Observation {

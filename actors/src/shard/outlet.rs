@@ -1,14 +1,18 @@
 //! Where a slot's effects go: to a connection of this shard at once, to any other by mail.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use convoy_ids::SlotId;
 
 use super::casting::Casts;
-use super::mail::{Letter, Part, Post};
+use super::mail::{Letter, Part, Post, Where};
+use super::receipts::Receipts;
+use crate::call::{Answer, ReplyTo, token};
+use crate::dest::Dest;
 use crate::edge::Edge;
 use crate::message::Message;
-use crate::session::{Delivery, SessionNumber};
+use crate::session::{Delivery, Home, SessionNumber};
+use crate::slot::Effects;
 
 pub struct Outlet {
     pub edge: Edge,
@@ -17,6 +21,34 @@ pub struct Outlet {
     pub applied: VecDeque<Applied>,
     /// Messages for very many, which are passed on in pieces.
     pub casts: Casts,
+    /// Messages that other nodes are to take over before they are acknowledged.
+    pub receipts: Receipts,
+    /// Sessions that were taken over from connections on other nodes, which are not known to be closed.
+    pub unreached: BTreeMap<u64, Unreached>,
+    /// The last number that was given to one of them.
+    pub last_unreached: u64,
+    /// Slots here of which it is not sure that nobody serves connections of an earlier leader.
+    pub uncleared: BTreeSet<SlotId>,
+}
+
+/// A Session is granted to a connection when another node has closed the one that had it, or is known to serve it no more.
+#[derive(Debug)]
+pub struct Unreached {
+    pub home: Home,
+    pub to: ReplyTo,
+    pub answer: Answer,
+    /// That one is closed.
+    pub is_closed: bool,
+}
+
+impl Unreached {
+    /// The slot of the Session.
+    pub fn slot(&self) -> Option<SlotId> {
+        match &self.answer {
+            Answer::Granted(grant) => Some(grant.session.slot()),
+            _ => None,
+        }
+    }
 }
 
 /// Slot `to` has applied what `from` had in its outbox up to this number.
@@ -28,15 +60,64 @@ pub struct Applied {
 }
 
 impl Outlet {
-    /// Lays the message that was begun into the mail for a shard.
-    pub(super) fn lay(&mut self, shard: u16, message: &Message<'_>) -> Part {
-        self.post.to(shard).lay_message(message, &mut self.edge.encoded)
+    /// A connection waits for the end of another one; its number is never given again, for an answer may come when nobody waits
+    /// for it any more.
+    pub(super) fn wait_for_end(&mut self, unreached: Unreached) -> u64 {
+        self.last_unreached += 1;
+        self.unreached.insert(self.last_unreached, unreached);
+        self.last_unreached
     }
 
-    /// A QoS 0 message for a Session that outlives its connection, in a slot of another shard. It has been begun.
-    pub fn pass_away(&mut self, session: SessionNumber, delivery: Delivery, message: &Message<'_>) {
-        let shard = self.post.shard_of(session.slot());
-        let message = self.lay(shard, message);
-        self.post.send(shard, Letter::Pass { session, delivery, message });
+    /// Closes the connection on another node whose Session another one gets: that one is told when this was done.
+    pub(super) fn close_there(&mut self, id: u64) {
+        let Some(Unreached { home, .. }) = self.unreached.get(&id) else { return };
+        if let Where::There(dest) = self.post.where_home(home) {
+            let to = ReplyTo { home: self.edge.operators_home(), token: token::TAKEN | id };
+            let then = Some((to, Box::new(Answer::Done)));
+            self.post.send(dest, Letter::TakenOver { home: *home, then });
+        }
+    }
+
+    /// The connection that had the Session serves it no more.
+    pub(super) fn closed_there(&mut self, id: u64) {
+        let Some(unreached) = self.unreached.get_mut(&id) else { return };
+        unreached.is_closed = true;
+        if unreached.slot().is_some_and(|slot| self.uncleared.contains(&slot)) {
+            // Nor does any other that an earlier leader granted it to.
+            return;
+        }
+        if let Some(Unreached { to, answer, .. }) = self.unreached.remove(&id) {
+            self.answer(to, answer);
+        }
+    }
+
+    /// Nobody serves connections of an earlier leader of this slot any more.
+    pub(super) fn cleared(&mut self, slot: SlotId) {
+        self.uncleared.remove(&slot);
+        let done = |of: &Unreached| of.is_closed && of.slot() == Some(slot);
+        let done = self.unreached.iter().filter(|(_, of)| done(of)).map(|(id, _)| *id);
+        for id in done.collect::<Vec<_>>() {
+            self.closed_there(id);
+        }
+    }
+
+    /// Lays the message that was begun into the mail for a shard.
+    pub(super) fn lay(&mut self, dest: Dest, message: &Message<'_>) -> Part {
+        self.post.to(dest).lay_message(message, &mut self.edge.encoded)
+    }
+
+    /// A QoS 0 message that was matched in slot `from`, for a Session that outlives its connection in a slot which is led
+    /// elsewhere, or by nobody. It has been begun.
+    pub fn pass_away(
+        &mut self,
+        from: SlotId,
+        session: SessionNumber,
+        delivery: Delivery,
+        message: &Message<'_>,
+    ) {
+        if let Where::There(dest) = self.post.where_is(session.slot()) {
+            let message = self.lay(dest, message);
+            self.post.send(dest, Letter::Pass { from, session, delivery, message });
+        }
     }
 }

@@ -13,6 +13,8 @@ use crate::clock::Now;
 use crate::connection::{self, Barrier, Received, Stage};
 use crate::edge::{LEAVING, release_unknown};
 use crate::metric;
+use crate::session::name_of;
+use crate::tenant::TENANT;
 
 /// Keep Alive counts packets, and bytes that drip in buy no time [MQTT-3.1.2-22]. A packet that lacks more bytes than
 /// this is on its way over a slow link, and its Client is not silent.
@@ -64,6 +66,7 @@ impl Shard {
     pub fn receive(&mut self, now: Now, key: u32, bytes: &[u8]) {
         self.outlet.edge.now = now.monotonic;
         self.outlet.edge.pulse.tell(Activity::Packets, key);
+        self.look_at_links(now);
         self.outlet.edge.judge(key);
         let Some(connection) = self.outlet.edge.connections.get_mut(key as usize) else { return };
         connection.traffic.bytes_received += bytes.len() as u64;
@@ -342,6 +345,10 @@ impl Shard {
                 expiry_seconds: connection.farewell_expiry,
                 reply: None,
             });
+        }
+        if connection.asks_for_session && self.has_others {
+            let (name, home) = (name_of(TENANT, &connection.client_id), connection.home);
+            self.outlet.edge.calls.push_back(SessionCall::Abandon { name, home });
         }
         if let Some(outbound) = connection.outbound {
             for (delivery, message) in outbound.leave() {

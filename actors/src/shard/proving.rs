@@ -10,7 +10,9 @@ use convoy_storage::replica::{self, Driver, Proof, ProofId};
 
 use super::Shard;
 use crate::call::{Answer, ReplyTo};
+use crate::clock::Now;
 use crate::options::Without;
+use crate::retained;
 use crate::slot::Effects;
 
 /// Who waits for a proof.
@@ -22,15 +24,24 @@ pub(super) struct Proving {
 #[derive(Debug, Default)]
 struct Questions {
     /// Under way, with those who wait for it.
-    asked: Option<(ProofId, Vec<ReplyTo>)>,
+    asked: Option<(ProofId, Vec<Waits>)>,
     /// Those of whom it was matched since.
-    gathered: Vec<ReplyTo>,
+    gathered: Vec<Waits>,
+}
+
+/// What waits for a proof.
+#[derive(Debug)]
+pub(super) enum Waits {
+    /// The acknowledgement of a message.
+    Reply(ReplyTo),
+    /// The reading of Retained Messages.
+    Read(Box<retained::Request>),
 }
 
 impl Proving {
     /// A message was matched in this slot just now, and is acknowledged when that is proven to have been right.
-    pub fn gather(&mut self, slot: SlotId, reply: ReplyTo) {
-        self.slots.entry(slot).or_default().gathered.push(reply);
+    pub fn gather(&mut self, slot: SlotId, waits: Waits) {
+        self.slots.entry(slot).or_default().gathered.push(waits);
     }
 
     /// Asks for those who were gathered, where nothing is under way.
@@ -47,32 +58,35 @@ impl Proving {
         }
     }
 
-    /// A proof is there, or there will be none: who is to be told that it is.
-    fn hear(&mut self, proof: &Proof) -> Vec<ReplyTo> {
-        let Some(questions) = self.slots.get_mut(&proof.slot) else { return Vec::new() };
+    /// A proof is there, or there will be none: for whom, and which of the two.
+    fn hear(&mut self, proof: &Proof) -> (Vec<Waits>, bool) {
+        let nobody = (Vec::new(), false);
+        let Some(questions) = self.slots.get_mut(&proof.slot) else { return nobody };
         let Some((_, replies)) = questions.asked.take_if(|(id, _)| *id == proof.id) else {
-            return Vec::new();
+            return nobody;
         };
         match proof.answer {
             replica::Answer::Proven { .. } => {
                 if questions.gathered.is_empty() {
                     self.slots.remove(&proof.slot);
                 }
-                replies
+                (replies, true)
             }
             // They were matched before the next proof too.
             replica::Answer::Busy => {
                 questions.gathered.extend(replies);
-                Vec::new()
+                nobody
             }
-            // Nobody is told: what became of the messages is not known here, and these connections end.
-            replica::Answer::NotLeader { .. } => Vec::new(),
+            // Another leader may not have matched them to everybody.
+            replica::Answer::NotLeader { .. } => (replies, false),
         }
     }
 
-    /// The slot is led here no longer.
-    pub fn forget(&mut self, slot: SlotId) {
-        self.slots.remove(&slot);
+    /// The slot is led here no longer: who waits for a proof that will not come.
+    pub fn forget(&mut self, slot: SlotId) -> Vec<Waits> {
+        let Some(Questions { asked, mut gathered }) = self.slots.remove(&slot) else { return Vec::new() };
+        gathered.extend(asked.into_iter().flat_map(|(_, replies)| replies));
+        gathered
     }
 }
 
@@ -85,7 +99,7 @@ impl Shard {
             return 0;
         }
         let Some(reply) = reply.filter(|reply| !reply.is_credit()) else { return 0 };
-        self.proving.gather(slot, reply);
+        self.proving.gather(slot, Waits::Reply(reply));
         1
     }
 
@@ -96,11 +110,28 @@ impl Shard {
         }
     }
 
-    pub(super) fn hear_proofs(&mut self) {
+    pub(super) fn hear_proofs(&mut self, now: Now) {
         for proof in std::mem::take(&mut self.effects.proofs) {
-            for reply in self.proving.hear(&proof) {
-                self.outlet.answer(reply, Answer::Done);
+            let (waiting, is_proven) = self.proving.hear(&proof);
+            for waits in waiting {
+                match waits {
+                    Waits::Reply(reply) if is_proven => self.outlet.answer(reply, Answer::Done),
+                    Waits::Read(request) if is_proven => self.read_proven(now, *request),
+                    waits => self.leave_unproven(waits),
+                }
             }
+        }
+    }
+
+    /// There will be no proof of this.
+    pub(super) fn leave_unproven(&mut self, waits: Waits) {
+        match waits {
+            Waits::Reply(reply) => {
+                self.turn_away(reply);
+                self.outlet.answer(reply, Answer::Unknown);
+            }
+            // Whoever leads next is asked.
+            Waits::Read(request) => self.leaderless.requests.push(*request),
         }
     }
 }

@@ -5,13 +5,13 @@ use convoy_ids::SlotId;
 use convoy_wire::{QoS, ReasonCode};
 
 use super::Shard;
-use super::mail::{Letter, Origin};
+use super::mail::{Letter, Origin, Where};
 use crate::activity::Activity;
 use crate::call::{Answer, Begun, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;
-use crate::session::{Delivery, Place, SessionNumber, Target};
+use crate::session::{Delivery, Epoch, Place, SessionNumber, Target};
 use crate::slot::{Effects, LATE_BYTES, Op, targets_run};
 use crate::topic::{Again, Chooser, Found, Pick, find_all};
 
@@ -31,14 +31,55 @@ impl Shard {
         reply: Option<ReplyTo>,
     ) -> Result<Option<Begun>, ReasonCode> {
         let slot = SlotId(place.slot);
-        let shard = self.outlet.post.shard_of(slot);
-        if shard != self.outlet.post.here() {
-            self.outlet.edge.begin_of(message);
-            // Of what goes by the log the end is told; another shard is not asked about anything else of QoS 0.
-            let reply = reply.filter(|reply| message.retain || !reply.is_credit());
-            let message = self.outlet.lay(shard, message);
-            self.outlet.post.send(shard, Letter::Publish { place, origin, message, reply });
-            return Ok(None);
+        match self.outlet.post.where_is(slot) {
+            Where::Here => self.publish_at_home(now, place, message, origin, reply),
+            Where::There(dest) => {
+                self.outlet.edge.begin_of(message);
+                // Of what goes by the log the end is told; another shard is not asked about anything else of QoS 0.
+                let reply = reply.filter(|reply| message.retain || !reply.is_credit());
+                let message = self.outlet.lay(dest, message);
+                self.outlet.post.send(dest, Letter::Publish { place, origin, message, reply });
+                Ok(None)
+            }
+            Where::Nowhere => self.refuse_leaderless(reply),
+        }
+    }
+
+    /// Whether its Client has published on a later connection since.
+    #[inline]
+    fn is_late(&mut self, message: &Message<'_>, origin: Origin) -> bool {
+        let is_of_client = self.has_others && message.qos > QoS::AtMostOnce && origin.epoch > Epoch(0);
+        is_of_client && !self.epochs.take(message.publisher, origin.epoch, self.outlet.edge.now)
+    }
+
+    /// Nothing of this connection is taken here any more: see [`super::asking`].
+    pub(super) fn refuse_leaderless<T>(&mut self, reply: Option<ReplyTo>) -> Result<T, ReasonCode> {
+        if let Some(reply) = reply {
+            self.turn_away(reply);
+        }
+        Err(ReasonCode::ServerBusy)
+    }
+
+    /// What a publisher is told whose message is refused: of one that came between two leaders, that it is to begin anew.
+    pub(super) fn refusal(&self, reason: ReasonCode) -> Answer {
+        match reason {
+            ReasonCode::ServerBusy if self.has_others => Answer::Unknown,
+            reason => Answer::Refused(reason),
+        }
+    }
+
+    /// The same for a message whose partition's slot is in this shard.
+    #[inline]
+    pub(super) fn publish_at_home(
+        &mut self,
+        now: Now,
+        place: Place,
+        message: &Message<'_>,
+        origin: Origin,
+        reply: Option<ReplyTo>,
+    ) -> Result<Option<Begun>, ReasonCode> {
+        if self.turns_away(reply) || self.is_late(message, origin) {
+            return Err(ReasonCode::ServerBusy);
         }
         if let Some(again) = origin.again.filter(|again| again.ended) {
             // It is offered to each member once.
@@ -79,9 +120,9 @@ impl Shard {
         self.outlet.edge.pulse.tell(Activity::Publish, u32::from(id.0));
         let Self { slots, fan_out, roots, presence, options, published_so_far, draws, .. } = self;
         let Some(slot) = slots.get(id).filter(|slot| slot.is_serving()) else {
-            return Err(ReasonCode::ServerBusy);
+            return self.refuse_leaderless(reply);
         };
-        let Origin { client, again } = origin;
+        let Origin { client, again, .. } = origin;
         if again.is_none() && (message.retain || slot.line.holds(message.topic)) {
             return self.publish_in_line(now, place, message, client, reply).map(|()| None);
         }
@@ -108,38 +149,39 @@ impl Shard {
         let queues = fan_out.found().iter().filter(|found| needs_record(found)).count();
         if queues > 0 {
             // What a member of a Shared Subscription has left was acknowledged to its publisher.
-            self.begin_records(message, queues, again.is_none())?;
+            self.begin_records(message, queues, again.is_none(), reply)?;
         }
         self.outlet.edge.begin_of(message);
         let mut parts = 0;
         if is_many {
             parts += self.cast(message, reply);
         } else {
-            self.hand_out(now, message);
+            self.outlet.receipts.begin();
+            self.hand_out(now, id, message);
         }
         if queues > 0 {
-            parts += self.push_records(now, message, reply);
+            parts += self.push_records(now, id, message, reply);
         }
-        parts += self.gather_proof(id, reply);
+        parts += self.gather_proof(id, reply) + self.gather_receipt(reply);
         Ok(Some(Begun { parts, matched }))
     }
 
     /// Gives the message that was matched to those who need no record for it.
     #[inline(always)] // It has one caller.
-    fn hand_out(&mut self, now: Now, message: &Message<'_>) {
+    fn hand_out(&mut self, now: Now, from: SlotId, message: &Message<'_>) {
         let Self { fan_out, outlet, passing, .. } = self;
         for found in fan_out.found() {
             if let Some(home) = found.home {
                 outlet.deliver(home, found.session, &found.delivery, message, now);
             } else if found.delivery.qos == QoS::AtMostOnce {
-                match outlet.post.is_here(found.session.slot()) {
-                    true => passing.push((found.session, found.delivery, outlet.edge.whole(message))),
-                    false => outlet.pass_away(found.session, found.delivery, message),
+                match outlet.post.where_is(found.session.slot()) {
+                    Where::Here => passing.push((found.session, found.delivery, outlet.edge.whole(message))),
+                    _ => outlet.pass_away(from, found.session, found.delivery, message),
                 }
             }
         }
         if !self.passing.is_empty() {
-            self.pass_those_here(now);
+            self.pass_those_here(now, from);
         }
     }
 
@@ -166,6 +208,7 @@ impl Shard {
         message: &Message<'_>,
         queues: usize,
         may_be_refused: bool,
+        reply: Option<ReplyTo>,
     ) -> Result<(), ReasonCode> {
         if self.failure.is_some() {
             return Err(ReasonCode::ServerUnavailable);
@@ -174,7 +217,7 @@ impl Shard {
         if self.stalled || self.low_space || too_much {
             return Err(ReasonCode::QuotaExceeded);
         }
-        let Self { slots, fan_out, targets, .. } = self;
+        let Self { slots, fan_out, targets, outlet, .. } = self;
         match targets.len() > TARGETS_KEPT {
             true => targets.clear(),
             false => targets.iter_mut().for_each(|(_, targets)| targets.clear()),
@@ -182,8 +225,12 @@ impl Shard {
         let run = targets_run(message.encoded_len());
         for found in fan_out.found().iter().filter(|found| needs_record(found)) {
             let slot = found.session.slot();
-            if slots.get(slot).is_some_and(|slot| !slot.is_serving()) {
-                return Err(ReasonCode::ServerUnavailable);
+            match outlet.post.where_is(slot) {
+                Where::Here if slots.get(slot).is_none_or(|slot| !slot.is_serving()) => {
+                    return Err(ReasonCode::ServerUnavailable);
+                }
+                Where::Here | Where::There(_) => {}
+                Where::Nowhere => return self.refuse_leaderless(reply),
             }
             // The run of its slot that is being filled is among the last.
             let fits = |(of, targets): &(SlotId, Vec<u8>)| *of == slot && targets.len() < run;
@@ -198,7 +245,7 @@ impl Shard {
 
     /// Puts the message on record for those who were gathered. In how many parts.
     #[inline(never)]
-    fn push_records(&mut self, now: Now, message: &Message<'_>, reply: Option<ReplyTo>) -> u32 {
+    fn push_records(&mut self, now: Now, from: SlotId, message: &Message<'_>, reply: Option<ReplyTo>) -> u32 {
         let is_large = message.encoded_len() >= LATE_BYTES;
         self.message.clear();
         if !is_large {
@@ -208,13 +255,19 @@ impl Shard {
         let (mut parts, mut is_full) = (0, self.is_short);
         for (slot, targets) in self.targets.iter().filter(|(_, targets)| !targets.is_empty()) {
             parts += 1;
-            let Some(slot) = slots.get(*slot) else {
-                let shard = outlet.post.shard_of(*slot);
-                let message = outlet.lay(shard, message);
-                let targets = outlet.post.to(shard).lay(|bytes| bytes.extend_from_slice(targets));
-                outlet.post.send(shard, Letter::Enqueue { slot: *slot, message, targets, reply });
+            if let Where::There(dest) = outlet.post.where_is(*slot) {
+                let message = outlet.lay(dest, message);
+                let targets = outlet.post.to(dest).lay(|bytes| bytes.extend_from_slice(targets));
+                let reply = match reply {
+                    Some(reply) if self.has_others => {
+                        Some(self.asking.ask(*slot, dest, reply, outlet.edge.operators_home()))
+                    }
+                    reply => reply,
+                };
+                outlet.post.send(dest, Letter::Enqueue { from, slot: *slot, message, targets, reply });
                 continue;
-            };
+            }
+            let slot = slots.get(*slot).expect("it was found to be served here");
             if is_large {
                 slot.pending.push_shared(now.wall, &outlet.edge.whole(message), targets, reply);
             } else {
@@ -230,10 +283,10 @@ impl Shard {
 
     /// Passes on what the message that is being published is of QoS 0 for Sessions of slots here: before its records, for of
     /// those that are pending now each is of a message before it.
-    fn pass_those_here(&mut self, now: Now) {
+    fn pass_those_here(&mut self, now: Now, from: SlotId) {
         let mut passing = std::mem::take(&mut self.passing);
         for (session, delivery, whole) in passing.drain(..) {
-            self.pass(now, session, delivery, whole);
+            self.pass(now, from, session, delivery, whole);
         }
         self.passing = passing;
     }
@@ -253,7 +306,7 @@ impl Shard {
         let place = Place { slot: slot.0, partition: partition.0 };
         metrics::counter!(metric::REDISPATCHED).increment(1);
         // Nobody is told: to its publisher the message was safe when the member got it.
-        let published = self.publish(now, place, &message, Origin { client, again }, None);
+        let published = self.publish(now, place, &message, Origin { client, epoch: Epoch(0), again }, None);
         if published.is_err() {
             self.outlet.edge.drop_shared();
         }

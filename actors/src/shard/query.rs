@@ -12,13 +12,12 @@ use crate::budget::User;
 use crate::call::ReplyTo;
 use crate::clock::Now;
 use crate::connection::{Connection, Stage};
-use crate::edge::operators;
 use crate::message::Message;
 use crate::options::Options;
 use crate::query::{
     Answer, ConnectionEntry, FilterCursor, Layout, Problem, Publication, Query, QueueEntry, SlotEntry,
 };
-use crate::session::{Home, Place, SessionNumber};
+use crate::session::{Epoch, Home, Place, SessionNumber};
 use crate::slot::{Effects, Op, Slot};
 use crate::tenant::TENANT;
 
@@ -275,7 +274,7 @@ impl Shard {
         let message = message(&publication.topic, publication, now);
         let reply = self.reply_to(number);
         self.outlet.edge.operators.begin(number, None);
-        let origin = Origin { client: 0, again: None };
+        let origin = Origin { client: 0, epoch: Epoch(0), again: None };
         let published = self.publish(now, place, &message, origin, Some(reply));
         match published {
             // The partition's shard will tell.
@@ -290,7 +289,7 @@ impl Shard {
     }
 
     fn reply_to(&self, number: u64) -> ReplyTo {
-        ReplyTo { home: operators::home(self.outlet.edge.node(), self.outlet.post.here()), token: number }
+        ReplyTo { home: self.outlet.edge.operators_home(), token: number }
     }
 }
 

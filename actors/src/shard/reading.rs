@@ -5,12 +5,14 @@ use convoy_ids::SlotId;
 
 use super::Shard;
 use super::calls::FEED_WORK;
-use super::mail::Letter;
+use super::mail::{Letter, Where};
+use super::proving::Waits;
 use super::slots::fail;
 use crate::activity::Activity;
 use crate::call::SessionCall;
 use crate::clock::Now;
 use crate::connection::Connection;
+use crate::options::Without;
 use crate::reserved::is_sys;
 use crate::retained::{self, Reader};
 use crate::session::Home;
@@ -32,15 +34,33 @@ impl Shard {
         let Some(request) = request else { return };
         // Acknowledgements may be here before the chunk is.
         connection.retained_unacknowledged += request.reserved();
-        let shard = self.outlet.post.shard_of(request.slot());
-        if shard == self.outlet.post.here() {
-            self.read_retained(now, request);
-        } else {
-            self.outlet.post.send(shard, Letter::Retained(Box::new(request)));
+        self.ask_for_retained(now, request);
+    }
+
+    /// Asks the partition of a request, wherever it is.
+    pub(super) fn ask_for_retained(&mut self, now: Now, request: retained::Request) {
+        match self.outlet.post.where_is(request.slot()) {
+            Where::Here => self.read_retained(now, request),
+            Where::There(dest) => self.outlet.post.send(dest, Letter::Retained(Box::new(request))),
+            Where::Nowhere => self.leaderless.requests.push(request),
         }
     }
 
+    /// Reads Retained Messages of a partition whose slot is here. Where others could lead it by now, and have newer ones, not
+    /// before it is proven that they do not.
     pub(super) fn read_retained(&mut self, now: Now, request: retained::Request) {
+        if !self.has_others || self.options.without == Without::Proof {
+            return self.read_proven(now, request);
+        }
+        let slot = request.slot();
+        match self.slots.get(slot).is_some_and(|slot| slot.is_serving()) {
+            true => self.proving.gather(slot, Waits::Read(Box::new(request))),
+            false => self.leaderless.requests.push(request),
+        }
+    }
+
+    /// The same, once it is proven.
+    pub(super) fn read_proven(&mut self, now: Now, request: retained::Request) {
         if self.retains_nothing(request.slot()) && !is_sys(request.filter()) {
             // A filter whose first level is a wildcard asks every slot, and most of them have nothing to be looked through.
             return self.send_chunk(now, request.answered(Vec::new()));
@@ -79,9 +99,11 @@ impl Shard {
     }
 
     fn send_chunk(&mut self, now: Now, chunk: retained::Chunk) {
-        match chunk.home.shard == self.outlet.post.here() {
-            true => self.outlet.edge.on_retained(chunk, now),
-            false => self.outlet.post.send(chunk.home.shard, Letter::RetainedChunk(Box::new(chunk))),
+        match self.outlet.post.where_home(&chunk.home) {
+            Where::Here => self.outlet.edge.on_retained(chunk, now),
+            Where::There(dest) => self.outlet.post.send(dest, Letter::RetainedChunk(Box::new(chunk))),
+            // Its connection ends.
+            Where::Nowhere => {}
         }
     }
 
@@ -93,7 +115,7 @@ impl Shard {
             }
             let Some(request) = self.unread.pop_front() else { return };
             self.work += FEED_WORK;
-            self.read_retained(now, request);
+            self.read_proven(now, request);
         }
     }
 }

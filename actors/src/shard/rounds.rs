@@ -43,6 +43,9 @@ impl Shard {
     fn end_turn(&mut self, now: Now) {
         let until = self.end_of_piece();
         if self.has_others {
+            self.look_at_links(now);
+            self.open_arrived(now, until);
+            self.return_to_led(now);
             self.install_snapshot();
         }
         self.ask_for_proofs();
@@ -276,11 +279,12 @@ impl Shard {
             self.change_role(change.slot, change.role);
         }
         self.to_replicas.append(&mut self.effects.messages);
-        self.hear_proofs();
+        self.hear_proofs(now);
         if !self.effects.snapshots.is_empty() {
             let wanted = std::mem::take(&mut self.effects.snapshots);
             self.want_snapshots(now, wanted);
         }
+        self.end_moved();
         self.backlog.extend(std::mem::take(&mut self.effects.committed));
         self.apply_backlog(now, self.end_of_piece());
     }
@@ -329,7 +333,7 @@ impl Shard {
         Driver::put_applied(record.slot, record.index, self.state.batch());
         self.applied.push((record.slot, record.index));
         if !slot.leading && slot.elected == Some(record.term) {
-            self.lead(record.slot);
+            self.lead(now, record.slot);
         }
     }
 
@@ -413,6 +417,7 @@ impl Shard {
             // One each 50 ms: an election begins after half a second to a second without a leader.
             self.driver.tick();
             self.driver.watch_disk(Duration::from_millis(now.monotonic));
+            self.look_at_links(now);
             self.give_way(now);
             self.send_snapshots(now);
             self.expire_staging(now);

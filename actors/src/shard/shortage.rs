@@ -7,14 +7,13 @@ use crate::metric;
 impl Shard {
     /// Tells all shards whether one of the slots here is full, where that has changed.
     pub(super) fn tell_shortage(&mut self) {
-        let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
-        let was = self.outlet.edge.shortage.is_of(here);
+        let was = self.outlet.edge.shortage.is_of(None);
         let is = self.is_short || self.slots.iter().any(|slot| slot.pending.is_full());
         if is != was {
             metrics::counter!(metric::SHORTAGES).increment(u64::from(is));
-            self.outlet.edge.note_shortage(here, is);
-            for shard in (0..shards).filter(|shard| *shard != here) {
-                self.outlet.post.send(shard, Letter::Short { shard: here, is });
+            self.outlet.edge.note_shortage(None, is);
+            for dest in self.outlet.post.others() {
+                self.outlet.post.send(dest, Letter::Short { is });
             }
         }
         let shortage = &self.outlet.edge.shortage;

@@ -3,10 +3,10 @@
 use convoy_wire::{self as wire, List, ReasonCode, Subscribe, TopicFilter, Unsubscribe};
 
 use super::Shard;
-use super::mail::Letter;
+use super::mail::{Letter, Where};
 use super::packets::Outcome;
 use crate::call::{Answer, ReplyTo, SessionCall, token};
-use crate::connection::{Ask, AskKind, Barrier, Connection, Repeats, Rest, Stage};
+use crate::connection::{Ask, AskKind, Barrier, Connection, Repeats, Rest, Stage, UNTOLD};
 use crate::edge::acknowledge_ask;
 use crate::metric;
 use crate::options::Without;
@@ -229,6 +229,7 @@ impl Shard {
         let (session, epoch) = (connection.session, connection.epoch);
         ask.call = Some(match ask.kind {
             AskKind::Subscribe => {
+                connection.subscribes = true;
                 let wanted = ask.wanted.iter().map(|(wanted, _)| wanted.clone()).collect();
                 SessionCall::Subscribe { session, epoch, wanted, reply }
             }
@@ -242,7 +243,7 @@ impl Shard {
 
     /// Asks the shards that the connection has sent messages to, of which nobody would tell, whether they have taken
     /// them: what goes from one shard to another keeps its order. How many will answer.
-    fn ask_who_was_sent_to(&mut self, key: u32, number: u64) -> u32 {
+    fn ask_who_was_sent_to(&mut self, key: u32, number: u64) -> i32 {
         let connection = &mut self.outlet.edge.connections[key as usize];
         let went_away = std::mem::take(&mut connection.inbound.went_away);
         let went_by_log = std::mem::take(&mut connection.inbound.went_by_log);
@@ -250,22 +251,27 @@ impl Shard {
             return 0;
         }
         let reply = ReplyTo { home: connection.home, token: token::HEARD | number };
-        let by = self.outlet.post.shard_of(connection.session.slot());
-        let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
+        let by = self.outlet.post.where_is(connection.session.slot());
         let mut unheard = 0;
         if went_away {
-            for shard in (0..shards).filter(|shard| *shard != here) {
-                self.outlet.post.send(shard, Letter::Hear { reply, passes_on: false });
+            for dest in self.outlet.post.others() {
+                self.outlet.post.send(dest, Letter::Hear { reply, passes_on: false });
+                unheard += 1;
             }
-            unheard += u32::from(shards) - 1;
         }
         if went_by_log {
-            unheard += u32::from(shards);
-            if by == here {
-                // Where this shard has answered already, nobody waited yet.
-                unheard -= u32::from(self.hear(reply, true));
-            } else {
-                self.outlet.post.send(by, Letter::Hear { reply, passes_on: true });
+            match by {
+                Where::Here => {
+                    // Where this shard has answered already, nobody waited yet.
+                    unheard += 1 + self.outlet.post.others().count() as i32;
+                    unheard -= i32::from(self.hear(reply, true));
+                }
+                Where::There(dest) => {
+                    // Whom it asks in its turn it tells.
+                    unheard += 1 + UNTOLD;
+                    self.outlet.post.send(dest, Letter::Hear { reply, passes_on: true });
+                }
+                Where::Nowhere => {}
             }
         }
         unheard
@@ -274,9 +280,10 @@ impl Shard {
     /// What was sent before this is taken, or waits for its topic: then this is answered later. Where it went on from here by
     /// the log, the other shards are asked too. Whether it is answered.
     pub(super) fn hear(&mut self, reply: ReplyTo, passes_on: bool) -> bool {
-        let (here, shards) = (self.outlet.post.here(), self.outlet.post.shards());
-        for shard in (0..shards).filter(|shard| *shard != here && passes_on) {
-            self.outlet.post.send(shard, Letter::Hear { reply, passes_on: false });
+        if passes_on {
+            for dest in self.outlet.post.others() {
+                self.outlet.post.send(dest, Letter::Hear { reply, passes_on: false });
+            }
         }
         let waits = self.outlet.casts.ask(reply);
         if !waits {

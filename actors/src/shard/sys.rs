@@ -9,7 +9,7 @@ use convoy_ids::SlotId;
 use convoy_wire::{PacketId, QoS, ReasonCode, TopicFilter, TopicName};
 
 use super::Shard;
-use super::mail::Origin;
+use super::mail::{Origin, Where};
 use crate::call::Begun;
 use crate::clock::Now;
 use crate::connection::UNTOLD;
@@ -17,7 +17,7 @@ use crate::edge::acknowledge;
 use crate::message::Message;
 use crate::reserved::is_sys;
 use crate::retained::{Chunk, Request};
-use crate::session::{Delivery, SessionNumber};
+use crate::session::{Delivery, Epoch, SessionNumber};
 
 /// Topics under `$SYS` with their values.
 pub type SysTopics = BTreeMap<String, String>;
@@ -29,10 +29,10 @@ impl Shard {
         let layout = self.layout();
         for (topic, value) in topics.iter().filter(|(topic, value)| before.get(*topic) != Some(value)) {
             let place = layout.place_of_topic(topic);
-            if !self.outlet.post.is_here(SlotId(place.slot)) {
+            if self.outlet.post.where_is(SlotId(place.slot)) != Where::Here {
                 continue;
             }
-            let origin = Origin { client: 0, again: None };
+            let origin = Origin { client: 0, epoch: Epoch(0), again: None };
             // A slot that is not led yet has nobody to be told: who subscribes later gets the value then.
             let _ = self.publish(now, place, &message(topic, value, now), origin, None);
         }

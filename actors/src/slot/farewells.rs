@@ -75,6 +75,11 @@ pub struct Ended {
 }
 
 impl Farewells {
+    /// This replica leads no longer: who waits for the end of a connection that was not proposed.
+    pub fn give_up(self) -> impl Iterator<Item = ReplyTo> {
+        self.waiting.into_iter().filter_map(|(ended, _)| ended.reply)
+    }
+
     /// How many wait.
     pub fn waiting(&self) -> usize {
         self.waiting.len()

@@ -46,6 +46,10 @@ impl Slot {
                 self.connects(&op, true);
                 self.pending.push(at, &op, Some(reply));
             }
+            SessionCall::Abandon { home, .. } => {
+                // Nobody is there to be told. One that was proposed is given back when it is granted.
+                self.refuse(|_, op| matches!(op, Op::Connect { home: of, .. } if *of == home));
+            }
             SessionCall::Ready { session, epoch, home, receive_maximum, is_plain } => {
                 if is_plain {
                     self.make_plain(session, epoch, turn)?;

@@ -1,5 +1,5 @@
 //! To whom a leader hands over. The replicas of a slot are in an order, and the first of them that could lead is to: so that
-//! all slots are led on one node, whatever order nodes come and go in.
+//! each node leads its share, whatever order nodes come and go in.
 
 use convoy_ids::NodeId;
 

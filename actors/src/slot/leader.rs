@@ -433,10 +433,18 @@ impl Underway {
         aside.replies.into_iter().map(|(_, reply)| reply)
     }
 
-    /// Leadership is lost: what is under way may or may not be committed, so nobody is told anything.
-    pub fn clear(&mut self) {
-        self.proposed.clear();
+    /// Leadership is lost, and it is not known what becomes of what is under way. Nor of what was to come next: it may stand in
+    /// an outbox, and comes again. Who waits for either.
+    pub fn give_up(&mut self, pending: Pending) -> Vec<ReplyTo> {
+        let here = std::mem::take(&mut self.proposed).into_iter().map(|proposed| proposed.aside);
+        let next = pending.closed.into_iter().chain([pending.open]).map(|record| record.aside);
+        let mut waiting = Vec::new();
+        for mut aside in here.chain(next) {
+            aside.take_credits(&mut self.lost);
+            waiting.extend(aside.replies.into_iter().map(|(_, reply)| reply));
+        }
         self.copies_bytes = 0;
+        waiting
     }
 
     /// What is here may never be applied, and what was to come next never proposed.

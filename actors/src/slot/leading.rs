@@ -1,30 +1,28 @@
 //! A replica begins to lead, and leads no longer. What an earlier leader knew beside the log is gone. So what waits in
-//! outboxes is sent again, to each slot that is led on this node, from behind what that slot has applied; and the connections
-//! that there were are taken leave of, for they are gone, or end. Either may be very much: it goes in pieces.
+//! outboxes is sent again, to each slot that is led, from behind what that slot has applied; and the connections that there
+//! were are taken leave of once no node serves them any more: see `leaving`. Either may be very much: it goes in pieces.
 
 use convoy_ids::SlotId;
 use convoy_storage::engine::Error;
 
-use super::farewells::Ended;
 use super::outbox::Outbox;
 use super::outbox_body::Unpacking;
-use super::{Asked, Emitted, Farewells, Slot, Turn, Wills, active, rows};
+use super::{Asked, Emitted, Leaving, Slot, Turn, rows};
 use crate::budget::Sums;
-use crate::call::Farewell;
+use crate::call::ReplyTo;
 use crate::session::{Epoch, Seq, SessionRow};
 
-/// Operations of outboxes that are sent again in one piece, and Sessions that are looked at.
+/// Operations of outboxes that are sent again in one piece.
 const PIECE: usize = 256;
 
 /// Bytes of operations beyond which a piece ends.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// The slots that are led on this node: what is for another one waits in its outbox.
+/// The slots of which it is known where they are led: what is for another one waits in its outbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Led {
     slots: Vec<bool>,
     meta: bool,
-    count: usize,
 }
 
 impl Led {
@@ -39,21 +37,14 @@ impl Led {
         &mut self.slots[place]
     }
 
-    /// Notes whether a slot is led here. False if that was known.
+    /// Notes whether it is known where a slot is led. False if that was so.
     pub fn set(&mut self, id: SlotId, is: bool) -> bool {
-        let was = std::mem::replace(self.place(id), is);
-        self.count = self.count + usize::from(is) - usize::from(was);
-        was != is
+        std::mem::replace(self.place(id), is) != is
     }
 
     #[inline]
     pub fn contains(&self, id: SlotId) -> bool {
         if id.is_meta() { self.meta } else { self.slots.get(usize::from(id.0)) == Some(&true) }
-    }
-
-    /// How many they are, the meta group among them.
-    pub fn count(&self) -> usize {
-        self.count
     }
 }
 
@@ -64,7 +55,7 @@ impl Slot {
         self.next_due = 0;
         self.outboxes.values_mut().for_each(|outbox| outbox.send_after(0));
         self.led_since = Epoch(self.grants);
-        self.leaves_from = Some(rows::all_live(self.id).0);
+        self.leaving.begin();
     }
 
     /// Whether a connection of this epoch got its Session before it was led here: how far it was sent messages nobody knows.
@@ -79,7 +70,7 @@ impl Slot {
             let is_unknown = row.home.is_some() && self.is_of_before(row.epoch);
             return Ok(if is_unknown { Seq::MAX } else { self.sent(*session) });
         }
-        if self.leaves_from.is_none() && self.farewells.waiting() == 0 {
+        if self.leaving.is_done() && self.farewells.waiting() == 0 {
             return Ok(0);
         }
         let row = turn.state.get::<SessionRow>(&rows::client(self.id, name))?;
@@ -91,7 +82,7 @@ impl Slot {
         self.inboxes.iter().map(|(from, number)| (*from, *number))
     }
 
-    /// Another slot is led here from now on, which has applied what is in the outbox for it up to `applied`. True if there is
+    /// Another slot is led anew, which has applied what is in the outbox for it up to `applied`. True if there is
     /// more.
     pub fn send_after(&mut self, to: SlotId, applied: u64) -> bool {
         let Some(outbox) = self.outboxes.get_mut(&to).filter(|_| self.leading) else { return false };
@@ -100,7 +91,7 @@ impl Slot {
         outbox.has_unsent()
     }
 
-    /// Whether something waits in an outbox for a slot that is led here, and is still to be sent.
+    /// Whether something waits in an outbox for a slot that is led, and is still to be sent.
     pub fn has_unsent(&self, led: &Led) -> bool {
         self.outboxes.iter().any(|(to, outbox)| outbox.has_unsent() && led.contains(*to))
     }
@@ -155,52 +146,19 @@ impl Slot {
         Ok(true)
     }
 
-    /// Takes leave of a piece of the connections that there were before.
-    fn take_leave(&mut self, turn: &mut Turn<'_>) -> Result<bool, Error> {
-        let Some(from) = self.leaves_from.take() else { return Ok(false) };
-        let (_, end) = rows::all_live(self.id);
-        let found = turn.state.scan_some(&from, &end, PIECE)?;
-        if found.len() == PIECE {
-            let mut next = found.last().map(|(key, _)| key.clone()).unwrap_or_default();
-            next.push(0);
-            self.leaves_from = Some(next);
-        }
-        for (key, _) in found {
-            *turn.work += 1;
-            let Some(session) = rows::session_of(&key) else { continue };
-            let Some((_, row)) = active::load(turn.state, session)? else { continue };
-            if row.home.is_none() || !self.is_of_before(row.epoch) {
-                continue;
-            }
-            let ended = Ended {
-                session,
-                epoch: row.epoch,
-                farewell: Farewell::WithWill,
-                expiry_seconds: None,
-                // Nobody knows any more how far it was sent: all of it is sent again with DUP.
-                sent: Some(Seq::MAX),
-                reply: None,
-            };
-            let will_bytes = ended.will_bytes(&row);
-            self.on_end(ended, will_bytes, turn.now);
-        }
-        Ok(self.leaves_from.is_some())
-    }
-
-    /// This replica no longer leads.
-    pub fn follow(&mut self) {
+    /// This replica no longer leads. Who waits for what was asked of it, of which nobody knows here what becomes of it.
+    pub fn follow(&mut self) -> Vec<ReplyTo> {
         self.leading = false;
         self.elected = None;
-        self.underway.lose(std::mem::take(&mut self.pending));
-        self.underway.clear();
+        let mut waiting = self.underway.give_up(std::mem::take(&mut self.pending));
+        let unsent = self.outboxes.values_mut().flat_map(Outbox::forget_leading);
+        waiting.extend(unsent.chain(self.wills.give_up()));
+        waiting.extend(std::mem::take(&mut self.farewells).give_up());
         self.asked = Asked::default();
-        self.outboxes.values_mut().for_each(Outbox::forget_leading);
-        self.leaves_from = None;
+        self.leaving = Leaving::default();
         self.heir.forget();
         self.line.clear();
         self.connecting = Sums::default();
-        self.wills = Wills::default();
-        self.farewells = Farewells::default();
         self.unsaved.clear();
         self.deferred.clear();
         self.overfull.clear();
@@ -209,6 +167,7 @@ impl Slot {
             active.link = None;
             active.overflow = None;
         }
+        waiting
     }
 }
 
@@ -217,11 +176,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_slots_that_are_led_are_known_and_counted() {
+    fn the_slots_that_are_led_are_known() {
         let mut led = Led::default();
         assert!(led.set(SlotId(3), true) && led.set(SlotId::META, true) && !led.set(SlotId(3), true));
-        assert_eq!((led.count(), led.contains(SlotId(3)), led.contains(SlotId(2))), (2, true, false));
+        assert!(led.contains(SlotId(3)) && !led.contains(SlotId(2)));
         assert!(led.contains(SlotId::META) && led.set(SlotId::META, false) && !led.set(SlotId(9), false));
-        assert_eq!((led.count(), led.contains(SlotId::META)), (1, false));
+        assert!(led.contains(SlotId(3)) && !led.contains(SlotId::META));
     }
 }

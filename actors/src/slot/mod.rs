@@ -17,6 +17,7 @@ mod idle;
 mod in_line;
 mod leader;
 mod leading;
+mod leaving;
 mod lifetime;
 mod mend;
 mod observe;
@@ -70,6 +71,7 @@ pub use in_line::InLine;
 pub use leader::SLOT_BYTES;
 pub use leader::{LATE_BYTES, Pending, Underway};
 pub use leading::Led;
+pub use leaving::{Gone, Leaving};
 pub use mend::{Losses, mend};
 pub use op::{Obsolete, Op, targets_run};
 #[cfg(test)]
@@ -133,9 +135,11 @@ pub struct Slot {
     is_backed_up: bool,
     /// Epochs up to this one were granted before it was led here; of the leader alone.
     led_since: Epoch,
+    /// The term in which this replica, elected, has applied what earlier leaders promised.
+    pub caught_up: Option<Term>,
     /// Where the piece begins of the Sessions that have a connection which is looked at next for connections that are gone; of
     /// the leader alone.
-    leaves_from: Option<rows::Key>,
+    leaving: Leaving,
     /// Last number applied of each other slot's outbox.
     inboxes: BTreeMap<SlotId, u64>,
     pub pending: Pending,
@@ -223,7 +227,7 @@ pub enum Emitted {
     /// The same of an operation [`Op::Enqueue`] whose message others share.
     Message { from: SlotId, to: SlotId, number: u64, message: Bytes, targets: Box<[u8]> },
     /// A copy of QoS 0 for a Session that outlives its connection.
-    Copy { session: SessionNumber, delivery: Delivery, message: Bytes },
+    Copy { from: SlotId, session: SessionNumber, delivery: Delivery, message: Bytes },
 }
 
 impl Slot {

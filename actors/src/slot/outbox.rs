@@ -31,7 +31,7 @@ pub struct Outbox {
     asked: u64,
     /// Bytes of those.
     asked_bytes: u64,
-    /// Operations up to here were given to the other slot since it is led here; of the leader alone.
+    /// Operations up to here were given to the other slot since it was led anew; of the leader alone.
     sent: u64,
     /// Whom to tell of those behind it, ascending; of the leader alone.
     replies: VecDeque<(u64, ReplyTo)>,
@@ -140,11 +140,11 @@ impl Outbox {
         self.replies.pop_front().map(|(_, reply)| reply)
     }
 
-    /// This replica leads no longer: what was proposed may never be applied, and nobody is told anything.
-    pub fn forget_leading(&mut self) {
+    /// This replica leads no longer: what was proposed may never be applied. Who waits for what was not sent.
+    pub fn forget_leading(&mut self) -> impl Iterator<Item = ReplyTo> + '_ {
         self.asked = 0;
         self.asked_bytes = 0;
-        self.replies.clear();
+        self.replies.drain(..).map(|(_, reply)| reply)
     }
 
     /// Rows up to `number` are being deleted: which ones.
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(outbox.ask_to_trim(1), None);
         outbox.trim(2);
         assert_eq!(outbox.ask_to_trim(1), Some(4));
-        outbox.forget_leading();
+        assert_eq!(outbox.forget_leading().count(), 0);
         assert_eq!(outbox.ask_to_trim(1), Some(4));
     }
 

@@ -100,7 +100,8 @@ impl Slot {
                         // Behind what was emitted before.
                         let message = turn.effects.whole(&message);
                         let (session, delivery) = (found.session, found.delivery);
-                        turn.emitted.push_back(Emitted::Copy { session, delivery, message });
+                        let from = self.id;
+                        turn.emitted.push_back(Emitted::Copy { from, session, delivery, message });
                     }
                 }
                 None => {

@@ -12,7 +12,8 @@ use super::op::Op;
 use super::outbox::{Outbox, Outboxes};
 use super::state::decode;
 use super::{
-    Asked, Counts, Farewells, InLine, Pending, RetainedSize, Slot, State, Underway, Wills, active, rows,
+    Asked, Counts, Farewells, InLine, Leaving, Pending, RetainedSize, Slot, State, Underway, Wills, active,
+    rows,
 };
 use crate::budget::{Budget, Sums};
 use crate::clock::{Millis, Now};
@@ -91,7 +92,8 @@ impl Slot {
             outbox_bodies: Default::default(),
             is_backed_up: false,
             led_since: Epoch(0),
-            leaves_from: None,
+            caught_up: None,
+            leaving: Leaving::default(),
             inboxes: Default::default(),
             pending: Pending::default(),
             underway: Underway::default(),

@@ -30,6 +30,7 @@ impl Slot {
             SessionCall::Accept { .. } => Ok(true),
             // A Retained Message that was read is kept: the connection reads no more of them.
             SessionCall::Keep { .. }
+            | SessionCall::Abandon { .. }
             | SessionCall::Ready { .. }
             | SessionCall::Disconnect { .. }
             | SessionCall::Unsubscribe { .. }

@@ -110,6 +110,11 @@ impl Wills {
         (arrived, self.release(|held| held.to == to && held.number <= number))
     }
 
+    /// This replica leads no longer: the CONNECTs that wait.
+    pub fn give_up(&mut self) -> impl Iterator<Item = ReplyTo> + use<> {
+        std::mem::take(self).held.into_iter().map(|held| held.reply)
+    }
+
     /// CONNECTs that have waited long enough.
     pub fn overdue(&mut self, now: u64) -> Vec<Held> {
         self.release(|held| held.until <= now)

@@ -9,6 +9,7 @@ use slab::Slab;
 
 use crate::access::{Access, Permits};
 use crate::author::Author;
+use crate::dest::Dest;
 use crate::session::{Epoch, SessionNumber};
 
 /// How well a member can take a message: the least is the best.
@@ -66,6 +67,8 @@ pub enum News {
 
 #[derive(Debug)]
 struct Member {
+    /// The shard that tells of it.
+    from: Dest,
     epoch: Epoch,
     level: Level,
     groups: Vec<u64>,
@@ -110,7 +113,8 @@ pub struct Presence {
 }
 
 impl Presence {
-    pub fn take(&mut self, announcement: &Announcement) {
+    /// What a shard tells of a member that is connected there.
+    pub fn take(&mut self, from: Dest, announcement: &Announcement) {
         let Announcement { session, epoch, ref news } = *announcement;
         match self.members.get(&session).map(|member| member.epoch) {
             Some(known) if epoch < known => return,
@@ -122,6 +126,7 @@ impl Presence {
                 let permits = || Permits::of(&self.access, &who.who());
                 let places = &mut self.places;
                 let new = || Member {
+                    from,
                     place: places.insert(session),
                     epoch,
                     level: Level::FREE,
@@ -161,6 +166,25 @@ impl Presence {
                 false => crowd.free.remove(&session),
             };
         }
+    }
+
+    /// Nothing is heard of that shard any more: of its members it is not known whether they are connected.
+    pub fn forget(&mut self, from: Dest) {
+        let gone = self.members.iter().filter(|(_, member)| member.from == from);
+        for session in gone.map(|(session, _)| *session).collect::<Vec<_>>() {
+            self.remove(session);
+        }
+    }
+
+    /// What that shard has told of its members, for one that has not heard it.
+    pub fn told_by(&self, from: Dest) -> Vec<Announcement> {
+        let mut told = Vec::new();
+        for (&session, member) in self.members.iter().filter(|(_, member)| member.from == from) {
+            let news = |news| Announcement { session, epoch: member.epoch, news };
+            told.push(news(News::Joined { groups: member.groups.clone(), who: member.who.clone() }));
+            told.push(news(News::Level(member.level)));
+        }
+        told
     }
 
     fn remove(&mut self, session: SessionNumber) {
@@ -262,7 +286,7 @@ mod tests {
     }
 
     fn tell(presence: &mut Presence, session: SessionNumber, epoch: u64, news: News) {
-        presence.take(&Announcement { session, epoch: Epoch(epoch), news });
+        presence.take(Dest(0), &Announcement { session, epoch: Epoch(epoch), news });
     }
 
     #[test]

@@ -479,7 +479,10 @@ mod tests {
         let joined = News::Joined { groups: vec![group_of("$share/g/a/b")], who: Box::new(who) };
         let mut presence = Presence::default();
         let tell = |presence: &mut Presence, news| {
-            presence.take(&Announcement { session: SessionNumber(3200), epoch: Epoch(1), news });
+            presence.take(
+                crate::dest::Dest(0),
+                &Announcement { session: SessionNumber(3200), epoch: Epoch(1), news },
+            );
         };
         let work = |presence: &Presence| {
             let (options, message) =

@@ -4,11 +4,15 @@
 //! topic. A value without an answer may hold or not, and once it was seen it holds.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::Violation;
-use crate::oracle::{Ledger, Message, Name, Retain, Sent, What};
+use crate::oracle::{Ledger, Message, Name, Qos, Retain, Sent, What};
 
 const NAME: &str = "6 Retained Messages";
+
+/// Where nothing stands in the way, a message of QoS 2 is at its partition so long after its PUBCOMP.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
 
 pub fn check(ledger: &Ledger) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -21,15 +25,18 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
             continue;
         }
         let writes: Vec<&Sent> = ledger.sent_to(topic).filter(|sent| sent.retain != Retain::No).collect();
-        let acknowledged =
-            writes.iter().rposition(|sent| sent.accepted.is_some_and(|accepted| accepted < *since));
+        let acknowledged = writes.iter().rposition(|sent| is_kept(ledger, sent, *since));
         let seen = shown.get(topic).filter(|(_, read)| read < since).map(|&(place, _)| place);
         let floor = acknowledged.max(seen);
         let place = match value {
             Some(message) => place_of(&writes, message),
-            None => deleted_from(&writes, floor, index),
+            None => {
+                deleted_from(&writes, floor, index).or_else(|| deleted_late(ledger, &writes, floor?, *since))
+            }
         };
         match (place, value) {
+            (Some(place), _)
+                if floor.is_some_and(|floor| was_late(ledger, writes[place], writes[floor], *since)) => {}
             (Some(place), _) if Some(place) >= floor => {
                 let known = shown.entry(topic).or_insert((place, index));
                 if place >= known.0 {
@@ -52,6 +59,34 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// Whether a value that was acknowledged is there for a SUBSCRIBE at this event. In a fleet one of QoS 2 goes by way of its
+/// publisher's Session, over links that lose things, and may be on its way still.
+fn is_kept(ledger: &Ledger, sent: &Sent, since: usize) -> bool {
+    let Some(accepted) = sent.accepted.filter(|accepted| *accepted < since) else { return false };
+    let disturbances = ledger.disturbances();
+    let is_by_session = sent.message.qos == Qos::ExactlyOnce && disturbances.are_of_a_fleet();
+    !is_by_session || disturbances.calm_after(ledger.at(accepted), ON_ITS_WAY) < ledger.at(since)
+}
+
+/// Whether a value of QoS 2 may have come behind one that was published after it: that one went straight to the partition, and
+/// this one by way of its Session, while the fleet was disturbed.
+fn was_late(ledger: &Ledger, sent: &Sent, next: &Sent, read: usize) -> bool {
+    let Some(completed) = sent.completed else { return false };
+    let (completed, accepted) = (ledger.at(completed), ledger.at(next.accepted.unwrap_or(read).min(read)));
+    let disturbances = ledger.disturbances();
+    sent.first < next.first
+        && sent.message.qos == Qos::ExactlyOnce
+        && disturbances.are_of_a_fleet()
+        && disturbances.calm_after(completed, ON_ITS_WAY) > accepted
+}
+
+/// A delete that came so late.
+fn deleted_late(ledger: &Ledger, writes: &[&Sent], floor: usize, read: usize) -> Option<usize> {
+    (0..floor).find(|&place| {
+        writes[place].retain == Retain::Delete && was_late(ledger, writes[place], writes[floor], read)
+    })
 }
 
 fn place_of(writes: &[&Sent], message: &Message) -> Option<usize> {

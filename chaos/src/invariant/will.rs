@@ -88,7 +88,9 @@ fn overtaken(
         ledger.events[sent.first].what.link() == Some(&next.link)
             && first(&sent.message).is_some_and(|index| index < came)
     })?;
-    (!ledger.crashed_between(connection.connect, came)).then(|| {
+    // Nor for ever, while its partition is led by nobody.
+    let disturbed = ledger.disturbances().is_disturbed(ledger.at(next.connect), ledger.at(came));
+    (!disturbed && !ledger.crashed_between(connection.connect, came)).then(|| {
         format!(
             "{} of {} reached {} before the Will {}",
             said.message, next.link.client, life.client, will.message

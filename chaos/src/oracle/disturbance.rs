@@ -47,6 +47,11 @@ impl Disturbances {
         found
     }
 
+    /// Whether the history is of several nodes.
+    pub fn are_of_a_fleet(&self) -> bool {
+        !self.led.is_empty()
+    }
+
     /// Whether what a leader alone knew was lost between two events.
     pub fn lost_between(&self, from: usize, to: usize) -> bool {
         self.losses_between(from, to).next().is_some()

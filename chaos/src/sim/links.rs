@@ -74,11 +74,15 @@ pub struct Links {
     chance: Stream,
     /// When the last message of each way arrives: none overtakes it where there is order.
     last: Vec<Micros>,
+    /// The same of what goes by a connection, and until when each way has none.
+    by_connection: Vec<(Micros, Micros)>,
 }
 
 impl Links {
     pub fn new(nodes: usize, disorder: bool, chance: Stream) -> Self {
-        Self { nodes, shape: None, disorder, chance, last: vec![0; nodes * nodes] }
+        let ways = nodes * nodes;
+        let by_connection = vec![(0, 0); ways];
+        Self { nodes, shape: None, disorder, chance, last: vec![0; ways], by_connection }
     }
 
     pub fn tear(&mut self, shape: Shape) {
@@ -126,6 +130,30 @@ impl Links {
             _ => 1,
         };
         (0..copies).map(|_| self.delay()).collect()
+    }
+
+    /// The same of what goes by a connection as TCP has them: in order and once, but what is sent while a connection that broke
+    /// is made anew is lost, and now and then everything stands still for a while.
+    pub fn send_in_order(&mut self, now: Micros, from: usize, to: usize) -> Option<Micros> {
+        if !self.is_open(from, to) {
+            return None;
+        }
+        let delay = match self.chance.below(2000) {
+            0 if self.disorder => self.chance.between(100 * MILLISECOND, 1500 * MILLISECOND),
+            1..20 if self.disorder => self.chance.between(5 * MILLISECOND, 80 * MILLISECOND),
+            _ => self.chance.between(50, 2 * MILLISECOND),
+        };
+        let breaks = self.disorder && self.chance.below(500) == 0;
+        let lasts = self.chance.between(MILLISECOND, 300 * MILLISECOND);
+        let (last, broken_until) = &mut self.by_connection[from * self.nodes + to];
+        if breaks {
+            *broken_until = now + lasts;
+        }
+        if now < *broken_until {
+            return None;
+        }
+        *last = (*last + 1).max(now + delay);
+        Some(*last - now)
     }
 
     fn delay(&mut self) -> Micros {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use convoy_actors::{Identity, Mail, Now, Options, Shard};
+use bytes::Bytes;
+use convoy_actors::{Identity, Mail, Now, Options, Parcel, Shard};
 use convoy_ids::{NodeId, SlotId, Term};
 use convoy_storage::engine::Generations;
 use convoy_storage::replica::{Outgoing, Role, Round};
@@ -303,6 +304,20 @@ impl Node {
         let said = shard.take_to_replicas().into_iter().map(|said| (Lane::Raft, said)).collect::<Vec<_>>();
         let of_snapshots = shard.take_snapshot_messages().into_iter().map(|said| (Lane::Snapshots, said));
         said.into_iter().chain(of_snapshots).collect()
+    }
+
+    /// What a shard says to shards of other nodes.
+    pub fn take_to_shards(&mut self, now: Now, shard: u16) -> Vec<Parcel> {
+        self.shard(shard).take_to_shards(now)
+    }
+
+    /// What a shard of another node says to one of this node. False if there is none of that number.
+    pub fn hear_shard(&mut self, now: Now, from: usize, shard: u16, bytes: &Bytes) -> bool {
+        let is_there = usize::from(shard) < self.shards.len();
+        if is_there {
+            self.shard(shard).hear_shard(now, Self::id_of(from), bytes);
+        }
+        is_there
     }
 
     /// A message of the replica of a slot on the node at `from`, and the shard that took it.

@@ -1,25 +1,36 @@
 //! What crosses from shard to shard: gathered over one turn of the loop, handed over as one batch with one wake-up.
 //! Bytes of messages lie in the batch itself, so that a fan-out carries each message once; large ones are shared.
 
+mod check;
+#[cfg(test)]
+mod exhaust;
+mod form;
 mod post;
+mod seal;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
-use convoy_ids::SlotId;
+use convoy_ids::{SlotId, Term};
 
 use crate::call::{Answer, ReplyTo, SessionCall};
 use crate::connection::{Encoded, is_large};
+use crate::dest::Dest;
 use crate::message::Message;
-use crate::session::{Delivery, Home, SessionNumber};
+use crate::session::{Delivery, Epoch, Home, SessionNumber};
 use crate::topic::{Again, Announcement};
 use convoy_wire::PacketId;
 
-pub use post::Post;
+pub use post::{Post, Where};
+pub use seal::{Bounds, Error, OfOneNode};
 
 /// Where a message comes from, as far as Shared Subscriptions choose by it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// Hash of the publisher's Client Identifier.
     pub client: u64,
+    /// Of its connection; 0 where it is none of a Client's.
+    pub epoch: Epoch,
     /// Of a message that is dispatched again.
     pub again: Option<Again>,
 }
@@ -37,7 +48,7 @@ impl Part {
 }
 
 /// One item of a batch.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Letter {
     /// Match and pass on a message of QoS 0 or 1 (or of QoS 2 from a Session that ends with its connection).
     Publish {
@@ -46,15 +57,17 @@ pub enum Letter {
         message: Part,
         reply: Option<ReplyTo>,
     },
-    /// Queue a message for Sessions of a slot.
+    /// Queue a message for Sessions of a slot. `from`: where it was matched.
     Enqueue {
+        from: SlotId,
         slot: SlotId,
         message: Part,
         targets: Part,
         reply: Option<ReplyTo>,
     },
-    /// A QoS 0 message for a Session that outlives its connection: delivered if there is one.
+    /// A QoS 0 message for a Session that outlives its connection: delivered if there is one. `from`: where it was matched.
     Pass {
+        from: SlotId,
         session: SessionNumber,
         delivery: Delivery,
         message: Part,
@@ -90,15 +103,20 @@ pub enum Letter {
         slot: SlotId,
         is: bool,
     },
-    /// A shard has a full slot, or none any more.
+    /// The shard that sends this has a full slot, or none any more.
     Short {
-        shard: u16,
         is: bool,
     },
     /// A slot is led in the shard that sends this, which has applied so much of the outboxes of others; or no longer.
     Led {
         slot: SlotId,
+        term: Term,
         applied: Option<Box<[(SlotId, u64)]>>,
+    },
+    /// The shard that sends this has heard where the slot is led, and ends the connections that its Sessions had there.
+    HeardLed {
+        slot: SlotId,
+        term: Term,
     },
     /// Answer once this is read: what was sent before it is taken then. `passes_on`: ask the other shards the same.
     Hear {
@@ -149,8 +167,10 @@ pub enum Letter {
 }
 
 /// A batch of letters from one shard to another.
-#[derive(Debug, Default)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Mail {
+    /// The shard that sends it, as the one that opens it knows it.
+    pub from: Dest,
     bytes: Vec<u8>,
     /// Large messages, which the sender and other batches may hold as well.
     shared: Vec<Bytes>,
@@ -162,7 +182,32 @@ pub struct Mail {
     counted: usize,
 }
 
+impl Default for Mail {
+    /// An empty batch, of the first shard of a node.
+    fn default() -> Self {
+        Self::from_dest(Dest(0))
+    }
+}
+
 impl Mail {
+    fn from_dest(from: Dest) -> Self {
+        Self {
+            from,
+            bytes: Vec::new(),
+            shared: Vec::new(),
+            shared_bytes: 0,
+            letters: Vec::new(),
+            laid: None,
+            counted: 0,
+        }
+    }
+
+    /// Takes out what is here; what comes next is another batch.
+    fn close(&mut self) -> Self {
+        let from = self.from;
+        std::mem::replace(self, Self::from_dest(from))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.letters.is_empty()
     }

@@ -8,7 +8,7 @@ use convoy_storage::engine::Family;
 use convoy_storage::replica::Outgoing;
 use convoy_storage::snapshot::{CopyId, Message};
 
-use super::fleet::{Fleet, Letter, Weather, node};
+use super::fleet::{Fleet, Letter, REST, WELCOME_BACK, Weather, client_of, node};
 use super::*;
 use crate::options::{CatchUp, Without};
 
@@ -62,14 +62,22 @@ fn exactly_once<'a>(topic: &'a str, payload: &'a str, packet_id: u16) -> Packet<
     Packet::Publish(Publish { qos: QoS::ExactlyOnce, ..publish(topic, payload, packet_id) })
 }
 
+/// Whose Sessions the first node leads whoever is cut off but itself.
+fn names() -> [String; 2] {
+    ["reader", "writer"].map(|name| client_of(0, name))
+}
+
 /// The second node misses everything that there is: queues, messages half on their way, Retained Messages, Subscriptions.
 fn behind(without: Without) -> (Fleet, Client) {
     let mut fleet = Fleet::with(SHORT, without);
     fleet.cut.insert(1);
-    let (reader, _) = fleet.join(0, lasting("reader"));
+    fleet.pass(REST);
+    assert_eq!(fleet.ready(), [0, 2]);
+    let [reader, writer] = names();
+    let (reader, _) = fleet.join(0, lasting(&reader));
     fleet.subscribe_at(0, reader, "a/#", QoS::ExactlyOnce);
     fleet.subscribe_at(0, reader, "+/b", QoS::ExactlyOnce);
-    let (writer, _) = fleet.join(0, lasting("writer"));
+    let (writer, _) = fleet.join(0, lasting(&writer));
     assert_eq!(fleet.send(0, writer, exactly_once("a/c", "half", 5)), [Got::Pubrec(5, ReasonCode::Success)]);
     assert_eq!(fleet.nodes[0].got(reader), [received("a/c", "half").at(2, 1).got()]);
     assert_eq!(fleet.send(0, reader, pubrec(1)), [Got::Pubrel(1)]);
@@ -100,8 +108,8 @@ fn a_replica_that_missed_more_than_the_log_keeps_leads_with_everything() {
     fleet.cut.clear();
     fleet.pass(20_000);
     assert!(copied(&fleet.nodes[1]) > 2, "{}", copied(&fleet.nodes[1]));
-    let seen = [0, 1].map(|at: usize| fleet.nodes[at].shards[0].observe());
-    assert_eq!(seen[0].snapshots_sent, seen[1].snapshots_received);
+    let seen = [0, 1, 2].map(|at: usize| fleet.nodes[at].shards[0].observe());
+    assert_eq!(seen[0].snapshots_sent + seen[2].snapshots_sent, seen[1].snapshots_received);
     let expected = rows(&fleet.nodes[0]);
     (1..3).for_each(|at| assert!(rows(&fleet.nodes[at]) == expected, "node {at}"));
     // It counts what is there as if it had started with it.
@@ -109,12 +117,13 @@ fn a_replica_that_missed_more_than_the_log_keeps_leads_with_everything() {
     assert_eq!(counted, *fleet.nodes[2].shards[0].budget.own());
 
     fleet.cut.insert(0);
-    fleet.pass(8_000);
-    assert_eq!(fleet.ready(), [1]);
-    let (reader, got) = fleet.join(1, lasting("reader"));
-    assert_eq!(got[..2], [Got::Connack(ReasonCode::Success, true), Got::Pubrel(1)], "{got:?}");
+    fleet.pass(REST);
+    assert_eq!(fleet.ready(), [1, 2]);
+    let [reader, writer] = names();
+    let (reader, got) = fleet.join(1, lasting(&reader));
+    assert_eq!(got[..2], [WELCOME_BACK, Got::Pubrel(1)], "{got:?}");
     assert_eq!(got.len(), 12, "what waited: {got:?}");
-    let (writer, _) = fleet.join(1, lasting("writer"));
+    let (writer, _) = fleet.join(1, lasting(&writer));
     // It was taken already, and is not passed on again.
     let again = Publish { dup: true, qos: QoS::ExactlyOnce, ..publish("a/c", "half", 5) };
     assert_eq!(fleet.send(1, writer, Packet::Publish(again)), [Got::Pubrec(5, ReasonCode::Success)]);
@@ -244,7 +253,8 @@ fn a_copy_ends_with_the_term_of_its_leader_and_the_next_one_sends_its_own() {
     fleet.cut.insert(0);
     fleet.weather = Box::new(|letters| letters);
     fleet.pass(60_000);
-    assert_eq!(fleet.ready(), [1], "it has everything, and is preferred");
+    assert_eq!(fleet.ready(), [1, 2]);
+    assert!(fleet.led(1).contains(&SlotId(0)), "it has everything, and is preferred");
     assert!(rows(&fleet.nodes[1]) == rows(&fleet.nodes[2]));
 }
 

@@ -1,116 +1,142 @@
 //! What a fleet of three nodes has promised holds, whoever leads.
 
-use super::fleet::Fleet;
+use super::fleet::{
+    Fleet, REST, SENT_AWAY, TURNED_AWAY, WELCOME, WELCOME_BACK, client_of, preferred, topic_of,
+};
 use super::*;
 use crate::options::Without;
 
-const WELCOME: Got = Got::Connack(ReasonCode::Success, false);
-const TURNED_AWAY: [Got; 2] = [Got::Connack(ReasonCode::ServerBusy, false), Got::Closed];
-
 #[test]
-fn one_node_leads_all_slots_and_serves_and_the_others_send_clients_away() {
+fn each_node_leads_the_slots_that_it_is_the_first_for_and_all_serve() {
     let mut fleet = Fleet::new(Without::Nothing);
-    assert_eq!(fleet.ready(), [0]);
-    assert_eq!(fleet.join(0, passing("a")).1, [WELCOME]);
-    assert_eq!(fleet.join(1, passing("a")).1, TURNED_AWAY);
+    for at in 0..3 {
+        let led = fleet.led(at);
+        assert!(led.len() >= 2 && led.iter().all(|slot| preferred(*slot) == at), "{at}: {led:?}");
+    }
+    assert_eq!((0..3).map(|at| fleet.led(at).len()).sum::<usize>(), 9);
+    assert_eq!(fleet.ready(), [0, 1, 2]);
+    for at in 0..3 {
+        for leader in 0..3 {
+            let name = client_of(leader, &format!("at{at}"));
+            assert_eq!(fleet.join(at, passing(&name)).1, [WELCOME], "at {at}, led by {leader}");
+        }
+    }
 }
 
 #[test]
 fn what_was_acknowledged_is_there_when_another_node_leads() {
-    let mut fleet = Fleet::new(Without::Nothing);
-    let (reader, _) = fleet.join(0, lasting("reader"));
-    fleet.subscribe(0, reader, "a/#");
-    fleet.subscribe(0, reader, "+/b");
-    assert_eq!(fleet.send(0, reader, goodbye()), [Got::Closed]);
-    let (writer, _) = fleet.join(0, passing("writer"));
-    let got = fleet.send(0, writer, Packet::Publish(publish("a/b", "1", 7)));
-    assert_eq!(got, [Got::Puback(7, ReasonCode::Success)]);
+    for (of, from) in [(0, 0), (0, 1), (1, 0)] {
+        let mut fleet = Fleet::new(Without::Nothing);
+        let (name, topic) = (client_of(of, "reader"), topic_of(from, "a"));
+        let reader = fleet.connect(2, lasting(&name));
+        fleet.subscribe(2, reader, &topic);
+        fleet.subscribe(2, reader, "+/b");
+        assert_eq!(fleet.send(2, reader, goodbye()), [Got::Closed]);
+        let writer_name = client_of(1, "writer");
+        let writer = fleet.connect(1, passing(&writer_name));
+        let got = fleet.publish(1, writer, publish(&topic, "1", 7));
+        assert_eq!(got, [Got::Puback(7, ReasonCode::Success)]);
 
-    fleet.cut.insert(0);
-    fleet.pass(8_000);
-    assert_eq!(fleet.ready(), [1], "the next in the order");
-    let (reader, got) = fleet.join(1, lasting("reader"));
-    let [connack, Got::Publish(message)] = &got[..] else { panic!("{got:?}") };
-    assert_eq!(*connack, Got::Connack(ReasonCode::Success, true));
-    assert_eq!((&message.payload[..], message.qos), ("1", 1));
-    // Its Subscriptions are there too, and match at once.
-    let (writer, _) = fleet.join(1, passing("writer"));
-    fleet.send(1, writer, Packet::Publish(publish("x/b", "2", 8)));
-    assert_eq!(fleet.nodes[1].payloads(reader), ["2"]);
+        fleet.cut.insert(0);
+        fleet.pass(REST);
+        assert_eq!(fleet.ready(), [1, 2]);
+        assert!(fleet.led(1).contains(&SlotId(3)), "the next in the order");
+        assert!(fleet.is_connected(1, writer), "nothing of it was led there");
+        let (reader, got) = fleet.join(1, lasting(&name));
+        let [connack, Got::Publish(message)] = &got[..] else { panic!("{got:?}") };
+        assert_eq!(*connack, WELCOME_BACK);
+        assert_eq!((&message.payload[..], message.qos), ("1", 1));
+        // Its Subscriptions are there too, and match at once.
+        fleet.publish(1, writer, publish("x/b", "2", 8));
+        fleet.publish(1, writer, publish(&topic, "3", 9));
+        assert_eq!(fleet.nodes[1].payloads(reader), ["2", "3"]);
+    }
 }
 
 #[test]
 fn a_leader_that_was_cut_off_acknowledges_nothing_and_sends_its_clients_away() {
     let mut fleet = Fleet::new(Without::Nothing);
-    let (reader, _) = fleet.join(0, passing("reader"));
-    fleet.subscribe(0, reader, "a/b");
-    let (writer, _) = fleet.join(0, passing("writer"));
+    let (topic, name) = (topic_of(0, "a"), client_of(0, "writer"));
+    let reader = fleet.connect(0, passing(&client_of(0, "reader")));
+    fleet.subscribe(0, reader, &topic);
+    let writer = fleet.connect(0, passing(&name));
     fleet.cut.insert(0);
     // Matched as it knows it, which may be old: another node may lead and have other subscribers.
-    assert_eq!(fleet.send(0, writer, Packet::Publish(publish("a/b", "1", 7))), []);
-    fleet.pass(8_000);
-    let busy = [Got::Disconnect(ReasonCode::ServerBusy), Got::Closed];
-    assert_eq!((fleet.nodes[0].got(writer), fleet.ready()), (busy.to_vec(), vec![1]));
-    assert_eq!(fleet.join(0, passing("writer")).1, TURNED_AWAY);
+    assert_eq!(fleet.publish(0, writer, publish(&topic, "1", 7)), []);
+    fleet.pass(REST);
+    assert_eq!((fleet.got(0, writer), fleet.ready()), (SENT_AWAY.to_vec(), vec![1, 2]));
+    assert_eq!(fleet.join(0, passing(&name)).1, TURNED_AWAY);
 }
 
 #[test]
 fn without_a_proof_it_would() {
     let mut fleet = Fleet::new(Without::Proof);
-    let (writer, _) = fleet.join(0, passing("writer"));
+    let topic = topic_of(0, "a");
+    let writer = fleet.connect(0, passing(&client_of(0, "writer")));
     fleet.cut.insert(0);
-    let got = fleet.send(0, writer, Packet::Publish(publish("a/b", "1", 7)));
+    let got = fleet.publish(0, writer, publish(&topic, "1", 7));
     assert_eq!(got, [Got::Puback(7, ReasonCode::Success)]);
 }
 
 #[test]
-fn a_node_that_comes_back_leads_again() {
+fn a_node_that_comes_back_leads_again_and_whoever_was_served_meanwhile_begins_anew() {
     let mut fleet = Fleet::new(Without::Nothing);
     fleet.cut.insert(0);
-    fleet.pass(8_000);
-    let (reader, _) = fleet.join(1, lasting("reader"));
-    fleet.subscribe(1, reader, "a/b");
+    fleet.pass(REST);
+    let [moves, stays] = [0, 1].map(|leader| client_of(leader, "reader"));
+    let clients = [&moves, &stays].map(|name| {
+        let reader = fleet.connect(1, lasting(name));
+        fleet.subscribe(1, reader, "a/b");
+        reader
+    });
     fleet.cut.clear();
-    fleet.pass(8_000);
-    assert_eq!(fleet.ready(), [0]);
-    let busy = [Got::Disconnect(ReasonCode::ServerBusy), Got::Closed];
-    assert_eq!(fleet.nodes[1].got(reader), busy);
-    assert_eq!(fleet.join(0, lasting("reader")).1, [Got::Connack(ReasonCode::Success, true)]);
+    fleet.pass(REST);
+    assert_eq!(fleet.ready(), [0, 1, 2]);
+    assert!(fleet.led(0).iter().all(|slot| preferred(*slot) == 0) && fleet.led(0).len() == 4);
+    assert_eq!(fleet.got(1, clients[0]), SENT_AWAY);
+    assert_eq!(fleet.got(1, clients[1]), [], "its Session is led where it was");
+    assert_eq!(fleet.join(0, lasting(&moves)).1, [WELCOME_BACK]);
 }
 
 #[test]
 fn a_node_that_starts_again_learns_what_it_has_missed() {
     let mut fleet = Fleet::new(Without::Nothing);
-    let (reader, _) = fleet.join(0, lasting("reader"));
+    let name = client_of(0, "reader");
+    let reader = fleet.connect(0, lasting(&name));
     fleet.cut.insert(2);
+    fleet.pass(REST);
     fleet.subscribe(0, reader, "a/b");
     fleet.cut.clear();
     fleet.nodes[2].start_again(Model::restart);
     fleet.pass(2_000);
     fleet.cut.insert(0);
     fleet.nodes[1].start_again(|engine| engine.crash(0));
-    fleet.pass(8_000);
-    assert_eq!(fleet.ready(), [1]);
-    assert_eq!(fleet.join(1, lasting("reader")).1, [Got::Connack(ReasonCode::Success, true)]);
+    fleet.pass(REST);
+    assert_eq!(fleet.ready(), [1, 2]);
+    let (reader, got) = fleet.join(1, lasting(&name));
+    assert_eq!(got, [WELCOME_BACK]);
+    let writer = fleet.connect(2, passing("writer"));
+    fleet.publish(2, writer, publish("a/b", "1", 7));
+    assert_eq!(fleet.nodes[1].payloads(reader), ["1"]);
 }
 
 #[test]
 fn a_node_that_leads_again_takes_leave_of_the_connections_that_it_had_before() {
     let mut fleet = Fleet::new(Without::Nothing);
-    let (reader, _) = fleet.join(0, lasting("reader"));
-    fleet.subscribe(0, reader, "a/b");
-    let (writer, _) = fleet.join(0, passing("writer"));
-    fleet.send(0, writer, Packet::Publish(publish("a/b", "1", 7)));
-    let sent = received("a/b", "1").at(1, 1);
-    assert_eq!(fleet.nodes[0].got(reader), [sent.clone().got()]);
+    let (topic, name) = (topic_of(0, "a"), client_of(0, "reader"));
+    let reader = fleet.connect(0, lasting(&name));
+    fleet.subscribe(0, reader, &topic);
+    let writer = fleet.connect(0, passing(&client_of(0, "writer")));
+    fleet.publish(0, writer, publish(&topic, "1", 7));
+    let sent = received(&topic, "1").at(1, 1);
+    assert_eq!(fleet.got(0, reader), [sent.clone().got()]);
     fleet.cut.insert(0);
     fleet.pass(3_000);
     fleet.cut.clear();
-    fleet.pass(8_000);
-    assert_eq!(fleet.ready(), [0]);
+    fleet.pass(REST);
+    assert_eq!(fleet.ready(), [0, 1, 2]);
     // What their ends said went nowhere. The message was sent, though nobody knows: it comes again with DUP.
-    let welcome = Got::Connack(ReasonCode::Success, true);
-    assert_eq!(fleet.join(0, lasting("reader")).1, [welcome, sent.again().got()]);
+    assert_eq!(fleet.join(0, lasting(&name)).1, [WELCOME_BACK, sent.again().got()]);
     let sessions = fleet.nodes[0].shards[0].observe().sessions;
     assert_eq!(sessions, 1, "the writer's ended with its connection");
 }

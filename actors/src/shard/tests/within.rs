@@ -8,6 +8,8 @@ type World = super::World<1>;
 mod access;
 #[path = "admitting.rs"]
 mod admitting;
+#[path = "between.rs"]
+mod between;
 #[path = "casting.rs"]
 mod casting;
 #[path = "catching_up.rs"]
@@ -38,18 +40,24 @@ mod late;
 mod listing;
 #[path = "malformed.rs"]
 mod malformed;
+#[path = "moving.rs"]
+mod moving;
 #[path = "opening.rs"]
 mod opening;
 #[path = "ordering.rs"]
 mod ordering;
 #[path = "overflowing.rs"]
 mod overflowing;
+#[path = "parting.rs"]
+mod parting;
 #[path = "publishing.rs"]
 mod publishing;
 #[path = "querying.rs"]
 mod querying;
 #[path = "racing.rs"]
 mod racing;
+#[path = "refusing.rs"]
+mod refusing;
 #[path = "restarting.rs"]
 mod restarting;
 #[path = "retaining.rs"]
@@ -68,6 +76,8 @@ mod silent;
 mod starving;
 #[path = "storing.rs"]
 mod storing;
+#[path = "storming.rs"]
+mod storming;
 #[path = "subscribing.rs"]
 mod subscribing;
 #[path = "telling.rs"]

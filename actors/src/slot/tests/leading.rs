@@ -1,4 +1,4 @@
-//! What waits in outboxes is given to slots that are led here, from behind what they have applied.
+//! What waits in outboxes is given to slots that are led, from behind what they have applied.
 
 use super::*;
 use crate::slot::apply::Context;

@@ -250,6 +250,10 @@ fn wills_of_connections_that_an_earlier_leader_had_are_sent_a_few_at_a_time() {
     let few = || WillRoom { wills: 2, bytes: 1 << 20, was_short: false };
     bench.slot.lead();
     bench.turn(|slot, turn| while slot.lead_on(turn).unwrap() {});
+    bench.slot.bid_farewells(now, &mut few());
+    assert_eq!(bench.apply_pending(), [], "somebody may serve them yet");
+    bench.slot.leave(Gone::Everybody);
+    bench.turn(|slot, turn| while slot.lead_on(turn).unwrap() {});
     assert_eq!(bench.apply_pending(), []);
     bench.slot.bid_farewells(now, &mut few());
     let (mut sent, mut rounds) = (0, 0);

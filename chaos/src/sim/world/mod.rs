@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use convoy_actors::{CatchUp, FAN_OUT_PIECE, Limits, Listener, Options, Secret, Transport, Without};
+use convoy_actors::{CatchUp, FAN_OUT_PIECE, Limits, Listener, Options, Parcel, Secret, Transport, Without};
 use convoy_ids::{SlotId, Term};
 use convoy_membership::Partitioning;
 use convoy_storage::replica::Outgoing;
@@ -88,7 +88,7 @@ pub struct Outcome {
     pub copies: u64,
     /// Why the fleet did not come to rest, if so.
     pub restless: Option<String>,
-    /// The longest time that nobody led a fleet, though nothing stood in the way.
+    /// The longest time that a fleet did not serve its Clients, though nothing stood in the way.
     pub leaderless: Duration,
     /// What shards said of themselves at the end, and what nodes did not agree on.
     pub failures: Vec<String>,
@@ -113,6 +113,13 @@ enum Event {
         from: usize,
         lane: Lane,
         slot: SlotId,
+        bytes: Bytes,
+    },
+    /// What a shard says reaches one of another node.
+    HearShard {
+        node: usize,
+        from: usize,
+        shard: u16,
         bytes: Bytes,
     },
     Accept {
@@ -160,9 +167,11 @@ struct World {
     nodes: Vec<Node>,
     /// What came to each node while it stood still.
     waiting: Vec<Vec<Event>>,
-    /// Which nodes believed that they led everything, when they were looked at last.
+    /// Which nodes believed that they could serve Clients, when they were looked at last.
     serving: Vec<bool>,
-    /// The node that leads, with a quorum and without a rival.
+    /// What each of them led then.
+    led: Vec<BTreeSet<(SlotId, Term)>>,
+    /// A majority of nodes serves, and nobody else. One of them that leads something, by turns.
     settled: Option<usize>,
     /// Who has led each slot in each term.
     leaders: BTreeMap<(SlotId, Term), usize>,
@@ -170,7 +179,9 @@ struct World {
     rivals: BTreeSet<(SlotId, Term)>,
     /// When a node last died, came, stood still, went on or waited for its disk, or links were cut or mended.
     changed_at: Micros,
-    /// The longest time that nobody led, though nothing stood in the way.
+    /// When a majority last served Clients.
+    served_at: Micros,
+    /// The longest time that none did, though nothing stood in the way.
     leaderless: Micros,
     links: Links,
     listener: Arc<Listener>,
@@ -220,10 +231,12 @@ pub fn run(setup: Setup) -> Outcome {
         chance,
         waiting: (0..count).map(|_| Vec::new()).collect(),
         serving: vec![false; count],
+        led: vec![BTreeSet::new(); count],
         settled: None,
         leaders: BTreeMap::new(),
         rivals: BTreeSet::new(),
         changed_at: 0,
+        served_at: 0,
         leaderless: 0,
         links: Links::new(count, setup.disorder, seed.stream("links")),
         listener: Arc::new(Listener::new("sim", Transport::Tcp)),
@@ -359,7 +372,7 @@ impl World {
     /// The node that an event waits for while that stands still.
     fn waits_for(&self, event: &Event) -> Option<usize> {
         let node = match event {
-            Event::Step { node, .. } | Event::Hear { node, .. } => *node,
+            Event::Step { node, .. } | Event::Hear { node, .. } | Event::HearShard { node, .. } => *node,
             Event::Accept { connection } | Event::ToNode { connection } => self.connections[*connection].node,
             _ => return None,
         };
@@ -382,6 +395,7 @@ impl World {
             Event::Step { node, start, step } if self.nodes[node].lives(start) => self.take(node, step),
             Event::Step { .. } => {}
             Event::Hear { node, from, lane, slot, bytes } => self.hear(node, from, lane, slot, &bytes),
+            Event::HearShard { node, from, shard, bytes } => self.hear_shard(node, from, shard, &bytes),
             Event::Accept { connection } => self.accept(connection),
             Event::ToNode { connection } => self.arrive_at_node(connection),
             Event::ToClient { connection } => self.arrive_at_client(connection),
@@ -463,6 +477,7 @@ impl World {
             self.enter_step(delay, node, step);
         }
         self.say(node, shard);
+        self.say_to_shards(node, shard);
         self.look_at(node);
         if self.nodes[node].is_slow(self.agenda.micros()) {
             self.settle();
@@ -482,6 +497,29 @@ impl World {
                 let bytes = bytes.clone();
                 self.agenda.enter(delay + longer, Event::Hear { node, from, lane, slot, bytes });
             }
+        }
+    }
+
+    /// What a shard says to shards of other nodes goes on its way.
+    fn say_to_shards(&mut self, from: usize, shard: u16) {
+        let now = self.agenda.now();
+        for Parcel { to, shard, bytes } in self.nodes[from].take_to_shards(now, shard) {
+            let (node, bytes) = (Node::place_of(to), Bytes::from(bytes));
+            if let Some(delay) = self.links.send_in_order(self.agenda.micros(), from, node) {
+                self.agenda.enter(delay, Event::HearShard { node, from, shard, bytes });
+            }
+        }
+    }
+
+    /// It arrives likewise.
+    fn hear_shard(&mut self, node: usize, from: usize, shard: u16, bytes: &Bytes) {
+        if !self.nodes[node].is_up() || !self.links.is_open(from, node) {
+            return;
+        }
+        let now = self.agenda.now();
+        if self.nodes[node].hear_shard(now, from, shard, bytes) {
+            self.note(9, &[node as u8, from as u8, shard as u8]);
+            self.follow(node, shard);
         }
     }
 

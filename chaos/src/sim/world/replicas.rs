@@ -31,37 +31,35 @@ impl World {
                 ));
             }
         }
-        let serves = self.nodes[node].is_ready();
-        if self.nodes.len() == 1 || std::mem::replace(&mut self.serving[node], serves) == serves {
+        if self.nodes.len() == 1 {
             return;
         }
+        self.serving[node] = self.nodes[node].is_ready();
+        let led: BTreeSet<_> = self.nodes[node].led().collect();
+        let had = std::mem::replace(&mut self.led[node], led);
         let id = Node::id_of(node).get();
-        if serves {
+        if self.led[node].difference(&had).next().is_some() {
             self.log.record(What::Fault(Fault::Fleet(Fleet::Led(id))));
-        } else if self.nodes[node].is_up() {
+        }
+        if self.nodes[node].is_up() && had.difference(&self.led[node]).next().is_some() {
             self.log.record(What::Fault(Fault::Fleet(Fleet::Deposed(id))));
         }
         self.settle();
     }
 
-    /// Says whether the fleet is led by one node, which nobody else takes itself for, which runs, and which has a quorum.
+    /// Says whether all nodes of a majority serve Clients, and nobody else does.
     pub fn settle(&mut self) {
         if self.nodes.len() == 1 {
             return;
         }
-        let mut serving = (0..self.nodes.len()).filter(|node| self.serving[*node]);
-        let settled = match (serving.next(), serving.next()) {
-            (Some(only), None) if self.has_quorum(only) => Some(only),
-            _ => None,
-        };
-        if settled == self.settled {
-            return;
-        }
-        if self.settled.is_some() {
-            self.log.record(What::Fault(Fault::Fleet(Fleet::Disturbed)));
-        }
-        if settled.is_some() {
-            self.log.record(What::Fault(Fault::Fleet(Fleet::Settled)));
+        let serves = self.calm_majority().is_some_and(|majority| {
+            (0..self.nodes.len()).all(|node| self.serving[node] == majority.contains(&node))
+        });
+        let leading = || (0..self.nodes.len()).max_by_key(|node| self.led[*node].len());
+        let settled = serves.then(leading).flatten();
+        if settled.is_some() != self.settled.is_some() {
+            let told = if settled.is_some() { Fleet::Settled } else { Fleet::Disturbed };
+            self.log.record(What::Fault(Fault::Fleet(told)));
         }
         self.settled = settled;
     }
@@ -72,31 +70,33 @@ impl World {
         self.settle();
     }
 
-    /// For how long nobody has led, though a majority that nothing has happened to since can do nothing else than elect one.
+    /// For how long a majority that nothing has happened to has not served.
     pub fn watch(&mut self) {
         let now = self.agenda.micros();
         if self.nodes.iter().any(|node| node.is_slow(now)) {
             self.changed_at = now;
         }
         self.settle();
-        let is_led = || (0..self.nodes.len()).any(|node| self.serving[node] && self.has_quorum(node));
-        if self.nodes.len() > 1 && !is_led() && self.has_calm_majority() {
-            self.leaderless = self.leaderless.max(now - self.changed_at);
+        if self.settled.is_some() {
+            self.served_at = now;
+        } else if self.nodes.len() > 1 && self.calm_majority().is_some() {
+            self.leaderless = self.leaderless.max(now - self.changed_at.max(self.served_at));
         }
     }
 
-    /// Whether so many nodes run that are a majority, hear each other, and hear nobody else.
-    fn has_calm_majority(&self) -> bool {
+    /// So many nodes that they are a majority, which run, hear each other, and hear nobody else.
+    fn calm_majority(&self) -> Option<Vec<usize>> {
         let running: Vec<usize> = (0..self.nodes.len()).filter(|node| self.runs(*node)).collect();
-        running.iter().any(|one| {
+        running.iter().find_map(|one| {
             let (with, without): (Vec<usize>, Vec<usize>) =
                 running.iter().partition(|other| self.links.is_open_both_ways(*one, **other));
             let all = |of: &[usize], like: &dyn Fn(usize, usize) -> bool| {
                 with.iter().all(|one| of.iter().all(|other| like(*other, *one)))
             };
-            with.len() > self.nodes.len() / 2
+            let is_calm = with.len() > self.nodes.len() / 2
                 && all(&with, &|other, one| self.links.is_open(other, one))
-                && all(&without, &|other, one| !self.links.is_open(other, one))
+                && all(&without, &|other, one| !self.links.is_open(other, one));
+            is_calm.then_some(with)
         })
     }
 
@@ -106,19 +106,12 @@ impl World {
         self.nodes[node].is_up() && !self.nodes[node].is_suspended() && !is_slow
     }
 
-    /// Whether a node runs, and with it so many that it can reach, and be reached by, that they are a majority.
-    fn has_quorum(&self, node: usize) -> bool {
-        let reached = (0..self.nodes.len())
-            .filter(|other| self.runs(*other) && self.links.is_open_both_ways(node, *other));
-        self.runs(node) && reached.count() > self.nodes.len() / 2
-    }
-
     /// What is wrong with a fleet that has come to rest.
     pub fn disagreements(&self) -> Vec<String> {
         let mut wrong = Vec::new();
-        let leaders: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].is_ready()).collect();
-        if leaders.len() != 1 {
-            wrong.push(format!("at rest all slots are led by each of the nodes {leaders:?}"));
+        let idle: Vec<usize> = (0..self.nodes.len()).filter(|node| !self.nodes[*node].is_ready()).collect();
+        if !idle.is_empty() {
+            wrong.push(format!("at rest these nodes do not serve: {idle:?}"));
         }
         let slots: Vec<SlotId> = (0..self.setup.slots).map(SlotId).chain([SlotId::META]).collect();
         let first = rows(&self.nodes[0], &slots);

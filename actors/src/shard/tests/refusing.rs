@@ -1,0 +1,142 @@
+//! What another node may not have taken, and what no node sends: neither comes out of order, and neither does harm.
+
+use bytes::Bytes;
+use convoy_storage::replica::Role;
+
+use super::fleet::{Fleet, SENT_AWAY, WELCOME, client_of, node, slot_of_topic, topic_of};
+use super::*;
+use crate::channel::{Frame, Payload};
+use crate::options::Without;
+
+/// Another node leads a slot from now on.
+pub fn hand_over(fleet: &mut Fleet, slot: SlotId, from: usize, to: usize) {
+    assert!(fleet.led(from).contains(&slot));
+    fleet.nodes[from].shards[0].driver.transfer(slot, node(to));
+    fleet.settle();
+    assert!(fleet.led(to).contains(&slot) && !fleet.led(from).contains(&slot));
+}
+
+/// A publisher at the second node, and a subscriber with a queue that the third one leads, of a topic that the first one
+/// leads.
+pub fn between_leaders() -> (Fleet, String, [Client; 2]) {
+    let mut fleet = Fleet::new(Without::Nothing);
+    let topic = topic_of(0, "a");
+    let reader = fleet.connect(2, lasting(&client_of(2, "reader")));
+    fleet.subscribe(2, reader, &topic);
+    let writer = fleet.connect(1, passing(&client_of(1, "writer")));
+    (fleet, topic, [writer, reader])
+}
+
+#[test]
+fn a_message_that_comes_between_two_leaders_closes_its_publisher_and_nothing_behind_it_is_taken() {
+    let (mut fleet, topic, [writer, reader]) = between_leaders();
+    let slot = slot_of_topic(&topic);
+    // The publisher's node does not hear who leads.
+    fleet.lost.extend([(0, 1), (2, 1)]);
+    hand_over(&mut fleet, slot, 0, 2);
+    assert_eq!(fleet.publish(1, writer, publish(&topic, "1", 7)), []);
+    hand_over(&mut fleet, slot, 2, 0);
+    assert_eq!(fleet.publish(1, writer, publish(&topic, "2", 8)), []);
+    fleet.lost.clear();
+    fleet.pass(1_000);
+    assert_eq!(fleet.got(1, writer), SENT_AWAY);
+    assert_eq!(fleet.got(2, reader), []);
+    let writer = fleet.connect(1, passing(&client_of(1, "writer")));
+    for (payload, packet_id) in [("1", 7), ("2", 8)] {
+        let got = fleet.publish(1, writer, publish(&topic, payload, packet_id));
+        assert_eq!(got, [Got::Puback(packet_id, ReasonCode::Success)]);
+    }
+    assert_eq!(fleet.nodes[2].payloads(reader), ["1", "2"]);
+}
+
+/// A frame with a letter from the second node to the first one.
+fn frame_with_payload(fleet: &mut Fleet, writer: Client, topic: &str) -> Frame {
+    fleet.nodes[1].send(writer, Packet::Publish(publish(topic, "1", 7)));
+    fleet.nodes[1].settle();
+    let now = fleet.nodes[1].now;
+    let parcels = fleet.nodes[1].shards[0].take_to_shards(now);
+    let frames =
+        parcels.into_iter().map(|parcel| Frame::decode(&Bytes::from(parcel.bytes), 1 << 20).unwrap());
+    let mut frames = frames.filter(|frame| frame.to_node == node(0) && frame.payload.is_some());
+    frames.next().expect("a letter for the partition goes there")
+}
+
+fn encoded(frame: &Frame) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame.encode_into(&mut bytes);
+    bytes
+}
+
+#[test]
+fn a_channel_whose_peer_sends_impossible_mail_is_given_up_and_opened_anew() {
+    let (mut fleet, topic, [writer, reader]) = between_leaders();
+    let rests = fleet.connect(0, lasting(&client_of(1, "rests")));
+    let stays = fleet.connect(0, lasting(&client_of(2, "stays")));
+    let mut frame = frame_with_payload(&mut fleet, writer, &topic);
+    let payload = frame.payload.take().expect("it has one");
+    let rubbish = Bytes::from_static(b"this is no mail");
+    frame.payload = Some(Payload { number: payload.number, bytes: rubbish });
+    fleet.hear(0, encoded(&frame));
+    fleet.settle();
+    assert_eq!(fleet.got(0, rests), SENT_AWAY, "who leads its Session cannot be believed");
+    assert_eq!(fleet.got(0, stays), []);
+    assert_eq!(fleet.got(1, writer), SENT_AWAY, "nobody answers it");
+    fleet.pass(2_500);
+    assert_eq!(fleet.ready(), [0, 1, 2]);
+    assert_eq!(fleet.join(0, lasting(&client_of(1, "another"))).1, [WELCOME]);
+    let writer = fleet.connect(1, passing(&client_of(1, "writer")));
+    assert_eq!(fleet.publish(1, writer, publish(&topic, "2", 7)), [Got::Puback(7, ReasonCode::Success)]);
+    assert_eq!(fleet.nodes[2].payloads(reader), ["2"]);
+}
+
+/// What is seen of a node from outside.
+pub fn seen(fleet: &Fleet, at: usize) -> (bool, Vec<SlotId>, Vec<(SlotId, Role)>, usize) {
+    let shard = &fleet.nodes[at].shards[0];
+    (shard.is_ready(), fleet.led(at), shard.roles().collect(), shard.outlet.post.others_known().count())
+}
+
+#[test]
+fn frames_that_no_node_of_the_fleet_sends_change_nothing() {
+    let (mut fleet, topic, [writer, reader]) = between_leaders();
+    let frame = frame_with_payload(&mut fleet, writer, &topic);
+    let bytes = encoded(&frame);
+    let before = seen(&fleet, 0);
+    for len in 0..bytes.len() {
+        fleet.hear(0, bytes[..len].to_vec());
+    }
+    for at in 0..bytes.len() * 8 {
+        let mut bytes = bytes.clone();
+        bytes[at / 8] ^= 1 << (at % 8);
+        fleet.hear(0, bytes);
+    }
+    let mut long = bytes.clone();
+    long.push(0);
+    fleet.hear(0, long);
+    let with = |change: &dyn Fn(&mut Frame)| {
+        let mut frame = frame.clone();
+        change(&mut frame);
+        encoded(&frame)
+    };
+    let hostile = [
+        with(&|frame| frame.from.process.node = node(8)),
+        with(&|frame| (frame.from.shard, frame.shards) = (u16::MAX - 1, u16::MAX)),
+        with(&|frame| frame.to_node = node(2)),
+        with(&|frame| frame.to_shard = 5),
+        with(&|frame| frame.acknowledged = u64::MAX),
+        with(&|frame| frame.heard = Some(u64::MAX)),
+        with(&|frame| frame.payload.as_mut().unwrap().number += 7),
+        with(&|frame| frame.of.as_mut().unwrap().epoch += 1),
+        with(&|frame| frame.from.process.start = 0),
+    ];
+    for bytes in hostile {
+        fleet.hear(0, bytes);
+        assert!(!fleet.nodes[0].shards[0].reaching.has_arrived());
+    }
+    assert_eq!(seen(&fleet, 0), before);
+    // The true one arrives all the same, once.
+    fleet.hear(0, bytes.clone());
+    fleet.hear(0, bytes);
+    fleet.settle();
+    assert_eq!(fleet.got(1, writer), [Got::Puback(7, ReasonCode::Success)]);
+    assert_eq!(fleet.nodes[2].payloads(reader), ["1"]);
+}
