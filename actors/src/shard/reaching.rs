@@ -31,6 +31,9 @@ const SHARDS: u16 = 1024;
 /// Bytes of a frame: of a batch that was closed at a MiB with one more message in it, encoded.
 const FRAME_BYTES: usize = super::MESSAGE_BYTES * 2;
 
+/// Bytes of mail that may have come and not be opened. Of more nothing is taken: it stays with whoever sent it, and is sent again.
+const ARRIVED_BYTES: usize = 32 << 20;
+
 /// A frame for a shard of another node. It may be lost, doubled or late.
 #[derive(Debug)]
 pub struct Parcel {
@@ -49,8 +52,9 @@ pub(super) struct Reaching {
     is_in_touch: bool,
     /// Nobody relies on an earlier leader of any slot here from then on: it is put off by each slot that begins to be led.
     fenced_at: u64,
-    /// Mail that has come, to be opened in pieces.
+    /// Mail that has come, to be opened in pieces, and its bytes.
     arrived: VecDeque<Mail>,
+    arrived_bytes: usize,
     events: Vec<Event>,
 }
 
@@ -173,13 +177,16 @@ impl Shard {
     /// A frame from a shard of that node.
     pub fn hear_shard(&mut self, now: Now, node: NodeId, bytes: &Bytes) {
         self.outlet.edge.now = now.monotonic;
-        let frame = match Frame::decode(bytes, FRAME_BYTES) {
+        let mut frame = match Frame::decode(bytes, FRAME_BYTES) {
             Ok(frame) => frame,
             Err(error) => return refuse(&error),
         };
         let from = frame.from;
         if from.process.node != node || node == self.driver.node() {
             return refuse(&"it is of another node than the one that sent it");
+        }
+        if self.reaching.arrived_bytes > ARRIVED_BYTES {
+            frame.payload = None;
         }
         let of = |link: &Link| link.node == from.process.node && link.shard == from.shard;
         if !self.reaching.links.iter().any(of) {
@@ -306,6 +313,7 @@ impl Shard {
         match Mail::decode(bytes, &bounds) {
             Ok(mut mail) => {
                 mail.from = dest;
+                self.reaching.arrived_bytes += mail.len_bytes();
                 self.reaching.arrived.push_back(mail);
             }
             Err(error) => {
@@ -323,7 +331,11 @@ impl Shard {
             && self.takes_mail()
             && let Some(mut mail) = self.reaching.arrived.pop_front()
         {
-            if !self.open(now, &mut mail) {
+            self.reaching.arrived_bytes -= mail.len_bytes();
+            let is_all = self.open(now, &mut mail);
+            // Meanwhile its sender may have come to be heard no more.
+            if !is_all && self.outlet.post.is_open(mail.from) {
+                self.reaching.arrived_bytes += mail.len_bytes();
                 self.reaching.arrived.push_front(mail);
             }
         }
@@ -334,6 +346,7 @@ impl Shard {
         metrics::counter!(metric::CHANNELS_LOST).increment(1);
         self.outlet.post.shut(dest);
         self.reaching.arrived.retain(|mail| mail.from != dest);
+        self.reaching.arrived_bytes = self.reaching.arrived.iter().map(Mail::len_bytes).sum();
         self.reaching.link(dest).owe();
         self.give_up_asked(dest);
         for slot in self.outlet.post.led_by(dest) {

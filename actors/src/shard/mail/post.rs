@@ -191,6 +191,11 @@ impl Post {
         self.remotes[remote] = Some(start);
     }
 
+    /// Whether what is sent there arrives.
+    pub fn is_open(&self, dest: Dest) -> bool {
+        !self.is_away(dest) || self.remotes[self.remote(dest)].is_some()
+    }
+
     /// Nothing arrives there any more, and what is gathered for it is dropped.
     pub fn shut(&mut self, dest: Dest) {
         let remote = self.remote(dest);
