@@ -90,10 +90,10 @@ pub mod token {
     pub const HEARD: u64 = 7 << 56;
     /// A message of QoS 0 by the log of its partition; the rest is how many bytes it has.
     pub const KEPT: u64 = 8 << 56;
+    /// Whether a shard has opened the mail that a connection has caused.
+    pub const OPENED: u64 = 9 << 56;
     /// Whether another node has closed a connection whose Session another one gets; the rest says which.
     pub const TAKEN: u64 = 10 << 56;
     /// Whether another shard has queued a message; the rest says in whose name it was asked.
     pub const QUEUED: u64 = 11 << 56;
-    /// Whether a shard has opened the mail that a connection has caused.
-    pub const OPENED: u64 = 9 << 56;
 }

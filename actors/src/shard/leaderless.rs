@@ -12,11 +12,15 @@ use crate::retained;
 /// out by itself, and takes every one of them for lost.
 const CALLS: usize = 65_536;
 
+/// Readings of Retained Messages that may wait. Peers are trusted no further than that; what is beyond is not read, and its
+/// connection ends when the slot is led again.
+const REQUESTS: usize = 65_536;
+
 #[derive(Debug, Default)]
 pub(super) struct Leaderless {
     calls: Vec<(SlotId, SessionCall)>,
-    /// At most one of each connection.
-    pub requests: Vec<retained::Request>,
+    /// At most one of each connection, of whichever node.
+    requests: Vec<retained::Request>,
 }
 
 impl Leaderless {
@@ -26,18 +30,25 @@ impl Leaderless {
             self.calls.push((slot, call));
         }
     }
+
+    /// Retained Messages are to be read for a connection.
+    pub fn keep_request(&mut self, request: retained::Request) {
+        if self.requests.len() < REQUESTS {
+            self.requests.push(request);
+        }
+    }
 }
 
 impl Shard {
     /// A slot is led again: what has waited for it goes there.
     pub(super) fn go_on(&mut self, now: Now, slot: SlotId) {
         let calls = std::mem::take(&mut self.leaderless.calls);
-        let (due, calls) = calls.into_iter().partition(|(of, _)| *of == slot);
+        let (due, calls): (Vec<_>, Vec<_>) = calls.into_iter().partition(|(of, _)| *of == slot);
         self.leaderless.calls = calls;
         let requests = std::mem::take(&mut self.leaderless.requests);
-        let (asked, requests) = requests.into_iter().partition(|request| request.slot() == slot);
+        let (asked, requests): (Vec<_>, Vec<_>) =
+            requests.into_iter().partition(|request| request.slot() == slot);
         self.leaderless.requests = requests;
-        let (due, asked): (Vec<_>, Vec<_>) = (due, asked);
         for (_, call) in due {
             self.call(now, call);
         }

@@ -131,7 +131,7 @@ impl Shard {
                 self.outlet.answer(reply, Answer::Unknown);
             }
             // Whoever leads next is asked.
-            Waits::Read(request) => self.leaderless.requests.push(*request),
+            Waits::Read(request) => self.leaderless.keep_request(*request),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Shard {
         match self.outlet.post.where_is(request.slot()) {
             Where::Here => self.read_retained(now, request),
             Where::There(dest) => self.outlet.post.send(dest, Letter::Retained(Box::new(request))),
-            Where::Nowhere => self.leaderless.requests.push(request),
+            Where::Nowhere => self.leaderless.keep_request(request),
         }
     }
 
@@ -55,7 +55,7 @@ impl Shard {
         let slot = request.slot();
         match self.slots.get(slot).is_some_and(|slot| slot.is_serving()) {
             true => self.proving.gather(slot, Waits::Read(Box::new(request))),
-            false => self.leaderless.requests.push(request),
+            false => self.leaderless.keep_request(request),
         }
     }
 
