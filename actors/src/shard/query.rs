@@ -17,7 +17,7 @@ use crate::options::Options;
 use crate::query::{
     Answer, ConnectionEntry, FilterCursor, Layout, Problem, Publication, Query, QueueEntry, SlotEntry,
 };
-use crate::session::{Epoch, Home, Place, SessionNumber};
+use crate::session::{Epoch, Home, Place, SessionNumber, name_of};
 use crate::slot::{Effects, Op, Slot};
 use crate::tenant::TENANT;
 
@@ -225,16 +225,17 @@ impl Shard {
 
     fn end_session(&mut self, now: Now, number: u64, client_id: &str) {
         let id = self.layout().slot_of_client(client_id);
-        let session = match self.led(id) {
-            Err(problem) => Err(problem),
-            Ok(_) => {
-                let Self { slots, state, .. } = self;
-                let row = slots.get(id).map(|slot| slot.session_row(state, TENANT, client_id));
-                row.unwrap_or(Ok(None)).map_err(storage).and_then(|row| row.ok_or(Problem::NotFound))
-            }
-        };
-        match session {
-            Ok(row) => self.order(now, number, id, &Op::End { session: row.number }),
+        let reply = self.reply_to(number);
+        let ends = self.led(id).map(|_| ()).and_then(|()| {
+            let Self { slots, state, .. } = self;
+            let slot = slots.get(id).ok_or(Problem::NotLed)?;
+            let row =
+                slot.session_row(state, TENANT, client_id).map_err(storage)?.ok_or(Problem::NotFound)?;
+            slot.end_session(now.wall, &name_of(TENANT, client_id), &row, reply);
+            Ok(())
+        });
+        match ends {
+            Ok(()) => self.outlet.edge.operators.begin(number, Some(1)),
             Err(problem) => self.outlet.edge.operators.answer(number, Answer::Failed(problem)),
         }
     }

@@ -29,8 +29,6 @@ pub struct Active {
     pub queue: Option<Box<Queue>>,
     /// The connection that messages are delivered to; of the leader alone.
     pub link: Option<Box<Link>>,
-    /// Messages before this one were sent on a connection that another took over from; of the leader alone.
-    pub sent: Seq,
     /// Set where more waited than may.
     pub overflow: Option<Box<Overflow>>,
 }
@@ -38,16 +36,7 @@ pub struct Active {
 impl Active {
     pub fn new(name: &[u8], row: SessionRow, queue: Option<Box<Queue>>) -> Self {
         let counted = Counted::of(&row, queue.as_deref());
-        Self {
-            name: name.into(),
-            row,
-            filter_bytes: None,
-            counted,
-            queue,
-            link: None,
-            sent: 0,
-            overflow: None,
-        }
+        Self { name: name.into(), row, filter_bytes: None, counted, queue, link: None, overflow: None }
     }
 }
 
@@ -66,6 +55,8 @@ pub struct Link {
     pub finished: Vec<(Seq, u32)>,
     /// PUBREC came, and this is not yet on record.
     pub received: Vec<Seq>,
+    /// A record is on its way that takes the Session from it: see `pause`.
+    pub is_paused: bool,
     /// While messages of the queue wait for room, what of QoS 0 has to wait for them.
     pub behind: Option<Box<Behind>>,
 }

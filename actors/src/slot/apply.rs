@@ -95,6 +95,7 @@ impl Slot {
         let done = Answer::Done;
         if self.leading && context.reply.is_some() {
             self.connects(&op, false);
+            self.resume_after(&op);
         }
         match op {
             Op::Connect {

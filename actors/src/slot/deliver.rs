@@ -43,10 +43,11 @@ impl Slot {
             home,
             inflight: Inflight::new(queue.floor(), receive_maximum),
             cursor: queue.floor(),
-            sent_until: queue.sent().max(active.sent),
-            dup_until: queue.perhaps_sent().max(active.sent),
+            sent_until: queue.sent(),
+            dup_until: queue.perhaps_sent(),
             finished: Vec::new(),
             received: Vec::new(),
+            is_paused: self.pauses.hold(&active.name),
             behind: (!queue.is_empty()).then(|| Box::new(Behind::new(queue.next()))),
         }));
         self.pump(session, turn)
@@ -63,7 +64,8 @@ impl Slot {
     ) {
         let Some(active) = self.active.get_mut(&session) else { return };
         let (Some(link), Some(queue)) = (&mut active.link, &active.queue) else { return };
-        if link.cursor == seq && link.inflight.has_room() && link.inflight.reaches(seq) && queue.holds(seq) {
+        let may_go = link.has_room() && link.inflight.reaches(seq);
+        if link.cursor == seq && may_go && queue.holds(seq) {
             let Ok(message) = Message::decode(bytes) else { return };
             link.send(seq, delivery, &message, bytes.len() as u32, turn);
         } else if let Ok(message) = Message::decode(bytes) {
@@ -82,7 +84,7 @@ impl Slot {
         let Active { link: Some(link), queue: Some(queue), overflow, row, .. } = &mut **active else {
             return Ok(());
         };
-        if link.cursor >= queue.next() || !link.inflight.has_room() {
+        if link.cursor >= queue.next() || !link.has_room() {
             return Ok(());
         }
         let mut all_read = true;
@@ -299,6 +301,11 @@ impl Slot {
 }
 
 impl Link {
+    /// Whether a message may go out now.
+    fn has_room(&self) -> bool {
+        self.inflight.has_room() && !self.is_paused
+    }
+
     /// The copies of QoS 0 that waited for what is before `seq`.
     fn send_copies(&mut self, seq: Seq, effects: &mut dyn Effects, now: Now) {
         while let Some((delivery, message)) = self.behind.as_mut().and_then(|behind| behind.take(seq)) {

@@ -44,6 +44,7 @@ impl Slot {
                     yields,
                 };
                 self.connects(&op, true);
+                self.pause(&name);
                 self.pending.push(at, &op, Some(reply));
             }
             SessionCall::Abandon { home, .. } => {

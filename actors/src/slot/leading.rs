@@ -159,6 +159,7 @@ impl Slot {
         self.heir.forget();
         self.line.clear();
         self.connecting = Sums::default();
+        self.pauses = Default::default();
         self.unsaved.clear();
         self.deferred.clear();
         self.overfull.clear();

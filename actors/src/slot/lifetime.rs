@@ -67,9 +67,7 @@ impl Slot {
             && let Some(active) = self.activate(known, turn)?
         {
             old_home = active.row.home;
-            if let Some(link) = active.link.take() {
-                active.sent = link.cursor;
-            }
+            active.link = None;
             if let Some(queue) = &mut active.queue
                 && queue.note_sent(sent)
             {
@@ -334,9 +332,7 @@ impl Slot {
     ) -> Result<(), Error> {
         let Some(active) = self.activate(session, turn)? else { return Ok(()) };
         let home = active.row.home.take();
-        if let Some(link) = active.link.take() {
-            active.sent = link.cursor;
-        }
+        active.link = None;
         match home {
             Some(_) => {
                 active.row.disconnected_at = context.at;

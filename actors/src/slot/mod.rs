@@ -26,6 +26,7 @@ mod outbox;
 mod outbox_body;
 mod overflow;
 mod owner;
+mod pause;
 mod publish;
 mod recover;
 mod redispatch;
@@ -108,6 +109,7 @@ pub struct Slot {
     counts: Counts,
     /// What CONNECTs ask for that have no outcome yet; of the leader alone.
     pub connecting: Sums,
+    pub pauses: pause::Pauses,
     /// Each by itself: the table grows by doubling, and half of it may be empty.
     active: FxHashMap<SessionNumber, Box<Active>>,
     retained: RetainedSize,

@@ -74,10 +74,9 @@ struct Search<'a> {
 impl Active {
     /// The Client was sent messages before this one.
     fn unsent(&self) -> Seq {
-        let recorded = self.queue.as_ref().map_or(0, |queue| queue.sent()).max(self.sent);
         match &self.link {
             Some(link) => link.cursor.max(link.sent_until),
-            None => recorded,
+            None => self.queue.as_ref().map_or(0, |queue| queue.sent()),
         }
     }
 

@@ -76,6 +76,7 @@ impl Slot {
             grants,
             counts,
             connecting: Sums::default(),
+            pauses: Default::default(),
             retained,
             retained_of: FxHashMap::default(),
             recounted: Vec::new(),

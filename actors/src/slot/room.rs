@@ -49,7 +49,7 @@ impl Slot {
     /// tell.
     pub fn refuse(&mut self, mut is_unwanted: impl FnMut(&Self, &Op<'_>) -> bool) -> Vec<ReplyTo> {
         let (mut pending, mut numbers) = (std::mem::take(&mut self.pending), BTreeSet::new());
-        let mut connects = Vec::new();
+        let mut connects: Vec<(Box<[u8]>, User, _)> = Vec::new();
         let refused = pending.refuse(|op| {
             let is_unwanted = is_unwanted(self, op);
             if let Op::InLine { number, .. } = op
@@ -57,15 +57,16 @@ impl Slot {
             {
                 numbers.insert(*number);
             }
-            if let Op::Connect { owner, expiry_seconds, will, .. } = op
+            if let Op::Connect { name, owner, expiry_seconds, will, .. } = op
                 && is_unwanted
             {
-                connects.push((User::of(owner), wanted_by(*expiry_seconds, will.as_ref())));
+                connects.push((Box::from(*name), User::of(owner), wanted_by(*expiry_seconds, will.as_ref())));
             }
             is_unwanted
         });
         self.pending = pending;
-        for (user, wanted) in connects {
+        for (name, user, wanted) in connects {
+            self.resume(&name);
             self.connecting.remove(user, &wanted);
         }
         if !numbers.is_empty() {

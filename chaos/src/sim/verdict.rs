@@ -156,9 +156,7 @@ fn check_group(
         if count == 0 && sent.accepted.is_some() {
             wrong.push(format!("8 shared: {} was acknowledged and reached no member", sent.message));
         }
-        // Of several nodes: a member whose slot moves may have been given what another one gets then.
-        let is_once = sent.message.qos == Qos::ExactlyOnce && !ledger.disturbances().are_of_a_fleet();
-        if count > 1 && is_once {
+        if count > 1 && sent.message.qos == Qos::ExactlyOnce {
             wrong.push(format!("8 shared: {} reached members {count} times", sent.message));
         }
     }

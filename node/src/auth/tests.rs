@@ -172,7 +172,8 @@ fn a_refusal_costs_the_same_whatever_is_wrong() {
     let now = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let nanos = |time: rustix::time::Timespec| time.tv_sec * 1_000_000_000 + time.tv_nsec;
     let mut least = vec![i64::MAX; names.len()];
-    let are_alike = |spent: &[i64]| spent.iter().max() < spent.iter().min().map(|least| least * 3 / 2).as_ref();
+    let are_alike =
+        |spent: &[i64]| spent.iter().max() < spent.iter().min().map(|least| least * 3 / 2).as_ref();
     for _ in 0..100 {
         for (name, least) in names.iter().zip(&mut least) {
             let begun = now();

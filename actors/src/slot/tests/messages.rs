@@ -1,7 +1,7 @@
 //! Enqueue, Finished, Received, Accept, Release, Redispatch.
 
 use super::*;
-use crate::call::Ack;
+use crate::call::{Ack, SessionCall};
 
 fn packet_id(number: u16) -> PacketId {
     PacketId::new(number).expect("a test gives no identifier of zero")
@@ -128,4 +128,114 @@ fn a_queue_that_is_full_lets_go_of_what_was_not_sent() {
     bench.apply_pending();
     let held: Vec<_> = (0..5).map(|seq| bench.has(&rows::queued(grant.session, seq))).collect();
     assert_eq!(held, [false, false, false, true, true]);
+}
+
+/// A CONNECT for this Client by the way that calls come, which waits for its record.
+fn asks_to_connect(bench: &mut Bench, key: u32, yields: bool) {
+    let limits = bench.options.limits.clone();
+    let call = SessionCall::Connect {
+        name: name_of("", "a").into(),
+        clean_start: false,
+        owner: String::new(),
+        binds: false,
+        expiry_seconds: FOREVER,
+        limits: limits.queue,
+        will: None,
+        yields,
+        reply: ReplyTo { home: home(key), token: 7 },
+    };
+    bench.turn(|slot, turn| slot.on_call(call, &limits, turn).unwrap());
+}
+
+/// Does this while a record waits that was begun before.
+fn before_what_waits(bench: &mut Bench, act: impl FnOnce(&mut Bench)) {
+    let waiting = bench.slot.pending.take().expect("something waits");
+    act(bench);
+    bench.slot.pending.restore(waiting);
+}
+
+/// The head of a queue on disk.
+fn head(bench: &Bench, session: SessionNumber) -> crate::session::Head {
+    record::decode(&bench.rows()[&rows::head(session)]).unwrap()
+}
+
+#[test]
+fn nothing_goes_out_behind_what_a_record_says_of_the_old_connection() {
+    let mut bench = Bench::new();
+    let grant = bench.connect(1, "a", FOREVER);
+    bench.ready(1, &grant);
+    assert_eq!(bench.enqueue(grant.session, QoS::ExactlyOnce, "one"), [sent(1, 1, false, "one"), done()]);
+    asks_to_connect(&mut bench, 2, false);
+    before_what_waits(&mut bench, |bench| {
+        assert_eq!(bench.enqueue(grant.session, QoS::ExactlyOnce, "two"), [done()]);
+        assert_eq!(bench.turn(|slot, turn| slot.pump(grant.session, turn).unwrap()), []);
+    });
+    let granted = bench.apply_pending().pop();
+    let Some(Effect::TakenOver(Some(1), 7, Answer::Granted(again))) = granted else { panic!("{granted:?}") };
+    // Every replica knows what was sent, and that nothing else was.
+    assert_eq!(head(&bench, grant.session).sent, 1);
+    let expected = [sent(2, 1, true, "one"), sent(2, 2, false, "two")];
+    assert_eq!(bench.ready(2, &again), expected);
+}
+
+#[test]
+fn a_connection_goes_on_when_nobody_takes_its_session_after_all() {
+    let mut bench = Bench::new();
+    let grant = bench.connect(1, "a", FOREVER);
+    bench.ready(1, &grant);
+    // Of two that wait, both are refused.
+    for (key, yields) in [(2, true), (3, true)] {
+        asks_to_connect(&mut bench, key, yields);
+    }
+    before_what_waits(&mut bench, |bench| {
+        assert_eq!(bench.enqueue(grant.session, QoS::AtLeastOnce, "one"), [done()]);
+    });
+    bench.apply_pending();
+    let go_on = |bench: &mut Bench| {
+        let deferred: Vec<_> = bench.slot.deferred.drain(..).collect();
+        let pump = |slot: &mut Slot, turn: &mut Turn<'_>| {
+            deferred.into_iter().for_each(|session| slot.pump(session, turn).unwrap());
+        };
+        bench.turn(pump)
+    };
+    assert_eq!(go_on(&mut bench), [sent(1, 1, false, "one")]);
+    // One is given up and the other one is refused.
+    for (key, yields) in [(4, false), (5, true)] {
+        asks_to_connect(&mut bench, key, yields);
+    }
+    before_what_waits(&mut bench, |bench| {
+        assert_eq!(bench.enqueue(grant.session, QoS::AtLeastOnce, "two"), [done()]);
+    });
+    let abandon = SessionCall::Abandon { name: name_of("", "a").into(), home: home(4) };
+    let limits = bench.options.limits.clone();
+    bench.turn(|slot, turn| slot.on_call(abandon, &limits, turn).unwrap());
+    assert_eq!(go_on(&mut bench), []);
+    bench.apply_pending();
+    assert_eq!(go_on(&mut bench), [sent(1, 2, false, "two")]);
+}
+
+#[test]
+fn a_session_that_is_ended_by_an_operator_gives_nobody_else_what_its_client_was_sent() {
+    let mut bench = Bench::new();
+    let grant = bench.connect(1, "a", FOREVER);
+    bench.ready(1, &grant);
+    let (session, epoch) = (grant.session, grant.epoch);
+    let places = vec![Place { slot: OTHER.0, partition: 2 }];
+    let row = SubscriptionRow { subscription: Subscription::plain(2), places };
+    let entries = vec![crate::slot::op::Entry { filter: "$share/g/t", row }];
+    bench.apply(1, &[Op::Subscribe { session, epoch, entries }]);
+    let mut targets = Vec::new();
+    let delivery = Delivery::new(QoS::ExactlyOnce, false, 0).by_share(9);
+    Target { session, delivery }.push(&mut targets);
+    let enqueue = |bench: &mut Bench, payload| {
+        let message = message("t", payload, QoS::ExactlyOnce);
+        bench.apply(0, &[Op::Enqueue { message: &message, targets: &targets }])
+    };
+    assert_eq!(enqueue(&mut bench, "one"), [sent(1, 1, false, "one"), done()]);
+    let row = bench.slot.session_row(&mut bench.state, "", "a").unwrap().unwrap();
+    bench.slot.end_session(NOW.wall, &name_of("", "a"), &row, ReplyTo { home: home(3), token: 7 });
+    before_what_waits(&mut bench, |bench| assert_eq!(enqueue(bench, "two"), [done()]));
+    let effects = bench.apply_pending();
+    let sent_on = effects.iter().filter(|effect| matches!(effect, Effect::Noted(Note::Redispatched(1))));
+    assert_eq!(sent_on.count(), 1, "the second message alone: {effects:?}");
 }
