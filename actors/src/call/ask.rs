@@ -3,7 +3,7 @@
 use convoy_wire::PacketId;
 
 use super::{Farewell, ReplyTo};
-use crate::session::{Delivery, Epoch, Home, Place, QueueLimits, SessionNumber, Wanted, Will};
+use crate::session::{Delivery, Epoch, Home, Place, Progress, QueueLimits, SessionNumber, Wanted, Will};
 
 /// Which acknowledgement the Client sent for a message from its Session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,14 @@ pub enum SessionCall {
         receive_maximum: u16,
         /// The Client speaks 3.x, which knows of its Subscriptions their Maximum QoS only.
         is_plain: bool,
+    },
+    /// The slot is led anew, and the connection is there still. `progress`: where its messages come from the slot.
+    Adopt {
+        session: SessionNumber,
+        epoch: Epoch,
+        home: Home,
+        progress: Option<Box<Progress>>,
+        reply: ReplyTo,
     },
     Disconnect {
         session: SessionNumber,
@@ -106,6 +114,7 @@ impl SessionCall {
         match self {
             Self::Connect { .. } | Self::Abandon { .. } => None,
             Self::Ready { session, .. }
+            | Self::Adopt { session, .. }
             | Self::Disconnect { session, .. }
             | Self::Subscribe { session, .. }
             | Self::Unsubscribe { session, .. }
@@ -120,6 +129,7 @@ impl SessionCall {
     pub fn reply(&self) -> Option<ReplyTo> {
         match self {
             Self::Connect { reply, .. }
+            | Self::Adopt { reply, .. }
             | Self::Subscribe { reply, .. }
             | Self::Unsubscribe { reply, .. }
             | Self::Accept { reply, .. }

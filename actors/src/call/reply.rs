@@ -96,4 +96,6 @@ pub mod token {
     pub const TAKEN: u64 = 10 << 56;
     /// Whether another shard has queued a message; the rest says in whose name it was asked.
     pub const QUEUED: u64 = 11 << 56;
+    /// Whether the slot goes on with a connection that it did not know.
+    pub const ADOPT: u64 = 12 << 56;
 }

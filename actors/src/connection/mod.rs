@@ -14,6 +14,7 @@ mod outbound;
 mod output;
 mod rate;
 mod repeats;
+mod sent;
 
 use convoy_wire::{Connack, Disconnect, ProtocolVersion, ReasonCode};
 
@@ -42,6 +43,7 @@ pub use outbound::{Outbound, Reaction};
 pub use output::{Output, SHARED_FROM};
 pub use rate::{Rate, Verdict};
 pub use repeats::Repeats;
+pub use sent::Sent;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +128,11 @@ pub struct Connection {
     pub releases: Releases,
     /// Of a Session that ends with the connection.
     pub outbound: Option<Box<Outbound>>,
+    /// Of any other one, where its slot may come to be led by another node.
+    pub sent: Option<Box<Sent>>,
+    /// Monotonic milliseconds since which no leader of its Session's slot goes on with it: nothing is read from the Client,
+    /// and nothing is sent to it.
+    pub unled_since: Option<u64>,
     /// Bytes of a packet that is not whole yet.
     pub input: Vec<u8>,
     /// Bytes that were counted for what is not whole or not judged yet, and whether as those of a Client that is not
@@ -211,6 +218,8 @@ impl Connection {
             credit: Credit::default(),
             releases: Releases::default(),
             outbound: None,
+            sent: None,
+            unled_since: None,
             input: Vec::new(),
             unfinished: Unfinished::default(),
             has_whole_input: false,
@@ -236,6 +245,7 @@ impl Connection {
             Stage::New => true,
             Stage::Open => {
                 self.paused_until == 0
+                    && self.unled_since.is_none()
                     && !self.is_casting
                     && self.inbound.waiting() < usize::from(limits.receive_maximum)
                     && self.releases.waiting() < u32::from(limits.receive_maximum)

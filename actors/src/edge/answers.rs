@@ -33,8 +33,11 @@ impl Edge {
             token::CONNECT => return self.on_connected(to.home.key, answer),
             token::ASK => return self.on_asked(to, answer),
             token::HEARD => return self.on_heard(to, &answer),
+            // The next leader is told anew.
+            token::LEAVE if answer == Answer::Unknown => return,
             token::LEAVE => connection.drop_silently(),
             token::OPENED => connection.credit.hear(),
+            token::ADOPT => return self.on_adopted(to.home.key, &answer),
             token::KEPT => match answer {
                 Answer::Full => connection.credit.tighten(),
                 _ => {
@@ -223,6 +226,7 @@ impl Edge {
         connection.lasting = grant.has_queue;
         connection.inbound.resume(&grant.unreleased);
         if connection.lasting {
+            connection.sent = (!self.is_alone).then(Box::default);
             self.calls.push_back(SessionCall::Ready {
                 session: grant.session,
                 epoch: grant.epoch,

@@ -40,6 +40,10 @@ pub(crate) enum Change {
     Room,
     /// These slots are led elsewhere, or by nobody any more.
     Moved(Arc<BTreeSet<SlotId>>),
+    /// These slots are led again, and go on with the connections that there are.
+    Led(Arc<BTreeSet<SlotId>>),
+    /// This node hears less than a majority: who waits for a leader is better served by another node.
+    Alone,
     /// Another shard is not heard any more: what waits for its answer waits in vain.
     Cut,
     /// The node goes; Clients are sent there, if that is known.
@@ -107,6 +111,12 @@ impl Edge {
         self.changes.list.push_back(change);
         self.changes.last = self.changes.last.wrapping_add(1);
         self.changes.walk.get_or_insert((0, self.changes.last));
+    }
+
+    /// Whether every connection has been judged by this change, the last of which is `last`.
+    pub(crate) fn have_all(&self, change: u32) -> bool {
+        let left = self.changes.last.wrapping_sub(change) as usize;
+        self.changes.list.len() <= left
     }
 
     /// Judges connections, as many as fit this piece of work. A walk that has come round is followed by another one for
@@ -183,9 +193,15 @@ impl Edge {
                 connection.drop_silently();
                 self.mark(key);
             }
-            Change::Moved(slots) if is_in && (connection.rests_on(slots) || connection.waits()) => {
+            Change::Moved(slots) if is_in && (connection.loses_by(slots) || connection.waits()) => {
                 self.close(key, ReasonCode::ServerBusy);
             }
+            Change::Moved(slots) if is_in && slots.contains(&connection.session.slot()) => {
+                connection.unled_since.get_or_insert(self.now);
+                self.mark(key);
+            }
+            Change::Alone if connection.unled_since.is_some() => self.close(key, ReasonCode::ServerBusy),
+            Change::Led(slots) if slots.contains(&connection.session.slot()) => self.ask_to_adopt(key),
             Change::Cut if is_in && connection.waits() => self.close(key, ReasonCode::ServerBusy),
             Change::Leaving(elsewhere) => self.send_away(key, elsewhere.as_deref()),
             Change::Rules(_)
@@ -193,6 +209,8 @@ impl Edge {
             | Change::Users(_)
             | Change::Room
             | Change::Moved(_)
+            | Change::Led(_)
+            | Change::Alone
             | Change::Cut => {}
         }
     }
@@ -215,11 +233,10 @@ impl Edge {
 }
 
 impl Connection {
-    /// Whether a change of one of these leaders may have lost something for it: its Session's own, or, if its Session has
-    /// no queue, one that may have had a message for it.
-    fn rests_on(&self, slots: &BTreeSet<SlotId>) -> bool {
-        self.stage == Stage::Open
-            && (slots.contains(&self.session.slot()) || !self.lasting && self.subscribes)
+    /// Whether a change of one of these leaders may have lost something for it: where its Session has no queue, any of them
+    /// may have had a message for it.
+    fn loses_by(&self, _: &BTreeSet<SlotId>) -> bool {
+        self.stage == Stage::Open && !self.lasting && self.subscribes
     }
 
     /// Whether it waits for an answer, of whomever.

@@ -9,7 +9,7 @@ use crate::call::SessionCall;
 use crate::clock::Now;
 use crate::connection::{Connection, Encoded, Receiver, Stage};
 use crate::message::Message;
-use crate::session::{Delivery, Home, SessionNumber};
+use crate::session::{self, Delivery, Home, Seq, SessionNumber};
 
 impl Edge {
     /// Another message is going to be delivered.
@@ -122,11 +122,11 @@ impl Edge {
         self.delivered.add(1);
     }
 
-    /// A message out of the Session's queue under the identifier it has there, or one of QoS 0; it has been begun.
+    /// A message out of the Session's queue, with its number there, or one of QoS 0; it has been begun.
     pub fn send(
         &mut self,
         home: &Home,
-        packet_id: Option<PacketId>,
+        seq: Option<Seq>,
         dup: bool,
         delivery: &Delivery,
         message: &Message<'_>,
@@ -139,6 +139,12 @@ impl Edge {
         if connection.home.serial != home.serial || connection.stage != Stage::Open {
             return;
         }
+        if let (Some(seq), Some(sent)) = (seq, &connection.sent)
+            && !sent.may_send(seq)
+        {
+            return;
+        }
+        let packet_id = seq.map(session::packet_id);
         if packet_id.is_none() && (connection.output.len() > limit || outputs.is_late(connection)) {
             return self.note_dropped();
         }
@@ -151,7 +157,12 @@ impl Edge {
         if !may_receive && packet_id.is_none() {
             return;
         }
-        if (!may_receive || write(connection, encoded, outputs, message, delivery, packet_id, dup, now) == 0)
+        let is_sent = may_receive
+            && write(connection, encoded, outputs, message, delivery, packet_id, dup, now) > 0;
+        if let (Some(seq), Some(sent)) = (seq, &mut connection.sent) {
+            sent.send(seq, is_sent.then_some(delivery.qos));
+        }
+        if !is_sent
             && let Some(packet_id) = packet_id
         {
             // Larger than the Client takes, expired meanwhile, or not for it any more: it counts as delivered
@@ -179,6 +190,9 @@ impl Edge {
         let version = connection.version;
         let pubrel = Pubrel::new(packet_id, ReasonCode::Success);
         pubrel.encode(version, connection.output.tail()).expect("a PUBREL without properties can be written");
+        if let Some(sent) = &mut connection.sent {
+            sent.release(packet_id);
+        }
         self.mark(home.key);
     }
 

@@ -2,6 +2,7 @@
 //! messages by `deliver`, and time by `time`. An edge knows nothing of slots, nor of the shard around it: what it asks for
 //! gathers here, and the shard takes it up.
 
+mod adopting;
 mod answers;
 mod certificates;
 mod changes;

@@ -23,6 +23,9 @@ const CLOSING: u64 = 2_000;
 /// Milliseconds that a Client which sends nothing more may wait for its CONNACK: it has gone, or reads on.
 const HALF_CLOSED: u64 = 1_000;
 
+/// Milliseconds that a Client waits for another leader of its Session's slot: some elections.
+const UNLED: u64 = 5_000;
+
 /// Milliseconds until a connection has been visited again, at the latest.
 const NEXT_VISIT: u64 = 2_000;
 
@@ -45,6 +48,8 @@ enum Due {
     Refused,
     /// What it sent is not acknowledged.
     Acknowledge,
+    /// Nobody goes on with its Session.
+    Unled,
     /// It takes nothing of what is written to it.
     Unread,
     /// Its DISCONNECT is not on record.
@@ -102,11 +107,13 @@ impl Connection {
             Stage::New => doomed(Due::Connect),
             Stage::Authenticating | Stage::Connecting => doomed(Due::Answer),
             Stage::Open => {
-                let silent = self.keep_alive.due().filter(|_| !listening.is_deaf());
+                let may_be_silent = listening.is_deaf() || self.unled_since.is_some();
+                let silent = self.keep_alive.due().filter(|_| !may_be_silent);
                 let dues = [
                     silent.map(|due| (now + due.saturating_sub(listening.at(now)), Due::KeepAlive)),
                     doomed(Due::Refused),
                     after(self.waiting_since(), limits.acknowledge_timeout, Due::Acknowledge),
+                    after(self.unled_since, UNLED, Due::Unled),
                     after(self.unread_since, limits.unread_timeout, Due::Unread),
                 ];
                 dues.into_iter().flatten().min_by_key(|(at, _)| *at)
@@ -250,6 +257,7 @@ impl Edge {
                 metric::met("acknowledge_timeout");
                 connection.close(ReasonCode::ServerBusy);
             }
+            Due::Unled => connection.close(ReasonCode::ServerBusy),
             Due::Unread => {
                 // There is no way to tell it.
                 metric::met("unread_timeout");

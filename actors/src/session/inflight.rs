@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use convoy_storage::record::{Decode, Encode};
 use convoy_wire::PacketId;
 
 /// Number of an outbound message in its Session, from 0, never used twice.
@@ -19,7 +20,8 @@ const IDENTIFIERS: u64 = 65_535;
 const BYTES: u64 = 1 << 20;
 
 /// How far the delivery of one message has come (MQTT 5.0, 4.3.2 and 4.3.3, sender).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[bincode(crate = "convoy_storage::record")]
 pub enum Stage {
     /// QoS 1: PUBLISH sent, PUBACK awaited.
     Published,
@@ -175,6 +177,19 @@ impl Inflight {
             self.set(seq, Stage::Released);
         }
         awaited
+    }
+
+    /// PUBREL is being sent under this identifier.
+    pub fn release(&mut self, id: PacketId) {
+        if let Some((seq, Stage::Receiving)) = self.find(id) {
+            self.set(seq, Stage::Released);
+        }
+    }
+
+    /// What is not finished, ascending, and how far it has come.
+    pub fn open(&self) -> impl Iterator<Item = (Seq, Stage)> + '_ {
+        let numbered = (self.first..).zip(&self.stages).map(|(seq, (stage, _))| (seq, *stage));
+        numbered.filter(|(_, stage)| *stage != Stage::Finished)
     }
 
     /// PUBCOMP ends a QoS 2 delivery.

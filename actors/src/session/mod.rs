@@ -6,6 +6,7 @@ mod delivery;
 mod holes;
 mod inflight;
 mod name;
+mod progress;
 mod queue;
 mod state;
 mod wanted;
@@ -14,6 +15,7 @@ pub use behind::{Behind, Place as TopicPlace};
 pub use delivery::{Delivery, Target};
 pub use inflight::{Answer, Inflight, Seq, Stage, packet_id};
 pub use name::{name_of, split_name};
+pub use progress::Progress;
 pub use queue::{Excess, Head, Queue};
 pub use state::{
     Epoch, Grant, Home, Place, QueueLimits, SessionNumber, SessionRow, Subscription, SubscriptionRow, Will,

@@ -99,6 +99,7 @@ impl Shard {
                 Some(ReasonCode::ServerUnavailable)
             }
             Some(slot) if !slot.leading => Some(ReasonCode::ServerBusy),
+            Some(_) if matches!(call, SessionCall::Adopt { .. }) => None,
             Some(_) if self.stalled => Some(ReasonCode::QuotaExceeded),
             Some(slot) if self.low_space => match slot.adds(&call, now.wall, &mut self.state) {
                 Ok(adds) => adds.then_some(ReasonCode::QuotaExceeded),

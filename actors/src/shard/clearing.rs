@@ -1,6 +1,6 @@
-//! A slot that begins to be led here takes leave of the connections that its earlier leader served. Not before every shard
-//! of the fleet has heard who leads, and ends them, or is known to serve nobody any more: else the Will of a Client would
-//! be published while it is connected.
+//! A slot that begins to be led here takes leave of the connections that its earlier leader served, and that have not asked to
+//! be adopted. Not before those of every shard of the fleet have, or that is known to serve nobody any more: else the Will of
+//! a Client would be published while it is connected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,8 +38,8 @@ impl Clearing {
         self.heard.get(&slot).is_some_and(|heard| heard.contains(&dest))
     }
 
-    /// A shard has heard that the slot is led here, in this term. Whether that was the last one.
-    fn heard(&mut self, slot: SlotId, of: Option<Term>, dest: Dest) -> bool {
+    /// Nobody is left in a shard who could ask to be adopted in this term. Whether that was the last one.
+    fn asked(&mut self, slot: SlotId, of: Option<Term>, dest: Dest) -> bool {
         let Some((term, waits)) = self.slots.get_mut(&slot) else { return false };
         if of.is_some_and(|of| of != *term) {
             return false;
@@ -59,19 +59,23 @@ impl Shard {
             return self.take_leave(slot);
         }
         self.fence(now);
-        let waits = self.outlet.post.others_known().collect();
+        let waits = self.outlet.post.others_known().chain([self.outlet.post.this()]).collect();
         self.clearing.slots.insert(slot, (term, waits));
         self.clearing.heard.insert(slot, BTreeSet::new());
         self.outlet.uncleared.insert(slot);
     }
 
     /// A shard has heard that the slot is led here.
-    pub(super) fn hear_cleared(&mut self, from: Dest, slot: SlotId, term: Term) {
+    pub(super) fn hear_heard(&mut self, from: Dest, slot: SlotId, term: Term) {
         let is_of_now = self.slots.get(slot).is_some_and(|slot| slot.leading && slot.elected == Some(term));
         if let Some(heard) = self.clearing.heard.get_mut(&slot).filter(|_| is_of_now) {
             heard.insert(from);
         }
-        if self.clearing.heard(slot, Some(term), from) {
+    }
+
+    /// Of a shard's connections no more will ask to be adopted.
+    pub(super) fn hear_all_asked(&mut self, from: Dest, slot: SlotId, term: Term) {
+        if self.clearing.asked(slot, Some(term), from) {
             self.take_leave(slot);
         }
     }
@@ -79,7 +83,7 @@ impl Shard {
     /// A shard serves nobody any more who was connected when it was last heard.
     pub(super) fn clear(&mut self, dest: Dest) {
         for slot in self.clearing.slots.keys().copied().collect::<Vec<_>>() {
-            if self.clearing.heard(slot, None, dest) {
+            if self.clearing.asked(slot, None, dest) {
                 self.take_leave(slot);
             }
         }
@@ -104,9 +108,9 @@ mod tests {
         let (slot, term) = (SlotId(3), Term(7));
         clearing.slots.insert(slot, (term, BTreeSet::from([Dest(1)])));
         clearing.wait_for(Dest(2));
-        assert!(!clearing.heard(slot, Some(Term(6)), Dest(1)), "of an earlier term");
-        assert!(!clearing.heard(slot, Some(term), Dest(1)));
-        assert!(clearing.heard(slot, None, Dest(2)));
-        assert!(!clearing.heard(slot, Some(term), Dest(2)), "it is cleared");
+        assert!(!clearing.asked(slot, Some(Term(6)), Dest(1)), "of an earlier term");
+        assert!(!clearing.asked(slot, Some(term), Dest(1)));
+        assert!(clearing.asked(slot, None, Dest(2)));
+        assert!(!clearing.asked(slot, Some(term), Dest(2)), "it is cleared");
     }
 }

@@ -10,7 +10,7 @@ use crate::call::{Answer, ReplyTo, token};
 use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;
-use crate::session::{Delivery, Home, SessionNumber};
+use crate::session::{Delivery, Home, Seq, SessionNumber};
 use crate::slot::{Effects, Note};
 use crate::topic::Found;
 
@@ -148,17 +148,17 @@ impl Effects for Outlet {
     fn send(
         &mut self,
         home: Home,
-        packet_id: Option<PacketId>,
+        seq: Option<Seq>,
         dup: bool,
         delivery: &Delivery,
         message: &Message<'_>,
         now: Now,
     ) {
         match self.post.where_home(&home) {
-            Where::Here => self.edge.send(&home, packet_id, dup, delivery, message, now),
+            Where::Here => self.edge.send(&home, seq, dup, delivery, message, now),
             Where::There(dest) => {
                 let message = self.lay(dest, message);
-                let letter = Letter::Send { home, packet_id, dup, delivery: *delivery, message };
+                let letter = Letter::Send { home, seq, dup, delivery: *delivery, message };
                 self.post.send(dest, letter);
             }
             Where::Nowhere => {}

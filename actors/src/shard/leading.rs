@@ -1,9 +1,10 @@
 //! Where slots are led. Shards tell each other, on whichever node they are, and every one of them keeps what it was told by
 //! those who can be heard: a slot whose leader is not heard any more is led by nobody, until another one tells that it leads.
 //!
-//! What a connection relies on ends with that. A Session is served by the leader of its slot, which has begun anew; and a
-//! message for a Session that ends with its connection may have been lost with the leader of its partition. So those
-//! connections end, before their Clients say anything more, and before anything comes for them from the next leader.
+//! What a connection relies on ends with that. A Session is served by the leader of its slot: until the next one goes on with
+//! the connection, nothing is heard of its Client (see `adopting`). A message for a Session that ends with its connection may
+//! have been lost with the leader of its partition: so those connections end, before their Clients say anything more, and
+//! before anything comes for them from the next leader.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -92,6 +93,9 @@ impl Shard {
             if was_led {
                 self.moved.insert(slot);
             }
+            if applied.is_some() && self.has_others {
+                self.adopting.led_anew(slot);
+            }
             self.backed_up.remove(&slot);
             self.give_up_asked_of(slot);
         }
@@ -104,17 +108,23 @@ impl Shard {
         }
         self.end_moved();
         self.returning.push(slot);
+        if self.has_others {
+            self.adopting.heard(from, slot, term);
+        }
         if from == self.outlet.post.this() {
             return;
         }
         self.outlet.post.send(from, Letter::HeardLed { slot, term });
     }
 
-    /// The connections end that rest on slots which are not led any more where they were.
+    /// Connections wait, or end, that rest on slots which are not led any more where they were.
     pub(super) fn end_moved(&mut self) {
         let moved = std::mem::take(&mut self.moved);
         if !moved.is_empty() && self.options.without != Without::Leave {
             self.outlet.edge.change(Change::Moved(Arc::new(moved)));
+            if !self.is_in_touch() {
+                self.outlet.edge.change(Change::Alone);
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::call::{Answer, Begun, ReplyTo, token};
 use crate::clock::Now;
 use crate::dest::Dest;
 use crate::message::Message;
-use crate::session::Place;
+use crate::session::{Home, Place};
 use crate::slot::{Effects, Op};
 
 impl Shard {
@@ -121,7 +121,8 @@ impl Shard {
                 Letter::BackedUp { .. } => {}
                 Letter::Short { is } => self.outlet.edge.note_shortage(Some(sender), is),
                 Letter::Led { slot, term, applied } => self.hear_led(sender, slot, term, applied.as_deref()),
-                Letter::HeardLed { slot, term } => self.hear_cleared(sender, slot, term),
+                Letter::HeardLed { slot, term } => self.hear_heard(sender, slot, term),
+                Letter::AllAsked { slot, term } => self.hear_all_asked(sender, slot, term),
                 Letter::Retained(request) => self.read_retained(now, *request),
                 Letter::Deliver { home, session, delivery, message } => {
                     self.begin(mail, message, &mut begun);
@@ -132,10 +133,16 @@ impl Shard {
                     }
                     self.outlet.edge.deliver(&home, session, &delivery, &message, now);
                 }
-                Letter::Send { home, packet_id, dup, delivery, message } => {
+                Letter::Send { home, .. } | Letter::Release { home, .. }
+                    if self.has_others && !self.is_of_leader_of(sender, &home) =>
+                {
+                    // Another leader goes on with the connection.
+                    continue;
+                }
+                Letter::Send { home, seq, dup, delivery, message } => {
                     self.begin(mail, message, &mut begun);
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
-                    self.outlet.edge.send(&home, packet_id, dup, &delivery, &message, now);
+                    self.outlet.edge.send(&home, seq, dup, &delivery, &message, now);
                 }
                 Letter::Release { home, packet_id } => self.outlet.edge.release(&home, packet_id),
                 Letter::Answer { to, .. } if to.token & token::KIND == token::TAKEN => {
@@ -187,6 +194,12 @@ impl Shard {
     fn is_of_leader(&mut self, sender: Dest, topic: &str) -> bool {
         let (_, slot) = self.locator.locate(topic);
         self.outlet.post.is_led_by(slot, sender)
+    }
+
+    /// The same of the slot of a connection's Session.
+    fn is_of_leader_of(&mut self, sender: Dest, home: &Home) -> bool {
+        let slot = self.outlet.edge.find(home).map(|connection| connection.session.slot());
+        slot.is_some_and(|slot| self.outlet.post.is_led_by(slot, sender))
     }
 
     /// Why a message is not taken for Sessions of a slot.

@@ -3,6 +3,7 @@
 //! afterwards. What stays within the shard crosses no queue.
 
 mod admit;
+mod adopting;
 mod asking;
 mod backing_up;
 mod budget;
@@ -165,6 +166,7 @@ pub struct Shard {
     leaderless: leaderless::Leaderless,
     asking: asking::Asking,
     epochs: epochs::Epochs,
+    adopting: adopting::Adopting,
     clearing: clearing::Clearing,
     reaching: reaching::Reaching,
     /// Slots here that have begun to lead, or have to send again what waits for one that has, and are not done with it.
@@ -341,6 +343,7 @@ impl Shard {
             leaderless: Default::default(),
             asking: Default::default(),
             epochs: Default::default(),
+            adopting: Default::default(),
             clearing: Default::default(),
             reaching: Default::default(),
             leading_on: BTreeSet::new(),

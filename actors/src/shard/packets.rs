@@ -8,7 +8,7 @@ use convoy_wire::{
 
 use super::Shard;
 use crate::activity::Activity;
-use crate::call::{Ack, Farewell, ReplyTo, SessionCall, token};
+use crate::call::{Ack, Farewell, SessionCall};
 use crate::clock::Now;
 use crate::connection::{self, Barrier, Received, Stage};
 use crate::edge::{LEAVING, release_unknown};
@@ -263,6 +263,9 @@ impl Shard {
             if is_last && let Some(membership) = &mut connection.membership {
                 membership.underway = membership.underway.saturating_sub(1);
             }
+            if let Some(sent) = &mut connection.sent {
+                sent.on_ack(ack, packet_id);
+            }
             let (session, epoch) = (connection.session, connection.epoch);
             self.session_ack(now, session, epoch, ack, packet_id);
             self.outlet.edge.weigh(key);
@@ -317,13 +320,7 @@ impl Shard {
         if disconnect.reason == ReasonCode::NORMAL_DISCONNECTION {
             connection.farewell = Farewell::Normal;
         }
-        let farewell = SessionCall::Disconnect {
-            session: connection.session,
-            epoch: connection.epoch,
-            farewell: connection.farewell,
-            expiry_seconds: connection.farewell_expiry,
-            reply: Some(ReplyTo { home: connection.home, token: token::LEAVE }),
-        };
+        let farewell = connection.takes_leave();
         connection.owns_session = false;
         connection.stage = Stage::Leaving;
         connection.doomed_at = Some(self.outlet.edge.now + LEAVING + 1);

@@ -240,6 +240,9 @@ impl Shard {
         if std::mem::replace(&mut self.reaching.is_in_touch, is_in_touch) == is_in_touch {
             return;
         }
+        if !is_in_touch {
+            self.outlet.edge.change(Change::Alone);
+        }
         for at in 0..self.slots.table.len() {
             let slot = &self.slots.table[at];
             let (id, leads, is_elected) = (slot.id, slot.leading, slot.elected.is_some());

@@ -66,6 +66,9 @@ impl Shard {
         self.tell_shortage();
         // Each part of the work has its share, so that none waits for ever for another.
         self.settle_until(now, until - self.piece / 2);
+        if self.has_others {
+            self.tell_asked();
+        }
         if !self.leading_on.is_empty() {
             self.lead_on(now, until - self.piece / 4);
         }

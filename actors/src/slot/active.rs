@@ -8,6 +8,7 @@ use bytes::Bytes;
 use convoy_storage::engine::{Engine, Error, Family};
 use convoy_storage::envelope;
 
+use super::adopt::Adoption;
 use super::budget::Counted;
 use super::overflow::Overflow;
 use super::state::State;
@@ -29,6 +30,8 @@ pub struct Active {
     pub queue: Option<Box<Queue>>,
     /// The connection that messages are delivered to; of the leader alone.
     pub link: Option<Box<Link>>,
+    /// How it came to a leader that has begun after it; of the leader alone.
+    pub adoption: Adoption,
     /// Set where more waited than may.
     pub overflow: Option<Box<Overflow>>,
 }
@@ -36,7 +39,7 @@ pub struct Active {
 impl Active {
     pub fn new(name: &[u8], row: SessionRow, queue: Option<Box<Queue>>) -> Self {
         let counted = Counted::of(&row, queue.as_deref());
-        Self { name: name.into(), row, filter_bytes: None, counted, queue, link: None, overflow: None }
+        Self { name: name.into(), row, filter_bytes: None, counted, queue, link: None, adoption: Adoption::default(), overflow: None }
     }
 }
 

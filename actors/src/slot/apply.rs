@@ -140,6 +140,7 @@ impl Slot {
             Op::Disconnect { session, epoch, farewell, expiry_seconds, sent } => {
                 if self.leading {
                     self.farewells.applied();
+                    self.left.remove(&session);
                 }
                 self.disconnect(session, epoch, farewell, expiry_seconds, sent, context, turn)?;
             }

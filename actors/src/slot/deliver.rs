@@ -80,6 +80,7 @@ impl Slot {
             self.deferred.push_back(session);
             return Ok(());
         }
+        self.take_up(session, turn)?;
         let Some(active) = self.active.get_mut(&session) else { return Ok(()) };
         let Active { link: Some(link), queue: Some(queue), overflow, row, .. } = &mut **active else {
             return Ok(());
@@ -333,8 +334,8 @@ impl Link {
         now: Now,
     ) {
         let stage = if delivery.qos == QoS::ExactlyOnce { Stage::Unreceived } else { Stage::Published };
-        let packet_id = self.inflight.send(seq, stage, bytes);
+        self.inflight.send(seq, stage, bytes);
         self.cursor = seq + 1;
-        effects.send(self.home, Some(packet_id), seq < self.dup_until, &delivery, message, now);
+        effects.send(self.home, Some(seq), seq < self.dup_until, &delivery, message, now);
     }
 }

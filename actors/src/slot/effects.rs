@@ -8,7 +8,7 @@ use convoy_wire::{PacketId, ReasonCode};
 use crate::call::{Answer, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
-use crate::session::{Delivery, Home, SessionNumber};
+use crate::session::{Delivery, Home, Seq, SessionNumber};
 use crate::topic::Found;
 
 /// Who carries out what slots decide.
@@ -53,11 +53,11 @@ pub trait Effects {
         now: Now,
     );
 
-    /// The message that was begun, out of a Session's queue (or, without an identifier, of QoS 0 for it).
+    /// The message that was begun, out of a Session's queue (or, without a number there, of QoS 0 for it).
     fn send(
         &mut self,
         home: Home,
-        packet_id: Option<PacketId>,
+        seq: Option<Seq>,
         dup: bool,
         delivery: &Delivery,
         message: &Message<'_>,

@@ -148,7 +148,7 @@ impl Slot {
         }
         let sent = match sent {
             Some(sent) => sent,
-            None if self.is_of_before(epoch) => Seq::MAX,
+            None if self.is_unknown(session, epoch) => Seq::MAX,
             None => self.sent(session),
         };
         let op = Op::Disconnect { session, epoch, farewell, expiry_seconds, sent };

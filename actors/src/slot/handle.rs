@@ -57,6 +57,9 @@ impl Slot {
                 }
                 self.ready(session, epoch, home, receive_maximum, turn)?;
             }
+            SessionCall::Adopt { session, epoch, home, progress, reply } => {
+                self.adopt(session, epoch, home, progress, reply, turn)?;
+            }
             SessionCall::Disconnect { session, epoch, farewell, expiry_seconds, reply } => {
                 let ended = Ended { session, epoch, farewell, expiry_seconds, sent: None, reply };
                 let row = self.active.get(&session).map(|active| &active.row);

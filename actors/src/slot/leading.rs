@@ -5,12 +5,13 @@
 use convoy_ids::SlotId;
 use convoy_storage::engine::Error;
 
+use super::adopt::Adoption;
 use super::outbox::Outbox;
 use super::outbox_body::Unpacking;
 use super::{Asked, Emitted, Leaving, Slot, Turn, rows};
 use crate::budget::Sums;
 use crate::call::ReplyTo;
-use crate::session::{Epoch, Seq, SessionRow};
+use crate::session::{Epoch, Seq, SessionNumber, SessionRow};
 
 /// Operations of outboxes that are sent again in one piece.
 const PIECE: usize = 256;
@@ -58,16 +59,21 @@ impl Slot {
         self.leaving.begin();
     }
 
-    /// Whether a connection of this epoch got its Session before it was led here: how far it was sent messages nobody knows.
-    pub(super) fn is_of_before(&self, epoch: Epoch) -> bool {
-        epoch <= self.led_since
+    /// Whether nobody knows how far messages were sent to the connection of this epoch: it got its Session before the slot was
+    /// led here, and has not been adopted.
+    pub(super) fn is_unknown(&self, session: SessionNumber, epoch: Epoch) -> bool {
+        let is_adopted = || {
+            let active = self.active.get(&session).filter(|active| active.row.epoch == epoch);
+            active.is_some_and(|active| active.adoption.is_done())
+        };
+        epoch <= self.led_since && !is_adopted()
     }
 
     /// How far messages were sent to the connection that has the Session of this Client, if one has.
     pub(super) fn sent_so_far(&mut self, name: &[u8], turn: &mut Turn<'_>) -> Result<Seq, Error> {
         if let Some(session) = self.names.get(name) {
             let row = &self.active[session].row;
-            let is_unknown = row.home.is_some() && self.is_of_before(row.epoch);
+            let is_unknown = row.home.is_some() && self.is_unknown(*session, row.epoch);
             return Ok(if is_unknown { Seq::MAX } else { self.sent(*session) });
         }
         if self.leaving.is_done() && self.farewells.waiting() == 0 {
@@ -156,6 +162,7 @@ impl Slot {
         waiting.extend(std::mem::take(&mut self.farewells).give_up());
         self.asked = Asked::default();
         self.leaving = Leaving::default();
+        self.left.clear();
         self.heir.forget();
         self.line.clear();
         self.connecting = Sums::default();
@@ -166,6 +173,7 @@ impl Slot {
         self.departed.clear();
         for active in self.active.values_mut() {
             active.link = None;
+            active.adoption = Adoption::default();
             active.overflow = None;
         }
         waiting

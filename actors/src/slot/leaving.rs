@@ -1,5 +1,5 @@
-//! Connections that are gone, and have not said so, are taken leave of by their slot: of those that an earlier leader served,
-//! and of those of a process that serves nobody any more. Not before that is sure: a Will is not published while its Client
+//! Connections that are gone, and have not said so, are taken leave of by their slot: those that an earlier leader served and
+//! this one has not adopted, and those of a process that serves nobody any more. Not before that is sure: a Will is not published while its Client
 //! is served somewhere. They may be very many, and go in pieces.
 
 use std::collections::VecDeque;
@@ -97,6 +97,10 @@ impl Slot {
             if row.epoch > until || row.home.is_none_or(|home| !of.is(&home)) {
                 continue;
             }
+            if of == Gone::Everybody && self.is_adopted(session, row.epoch) {
+                continue;
+            }
+            self.left.insert(session);
             let ended = Ended {
                 session,
                 epoch: row.epoch,

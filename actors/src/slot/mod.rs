@@ -2,6 +2,7 @@
 //! Sessions, topic partitions and Retained partitions of a slot are keyed state in here, one mailbox, no locks.
 
 mod active;
+mod adopt;
 mod ahead;
 mod apply;
 mod body;
@@ -49,7 +50,7 @@ use bytes::Bytes;
 use convoy_ids::{SlotId, Term};
 use convoy_membership::Partitioning;
 use convoy_storage::record::{Decode, Encode};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::budget::{Budget, Sums, User};
@@ -142,6 +143,8 @@ pub struct Slot {
     /// Where the piece begins of the Sessions that have a connection which is looked at next for connections that are gone; of
     /// the leader alone.
     leaving: Leaving,
+    /// Sessions whose connections are being taken leave of; of the leader alone.
+    left: FxHashSet<SessionNumber>,
     /// Last number applied of each other slot's outbox.
     inboxes: BTreeMap<SlotId, u64>,
     pub pending: Pending,

@@ -77,7 +77,7 @@ impl Slot {
         let session = row.number;
         self.save_acknowledged_of(session, at);
         if row.home.is_some() {
-            let sent = if self.is_of_before(row.epoch) { Seq::MAX } else { self.sent(session) };
+            let sent = if self.is_unknown(session, row.epoch) { Seq::MAX } else { self.sent(session) };
             self.pending.push(at, &Op::Finished { session, messages: Vec::new(), sent }, None);
         }
         self.pause(name);

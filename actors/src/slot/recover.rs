@@ -95,6 +95,7 @@ impl Slot {
             led_since: Epoch(0),
             caught_up: None,
             leaving: Leaving::default(),
+            left: Default::default(),
             inboxes: Default::default(),
             pending: Pending::default(),
             underway: Underway::default(),

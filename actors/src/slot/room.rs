@@ -32,6 +32,7 @@ impl Slot {
             SessionCall::Keep { .. }
             | SessionCall::Abandon { .. }
             | SessionCall::Ready { .. }
+            | SessionCall::Adopt { .. }
             | SessionCall::Disconnect { .. }
             | SessionCall::Unsubscribe { .. }
             | SessionCall::Ack { .. }

@@ -17,7 +17,7 @@ use crate::call::{Answer, ReplyTo, SessionCall};
 use crate::connection::{Encoded, is_large};
 use crate::dest::Dest;
 use crate::message::Message;
-use crate::session::{Delivery, Epoch, Home, SessionNumber};
+use crate::session::{Delivery, Epoch, Home, Seq, SessionNumber};
 use crate::topic::{Again, Announcement};
 use convoy_wire::PacketId;
 
@@ -113,8 +113,13 @@ pub enum Letter {
         term: Term,
         applied: Option<Box<[(SlotId, u64)]>>,
     },
-    /// The shard that sends this has heard where the slot is led, and ends the connections that its Sessions had there.
+    /// The shard that sends this has heard where the slot is led: what it sends from here on is for that leader.
     HeardLed {
+        slot: SlotId,
+        term: Term,
+    },
+    /// Every connection there of the slot's Sessions has asked to be adopted, or ends.
+    AllAsked {
         slot: SlotId,
         term: Term,
     },
@@ -140,7 +145,7 @@ pub enum Letter {
     /// A message from a Session's queue, or one of QoS 0 for it.
     Send {
         home: Home,
-        packet_id: Option<PacketId>,
+        seq: Option<Seq>,
         dup: bool,
         delivery: Delivery,
         message: Part,

@@ -29,8 +29,11 @@ fn of_two_that_come_while_an_old_connection_may_be_served_neither_is_granted_the
     assert!(fleet.is_connected(1, old));
     assert_eq!(fleet.got(2, second), []);
     fleet.pass(3_000);
-    assert!(!fleet.is_connected(1, old));
     assert_eq!(fleet.got(2, second), [WELCOME_BACK]);
+    // The other one is not heard any more, and closed when nobody leads its Session for so long.
+    assert_eq!(fleet.send(1, old, Packet::Pingreq), []);
+    fleet.pass(REST);
+    assert_eq!(fleet.got(1, old), SENT_AWAY);
 }
 
 #[test]

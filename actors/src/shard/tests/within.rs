@@ -8,6 +8,8 @@ type World = super::World<1>;
 mod access;
 #[path = "admitting.rs"]
 mod admitting;
+#[path = "adopting.rs"]
+mod adopting;
 #[path = "between.rs"]
 mod between;
 #[path = "casting.rs"]

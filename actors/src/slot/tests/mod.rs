@@ -121,13 +121,13 @@ impl Effects for Recorder {
     fn send(
         &mut self,
         home: Home,
-        packet_id: Option<PacketId>,
+        seq: Option<Seq>,
         dup: bool,
         _: &Delivery,
         message: &Message<'_>,
         _: Now,
     ) {
-        let packet_id = packet_id.map(PacketId::get);
+        let packet_id = seq.map(|seq| crate::session::packet_id(seq).get());
         self.effects.push(Effect::Sent(home.key, packet_id, dup, text(message.payload)));
     }
 

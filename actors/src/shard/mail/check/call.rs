@@ -5,9 +5,9 @@ use convoy_wire::QoS;
 
 use super::{Check, check_filter, check_message, check_subscription, numbered};
 use crate::call::{Ack, SessionCall};
-use crate::session::{SessionNumber, Wanted, Will, split_name};
+use crate::session::{Progress, SessionNumber, Wanted, Will, split_name};
 use crate::shard::mail::Error;
-use crate::shard::mail::form::{AckForm, CallForm, WillForm};
+use crate::shard::mail::form::{AckForm, CallForm, ProgressForm, WillForm};
 
 impl Check<'_> {
     pub(super) fn call(&self, slot: SlotId, call: CallForm<'_>) -> Result<SessionCall, Error> {
@@ -82,6 +82,17 @@ impl Check<'_> {
             CallForm::Release { session, epoch, packet_id, reply } => {
                 let (session, packet_id) = (of(session)?, numbered(packet_id)?);
                 SessionCall::Release { session, epoch, packet_id, reply: self.reply(reply)? }
+            }
+            CallForm::Adopt { session, epoch, home, progress, reply } => {
+                let progress = progress.map(|ProgressForm { receive_maximum, next, open }| {
+                    Progress { receive_maximum, next, open: open.into_vec() }
+                });
+                if progress.as_ref().is_some_and(|progress| !progress.is_possible()) {
+                    return Err(Error::Impossible("progress of a connection"));
+                }
+                let (session, home) = (of(session)?, self.home(home)?);
+                let (progress, reply) = (progress.map(Box::new), self.reply(reply)?);
+                SessionCall::Adopt { session, epoch, home, progress, reply }
             }
             CallForm::Abandon { name, home } => {
                 self.check_name(slot, name)?;

@@ -86,6 +86,9 @@ impl<'a> Check<'a> {
             Form::HeardLed { slot, term } => {
                 Letter::HeardLed { slot: self.slot_or_meta(slot)?, term: Term(term) }
             }
+            Form::AllAsked { slot, term } => {
+                Letter::AllAsked { slot: self.slot_or_meta(slot)?, term: Term(term) }
+            }
             Form::Hear { reply, passes_on } => Letter::Hear { reply: self.reply(reply)?, passes_on },
             Form::Presence { session, epoch, news } => {
                 let (session, news) = (self.session(session)?, news_of(news)?);
@@ -96,13 +99,12 @@ impl<'a> Check<'a> {
                 let (home, session) = (self.home(home)?, self.session(session)?);
                 Letter::Deliver { home, session, delivery, message: self.message(message)? }
             }
-            Form::Send { home, packet_id, dup, delivery, message } => {
-                let packet_id = PacketId::new(packet_id);
-                if packet_id.is_some() != (delivery.qos > QoS::AtMostOnce) {
-                    return Err(Error::Impossible("Packet Identifier for its QoS"));
+            Form::Send { home, seq, dup, delivery, message } => {
+                if seq.is_some() != (delivery.qos > QoS::AtMostOnce) {
+                    return Err(Error::Impossible("number for its QoS"));
                 }
                 let (home, message) = (self.home(home)?, self.message(message)?);
-                Letter::Send { home, packet_id, dup, delivery, message }
+                Letter::Send { home, seq, dup, delivery, message }
             }
             Form::Release { home, packet_id } => {
                 Letter::Release { home: self.home(home)?, packet_id: numbered(packet_id)? }

@@ -6,7 +6,9 @@ use super::ReplyForm;
 use super::list::List;
 use crate::author::Author;
 use crate::call::{Ack, Farewell, SessionCall};
-use crate::session::{Delivery, Epoch, Home, Place, QueueLimits, SessionNumber, Wanted, Will};
+use crate::session::{
+    Delivery, Epoch, Home, Place, Progress, QueueLimits, Seq, SessionNumber, Stage, Wanted, Will,
+};
 
 #[derive(Encode, BorrowDecode)]
 #[bincode(crate = "convoy_storage::record")]
@@ -79,6 +81,22 @@ pub(in crate::shard::mail) enum CallForm<'a> {
         name: &'a [u8],
         home: Home,
     },
+    Adopt {
+        session: SessionNumber,
+        epoch: Epoch,
+        home: Home,
+        progress: Option<ProgressForm<'a>>,
+        reply: ReplyForm,
+    },
+}
+
+/// As [`Progress`].
+#[derive(Encode, BorrowDecode)]
+#[bincode(crate = "convoy_storage::record")]
+pub(in crate::shard::mail) struct ProgressForm<'a> {
+    pub receive_maximum: u16,
+    pub next: Seq,
+    pub open: List<'a, (Seq, Stage)>,
 }
 
 #[derive(Clone, Copy, Encode, BorrowDecode)]
@@ -159,6 +177,12 @@ impl<'a> From<&'a SessionCall> for CallForm<'a> {
                 Self::Release { session, epoch, packet_id: packet_id.get(), reply: reply.into() }
             }
             SessionCall::Abandon { ref name, home } => Self::Abandon { name, home },
+            SessionCall::Adopt { session, epoch, home, ref progress, reply } => {
+                let progress = progress.as_deref().map(|Progress { receive_maximum, next, open }| {
+                    ProgressForm { receive_maximum: *receive_maximum, next: *next, open: List::of(open) }
+                });
+                Self::Adopt { session, epoch, home, progress, reply: reply.into() }
+            }
         }
     }
 }

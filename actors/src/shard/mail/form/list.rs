@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use convoy_ids::SlotId;
 use convoy_storage::record::{BorrowDecode, Encode, de, enc, error};
 
-use crate::session::{Delivery, Place, Subscription, Wanted};
+use crate::session::{Delivery, Place, Seq, Stage, Subscription, Wanted};
 
 /// So many items at once are made room for without having been seen.
 const UNSEEN: usize = 16;
@@ -69,7 +69,7 @@ macro_rules! plain {
     )*};
 }
 
-plain!(bool, u16, u64, Place);
+plain!(bool, u16, u64, Place, (Seq, Stage));
 
 impl Item for (SlotId, u64) {
     fn write<E: enc::Encoder>(&self, encoder: &mut E) -> Result<(), error::EncodeError> {

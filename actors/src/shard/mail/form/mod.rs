@@ -6,15 +6,14 @@ mod list;
 
 use convoy_ids::SlotId;
 use convoy_storage::record::{BorrowDecode, Encode};
-use convoy_wire::PacketId;
 
 use super::{Letter, Origin, Part};
 use crate::call::{Answer, Begun, ReplyTo};
 use crate::retained::{Chunk, RequestForm};
-use crate::session::{Delivery, Epoch, Grant, Home, Place, SessionNumber};
+use crate::session::{Delivery, Epoch, Grant, Home, Place, Seq, SessionNumber};
 use crate::topic::{Again, Announcement, Level, News};
 
-pub(super) use call::{AckForm, AuthorForm, CallForm, WillForm};
+pub(super) use call::{AckForm, AuthorForm, CallForm, ProgressForm, WillForm};
 pub(super) use list::List;
 
 /// What is large and rare stands apart: to be read each letter is moved, as large as the largest.
@@ -95,8 +94,7 @@ pub(in crate::shard::mail) enum Form<'a> {
     },
     Send {
         home: Home,
-        /// Zero for none.
-        packet_id: u16,
+        seq: Option<Seq>,
         dup: bool,
         delivery: Delivery,
         message: PartForm,
@@ -125,6 +123,10 @@ pub(in crate::shard::mail) enum Form<'a> {
         session_ended: bool,
     },
     HeardLed {
+        slot: u16,
+        term: u64,
+    },
+    AllAsked {
         slot: u16,
         term: u64,
     },
@@ -237,6 +239,7 @@ impl<'a> Form<'a> {
                 Self::Led { slot: slot.0, term: term.0, applied: applied.as_deref().map(List::of) }
             }
             Letter::HeardLed { slot, term } => Self::HeardLed { slot: slot.0, term: term.0 },
+            Letter::AllAsked { slot, term } => Self::AllAsked { slot: slot.0, term: term.0 },
             Letter::Hear { reply, passes_on } => Self::Hear { reply: reply.into(), passes_on },
             Letter::Presence(Announcement { session, epoch, ref news }) => {
                 Self::Presence { session, epoch, news: news.into() }
@@ -245,9 +248,8 @@ impl<'a> Form<'a> {
             Letter::Deliver { home, session, delivery, message } => {
                 Self::Deliver { home, session, delivery, message: message.into() }
             }
-            Letter::Send { home, packet_id, dup, delivery, message } => {
-                let packet_id = packet_id.map_or(0, PacketId::get);
-                Self::Send { home, packet_id, dup, delivery, message: message.into() }
+            Letter::Send { home, seq, dup, delivery, message } => {
+                Self::Send { home, seq, dup, delivery, message: message.into() }
             }
             Letter::Release { home, packet_id } => Self::Release { home, packet_id: packet_id.get() },
             Letter::Answer { to, ref answer } => Self::Answer { to: to.into(), answer: answer.into() },

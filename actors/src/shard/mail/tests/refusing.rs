@@ -297,10 +297,10 @@ fn an_answer_is_one_that_a_connection_can_be_told() {
 }
 
 #[test]
-fn a_message_has_a_packet_identifier_if_its_qos_does() {
+fn a_message_has_a_number_if_its_qos_does() {
     let home = HOME;
-    let send = Letter::Send { home, packet_id: None, dup: false, delivery: ONCE, message: MESSAGE };
-    assert_eq!(refusal(send), Error::Impossible("Packet Identifier for its QoS"));
+    let send = Letter::Send { home, seq: None, dup: false, delivery: ONCE, message: MESSAGE };
+    assert_eq!(refusal(send), Error::Impossible("number for its QoS"));
     let release = b"\x0f\t\x01\xfb,\x01\x04\0";
     assert_eq!(decode(sealed(1, &body(&[release]))), Err(Error::Impossible("Packet Identifier")));
 }

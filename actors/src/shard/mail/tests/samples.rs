@@ -13,8 +13,8 @@ use crate::dest::Dest;
 use crate::message::Message;
 use crate::retained::{self, RequestForm};
 use crate::session::{
-    Delivery, Epoch, Grant, Home, Place, QueueLimits, SessionNumber, Subscription, Target, Wanted, Will,
-    name_of,
+    Delivery, Epoch, Grant, Home, Place, Progress, QueueLimits, SessionNumber, Stage, Subscription, Target,
+    Wanted, Will, name_of,
 };
 use crate::slot::Op;
 use crate::topic::{Again, Announcement, Level, News};
@@ -118,6 +118,8 @@ fn calls() -> Vec<SessionCall> {
         delay_seconds: 30,
         author: author(),
     };
+    let open = vec![(7, Stage::Published), (8, Stage::Released)];
+    let progress = Progress { receive_maximum: 20, next: 9, open };
     let wanted = Wanted { filter: "a/+".into(), subscription: SUBSCRIPTION, places: vec![PLACE] };
     vec![
         SessionCall::Connect {
@@ -156,6 +158,8 @@ fn calls() -> Vec<SessionCall> {
         SessionCall::Keep { session, epoch, delivery: ONCE, message: message() },
         SessionCall::Release { session, epoch, packet_id: PACKET, reply },
         SessionCall::Abandon { name: name_of("t", &client_id()), home: HOME },
+        SessionCall::Adopt { session, epoch, home: HOME, progress: Some(Box::new(progress)), reply },
+        SessionCall::Adopt { session, epoch, home: HOME, progress: None, reply },
     ]
 }
 
@@ -221,10 +225,10 @@ pub(super) fn letters() -> Vec<Letter> {
         tells(News::Left),
         Letter::Retained(Box::new(request(Some(b"\0\x01\0\0\0\0\0\0\0\x08a\0b")))),
         Letter::Deliver { home, session, delivery: ONCE, message: MESSAGE },
-        Letter::Send { home, packet_id: Some(PACKET), dup: true, delivery: identified, message: MESSAGE },
+        Letter::Send { home, seq: Some(9), dup: true, delivery: identified, message: MESSAGE },
         Letter::Send {
             home,
-            packet_id: None,
+            seq: None,
             dup: false,
             delivery: Delivery::new(QoS::AtMostOnce, false, 0),
             message: SHARED,
@@ -235,6 +239,7 @@ pub(super) fn letters() -> Vec<Letter> {
         Letter::RetainedChunk(Box::new(chunk)),
         Letter::Evict { home, session_ended: true },
         Letter::HeardLed { slot, term: Term(7) },
+        Letter::AllAsked { slot, term: Term(7) },
     ];
     all.extend(calls().into_iter().map(|call| Letter::Session { slot, call }));
     all.extend(answers().into_iter().map(|answer| Letter::Answer { to: REPLY, answer }));
