@@ -74,6 +74,19 @@ pub enum Answer {
 /// What a token asks about; in its upper byte, zero for a PUBLISH. Below it is what tells one from another.
 pub mod token {
     pub const KIND: u64 = 0xFF << 56;
+    /// Of a PUBLISH and of a PUBREL: which attempt it is, by a connection that waited for another leader.
+    const ATTEMPT: u64 = 0xFF << 48;
+
+    /// The same question, as it is asked in this attempt.
+    pub const fn of_attempt(token: u64, attempt: u8) -> u64 {
+        token & !ATTEMPT | (attempt as u64) << 48
+    }
+
+    /// A question and the attempt in which it was asked.
+    pub const fn split_attempt(token: u64) -> (u64, u8) {
+        (token & !ATTEMPT, ((token & ATTEMPT) >> 48) as u8)
+    }
+
     pub const CONNECT: u64 = 1 << 56;
     /// Between it and [`ENTRY`] is the number of the packet.
     pub const ASK: u64 = 2 << 56;

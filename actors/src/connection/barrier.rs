@@ -69,6 +69,8 @@ pub struct Ask {
     pub roots_registered: Vec<(SlotId, u64)>,
     /// Shards that have yet to say that they took what the connection sent them before.
     pub unheard: i32,
+    /// This piece was asked for before, and may have been done then.
+    pub is_retried: bool,
     /// What the slot will be asked, until it is.
     pub call: Option<SessionCall>,
 }
@@ -121,14 +123,24 @@ impl Ask {
             registered: Vec::new(),
             roots_registered: Vec::new(),
             unheard: 0,
+            is_retried: false,
             call: None,
         }
+    }
+
+    /// The same is asked for anew: whether it was done before is not known.
+    pub fn retry(&mut self) {
+        self.parts = UNTOLD;
+        self.registered.clear();
+        self.roots_registered.clear();
+        self.is_retried = true;
     }
 
     /// The next piece begins, and what was asked for last is done.
     pub fn next_piece(&mut self, now: u64) {
         self.since = now;
         self.piece_bytes = 0;
+        self.is_retried = false;
         self.parts = UNTOLD;
         self.wanted.clear();
         self.asked.clear();

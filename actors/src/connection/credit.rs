@@ -124,9 +124,9 @@ impl Credit {
         }
     }
 
-    /// Whether shards were asked that have not answered.
-    pub fn is_unheard(&self) -> bool {
-        self.unheard > 0
+    /// A shard is not heard any more: what was sent there is on its way nowhere, and nobody answers for it.
+    pub fn forget_asked(&mut self) {
+        (self.unheard, self.asked) = (0, 0);
     }
 
     /// Bytes under way; `waiting` are those of messages without their acknowledgement.

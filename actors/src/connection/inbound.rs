@@ -3,11 +3,14 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+use convoy_ids::SlotId;
 use convoy_wire::{PacketId, ProtocolVersion, Puback, Pubrec, QoS, ReasonCode, TopicAlias};
 use rustc_hash::FxHashMap;
 
 use super::said;
-use crate::call::Begun;
+use crate::call::{Begun, token};
+use crate::session::Place;
 
 /// Stands for a number of parts that is not known yet. Parts may answer before their number is heard, and what they
 /// answer for is not done before that: the others are counted in it.
@@ -28,6 +31,39 @@ struct Waiting {
     again: bool,
     bytes: u32,
     since: u64,
+    /// Under which it was sent last.
+    attempt: u8,
+    /// What is sent again if a change of leader leaves open what became of it.
+    kept: Option<Box<Kept>>,
+}
+
+/// A message that can be sent again to its partition, or by the log of its publisher's Session.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub place: Place,
+    pub message: Bytes,
+}
+
+/// A message that is sent again, under this token.
+#[derive(Debug)]
+pub struct Again {
+    pub token: u64,
+    pub packet_id: PacketId,
+    pub qos: QoS,
+    pub kept: Kept,
+}
+
+impl Waiting {
+    fn is_done(&self) -> bool {
+        self.parts == 0 || self.refused.is_some()
+    }
+
+    /// Whether one of these slots is to answer for it, `by` that of its publisher's Session.
+    fn waits_for(&self, is_one: impl Fn(SlotId) -> bool, by: SlotId) -> bool {
+        let goes_by = |kept: &Kept| if self.qos == QoS::ExactlyOnce { by } else { SlotId(kept.place.slot) };
+        // Of one that is not kept it is not known where it went.
+        !self.is_done() && self.kept.as_deref().is_none_or(|kept| is_one(goes_by(kept)))
+    }
 }
 
 /// A QoS 2 message between its PUBLISH and its PUBREL.
@@ -44,30 +80,37 @@ pub enum Received {
 /// PUBRELs whose PUBCOMP waits for a record. They are answered in order.
 #[derive(Debug, Default)]
 pub struct Releases {
-    waiting: u32,
+    waiting: VecDeque<PacketId>,
     /// When the oldest of them came, or the one before it was answered.
     since: u64,
 }
 
 impl Releases {
-    pub fn begin(&mut self, now: u64) {
-        if self.waiting == 0 {
+    pub fn begin(&mut self, packet_id: PacketId, now: u64) {
+        if self.waiting.is_empty() {
             self.since = now;
         }
-        self.waiting += 1;
+        self.waiting.push_back(packet_id);
     }
 
-    pub fn end(&mut self, now: u64) {
-        self.waiting = self.waiting.saturating_sub(1);
+    /// This one is answered. False if it was before.
+    pub fn end(&mut self, packet_id: PacketId, now: u64) -> bool {
+        let Some(at) = self.waiting.iter().position(|waiting| *waiting == packet_id) else { return false };
+        self.waiting.remove(at);
         self.since = now;
+        true
     }
 
-    pub fn waiting(&self) -> u32 {
-        self.waiting
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = PacketId> + '_ {
+        self.waiting.iter().copied()
     }
 
     pub fn waiting_since(&self) -> Option<u64> {
-        (self.waiting > 0).then_some(self.since)
+        (!self.waiting.is_empty()).then_some(self.since)
     }
 }
 
@@ -76,8 +119,9 @@ pub struct Inbound {
     waiting: VecDeque<Waiting>,
     /// Bytes of their messages.
     waiting_bytes: usize,
-    /// Token of the first in `waiting`.
+    /// Number of the first in `waiting`.
     first: u64,
+    attempt: u8,
     received: FxHashMap<PacketId, Received>,
     /// How many of `received` are accepted.
     accepted: usize,
@@ -132,8 +176,49 @@ impl Inbound {
             again: false,
             bytes: bytes as u32,
             since: now,
+            attempt: self.attempt,
+            kept: None,
         });
-        self.first + self.waiting.len() as u64 - 1
+        token::of_attempt(self.first + self.waiting.len() as u64 - 1, self.attempt)
+    }
+
+    /// Keeps the message that was begun last, so that it can be sent again.
+    pub fn keep(&mut self, place: Place, message: Bytes) {
+        if let Some(newest) = self.waiting.back_mut() {
+            newest.kept = Some(Box::new(Kept { place, message }));
+        }
+    }
+
+    /// Whether a message waits for one of these slots, `by` that of the Session.
+    pub fn waits_for(&self, is_one: impl Fn(SlotId) -> bool, by: SlotId) -> bool {
+        self.waiting.iter().any(|waiting| waiting.waits_for(&is_one, by))
+    }
+
+    /// Whether all whose outcome is open can be sent again.
+    pub fn can_retry(&self) -> bool {
+        self.waiting.iter().all(|waiting| waiting.is_done() || waiting.kept.is_some())
+    }
+
+    /// What is said of the attempt before is not heard any more.
+    pub fn next_attempt(&mut self) {
+        self.attempt = self.attempt.wrapping_add(1);
+    }
+
+    pub fn attempt(&self) -> u8 {
+        self.attempt
+    }
+
+    /// All whose outcome is open, to be sent again in their order.
+    pub fn retry(&mut self) -> Vec<Again> {
+        let (first, attempt, mut again) = (self.first, self.attempt, Vec::new());
+        for (number, waiting) in (first..).zip(&mut self.waiting) {
+            let Some(kept) = waiting.kept.as_deref().filter(|_| !waiting.is_done()).cloned() else { continue };
+            (waiting.attempt, waiting.unmatched) = (attempt, false);
+            waiting.parts = if waiting.qos == QoS::ExactlyOnce { 1 } else { UNTOLD };
+            let (packet_id, qos) = (waiting.packet_id, waiting.qos);
+            again.push(Again { token: token::of_attempt(number, attempt), packet_id, qos, kept });
+        }
+        again
     }
 
     /// A QoS 2 message came again before its PUBREC left.
@@ -147,6 +232,8 @@ impl Inbound {
             again: true,
             bytes: 0,
             since: now,
+            attempt: self.attempt,
+            kept: None,
         });
     }
 
@@ -173,8 +260,9 @@ impl Inbound {
     }
 
     fn find(&mut self, token: u64) -> Option<&mut Waiting> {
-        let at = token.checked_sub(self.first)?;
-        self.waiting.get_mut(at as usize)
+        let (number, attempt) = token::split_attempt(token);
+        let at = number.checked_sub(self.first)?;
+        self.waiting.get_mut(at as usize).filter(|waiting| waiting.attempt == attempt)
     }
 
     /// Writes the acknowledgements that are due. True if one of them cannot be said in this version: a refusal in 3.x,

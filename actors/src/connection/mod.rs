@@ -36,7 +36,7 @@ pub use credit::{Credit, Standing};
 pub use encoded::{Encoded, Receiver, is_large};
 pub use handshake::{Refusal, accept};
 pub use held::Held;
-pub use inbound::{Inbound, Received, Releases, UNTOLD};
+pub use inbound::{Again, Inbound, Received, Releases, UNTOLD};
 pub use keep_alive::KeepAlive;
 pub use membership::{Membership, Waiting};
 pub use outbound::{Outbound, Reaction};
@@ -133,6 +133,8 @@ pub struct Connection {
     /// Monotonic milliseconds since which no leader of its Session's slot goes on with it: nothing is read from the Client,
     /// and nothing is sent to it.
     pub unled_since: Option<u64>,
+    /// Monotonic milliseconds at which what is open is sent again: until then nothing is read from the Client.
+    pub retry_at: Option<u64>,
     /// Bytes of a packet that is not whole yet.
     pub input: Vec<u8>,
     /// Bytes that were counted for what is not whole or not judged yet, and whether as those of a Client that is not
@@ -220,6 +222,7 @@ impl Connection {
             outbound: None,
             sent: None,
             unled_since: None,
+            retry_at: None,
             input: Vec::new(),
             unfinished: Unfinished::default(),
             has_whole_input: false,
@@ -246,9 +249,10 @@ impl Connection {
             Stage::Open => {
                 self.paused_until == 0
                     && self.unled_since.is_none()
+                    && self.retry_at.is_none()
                     && !self.is_casting
                     && self.inbound.waiting() < usize::from(limits.receive_maximum)
-                    && self.releases.waiting() < u32::from(limits.receive_maximum)
+                    && self.releases.waiting() < usize::from(limits.receive_maximum)
                     && !self.has_used_credit(limits)
                     && !self.has_unread_answers(limits)
                     && self.barrier.is_none()

@@ -1,9 +1,11 @@
 //! What connections asked of slots is answered: CONNACK, the acknowledgements of publishers, SUBACK and UNSUBACK.
 
+use bytes::Bytes;
 use convoy_wire::{
     Connack, PacketId, ProtocolVersion, Pubcomp, Pubrel, QoS, ReasonCode, RetainHandling, Suback, Unsuback,
 };
 
+use super::retrying::RETRY;
 use super::{Edge, find};
 use crate::call::{Answer, ReplyTo, SessionCall, token};
 use crate::connection::{Ask, AskKind, Barrier, Connection, Greeting, Outbound, Stage, Step, UNTOLD, said};
@@ -56,10 +58,15 @@ impl Edge {
             }
             token::RELEASE => {
                 let packet_id = PacketId::new(to.token as u16).expect("the token was made of an identifier");
-                connection.releases.end(now);
+                if token::split_attempt(to.token).1 != connection.inbound.attempt() {
+                    return;
+                }
+                if answer == Answer::Unknown {
+                    return self.begin_retry(to.home.key, RETRY);
+                }
+                connection.releases.end(packet_id, now);
                 let reason = match answer {
                     Answer::Refused(reason) => reason,
-                    Answer::Unknown => ReasonCode::ServerBusy,
                     _ => ReasonCode::Success,
                 };
                 if reason == ReasonCode::Success {
@@ -81,8 +88,10 @@ impl Edge {
                         connection.inbound.refuse(to.token, reason);
                     }
                     Answer::Full => connection.credit.tighten(),
-                    // It comes again, with the Session.
-                    Answer::Unknown => connection.close(ReasonCode::ServerBusy),
+                    Answer::Unknown => {
+                        let is_of_now = token::split_attempt(to.token).1 == connection.inbound.attempt();
+                        return if is_of_now { self.begin_retry(to.home.key, RETRY) } else { () };
+                    }
                     Answer::Subscribed { .. }
                     | Answer::Granting(_)
                     | Answer::Registered(_)
@@ -151,6 +160,9 @@ impl Edge {
         let connection = &mut self.connections[key as usize];
         let token = connection.inbound.begin(packet_id, QoS::ExactlyOnce, 1, bytes, self.now);
         connection.inbound.went_by_log = true;
+        if !self.is_alone {
+            connection.inbound.keep(place, Bytes::from(message.clone()));
+        }
         let reply = ReplyTo { home: connection.home, token };
         let (session, epoch) = (connection.session, connection.epoch);
         self.calls.push_back(SessionCall::Accept { session, epoch, packet_id, place, message, asks, reply });
@@ -162,11 +174,9 @@ impl Edge {
         let known = connection.inbound.release(packet_id);
         if known && connection.lasting {
             // PUBCOMP waits until the log has forgotten the identifier: else its next use is taken for this one.
-            let token = token::RELEASE | u64::from(packet_id.get());
-            let reply = ReplyTo { home: connection.home, token };
-            let (session, epoch) = (connection.session, connection.epoch);
-            connection.releases.begin(self.now);
-            self.calls.push_back(SessionCall::Release { session, epoch, packet_id, reply });
+            connection.releases.begin(packet_id, self.now);
+            let call = connection.releases_on_record(packet_id);
+            self.calls.push_back(call);
             return;
         }
         let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
@@ -273,7 +283,9 @@ impl Edge {
                         AskKind::Unsubscribe => {}
                         AskKind::Subscribe => {
                             let (_, handling) = &mut ask.wanted[wanted];
-                            if *existed && *handling == RetainHandling::OnNewSubscription {
+                            // What a first attempt has subscribed is new.
+                            let existed = *existed && !ask.is_retried;
+                            if existed && *handling == RetainHandling::OnNewSubscription {
                                 *handling = RetainHandling::Never;
                             }
                         }
@@ -287,10 +299,7 @@ impl Edge {
                 ask.wanted.clear();
                 ask.parts = 0;
             }
-            Answer::Unknown => {
-                connection.close(ReasonCode::ServerBusy);
-                return self.mark(to.home.key);
-            }
+            Answer::Unknown => return self.begin_retry(to.home.key, RETRY),
             Answer::Granted(_) | Answer::Full => {}
         }
         if ask.parts > 0 {

@@ -193,23 +193,21 @@ impl Edge {
                 connection.drop_silently();
                 self.mark(key);
             }
-            Change::Moved(slots) if is_in && (connection.loses_by(slots) || connection.waits()) => {
-                self.close(key, ReasonCode::ServerBusy);
-            }
-            Change::Moved(slots) if is_in && slots.contains(&connection.session.slot()) => {
-                connection.unled_since.get_or_insert(self.now);
-                self.mark(key);
-            }
+            Change::Moved(slots) if is_in => self.note_moved(key, slots),
             Change::Alone if connection.unled_since.is_some() => self.close(key, ReasonCode::ServerBusy),
-            Change::Led(slots) if slots.contains(&connection.session.slot()) => self.ask_to_adopt(key),
-            Change::Cut if is_in && connection.waits() => self.close(key, ReasonCode::ServerBusy),
+            Change::Led(slots) => {
+                if slots.contains(&connection.session.slot()) {
+                    self.ask_to_adopt(key);
+                }
+                self.retry_soon(key);
+            }
+            Change::Cut if is_in => self.note_cut(key),
             Change::Leaving(elsewhere) => self.send_away(key, elsewhere.as_deref()),
             Change::Rules(_)
             | Change::Bans(..)
             | Change::Users(_)
             | Change::Room
             | Change::Moved(_)
-            | Change::Led(_)
             | Change::Alone
             | Change::Cut => {}
         }
@@ -233,21 +231,6 @@ impl Edge {
 }
 
 impl Connection {
-    /// Whether a change of one of these leaders may have lost something for it: where its Session has no queue, any of them
-    /// may have had a message for it.
-    fn loses_by(&self, _: &BTreeSet<SlotId>) -> bool {
-        self.stage == Stage::Open && !self.lasting && self.subscribes
-    }
-
-    /// Whether it waits for an answer, of whomever.
-    fn waits(&self) -> bool {
-        self.barrier.is_some()
-            || self.readings.is_some()
-            || self.inbound.waiting() > 0
-            || self.releases.waiting() > 0
-            || self.credit.is_unheard()
-    }
-
     fn is_of_any(&self, users: &BTreeSet<String>) -> bool {
         self.principal.proof == Proof::Password
             && self.principal.user.as_deref().is_some_and(|user| users.contains(user))

@@ -14,6 +14,7 @@ mod late;
 mod listening;
 pub mod operators;
 mod reading;
+mod retrying;
 mod shortage;
 mod time;
 mod unfinished;
@@ -42,6 +43,7 @@ pub(crate) use changes::{Change, cost_of};
 pub use count::Count;
 use credits::Credits;
 pub use groups::Returned;
+pub use retrying::RETRY;
 use late::Outputs;
 use listening::Listening;
 use operators::Operators;
@@ -90,6 +92,9 @@ pub struct Edge {
     pub listening: Listening,
     /// Connections for which Retained Messages may be read on.
     pub hungry: Vec<Home>,
+    /// Connections that wait for another leader, and those whose time has come to ask it.
+    retries: Dues,
+    pub retrying: VecDeque<Home>,
     /// Connections whose SUBSCRIBE or UNSUBSCRIBE goes on with its next piece.
     pub asking: VecDeque<Home>,
     /// Bytes of packets that are not whole.
@@ -142,6 +147,8 @@ impl Edge {
             pulse: Pulse::default(),
             listening: Listening::default(),
             hungry: Vec::new(),
+            retries: Dues::default(),
+            retrying: VecDeque::new(),
             asking: VecDeque::new(),
             unfinished: unfinished::Total::default(),
             encoded: Encoded::new(options.limits.unread.clone()),

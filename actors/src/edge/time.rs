@@ -134,6 +134,24 @@ impl Edge {
         self.paused.push(until, home);
     }
 
+    /// What is open is sent again then, or sooner where a leader begins.
+    pub(crate) fn retry_later(&mut self, key: u32, at: u64) {
+        let connection = &mut self.connections[key as usize];
+        connection.retry_at = Some(at);
+        let home = connection.home;
+        self.retries.push(at, home);
+    }
+
+    /// Tries again for those whose time has come.
+    fn take_retries(&mut self, pieces: &mut usize) {
+        while let Some(home) = self.retries.next(self.now, pieces) {
+            let now = self.now;
+            if self.find(&home).is_some_and(|connection| connection.retry_at.is_some_and(|at| at <= now)) {
+                self.retrying.push_back(home);
+            }
+        }
+    }
+
     /// Reads on from those who have waited long enough.
     fn unpause(&mut self, pieces: &mut usize) {
         while let Some(home) = self.paused.next(self.now, pieces) {
@@ -190,7 +208,8 @@ impl Edge {
 
     /// Whether connections are left to be visited now.
     pub(super) fn is_visiting(&self) -> bool {
-        self.visit_from.is_some() || self.soon.is_due(self.now) || self.paused.is_due(self.now)
+        let is_due = |dues: &Dues| dues.is_due(self.now);
+        self.visit_from.is_some() || is_due(&self.soon) || is_due(&self.paused) || is_due(&self.retries)
     }
 
     /// Does a piece of what is due now, and visits on; the rest is for the next turns, between which others have theirs.
@@ -198,6 +217,7 @@ impl Edge {
         self.now = now.monotonic;
         let mut left = self.visits;
         self.unpause(&mut left);
+        self.take_retries(&mut left);
         while let Some(home) = self.soon.next(self.now, &mut left) {
             if self.find(&home).is_some() {
                 self.look(home.key);

@@ -1,7 +1,7 @@
 //! A message goes from its partition to the queues of slots that are led elsewhere, and from its publisher to its partition.
 //! On either way a change of leader may come between two messages: the first is not taken, the second is, and the first is
-//! sent again behind it. So whoever's message was not taken for that reason gets none taken any more on that connection,
-//! which ends; and of what was asked of another shard it is known here whose message it was, also when that shard is not
+//! sent again behind it. So whoever's message was not taken for that reason gets none taken any more in that attempt: the node
+//! of the connection begins another one, with the first message that is open, or ends the connection. And of what was asked of another shard it is known here whose message it was, also when that shard is not
 //! heard any more.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -15,17 +15,17 @@ use crate::dest::Dest;
 use crate::session::Home;
 use crate::slot::Effects;
 
-/// Milliseconds for which a publisher is turned away: its connection has ended long before, and nothing comes of it any more.
+/// Milliseconds for which a publisher is turned away: its attempt has ended long before, and nothing comes of it any more.
 const TURNED_AWAY: u64 = 30_000;
 
 /// Publishers that are turned away at once.
 const PUBLISHERS: usize = 1 << 16;
 
-/// A connection: its node, shard and serial.
-type Publisher = (u64, u16, u64);
+/// A connection, by its node, shard and serial, and which of its attempts.
+type Publisher = (u64, u16, u64, u8);
 
-fn publisher(home: &Home) -> Publisher {
-    (home.node, home.shard, home.serial)
+fn publisher(of: &ReplyTo) -> Publisher {
+    (of.home.node, of.home.shard, of.home.serial, token::split_attempt(of.token).1)
 }
 
 /// A message that another shard was asked to queue.
@@ -63,8 +63,8 @@ impl Asking {
         those
     }
 
-    fn turn_away(&mut self, home: &Home, now: u64) {
-        let publisher = publisher(home);
+    fn turn_away(&mut self, of: &ReplyTo, now: u64) {
+        let publisher = publisher(of);
         let is_over = |until: &(u64, Publisher), len| until.0 <= now || len >= PUBLISHERS;
         while self.until.front().is_some_and(|until| is_over(until, self.turned_away.len())) {
             let oldest = self.until.pop_front().map(|(_, oldest)| oldest);
@@ -75,10 +75,10 @@ impl Asking {
         }
     }
 
-    /// Whether an earlier message of this connection was not taken.
+    /// Whether an earlier message of this attempt was not taken.
     #[inline]
-    pub fn is_turned_away(&self, home: &Home) -> bool {
-        !self.turned_away.is_empty() && self.turned_away.contains(&publisher(home))
+    pub fn is_turned_away(&self, of: &ReplyTo) -> bool {
+        !self.turned_away.is_empty() && self.turned_away.contains(&publisher(of))
     }
 }
 
@@ -87,13 +87,13 @@ impl Shard {
     #[inline]
     pub(super) fn turns_away(&self, reply: Option<ReplyTo>) -> bool {
         self.has_others
-            && reply.is_some_and(|reply| reply.is_publish() && self.asking.is_turned_away(&reply.home))
+            && reply.is_some_and(|reply| reply.is_publish() && self.asking.is_turned_away(&reply))
     }
 
     /// A message was not taken because its slot is led elsewhere, or by nobody.
     pub(super) fn turn_away(&mut self, reply: ReplyTo) {
         if reply.is_publish() && self.has_others {
-            self.asking.turn_away(&reply.home, self.outlet.edge.now);
+            self.asking.turn_away(&reply, self.outlet.edge.now);
         }
     }
 
@@ -136,10 +136,12 @@ mod tests {
     #[test]
     fn a_publisher_is_turned_away_for_a_while() {
         let mut asking = Asking::default();
-        let home = |serial| Home { node: 1, shard: 0, key: 0, serial };
+        let home = |serial| ReplyTo { home: Home { node: 1, shard: 0, key: 0, serial }, token: 7 };
         asking.turn_away(&home(1), 0);
         asking.turn_away(&home(2), 10);
         assert!(asking.is_turned_away(&home(1)) && asking.is_turned_away(&home(2)));
+        let next = ReplyTo { token: token::of_attempt(7, 1), ..home(1) };
+        assert!(!asking.is_turned_away(&next));
         asking.turn_away(&home(3), TURNED_AWAY);
         assert!(!asking.is_turned_away(&home(1)) && asking.is_turned_away(&home(2)));
         for serial in 0..2 * PUBLISHERS as u64 {

@@ -186,6 +186,9 @@ impl Shard {
         } else if let Some(call) = self.outlet.edge.unsendable.pop_front() {
             self.work += 1;
             self.call(now, call);
+        } else if let Some(home) = self.outlet.edge.retrying.pop_front() {
+            self.work += 1;
+            self.retry(now, home);
         } else if let Some(home) = self.outlet.edge.asking.pop_front() {
             self.ask_on(home);
         } else if self.state.is_readable()
@@ -208,7 +211,8 @@ impl Shard {
     pub(super) fn has_unsettled(&self) -> bool {
         let edge = &self.outlet.edge;
         let feeds = !edge.hungry.is_empty() && self.state.is_readable();
-        let holds = !edge.returned.is_empty() || !edge.unsendable.is_empty() || !edge.asking.is_empty();
+        let asks = !edge.asking.is_empty() || !edge.retrying.is_empty();
+        let holds = !edge.returned.is_empty() || !edge.unsendable.is_empty() || asks;
         !self.is_settled() || holds || feeds
     }
 

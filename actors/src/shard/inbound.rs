@@ -10,7 +10,7 @@ use crate::author::Author;
 use crate::call::{ReplyTo, token};
 use crate::clock::Now;
 use crate::connection::{Admit, Barrier, Received, UNTOLD, Verdict};
-use crate::edge::acknowledge;
+use crate::edge::{RETRY, acknowledge};
 use crate::message::Message;
 use crate::metric;
 use crate::reserved::reserved;
@@ -113,25 +113,17 @@ impl Shard {
             }
             Some(packet_id) => {
                 let token = connection.inbound.begin(packet_id, qos, UNTOLD, bytes, now.monotonic);
-                let reply = ReplyTo { home: connection.home, token };
-                self.outlet.casts.forget_newest();
-                let published = self.publish(now, place, &message, origin, Some(reply));
-                if self.outlet.casts.has_newest() {
-                    self.hold_for_casts(key);
+                let is_kept = self.has_others && qos == QoS::AtLeastOnce && !publish.retain;
+                if is_kept {
+                    self.outlet.edge.begin_of(&message);
+                    let whole = self.outlet.edge.whole(&message);
+                    let connection = &mut self.outlet.edge.connections[key as usize];
+                    connection.inbound.keep(place, whole.clone());
+                    let message = Message::decode(&whole).expect("it was encoded here");
+                    self.publish_waiting(now, key, token, place, &message, origin);
+                } else {
+                    self.publish_waiting(now, key, token, place, &message, origin);
                 }
-                let connection = &mut self.outlet.edge.connections[key as usize];
-                match published {
-                    // The partition's shard will tell.
-                    Ok(None) => {}
-                    Ok(Some(begun)) => connection.inbound.parts_begun(token, begun),
-                    // It comes again, with all that is behind it.
-                    Err(ReasonCode::ServerBusy) if self.has_others => {
-                        connection.close(ReasonCode::ServerBusy);
-                    }
-                    Err(reason) => connection.inbound.refuse(token, reason),
-                }
-                acknowledge(connection, &mut self.outlet.edge.tally.acknowledged, now.monotonic);
-                self.outlet.edge.mark(key);
             }
         }
         if properties.capacity() > 0 {
@@ -142,6 +134,39 @@ impl Shard {
             self.outlet.edge.pause(key, until);
         }
         Ok(())
+    }
+
+    /// Publishes a message that its Client waits for, under this token. Whether it is on its way.
+    pub(super) fn publish_waiting(
+        &mut self,
+        now: Now,
+        key: u32,
+        token: u64,
+        place: Place,
+        message: &Message<'_>,
+        origin: Origin,
+    ) -> bool {
+        let home = self.outlet.edge.connections[key as usize].home;
+        self.outlet.casts.forget_newest();
+        let published = self.publish(now, place, message, origin, Some(ReplyTo { home, token }));
+        if self.outlet.casts.has_newest() {
+            self.hold_for_casts(key);
+        }
+        let connection = &mut self.outlet.edge.connections[key as usize];
+        match published {
+            // The partition's shard will tell.
+            Ok(None) => {}
+            Ok(Some(begun)) => connection.inbound.parts_begun(token, begun),
+            // It is sent again, with all that is behind it.
+            Err(ReasonCode::ServerBusy) if self.has_others => {
+                self.outlet.edge.begin_retry(key, RETRY);
+                return false;
+            }
+            Err(reason) => connection.inbound.refuse(token, reason),
+        }
+        acknowledge(connection, &mut self.outlet.edge.tally.acknowledged, now.monotonic);
+        self.outlet.edge.mark(key);
+        true
     }
 
     /// Who publishes for very many is not read from until that is passed on.

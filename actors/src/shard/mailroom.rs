@@ -47,7 +47,7 @@ impl Shard {
                         self.outlet.edge.begin_with(whole);
                     }
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
-                    let answer = match self.publish_from(now, place, &message, origin, reply) {
+                    let answer = match self.publish_from(now, sender, place, &message, origin, reply) {
                         Ok(begun) => begun.map(Answer::Begun),
                         Err(reason) => {
                             if origin.again.is_some() {
@@ -95,7 +95,14 @@ impl Shard {
                         self.pass(now, from, session, delivery, message);
                     }
                 }
-                Letter::Session { slot, call } => self.called(now, slot, call),
+                Letter::Session { slot, call } => match call.reply() {
+                    // It was for an earlier leader, and comes again.
+                    Some(reply) if self.has_others && !self.clearing.has_heard(slot, sender) => {
+                        self.turn_away(reply);
+                        self.outlet.answer(reply, Answer::Unknown);
+                    }
+                    _ => self.called(now, slot, call),
+                },
                 Letter::Outbox { from, to, number, op, reply } => {
                     self.forwarded(now, from, to, number, part(op), mail.shared(op), reply);
                 }
@@ -174,18 +181,21 @@ impl Shard {
         mail.letters.is_empty()
     }
 
-    /// A message of another shard, if its partition's slot is led here: whoever has sent it elsewhere since must not be
-    /// overtaken.
+    /// A message of another shard, if its partition's slot is led here, and was when it was sent: whoever has sent it elsewhere
+    /// since must not be overtaken.
     fn publish_from(
         &mut self,
         now: Now,
+        sender: Dest,
         place: Place,
         message: &Message<'_>,
         origin: Origin,
         reply: Option<ReplyTo>,
     ) -> Result<Option<Begun>, ReasonCode> {
-        match self.outlet.post.where_is(SlotId(place.slot)) {
-            Where::Here => self.publish_at_home(now, place, message, origin, reply),
+        let slot = SlotId(place.slot);
+        let is_for_now = !self.has_others || self.clearing.has_heard(slot, sender);
+        match self.outlet.post.where_is(slot) {
+            Where::Here if is_for_now => self.publish_at_home(now, place, message, origin, reply),
             _ => self.refuse_leaderless(reply),
         }
     }

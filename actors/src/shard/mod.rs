@@ -30,6 +30,7 @@ mod publish;
 mod query;
 mod reaching;
 mod reading;
+mod retrying;
 mod receipts;
 mod receiving_state;
 mod rounds;

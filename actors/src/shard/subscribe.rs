@@ -209,7 +209,7 @@ impl Shard {
     }
 
     /// Asks the slot for a piece, if there is anything in it to be asked for.
-    fn ask(&mut self, key: u32, mut ask: Box<Ask>) {
+    pub(super) fn ask(&mut self, key: u32, mut ask: Box<Ask>) {
         if ask.asked.is_empty() {
             ask.answer_repeated();
             let edge = &mut self.outlet.edge;

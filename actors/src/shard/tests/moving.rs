@@ -2,7 +2,7 @@
 
 use super::fleet::{Fleet, REST, SENT_AWAY, WELCOME_BACK, client_of, node, slot_of_client};
 use super::parting::comes_back_late;
-use super::refusing::{between_leaders, hand_over, seen};
+use super::refusing::{BOTH_TAKEN, between_leaders, first_times, hand_over, seen};
 use super::*;
 use crate::options::Without;
 
@@ -37,7 +37,7 @@ fn of_two_that_come_while_an_old_connection_may_be_served_neither_is_granted_the
 }
 
 #[test]
-fn a_message_for_a_queue_between_two_leaders_closes_its_publisher_and_nothing_behind_it_is_taken() {
+fn a_message_for_a_queue_between_two_leaders_is_sent_again_before_what_is_behind_it() {
     let (mut fleet, topic, [_, reader]) = between_leaders();
     let name = client_of(2, "reader");
     fleet.send(2, reader, goodbye());
@@ -51,8 +51,16 @@ fn a_message_for_a_queue_between_two_leaders_closes_its_publisher_and_nothing_be
     assert_eq!(fleet.publish(0, writer, publish(&topic, "2", 8)), []);
     fleet.lost.clear();
     fleet.pass(1_000);
-    assert_eq!(fleet.got(0, writer), SENT_AWAY);
-    assert_eq!(fleet.join(2, lasting(&name)).1, [WELCOME_BACK]);
+    assert_eq!(fleet.got(0, writer), BOTH_TAKEN);
+    comes_in_order(&mut fleet, &name);
+}
+
+/// A Client comes back at the third node, and gets both messages.
+fn comes_in_order(fleet: &mut Fleet, name: &str) {
+    let (reader, mut got) = fleet.join(2, lasting(name));
+    assert_eq!(got.remove(0), WELCOME_BACK);
+    fleet.nodes[2].lines[reader.0].got = got;
+    assert_eq!(first_times(fleet.nodes[2].payloads(reader)), ["1", "2"]);
 }
 
 #[test]
@@ -85,8 +93,8 @@ fn a_message_is_not_taken_behind_one_that_its_partitions_leader_has_sent_to_an_e
     assert_eq!(fleet.publish(2, writer, publish(&topic, "2", 8)), []);
     fleet.lost.clear();
     fleet.pass(REST);
-    assert_eq!(fleet.got(2, writer), SENT_AWAY);
-    assert_eq!(fleet.join(2, lasting(&name)).1, [WELCOME_BACK]);
+    assert_eq!(fleet.got(2, writer), BOTH_TAKEN);
+    comes_in_order(&mut fleet, &name);
 }
 
 #[test]

@@ -1,0 +1,92 @@
+//! What a Client has sent, and what became of it, may be lost with the leader of a slot. So the node of the connection sends it
+//! again, to the next leader, in the order in which it came: as the Client would on a connection anew. What may not act twice
+//! and would, the Client has to see to itself, and its connection ends: a Retained Message, which would win over a newer one,
+//! and a message of QoS 2 whose Session has no log.
+
+use std::collections::BTreeSet;
+
+use convoy_ids::SlotId;
+use convoy_wire::{PacketId, ReasonCode};
+
+use super::Edge;
+use crate::call::{ReplyTo, SessionCall, token};
+use crate::connection::{Barrier, Connection, Stage};
+
+/// Milliseconds after which what is open is sent again where nobody tells of another leader.
+pub const RETRY: u64 = 500;
+
+/// The same where one has begun: other shards are about to hear of it too.
+const SOON: u64 = 20;
+
+impl Edge {
+    /// These slots are led elsewhere, or by nobody any more.
+    pub(super) fn note_moved(&mut self, key: u32, slots: &BTreeSet<SlotId>) {
+        let connection = &mut self.connections[key as usize];
+        if connection.loses() {
+            return self.close(key, ReasonCode::ServerBusy);
+        }
+        let by = connection.session.slot();
+        let is_unled = slots.contains(&by);
+        if is_unled {
+            connection.unled_since.get_or_insert(self.now);
+            self.mark(key);
+        }
+        let connection = &self.connections[key as usize];
+        let waits = connection.inbound.waits_for(|slot| slots.contains(&slot), by)
+            || is_unled && connection.releases.waiting() > 0
+            || matches!(connection.barrier, Some(Barrier::Ask(_)));
+        if waits {
+            self.begin_retry(key, RETRY);
+        }
+    }
+
+    /// Another shard is not heard any more, and answers nothing.
+    pub(super) fn note_cut(&mut self, key: u32) {
+        let connection = &mut self.connections[key as usize];
+        if connection.readings.is_some() {
+            return self.close(key, ReasonCode::ServerBusy);
+        }
+        connection.credit.forget_asked();
+        self.mark(key);
+        if matches!(self.connections[key as usize].barrier, Some(Barrier::Ask(_))) {
+            self.begin_retry(key, RETRY);
+        }
+    }
+
+    /// What becomes of something that the Client has sent is not known. Until it is sent again nothing more is read.
+    pub(crate) fn begin_retry(&mut self, key: u32, delay: u64) {
+        let connection = &mut self.connections[key as usize];
+        if connection.stage != Stage::Open || connection.retry_at.is_some() {
+            return;
+        }
+        if connection.readings.is_some() || !connection.inbound.can_retry() {
+            return self.close(key, ReasonCode::ServerBusy);
+        }
+        connection.inbound.next_attempt();
+        self.retry_later(key, self.now + delay);
+        self.mark(key);
+    }
+
+    /// A leader has begun: it may be the one that is waited for.
+    pub(super) fn retry_soon(&mut self, key: u32) {
+        let soon = self.now + SOON;
+        if self.connections[key as usize].retry_at.is_some_and(|at| at > soon) {
+            self.retry_later(key, soon);
+        }
+    }
+}
+
+impl Connection {
+    /// Whether a change of a leader may have lost something for it that nobody can say: a message for a Session without a
+    /// queue, or Retained Messages that were to be read.
+    fn loses(&self) -> bool {
+        self.stage == Stage::Open && (!self.lasting && self.subscribes || self.readings.is_some())
+    }
+
+    /// PUBREL goes on record.
+    pub(crate) fn releases_on_record(&self, packet_id: PacketId) -> SessionCall {
+        let token = token::of_attempt(token::RELEASE | u64::from(packet_id.get()), self.inbound.attempt());
+        let reply = ReplyTo { home: self.home, token };
+        SessionCall::Release { session: self.session, epoch: self.epoch, packet_id, reply }
+    }
+}
