@@ -128,6 +128,11 @@ impl Ask {
         }
     }
 
+    /// Whether the same may be asked for anew.
+    pub fn may_retry(&self) -> bool {
+        self.kind == AskKind::Subscribe || self.call.is_some()
+    }
+
     /// The same is asked for anew: whether it was done before is not known.
     pub fn retry(&mut self) {
         self.parts = UNTOLD;

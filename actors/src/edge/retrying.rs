@@ -1,7 +1,8 @@
 //! What a Client has sent, and what became of it, may be lost with the leader of a slot. So the node of the connection sends it
 //! again, to the next leader, in the order in which it came: as the Client would on a connection anew. What may not act twice
 //! and would, the Client has to see to itself, and its connection ends: a Retained Message, which would win over a newer one,
-//! and a message of QoS 2 whose Session has no log.
+//! a message of QoS 2 whose Session has no log, and an UNSUBSCRIBE, which would find nothing where the first one has not come
+//! everywhere.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use convoy_wire::{PacketId, ReasonCode};
 
 use super::Edge;
 use crate::call::{ReplyTo, SessionCall, token};
-use crate::connection::{Barrier, Connection, Stage};
+use crate::connection::{Ask, Barrier, Connection, Stage};
 
 /// Milliseconds after which what is open is sent again where nobody tells of another leader.
 pub const RETRY: u64 = 500;
@@ -33,8 +34,7 @@ impl Edge {
         }
         let connection = &self.connections[key as usize];
         let waits = connection.inbound.waits_for(|slot| slots.contains(&slot), by)
-            || is_unled && connection.releases.waiting() > 0
-            || matches!(connection.barrier, Some(Barrier::Ask(_)));
+            || is_unled && (connection.releases.waiting() > 0 || connection.ask().is_some());
         if waits {
             self.begin_retry(key, RETRY);
         }
@@ -48,7 +48,7 @@ impl Edge {
         }
         connection.credit.forget_asked();
         self.mark(key);
-        if matches!(self.connections[key as usize].barrier, Some(Barrier::Ask(_))) {
+        if self.connections[key as usize].ask().is_some_and(Ask::may_retry) {
             self.begin_retry(key, RETRY);
         }
     }
@@ -59,7 +59,8 @@ impl Edge {
         if connection.stage != Stage::Open || connection.retry_at.is_some() {
             return;
         }
-        if connection.readings.is_some() || !connection.inbound.can_retry() {
+        let may_ask = connection.ask().is_none_or(Ask::may_retry);
+        if connection.readings.is_some() || !connection.inbound.can_retry() || !may_ask {
             return self.close(key, ReasonCode::ServerBusy);
         }
         connection.inbound.next_attempt();
@@ -81,6 +82,14 @@ impl Connection {
     /// queue, or Retained Messages that were to be read.
     fn loses(&self) -> bool {
         self.stage == Stage::Open && (!self.lasting && self.subscribes || self.readings.is_some())
+    }
+
+    /// A SUBSCRIBE or UNSUBSCRIBE that is not acknowledged.
+    fn ask(&self) -> Option<&Ask> {
+        match &self.barrier {
+            Some(Barrier::Ask(ask)) => Some(ask),
+            _ => None,
+        }
     }
 
     /// PUBREL goes on record.

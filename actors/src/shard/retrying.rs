@@ -36,7 +36,11 @@ impl Shard {
         let releases: Vec<_> =
             connection.releases.iter().map(|packet_id| connection.releases_on_record(packet_id)).collect();
         let ask = match connection.barrier.take() {
-            Some(Barrier::Ask(ask)) => Some(ask),
+            Some(Barrier::Ask(ask)) => {
+                // Whether what came before it was taken is asked anew.
+                connection.inbound.went_away |= ask.call.is_some();
+                Some(ask)
+            }
             barrier => {
                 connection.barrier = barrier;
                 None

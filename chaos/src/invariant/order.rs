@@ -44,7 +44,9 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
             *highest = message.seq;
             let Some((connection, published)) = said_once(ledger, message) else { continue };
             let latest = latest.entry((connection, &message.topic)).or_default();
-            if published < *latest {
+            // Where a leader goes, what needs its word is sent again, and what needs none has passed.
+            let was_disturbed = ledger.disturbances().lost_between(published, delivery.index);
+            if published < *latest && !was_disturbed {
                 violations.push(Violation {
                     invariant: NAME,
                     at: delivery.index,
