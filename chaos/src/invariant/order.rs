@@ -45,7 +45,9 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
             let Some((connection, published)) = said_once(ledger, message) else { continue };
             let latest = latest.entry((connection, &message.topic)).or_default();
             // Where a leader goes, what needs its word is sent again, and what needs none has passed.
-            let was_disturbed = ledger.disturbances().lost_between(published, delivery.index);
+            let disturbances = ledger.disturbances();
+            let was_disturbed = disturbances.lost_between(published, delivery.index)
+                || disturbances.is_disturbed(ledger.at(published), ledger.at(delivery.index));
             if published < *latest && !was_disturbed {
                 violations.push(Violation {
                     invariant: NAME,
