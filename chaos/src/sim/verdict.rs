@@ -42,6 +42,11 @@ impl Outcome {
             ));
         }
         let ledger = Ledger::of(self.log.events);
+        for (at, client, said) in &self.log.of_one_session {
+            if !is_haunted(&ledger, client, *at) {
+                wrong.push(format!("event {at}: {client} got {said}"));
+            }
+        }
         let broken = invariant::check(&ledger);
         wrong.extend(broken.iter().filter(|found| !is_excused(&ledger, found)).map(ToString::to_string));
         if let Some(front) = group {

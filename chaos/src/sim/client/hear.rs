@@ -201,7 +201,8 @@ impl Client {
             if let Some(message) = &parsed {
                 let before = self.seen.insert(packet_id.get(), message.clone());
                 if before.as_ref() == Some(message) && !publish.dup {
-                    self.find(log, format!("{message} a second time without DUP"));
+                    let said = format!("{message} a second time without DUP");
+                    log.of_one_session.push((log.events.len(), self.name.clone(), said));
                 }
             }
         }

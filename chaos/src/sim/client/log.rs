@@ -14,6 +14,9 @@ pub struct Log {
     pub connections: u32,
     /// Rules of the protocol that the node broke towards one Client.
     pub findings: Vec<String>,
+    /// The same where a Session that began without its Client's knowledge would account for it: at which place in the history
+    /// a Client found what.
+    pub of_one_session: Vec<(usize, Name, String)>,
     /// What members of the Shared Subscription got, with the place in the history.
     pub shared: Vec<(usize, Name, Message)>,
     /// Since when each member has had its Subscription.
