@@ -110,6 +110,10 @@ impl Edge {
     /// Takes the next step of what waits at a barrier, if nothing is under way before it any more.
     pub(crate) fn step(&mut self, key: u32) {
         let connection = &mut self.connections[key as usize];
+        if connection.retry_at.is_some() {
+            // What came before it is to be sent again first.
+            return;
+        }
         let Some(barrier) = &mut connection.barrier else { return };
         match barrier.step(&connection.inbound) {
             None => {}

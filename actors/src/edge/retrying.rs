@@ -34,7 +34,8 @@ impl Edge {
         }
         let connection = &self.connections[key as usize];
         let waits = connection.inbound.waits_for(|slot| slots.contains(&slot), by)
-            || is_unled && (connection.releases.waiting() > 0 || connection.ask().is_some());
+            || is_unled && connection.releases.waiting() > 0
+            || connection.ask().is_some();
         if waits {
             self.begin_retry(key, RETRY);
         }

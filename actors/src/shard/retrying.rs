@@ -52,9 +52,12 @@ impl Shard {
                 break;
             }
         }
-        if let Some(mut ask) = ask {
-            ask.retry();
-            self.ask(home.key, ask);
+        match ask {
+            Some(mut ask) => {
+                ask.retry();
+                self.ask(home.key, ask);
+            }
+            None => self.outlet.edge.step(home.key),
         }
         self.outlet.edge.mark(home.key);
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use convoy_storage::replica::Role;
 
-use super::fleet::{Fleet, SENT_AWAY, WELCOME, client_of, node, slot_of_topic, topic_of};
+use super::fleet::{Fleet, REST, SENT_AWAY, WELCOME, client_of, node, slot_of_topic, topic_of};
 use super::*;
 use crate::channel::{Frame, Payload};
 use crate::options::Without;
@@ -149,4 +149,26 @@ fn frames_that_no_node_of_the_fleet_sends_change_nothing() {
     fleet.settle();
     assert_eq!(fleet.got(1, writer), [Got::Puback(7, ReasonCode::Success)]);
     assert_eq!(fleet.nodes[2].payloads(reader), ["1"]);
+}
+
+#[test]
+fn an_unsubscribe_behind_a_message_that_is_sent_again_is_asked_for_once() {
+    let mut fleet = Fleet::new(Without::Nothing);
+    let topic = topic_of(0, "a");
+    let client = fleet.connect(1, lasting(&client_of(1, "client")));
+    fleet.subscribe(1, client, &topic);
+    // Neither the message nor what becomes of it arrives.
+    fleet.lost.extend([(0, 1), (1, 0)]);
+    let filters = [TopicFilter::new(&topic).unwrap()];
+    let (packet_id, properties) = (id(9), Default::default());
+    let unsubscribe = Unsubscribe { packet_id, properties, filters: List::new(&filters) };
+    fleet.nodes[1].send(client, Packet::Publish(publish(&topic, "1", 7)));
+    fleet.nodes[1].send(client, Packet::Unsubscribe(unsubscribe));
+    fleet.settle();
+    hand_over(&mut fleet, slot_of_topic(&topic), 0, 2);
+    fleet.lost.clear();
+    fleet.pass(REST);
+    let got = fleet.got(1, client);
+    assert!(got.contains(&Got::Puback(7, ReasonCode::Success)), "{got:?}");
+    assert_eq!(got.last(), Some(&Got::Unsuback(9, vec![ReasonCode::Success])), "{got:?}");
 }
