@@ -33,6 +33,7 @@ struct Waiting {
     since: u64,
     /// Under which it was sent last.
     attempt: u8,
+    is_retried: bool,
     /// What is sent again if a change of leader leaves open what became of it.
     kept: Option<Box<Kept>>,
 }
@@ -177,6 +178,7 @@ impl Inbound {
             bytes: bytes as u32,
             since: now,
             attempt: self.attempt,
+            is_retried: false,
             kept: None,
         });
         token::of_attempt(self.first + self.waiting.len() as u64 - 1, self.attempt)
@@ -213,7 +215,7 @@ impl Inbound {
         let (first, attempt, mut again) = (self.first, self.attempt, Vec::new());
         for (number, waiting) in (first..).zip(&mut self.waiting) {
             let Some(kept) = waiting.kept.as_deref().filter(|_| !waiting.is_done()).cloned() else { continue };
-            (waiting.attempt, waiting.unmatched) = (attempt, false);
+            (waiting.attempt, waiting.is_retried, waiting.unmatched) = (attempt, true, false);
             waiting.parts = if waiting.qos == QoS::ExactlyOnce { 1 } else { UNTOLD };
             let (packet_id, qos) = (waiting.packet_id, waiting.qos);
             again.push(Again { token: token::of_attempt(number, attempt), packet_id, qos, kept });
@@ -233,6 +235,7 @@ impl Inbound {
             bytes: 0,
             since: now,
             attempt: self.attempt,
+            is_retried: false,
             kept: None,
         });
     }
@@ -257,6 +260,12 @@ impl Inbound {
         if let Some(waiting) = self.find(token) {
             waiting.refused.get_or_insert(reason);
         }
+    }
+
+    /// Whether a message of QoS 2 may have been taken in an attempt before. If its Client heard that it was refused, it
+    /// would publish it anew.
+    pub fn is_perhaps_taken(&mut self, token: u64) -> bool {
+        self.find(token).is_some_and(|waiting| waiting.qos == QoS::ExactlyOnce && waiting.is_retried)
     }
 
     fn find(&mut self, token: u64) -> Option<&mut Waiting> {

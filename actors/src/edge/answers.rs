@@ -85,6 +85,9 @@ impl Edge {
                     Answer::Done => connection.inbound.part_done(to.token),
                     Answer::Refused(reason) => {
                         metrics::counter!(metric::REFUSED).increment(1);
+                        if connection.inbound.is_perhaps_taken(to.token) {
+                            connection.close(ReasonCode::ServerBusy);
+                        }
                         connection.inbound.refuse(to.token, reason);
                     }
                     Answer::Full => connection.credit.tighten(),
@@ -296,6 +299,8 @@ impl Edge {
                     }
                 }
             }
+            // An attempt before may have been carried out: it would not be true that nothing was changed.
+            Answer::Refused(_) if ask.is_retried => return self.close(to.home.key, ReasonCode::ServerBusy),
             Answer::Refused(reason) => {
                 for &place in &ask.asked {
                     ask.reasons[place] = reason;
