@@ -44,9 +44,11 @@ impl Shard {
         let until = self.end_of_piece();
         if self.has_others {
             self.look_at_links(now);
+            self.feel_quorums(now, false);
             self.open_arrived(now, until);
             self.return_to_led(now);
             self.install_snapshot();
+            self.end_replicas();
         }
         self.ask_for_proofs();
         if self.has_others && self.driver.is_dirty() && !self.stalled && self.failure.is_none() {
@@ -421,6 +423,7 @@ impl Shard {
             self.give_way(now);
             self.send_snapshots(now);
             self.expire_staging(now);
+            self.move_replicas(now);
         }
         self.tell_stored();
         self.tell_counts();

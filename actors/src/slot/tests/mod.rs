@@ -178,6 +178,7 @@ impl Bench {
             min_free_bytes: 0,
             secret: Secret::from_number(7),
             replicas: Vec::new(),
+            moves: None,
             catch_up: Default::default(),
             fan_out_piece: crate::options::FAN_OUT_PIECE,
             without: Default::default(),
