@@ -4,6 +4,8 @@
 
 #[path = "sim/fleet.rs"]
 mod fleet;
+#[path = "sim/moving.rs"]
+mod moving;
 #[path = "sim/several.rs"]
 mod several;
 
@@ -47,6 +49,7 @@ fn setup(seed: u64, shards: u16) -> Setup {
     Setup {
         seed: Seed(seed),
         nodes: 1,
+        moving: None,
         shards,
         slots: 6,
         characters: everybody(),

@@ -17,4 +17,4 @@ mod verdict;
 mod world;
 
 pub use verdict::Verdict;
-pub use world::{Cuts, Outcome, Setup, run};
+pub use world::{Cuts, Moving, Outcome, Setup, run};

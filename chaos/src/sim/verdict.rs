@@ -25,6 +25,8 @@ pub struct Verdict {
     pub tally: Tally,
     /// Copies of slots' state that came into force.
     pub copies: u64,
+    /// Replicas of slots that came to nodes and went.
+    pub moves: u64,
     /// What was wrong, in words.
     pub wrong: Vec<String>,
 }
@@ -48,7 +50,7 @@ impl Outcome {
             check_group(&ledger, front, &self.log.shared, &self.log.members, &mut wrong);
         }
         let tally = Tally::of(&ledger);
-        Verdict { ledger, tally, copies: self.copies, wrong }
+        Verdict { ledger, tally, copies: self.copies, moves: self.moves, wrong }
     }
 }
 

@@ -95,6 +95,9 @@ impl World {
 
     /// A node begins its next life.
     pub fn start(&mut self, node: usize) {
+        if !self.may_start(node) {
+            return;
+        }
         let several = self.nodes.len() > 1;
         let id = Node::id_of(node).get();
         let fault = if several { Fault::Fleet(Fleet::Started(id)) } else { Fault::Started };
@@ -105,7 +108,7 @@ impl World {
             true => self.chance.fault.between(1, most) as u16,
             false => self.setup.shards,
         };
-        let options = self.setup.options();
+        let options = self.options_of(node);
         if let Err(error) = self.nodes[node].start(shards, &options) {
             let said = format!("event {}: node {node} could not start: {error}", self.log.events.len());
             self.log.findings.push(said);
@@ -114,6 +117,7 @@ impl World {
         for shard in 0..shards {
             self.follow(node, shard);
         }
+        self.tell_fleet(node);
         self.changed();
     }
 

@@ -2,6 +2,7 @@
 
 mod connections;
 mod faults;
+mod moves;
 mod replicas;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,8 @@ use super::seed::{Seed, Stream};
 
 use crate::oracle::{Fault, What};
 use connections::{Connection, Way};
+pub use moves::Moving;
+use moves::{Meta, Moved};
 
 /// No run takes longer than this to come to rest once everything is well.
 const REST_LIMIT: Micros = 120 * SECOND;
@@ -34,8 +37,10 @@ const QUIET: Micros = 8 * SECOND;
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub seed: Seed,
-    /// Each of them holds a replica of every slot.
+    /// Each of them holds a replica of every slot, if they do not move.
     pub nodes: u16,
+    /// Replicas of slots move: nodes come to the fleet and leave it.
+    pub moving: Option<Moving>,
     /// Of each node.
     pub shards: u16,
     pub slots: u16,
@@ -86,6 +91,8 @@ pub struct Outcome {
     pub starts: u32,
     /// Copies of slots' state that came into force, on all nodes.
     pub copies: u64,
+    /// Replicas of slots that came to nodes and went, on all nodes.
+    pub moves: u64,
     /// Why the fleet did not come to rest, if so.
     pub restless: Option<String>,
     /// The longest time that a fleet did not serve its Clients, though nothing stood in the way.
@@ -150,6 +157,7 @@ enum Event {
         away: Micros,
     },
     DiskFull(bool),
+    Moved(Moved),
     Rest,
 }
 
@@ -183,6 +191,8 @@ struct World {
     served_at: Micros,
     /// The longest time that none did, though nothing stood in the way.
     leaderless: Micros,
+    /// Who is of the fleet, where that changes.
+    meta: Option<Meta>,
     links: Links,
     listener: Arc<Listener>,
     connections: Vec<Connection>,
@@ -238,6 +248,7 @@ pub fn run(setup: Setup) -> Outcome {
         changed_at: 0,
         served_at: 0,
         leaderless: 0,
+        meta: setup.moving.map(|moving| Meta::found(seed, &setup, moving)),
         links: Links::new(count, setup.disorder, seed.stream("links")),
         listener: Arc::new(Listener::new("sim", Transport::Tcp)),
         connections: Vec::new(),
@@ -262,6 +273,7 @@ pub fn run(setup: Setup) -> Outcome {
         syncs: world.nodes[0].disk().syncs(),
         starts: world.nodes.iter().map(Node::starts).sum(),
         copies: world.nodes.iter().map(Node::copies).sum(),
+        moves: world.nodes.iter().map(Node::moves).sum(),
         restless,
         leaderless: Duration::from_micros(world.leaderless),
         failures,
@@ -280,6 +292,7 @@ impl Setup {
                 1 => Vec::new(),
                 nodes => (0..usize::from(nodes)).map(Node::id_of).collect(),
             },
+            moves: None,
             catch_up: self.catch_up,
             shared: Default::default(),
             min_free_bytes: 1 << 20,
@@ -301,7 +314,9 @@ impl World {
             let later = |chance: &mut Stream, most| if node == 0 { 0 } else { chance.below(most) };
             let chance = self.nodes[node].chance();
             let (starts, ticks) = (later(chance, SECOND), later(chance, 100 * MILLISECOND));
-            self.agenda.enter(starts, Event::Start { node });
+            if self.is_of_fleet(node) {
+                self.agenda.enter(starts, Event::Start { node });
+            }
             self.agenda.enter(100 * MILLISECOND + ticks, Event::Tick { node });
             self.agenda.enter(SECOND + ticks, Event::TickConnections { node });
         }
@@ -313,6 +328,7 @@ impl World {
         self.plan_crash();
         self.plan_cut();
         self.plan_pause();
+        self.plan_move();
         if let Some((from, to)) = self.setup.full {
             self.agenda.enter(from, Event::DiskFull(true));
             self.agenda.enter(to, Event::DiskFull(false));
@@ -422,6 +438,7 @@ impl World {
                 self.log.record(What::Fault(if full { Fault::DiskFull } else { Fault::DiskFreed }));
                 self.nodes[0].disk().model().set_full(full);
             }
+            Event::Moved(moved) => self.moved(moved),
             Event::Rest => self.rest(),
         }
     }
@@ -478,6 +495,7 @@ impl World {
         }
         self.say(node, shard);
         self.say_to_shards(node, shard);
+        self.give_numbers(node, shard);
         self.look_at(node);
         if self.nodes[node].is_slow(self.agenda.micros()) {
             self.settle();
@@ -548,6 +566,7 @@ impl World {
             self.wake(node, 0);
             self.nodes[node].end_stalls();
         }
+        self.rest_moves();
         self.log.record(What::Fault(Fault::Healed));
         self.clients.iter_mut().for_each(|client| client.resting = true);
     }

@@ -17,7 +17,7 @@ const REPLICATED: [Family; 4] = [Family::Session, Family::Queue, Family::Retaine
 /// Of rows that differ, how many are told.
 const TOLD: usize = 5;
 
-type Rows = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
+pub type Rows = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 
 impl World {
     /// What a node leads, and whether it serves Clients, may have changed.
@@ -93,7 +93,7 @@ impl World {
             let all = |of: &[usize], like: &dyn Fn(usize, usize) -> bool| {
                 with.iter().all(|one| of.iter().all(|other| like(*other, *one)))
             };
-            let is_calm = with.len() > self.nodes.len() / 2
+            let is_calm = with.len() >= self.enough()
                 && all(&with, &|other, one| self.links.is_open(other, one))
                 && all(&without, &|other, one| !self.links.is_open(other, one));
             is_calm.then_some(with)
@@ -108,6 +108,9 @@ impl World {
 
     /// What is wrong with a fleet that has come to rest.
     pub fn disagreements(&self) -> Vec<String> {
+        if self.meta.is_some() {
+            return self.misplaced();
+        }
         let mut wrong = Vec::new();
         let idle: Vec<usize> = (0..self.nodes.len()).filter(|node| !self.nodes[*node].is_ready()).collect();
         if !idle.is_empty() {
@@ -141,7 +144,7 @@ impl World {
 }
 
 /// All rows of a node that its replicas have in common with others.
-fn rows(node: &Node, slots: &[SlotId]) -> Rows {
+pub fn rows(node: &Node, slots: &[SlotId]) -> Rows {
     let (mut rows, found) = (Rows::new(), node.rows().expect("it was started"));
     for family in REPLICATED {
         for slot in slots.iter().map(|slot| slot.0) {
