@@ -406,14 +406,14 @@ impl Driver {
     /// under go with it: a crash leaves both or neither. After an error the state is as it was.
     pub fn write_applied(&mut self, state: &mut Batch) -> Result<(), engine::Error> {
         let mark = state.mark();
-        if self.is_regrouped {
+        if self.is_regrouped && !self.options.lone_groups {
             self.groups.iter().flatten().for_each(|group| group.put_group(state));
         }
         if let Err(error) = self.engine.write(state) {
             state.rewind(mark);
             return Err(error);
         }
-        if mem::take(&mut self.is_regrouped) {
+        if !self.options.lone_groups && mem::take(&mut self.is_regrouped) {
             self.groups.iter_mut().flatten().for_each(Group::group_written);
         }
         state.clear();

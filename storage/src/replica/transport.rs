@@ -136,6 +136,8 @@ pub struct Addressed {
     pub term: Term,
     /// It comes from a leader, which sends to members of its group alone.
     pub leads: bool,
+    /// It gives a vote, of which there is one in a term.
+    pub votes: bool,
 }
 
 /// Reads that. `None` if it is no message of a replica.
@@ -145,8 +147,9 @@ pub fn addressed(bytes: &[u8]) -> Option<Addressed> {
     check(&received).ok()?;
     let message = &received.message;
     let leads = matches!(message.get_msg_type(), MessageType::MsgAppend | MessageType::MsgHeartbeat);
+    let votes = message.get_msg_type() == MessageType::MsgRequestVoteResponse && !message.reject;
     let (from, to) = (ReplicaId::new(message.from)?, ReplicaId::new(message.to)?);
-    Some(Addressed { from, to, term: Term(message.term), leads })
+    Some(Addressed { from, to, term: Term(message.term), leads, votes })
 }
 
 fn parse(mut body: &[u8]) -> Option<Received> {
@@ -335,11 +338,15 @@ mod tests {
     fn whom_a_message_is_for_is_read_without_a_replica() {
         let [from, to] = [1, 2].map(|id| ReplicaId::new(id).unwrap());
         let bytes = encoded(&append());
-        assert_eq!(addressed(&bytes), Some(Addressed { from, to, term: Term(4), leads: true }));
+        assert_eq!(addressed(&bytes), Some(Addressed { from, to, term: Term(4), leads: true, votes: false }));
         let mut vote = append();
         vote.set_msg_type(MessageType::MsgRequestVote);
         vote.set_entries(Vec::new());
         assert!(!addressed(&encoded(&vote)).unwrap().leads);
+        vote.set_msg_type(MessageType::MsgRequestVoteResponse);
+        assert!(addressed(&encoded(&vote)).unwrap().votes);
+        vote.reject = true;
+        assert!(!addressed(&encoded(&vote)).unwrap().votes);
         assert_eq!([addressed(&bytes[1..]), addressed(&[])], [None, None]);
     }
 
