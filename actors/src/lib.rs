@@ -54,7 +54,7 @@ pub use options::{
 pub use peer::{Certificate, CertificateId, Listener, Peer, Transport};
 pub use session::{Home, Place, QueueLimits, SessionNumber, Subscription};
 pub use shard::SysTopics;
-pub use shard::{Error, MESSAGE_BYTES, Mail, Observation, Parcel, Shard, Wanted};
+pub use shard::{CommandError, Error, MESSAGE_BYTES, Mail, Observation, Parcel, Shard};
 pub use slot::{Losses, bring_over, mend};
 pub use tally::{Kind, Tally, Waits};
 pub use topic::{SharedOptions, Strategy};

@@ -200,7 +200,7 @@ impl Shard {
     pub fn step(&mut self, now: Now, from: NodeId, slot: SlotId, bytes: &[u8]) {
         self.outlet.edge.now = now.monotonic;
         if is_word(bytes) {
-            return self.hear_word(from, slot, bytes);
+            return self.hear_word(now, from, slot, bytes);
         }
         match self.driver.step(slot, from, bytes) {
             // It is sent again.

@@ -61,7 +61,7 @@ use crate::connection::{Output, Stage};
 use crate::edge::{Count, Edge, Heed};
 use crate::identity::Identity;
 use crate::metric;
-use crate::options::Options;
+use crate::options::{Options, Without};
 use crate::peer::Peer;
 use crate::retained;
 use crate::session::{Delivery, SessionNumber};
@@ -73,7 +73,7 @@ use crate::topic::{FanOut, Presence, Roots};
 pub use casting::Casts;
 use mail::Where;
 pub use mail::{Bounds, Error as MailError, Mail, OfOneNode, Post};
-pub use moving::Wanted;
+pub use moving::CommandError;
 pub use outlet::Outlet;
 pub use reaching::Parcel;
 use slots::Slots;
@@ -296,6 +296,7 @@ impl Shard {
             kept_log_bytes: options.catch_up.kept_log_bytes,
             segment_entries: options.catch_up.segment_entries,
             seed: chance.number(),
+            lone_groups: options.without == Without::OneBatch,
             ..replica::Options::default()
         };
         if options.replicas.len() < 2 {
@@ -389,6 +390,7 @@ impl Shard {
             options,
         };
         opened.begin_reaching();
+        opened.load_fleet();
         Ok(opened)
     }
 

@@ -304,6 +304,9 @@ impl Shard {
             }
             Err(error) => fail(slot, &error),
         }
+        if self.is_of_commands(id) {
+            self.load_fleet();
+        }
         installed
     }
 

@@ -318,11 +318,15 @@ impl Shard {
         self.outlet.edge.pulse.tell(Activity::Apply, u32::from(record.slot.0));
         #[cfg(test)]
         self.tape.push(record.clone());
+        let is_command = self.is_of_commands(record.slot) && !record.data.is_empty();
+        if is_command && !self.apply_command(record) {
+            return;
+        }
         let Some(slot) = self.slots.get(record.slot) else { return };
         if slot.failure.is_some() {
             return;
         }
-        if !record.data.is_empty() {
+        if !record.data.is_empty() && !is_command {
             let before = self.state.batch().mark();
             let mut turn = turn!(self, now);
             turn.effects.begin_message();

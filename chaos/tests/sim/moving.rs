@@ -19,21 +19,21 @@ fn characters() -> Vec<Character> {
 fn calm(seed: u64, nodes: u16, shards: u16) -> Setup {
     Setup {
         nodes,
-        moving: Some(Moving { founders: 3, every: 3 * SECOND }),
+        moving: Some(Moving { founders: 3, every: 2 * SECOND }),
         characters: characters(),
-        work: 30 * SECOND,
+        work: 20 * SECOND,
         ..setup(seed, shards)
     }
 }
 
 fn stormy(seed: u64, nodes: u16, shards: u16) -> Setup {
     Setup {
-        crash_every: Some(6 * SECOND),
+        crash_every: Some(5 * SECOND),
         cut_every: Some(8 * SECOND),
         pause_every: Some(8 * SECOND),
         disorder: true,
         stalls: seed % 2 == 0,
-        work: 40 * SECOND,
+        work: 25 * SECOND,
         ..calm(seed, nodes, shards)
     }
 }
@@ -69,8 +69,8 @@ fn all_hold(standard: u64, day: impl Fn(u64, u16, u16) -> Setup) -> (u64, u64) {
 
 #[test]
 fn promises_hold_while_nodes_come_and_go() {
-    let (moves, _) = all_hold(3, calm);
-    assert!(moves > 30, "{moves} moves");
+    let (moves, _) = all_hold(1, calm);
+    assert!(moves > 15, "{moves} moves");
 }
 
 #[test]
@@ -81,15 +81,28 @@ fn promises_hold_while_nodes_come_and_go_in_a_storm() {
 
 #[test]
 fn promises_hold_where_who_comes_gets_a_copy() {
-    let (moves, copies) = all_hold(3, forgetful);
-    assert!(moves > 20 && copies > 20, "{moves} moves, {copies} copies");
+    let (moves, copies) = all_hold(2, forgetful);
+    assert!(moves > 15 && copies > 15, "{moves} moves, {copies} copies");
 }
 
 #[test]
-fn a_replica_that_comes_again_under_its_old_number_is_noticed() {
-    let notices = |seed| {
-        let outcome = run(Setup { without: Without::NewNumbers, ..stormy(seed, 5, 2) });
-        !outcome.judge(Some(fleet::GROUP)).wrong.is_empty()
-    };
-    assert!((1..=12).any(notices));
+fn a_rule_of_moves_that_is_left_out_is_noticed() {
+    for without in [Without::NewNumbers, Without::OneBatch] {
+        let notices = |seed| {
+            let outcome = run(Setup { without, ..stormy(seed, 5, 2) });
+            let found = outcome.judge(Some(fleet::GROUP)).wrong;
+            println!("without {without:?}, SIM_SEED={seed}: {:?}", found.first());
+            !found.is_empty()
+        };
+        // Some of them lose a disk, or die, at the right moment.
+        assert!((7..=26).any(notices), "without {without:?}");
+    }
+}
+
+#[test]
+fn one_seed_makes_one_history_of_a_fleet_that_changes() {
+    let once = |seed| run(Setup { work: 8 * SECOND, ..stormy(seed, 5, 2) });
+    let (first, second) = (once(7), once(7));
+    assert_eq!(first.log.events, second.log.events);
+    assert_eq!(first.trace, second.trace);
 }

@@ -3,6 +3,7 @@
 //!
 //! - who leads a slot walks its group towards the newest ring version, one change at a time ([`walking`]);
 //! - a node makes a replica when the leader of its group first speaks to it ([`opening`]), and it catches up as any other does;
+//! - the meta group says what the ring version is and which number comes next ([`meta`]);
 //! - a replica that hears no leader asks around, is told that it is no member any more ([`words`]), and ends with all of its
 //!   rows ([`closing`]).
 //!
@@ -10,6 +11,7 @@
 //! ended, or its disk was lost) says that it is gone, and its group has to take another one.
 
 mod closing;
+mod meta;
 mod opening;
 mod walking;
 mod words;
@@ -23,19 +25,15 @@ use convoy_membership::Ring;
 use super::Shard;
 use crate::clock::Now;
 
+pub use meta::CommandError;
 pub(super) use opening::open_all;
 pub(super) use words::is_word;
+#[cfg(test)]
+pub(super) use words::removed;
 
 /// Milliseconds between two looks of a leader at its group, and between two questions of a replica that hears nobody.
 const LOOK: u64 = 500;
 const ASK: u64 = 1_000;
-
-/// A number for a new replica, which the meta group gives: see [`crate::meta::Command::Number`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    pub slot: SlotId,
-    pub node: NodeId,
-}
 
 /// What a shard knows of replicas that move. All of it may be forgotten.
 #[derive(Default)]
@@ -45,7 +43,7 @@ pub(super) struct Moving {
     /// Replicas here that are no members any more, to be ended.
     ending: BTreeMap<SlotId, ReplicaId>,
     walks: BTreeMap<SlotId, walking::Walk>,
-    wanted: Vec<Wanted>,
+    known: meta::Known,
     /// The nodes of the fleet that could be heard when that was last looked at.
     heard: Vec<NodeId>,
     looks_at: u64,
@@ -57,7 +55,7 @@ pub(super) struct Moving {
 
 impl Shard {
     /// A ring version is in force. Which of them is heard first does not matter.
-    pub fn hear_ring(&mut self, ring: Arc<Ring>) {
+    fn hear_ring(&mut self, ring: Arc<Ring>) {
         let is_of_fleet = ring.slots() == self.options.slots && self.options.moves.is_some();
         if is_of_fleet && self.moving.ring.as_ref().is_none_or(|known| known.version() < ring.version()) {
             tracing::info!(version = ring.version().0, "ring version in force");
@@ -66,17 +64,14 @@ impl Shard {
     }
 
     /// The nodes of the fleet are these, this one among them. Replicas of others are not listened to any more.
-    pub fn hear_fleet(&mut self, nodes: &[NodeId]) {
-        if self.options.moves.is_none() || !nodes.contains(&self.driver.node()) {
-            return;
+    fn hear_fleet(&mut self, nodes: Vec<NodeId>) {
+        if self.options.moves.is_some()
+            && nodes.contains(&self.driver.node())
+            && nodes != self.options.replicas
+        {
+            self.options.replicas = nodes;
+            self.begin_reaching();
         }
-        self.options.replicas = nodes.to_vec();
-        self.begin_reaching();
-    }
-
-    /// Numbers that leaders here wait for. They may be asked for again.
-    pub fn take_wanted_numbers(&mut self) -> Vec<Wanted> {
-        std::mem::take(&mut self.moving.wanted)
     }
 
     /// What time brings about of replicas that move; at every tick.
@@ -92,6 +87,7 @@ impl Shard {
         if now.monotonic >= self.moving.asks_at {
             self.moving.asks_at = now.monotonic + ASK;
             self.ask_around();
+            self.ask_for_news();
         }
         self.feel_quorums(now, true);
     }
@@ -148,6 +144,11 @@ impl Shard {
                 (0..nodes.len()).map(|at| nodes[(first + at) % nodes.len()]).collect()
             }
         }
+    }
+
+    /// The newest ring version that was heard of.
+    pub fn ring(&self) -> Option<&Ring> {
+        self.moving.ring.as_deref()
     }
 
     fn exists(&self, slot: SlotId) -> bool {

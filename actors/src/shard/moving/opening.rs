@@ -128,6 +128,9 @@ impl Shard {
             }
             Err(error) => Err(error.to_string()),
         };
+        if self.is_of_commands(id) {
+            self.load_fleet();
+        }
         match (opened, self.slots.get(id)) {
             (Ok(()), _) => return true,
             (Err(error), Some(slot)) => fail(slot, &error),

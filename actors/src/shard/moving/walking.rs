@@ -8,7 +8,6 @@ use convoy_membership::ring::walk::{self, Copies, Group, Health, Sight, Step};
 use convoy_storage::replica::{Members, Replica};
 
 use super::super::Shard;
-use super::Wanted;
 use crate::clock::Now;
 use crate::metric;
 
@@ -87,7 +86,7 @@ impl Shard {
     }
 
     /// The meta group has given a number.
-    pub fn hear_number(&mut self, slot: SlotId, node: NodeId, number: ReplicaId) {
+    pub(super) fn hear_number(&mut self, slot: SlotId, node: NodeId, number: ReplicaId) {
         let walk = self.moving.walks.get_mut(&slot);
         if let Some(asked) = walk.and_then(|walk| walk.number.as_mut()).filter(|asked| asked.node == node) {
             asked.given = Some(number);
@@ -199,7 +198,7 @@ impl Shard {
         });
         if asked.is_none() {
             walk.number = Some(Number { node, asked_at: now.monotonic, given: None });
-            self.moving.wanted.push(Wanted { slot, node });
+            self.want_number(slot, node);
         }
         asked.and_then(|asked| asked.given)
     }

@@ -7,26 +7,55 @@ use convoy_storage::replica::{Outgoing, Role};
 use convoy_storage::sealed;
 
 use super::super::Shard;
+use crate::clock::Now;
 use crate::metric;
 
 const KIND: u8 = 0x25;
 const VERSION: u8 = 1;
 
-/// Of a replica of one slot, by its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+/// About a replica of the slot that it is sent for, or for the meta group. It goes to the shard that has that slot, of another
+/// node or of this one.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[bincode(crate = "convoy_storage::record")]
 pub(super) enum Word {
     /// It is not on the node that says so, and never will be again.
-    Gone { replica: u64 },
+    Gone {
+        replica: u64,
+    },
     /// It is on the node that says so, and hears no leader: is it still a member?
-    Asks { replica: u64 },
+    Asks {
+        replica: u64,
+    },
     /// It is no member any more: so says who leads the slot in this term.
-    Removed { replica: u64, term: u64 },
+    Removed {
+        replica: u64,
+        term: u64,
+    },
+    /// For the meta group: whoever leads this slot needs a number for a replica on this node.
+    WantsNumber {
+        slot: u16,
+        node: u64,
+    },
+    /// A replica on this node may have this number.
+    Number {
+        node: u64,
+        number: u64,
+    },
+    /// For the meta group: is anything newer known of the fleet than what this entry of its log has made? The answer goes to the
+    /// shard that has this slot.
+    AsksNews {
+        at: u64,
+        back: u16,
+    },
+    News {
+        at: u64,
+        fleet: Vec<u8>,
+    },
 }
 
 impl Word {
-    fn encode(self) -> Vec<u8> {
-        sealed::seal(KIND, VERSION, &self)
+    fn encode(&self) -> Vec<u8> {
+        sealed::seal(KIND, VERSION, self)
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, sealed::Error> {
@@ -39,25 +68,42 @@ pub(in crate::shard) fn is_word(bytes: &[u8]) -> bool {
     bytes.get(2) == Some(&KIND)
 }
 
+#[cfg(test)]
+pub(in crate::shard) fn removed(replica: u64, term: u64) -> Vec<u8> {
+    Word::Removed { replica, term }.encode()
+}
+
 impl Shard {
     pub(super) fn say(&mut self, to: NodeId, slot: SlotId, word: Word) {
         self.to_replicas.push(Outgoing { slot, to, bytes: word.encode() });
     }
 
     /// A word from a node about one of its replicas, or one of this node.
-    pub(in crate::shard) fn hear_word(&mut self, from: NodeId, slot: SlotId, bytes: &[u8]) {
+    pub(in crate::shard) fn hear_word(&mut self, now: Now, from: NodeId, slot: SlotId, bytes: &[u8]) {
         let is_of_fleet = self.options.moves.is_some() && self.options.replicas.contains(&from);
         let word = Word::decode(bytes).ok().filter(|_| is_of_fleet && self.exists(slot));
         let Some(word) = word else {
             metrics::counter!(metric::REPLICA_MESSAGES_REFUSED).increment(1);
             return;
         };
-        let (Word::Gone { replica } | Word::Asks { replica } | Word::Removed { replica, .. }) = word;
-        let Some(replica) = ReplicaId::new(replica) else { return };
         match word {
-            Word::Gone { .. } => self.note_gone(from, slot, replica),
-            Word::Asks { .. } => self.answer_for(from, slot, replica),
-            Word::Removed { term, .. } => self.hear_removed(slot, replica, Term(term)),
+            Word::Gone { replica } => of(replica, |replica| self.note_gone(from, slot, replica)),
+            Word::Asks { replica } => of(replica, |replica| self.answer_for(from, slot, replica)),
+            Word::Removed { replica, term } => {
+                of(replica, |replica| self.hear_removed(slot, replica, Term(term)));
+            }
+            Word::WantsNumber { slot, node } => {
+                if let Some(node) = NodeId::new(node).filter(|_| self.exists(SlotId(slot))) {
+                    self.number_wanted(now, from, SlotId(slot), node);
+                }
+            }
+            Word::Number { node, number } => {
+                if let (Some(node), Some(number)) = (NodeId::new(node), ReplicaId::new(number)) {
+                    self.hear_number(slot, node, number);
+                }
+            }
+            Word::AsksNews { at, back } => self.answer_news(from, at, back),
+            Word::News { at, fleet } => self.hear_news(from, at, &fleet),
         }
     }
 
@@ -90,18 +136,32 @@ impl Shard {
     }
 }
 
+/// A number of a replica as it came.
+fn of(number: u64, hear: impl FnOnce(ReplicaId)) {
+    if let Some(replica) = ReplicaId::new(number) {
+        hear(replica);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn version_1_is_frozen() {
-        let words =
-            [Word::Gone { replica: 7 }, Word::Asks { replica: 7 }, Word::Removed { replica: 7, term: 9 }];
-        for (word, body) in words.into_iter().zip([&[0, 7][..], &[1, 7], &[2, 7, 9]]) {
+        let words = [
+            (Word::Gone { replica: 7 }, vec![0, 7]),
+            (Word::Asks { replica: 7 }, vec![1, 7]),
+            (Word::Removed { replica: 7, term: 9 }, vec![2, 7, 9]),
+            (Word::WantsNumber { slot: 3, node: 7 }, vec![3, 3, 7]),
+            (Word::Number { node: 7, number: 9 }, vec![4, 7, 9]),
+            (Word::AsksNews { at: 5, back: 1 }, vec![5, 5, 1]),
+            (Word::News { at: 5, fleet: vec![8, 8] }, vec![6, 5, 2, 8, 8]),
+        ];
+        for (word, body) in words {
             let bytes = word.encode();
             assert!(is_word(&bytes));
-            assert_eq!((&bytes[2..4], &bytes[12..]), (&[KIND, VERSION][..], body));
+            assert_eq!((&bytes[2..4], &bytes[12..]), (&[KIND, VERSION][..], &body[..]));
             assert_eq!(Word::decode(&bytes), Ok(word));
             assert!((0..bytes.len()).all(|cut| Word::decode(&bytes[..cut]).is_err()));
         }

@@ -50,6 +50,8 @@ mod ordering;
 mod overflowing;
 #[path = "parting.rs"]
 mod parting;
+#[path = "placing.rs"]
+mod placing;
 #[path = "publishing.rs"]
 mod publishing;
 #[path = "querying.rs"]

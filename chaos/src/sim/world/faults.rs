@@ -117,7 +117,6 @@ impl World {
         for shard in 0..shards {
             self.follow(node, shard);
         }
-        self.tell_fleet(node);
         self.changed();
     }
 

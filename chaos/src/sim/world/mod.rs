@@ -328,7 +328,10 @@ impl World {
         self.plan_crash();
         self.plan_cut();
         self.plan_pause();
-        self.plan_move();
+        if self.meta.is_some() {
+            self.plan_move();
+            self.agenda.enter(SECOND, Event::Moved(Moved::Look));
+        }
         if let Some((from, to)) = self.setup.full {
             self.agenda.enter(from, Event::DiskFull(true));
             self.agenda.enter(to, Event::DiskFull(false));
@@ -495,7 +498,6 @@ impl World {
         }
         self.say(node, shard);
         self.say_to_shards(node, shard);
-        self.give_numbers(node, shard);
         self.look_at(node);
         if self.nodes[node].is_slow(self.agenda.micros()) {
             self.settle();
@@ -505,6 +507,9 @@ impl World {
     /// What a shard says to replicas on other nodes goes on its way.
     fn say(&mut self, from: usize, shard: u16) {
         for (lane, Outgoing { slot, to, bytes }) in self.nodes[from].take_to_replicas(shard) {
+            if lane == Lane::Raft && self.meta.is_some() {
+                self.note_vote(slot, &bytes);
+            }
             let (node, bytes) = (Node::place_of(to), Bytes::from(bytes));
             for delay in self.links.send(self.agenda.micros(), from, node) {
                 // What is so long takes longer, and holds up nothing that goes by the other.

@@ -1,21 +1,21 @@
-//! The fleet changes while it runs: nodes come, are drained and leave, die and are replaced, lose their disks and come again. Who
-//! is of it, which ring version is in force and which numbers replicas have says the real state machine of the meta group;
-//! the world stands for its log, and carries what it says to the shards, late.
+//! The fleet changes while it runs: nodes come, are drained and leave, die and are replaced, lose their disks and come again. The
+//! world is the operator: it gives commands to whoever leads the meta group, one after the other, and again until it sees
+//! that they were carried out. What is decided there reaches the other nodes by themselves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use convoy_actors::meta::{Command, Effect, Entrant, Fleet, FleetId, TokenHash};
-use convoy_actors::{Moves, Options, Wanted, Without};
-use convoy_ids::{NodeId, ReplicaId, SlotId};
+use convoy_actors::meta::{Command, Entrant, Fleet, FleetId, State, TokenHash};
+use convoy_actors::{CommandError, Moves, Options, Without};
+use convoy_ids::{NodeId, ReplicaId, RingVersion, SlotId, Term};
 use convoy_membership::Ring;
 use convoy_storage::engine::{Engine, Family};
+use convoy_storage::replica::{Addressed, addressed};
 
 use super::replicas::{Rows, rows};
 use super::{Event, Setup, World};
 use crate::oracle::{self, Fault, What};
-use crate::sim::clock::{MILLISECOND, Micros, SECOND};
+use crate::sim::clock::{MILLISECOND, Micros};
 use crate::sim::disk::Disk;
 use crate::sim::node::Node;
 use crate::sim::seed::{Seed, Stream};
@@ -61,21 +61,39 @@ enum Change {
 pub enum Moved {
     /// The next change begins, or one comes to its end.
     Change,
-    /// A node, in this life, hears who is of the fleet, and of the ring version in force.
-    Tell { node: usize, start: u32 },
-    /// The number that a leader has asked for comes.
-    Number { node: usize, start: u32, shard: u16, wanted: Wanted, number: ReplicaId },
+    /// The operator looks after what was ordered.
+    Look,
 }
 
-/// The meta group, and what the world knows beside it.
+/// What the operator wants of the meta group.
+#[derive(Clone, Debug)]
+enum Order {
+    Command(Command),
+    /// A ring version of the members as they are then.
+    Reshape(Option<RingVersion>),
+    /// This node starts, which has an empty disk.
+    Start(usize),
+}
+
+/// What a message begins with, behind its envelope, that answers who asks for a vote.
+const VOTE: u8 = 6;
+
+/// How often the operator looks.
+const LOOKS: Micros = 300 * MILLISECOND;
+
+/// The operator.
 pub struct Meta {
-    fleet: Fleet,
+    /// The newest ring version that was seen.
+    ring: Option<Ring>,
+    orders: VecDeque<Order>,
     places: Vec<Place>,
     founders: u16,
     every: Micros,
     /// Numbers that were given out when each node got its disk; of the first disk of a founder none.
     given: Vec<Option<u64>>,
     change: Option<Change>,
+    /// To whom each replica has given its vote in each term.
+    votes: BTreeMap<(SlotId, ReplicaId, Term), ReplicaId>,
     chance: Stream,
 }
 
@@ -86,51 +104,61 @@ impl Meta {
             .map(|place| if place < founders { Place::Member } else { Place::Free })
             .collect();
         let mut meta = Self {
-            fleet: Fleet::default(),
+            ring: None,
+            orders: VecDeque::new(),
             places,
             founders: moving.founders,
             every: moving.every,
             given: vec![None; usize::from(setup.nodes)],
             change: None,
+            votes: BTreeMap::new(),
             chance: seed.stream("moves"),
         };
-        let (fleet, slots, format) = (FleetId([7; 16]), setup.slots, 1);
-        meta.order(&Command::Found { fleet, slots, replication: REPLICATION, format, founder: entrant(0) });
-        meta.order(&Command::AddToken { hash: TokenHash([7; 32]), expires_at: u64::MAX, at: 0 });
-        (1..founders).for_each(|place| meta.join(place, slots));
-        meta.reshape();
+        let (fleet, slots, format) = (FLEET, setup.slots, 1);
+        let found = Command::Found { fleet, slots, replication: REPLICATION, format, founder: entrant(0) };
+        let token = Command::AddToken { hash: TOKEN, expires_at: u64::MAX, at: 0 };
+        meta.orders.extend([found, token].map(Order::Command));
+        meta.orders.extend((1..founders).map(|place| join(place, slots)));
+        meta.orders.push_back(Order::Reshape(None));
         meta
     }
 
-    /// Carries out what is sure to be right.
-    fn order(&mut self, command: &Command) {
-        let mut out = Vec::new();
-        self.fleet.apply(command, &mut out);
-        assert!(!matches!(out[..], [Effect::Refused(_)]), "{command:?}: {out:?}");
-    }
-
-    fn join(&mut self, place: usize, slots: u16) {
-        let (fleet, token) = (FleetId([7; 16]), TokenHash([7; 32]));
-        self.order(&Command::Join { entrant: entrant(place), fleet, slots, token, at: 1 });
-    }
-
-    fn reshape(&mut self) {
-        let version = self.ring().version().0 + 1;
-        self.order(&Command::Reshape { version });
-    }
-
-    fn ring(&self) -> &Ring {
-        self.fleet.ring().expect("it was founded")
+    fn reshape(&mut self, command: Command) {
+        self.orders.extend([Order::Command(command), Order::Reshape(None)]);
     }
 
     /// The nodes that are to keep a slot.
     fn target(&self, slot: SlotId) -> BTreeSet<NodeId> {
         let slot = if slot.is_meta() { SlotId(0) } else { slot };
-        self.ring().replicas(slot).iter().copied().collect()
+        self.ring.iter().flat_map(|ring| ring.replicas(slot)).copied().collect()
     }
 
     fn members(&self) -> Vec<usize> {
         (0..self.places.len()).filter(|place| self.places[*place] == Place::Member).collect()
+    }
+}
+
+const FLEET: FleetId = FleetId([7; 16]);
+const TOKEN: TokenHash = TokenHash([7; 32]);
+
+fn join(place: usize, slots: u16) -> Order {
+    Order::Command(Command::Join { entrant: entrant(place), fleet: FLEET, slots, token: TOKEN, at: 1 })
+}
+
+/// Whether the fleet is as the command would make it.
+fn is_done(fleet: &Fleet, command: &Command) -> bool {
+    let member = |node: u64| NodeId::new(node).and_then(|node| fleet.member(node));
+    let is = |node: u64, state| member(node).is_some_and(|member| member.state == state);
+    match command {
+        Command::Found { .. } => fleet.birth().is_some(),
+        Command::AddToken { hash, .. } => fleet.has_token(hash),
+        Command::Join { entrant, .. } => member(entrant.node).is_some(),
+        Command::Drain { node } => is(*node, State::Draining),
+        Command::Replace { node } => is(*node, State::Down),
+        Command::Restore { node } => is(*node, State::Active),
+        Command::Remove { node } => member(*node).is_none(),
+        Command::Reshape { version } => fleet.ring().is_some_and(|ring| ring.version().0 >= *version),
+        other => panic!("the operator does not say {other:?}"),
     }
 }
 
@@ -154,7 +182,8 @@ impl World {
     /// Whether a node that is to start does so: not one that is up, that is away for long, or that was removed.
     pub fn may_start(&self, node: usize) -> bool {
         let Some(meta) = &self.meta else { return true };
-        let is_away = meta.change == Some(Change::IsDown(node)) && !self.resting;
+        let is_away = meta.change == Some(Change::IsDown(node)) && !self.resting
+            || meta.orders.iter().any(|order| matches!(order, Order::Start(comes) if *comes == node));
         meta.places[node] == Place::Member && !is_away && !self.nodes[node].is_up()
     }
 
@@ -188,65 +217,85 @@ impl World {
     pub fn moved(&mut self, moved: Moved) {
         match moved {
             Moved::Change if !self.resting => {
-                self.change();
+                if self.meta.as_ref().is_some_and(|meta| meta.orders.is_empty()) {
+                    self.change();
+                }
                 self.plan_move();
             }
             Moved::Change => {}
-            Moved::Tell { node, start } if self.nodes[node].lives(start) => {
-                if self.nodes[node].is_suspended() {
-                    return self.agenda.enter(100 * MILLISECOND, Event::Moved(Moved::Tell { node, start }));
+            Moved::Look => {
+                self.agenda.enter(LOOKS, Event::Moved(Moved::Look));
+                self.look_after_orders();
+            }
+        }
+    }
+
+    /// A replica says something: it has one vote in a term, whatever became of its node.
+    pub fn note_vote(&mut self, slot: SlotId, bytes: &[u8]) {
+        if bytes.get(12) != Some(&VOTE) {
+            return;
+        }
+        let Some(said) = addressed(bytes).filter(|said| said.votes) else { return };
+        let meta = self.meta.as_mut().expect("the fleet changes");
+        let first = *meta.votes.entry((slot, said.from, said.term)).or_insert(said.to);
+        if first != said.to {
+            let Addressed { from, to, term, .. } = said;
+            self.log.findings.push(format!(
+                "10 one vote: replica {from} of slot {slot} votes for {first} and for {to} in term {term}"
+            ));
+        }
+    }
+
+    /// The node that leads the meta group, in the newest term.
+    fn meta_leader(&self) -> Option<usize> {
+        let leads = |node: usize| {
+            let node = &self.nodes[node];
+            let shard = node.shards().first().filter(|_| !node.is_suspended())?;
+            shard.fleet()?;
+            node.led().find(|(slot, _)| slot.is_meta()).map(|(_, term)| term)
+        };
+        (0..self.nodes.len()).filter(|node| leads(*node).is_some()).max_by_key(|node| leads(*node))
+    }
+
+    /// Gives the oldest order, again if it had no effect.
+    fn look_after_orders(&mut self) {
+        let Some(leader) = self.meta_leader() else { return };
+        let meta = self.meta.as_mut().expect("the fleet changes");
+        let fleet = self.nodes[leader].shards()[0].fleet().expect("it leads");
+        if fleet.ring().map(Ring::version) > meta.ring.as_ref().map(Ring::version) {
+            meta.ring = fleet.ring().cloned();
+        }
+        let next = RingVersion(fleet.ring().map_or(0, |ring| ring.version().0) + 1);
+        let command = loop {
+            let command = match meta.orders.front_mut() {
+                None => return,
+                Some(Order::Start(node)) => {
+                    // Whatever number it had before is given out by now.
+                    meta.given[*node] = Some(fleet.given());
+                    let event = Event::Start { node: *node };
+                    meta.orders.pop_front();
+                    return self.agenda.enter(MILLISECOND, event);
                 }
-                let meta = self.meta.as_ref().expect("it has told this");
-                let (ring, nodes) = (Arc::new(meta.ring().clone()), meta.members());
-                let nodes: Vec<NodeId> = nodes.into_iter().map(Node::id_of).collect();
-                for shard in 0..self.nodes[node].shards().len() as u16 {
-                    self.nodes[node].shard(shard).hear_fleet(&nodes);
-                    self.nodes[node].shard(shard).hear_ring(Arc::clone(&ring));
-                    self.follow(node, shard);
-                }
+                Some(Order::Command(command)) => command.clone(),
+                Some(Order::Reshape(version)) => Command::Reshape { version: version.get_or_insert(next).0 },
+            };
+            if !is_done(fleet, &command) {
+                break command;
             }
-            Moved::Number { node, start, shard, wanted, number } if self.nodes[node].lives(start) => {
-                self.nodes[node].shard(shard).hear_number(wanted.slot, wanted.node, number);
+            meta.orders.pop_front();
+        };
+        match self.nodes[leader].shard(0).command(&command) {
+            Ok(()) | Err(CommandError::NotLeader | CommandError::Busy) => {}
+            Err(error @ CommandError::Refused(_)) => {
+                self.log.findings.push(format!("12 moves: {command:?} was refused: {error}"));
             }
-            Moved::Tell { .. } | Moved::Number { .. } => {}
         }
-    }
-
-    /// What leaders have asked the meta group for.
-    pub fn give_numbers(&mut self, node: usize, shard: u16) {
-        let Some(meta) = &mut self.meta else { return };
-        for wanted in self.nodes[node].shard(shard).take_wanted_numbers() {
-            let mut out = Vec::new();
-            meta.fleet.apply(&Command::Number { slot: wanted.slot.0, node: wanted.node.get() }, &mut out);
-            let Some(Effect::Numbered { number, .. }) = out.pop() else { continue };
-            if self.setup.disorder && meta.chance.one_in(10) {
-                continue;
-            }
-            let (start, delay) = (self.nodes[node].starts(), meta.chance.between(1, 300 * MILLISECOND));
-            let number = Moved::Number { node, start, shard, wanted, number };
-            self.agenda.enter(delay, Event::Moved(number));
-        }
-    }
-
-    /// A node that has begun a life hears of the fleet a while later.
-    pub fn tell_fleet(&mut self, node: usize) {
-        let Some(meta) = &mut self.meta else { return };
-        let (start, delay) = (self.nodes[node].starts(), meta.chance.between(1, SECOND));
-        self.agenda.enter(delay, Event::Moved(Moved::Tell { node, start }));
-    }
-
-    fn tell_all(&mut self) {
-        for node in (0..self.nodes.len()).filter(|node| self.nodes[*node].is_up()).collect::<Vec<_>>() {
-            self.tell_fleet(node);
-        }
+        self.follow(leader, 0);
     }
 
     /// Gives an order, and makes a ring version of it.
-    fn reshape(&mut self, command: &Command) {
-        let meta = self.meta.as_mut().expect("the fleet changes");
-        meta.order(command);
-        meta.reshape();
-        self.tell_all();
+    fn reshape(&mut self, command: Command) {
+        self.meta.as_mut().expect("the fleet changes").reshape(command);
         self.changed();
     }
 
@@ -262,7 +311,7 @@ impl World {
             Some(Change::Drains(node)) => {
                 if meta.chance.one_in(4) {
                     meta.change = None;
-                    self.reshape(&Command::Restore { node: Node::id_of(node).get() });
+                    self.reshape(Command::Restore { node: Node::id_of(node).get() });
                 } else if self.keeps_nothing(node) {
                     self.remove(node);
                 }
@@ -271,7 +320,7 @@ impl World {
                 if meta.chance.one_in(3) {
                     meta.change = None;
                     self.agenda.enter(MILLISECOND, Event::Start { node });
-                    self.reshape(&Command::Restore { node: Node::id_of(node).get() });
+                    self.reshape(Command::Restore { node: Node::id_of(node).get() });
                 } else if self.keeps_nothing(node) {
                     self.remove(node);
                 }
@@ -284,7 +333,7 @@ impl World {
                     (_, Some(place)) if members.len() <= usize::from(REPLICATION) => self.join(place),
                     (0, _) | (1, None) if members.len() > usize::from(REPLICATION) => {
                         meta.change = Some(Change::Drains(node));
-                        self.reshape(&Command::Drain { node: Node::id_of(node).get() });
+                        self.reshape(Command::Drain { node: Node::id_of(node).get() });
                     }
                     (2, _) if members.len() > usize::from(REPLICATION) => self.replace(node),
                     _ => self.lose_disk(node),
@@ -296,12 +345,8 @@ impl World {
     fn join(&mut self, place: usize) {
         let slots = self.setup.slots;
         let meta = self.meta.as_mut().expect("the fleet changes");
-        meta.join(place, slots);
         meta.places[place] = Place::Member;
-        meta.given[place] = Some(meta.fleet.given());
-        meta.reshape();
-        self.agenda.enter(MILLISECOND, Event::Start { node: place });
-        self.tell_all();
+        meta.orders.extend([join(place, slots), Order::Start(place), Order::Reshape(None)]);
         self.changed();
     }
 
@@ -310,18 +355,15 @@ impl World {
         let meta = self.meta.as_mut().expect("the fleet changes");
         meta.change = None;
         meta.places[node] = Place::Gone;
-        let ring = meta.ring().member(Node::id_of(node)).is_none_or(|member| member.weight == 0);
-        assert!(ring, "a node that is drained has no place in the ring");
-        meta.order(&Command::Remove { node: Node::id_of(node).get() });
+        meta.orders.push_back(Order::Command(Command::Remove { node: Node::id_of(node).get() }));
         self.take_down(node);
-        self.tell_all();
     }
 
     /// A node goes down and does not come again soon: others are to take its place.
     fn replace(&mut self, node: usize) {
         self.meta.as_mut().expect("the fleet changes").change = Some(Change::IsDown(node));
         self.take_down(node);
-        self.reshape(&Command::Replace { node: Node::id_of(node).get() });
+        self.reshape(Command::Replace { node: Node::id_of(node).get() });
     }
 
     /// A node loses all that it had, and comes again. Not while others need it: what it has alone would be lost.
@@ -330,12 +372,11 @@ impl World {
             return;
         }
         self.take_down(node);
-        let meta = self.meta.as_mut().expect("the fleet changes");
-        meta.given[node] = Some(meta.fleet.given());
-        meta.change = Some(Change::LostItsDisk(node));
-        let delay = meta.chance.between(10 * MILLISECOND, 2 * SECOND);
         self.nodes[node].lose_disk(Disk::new(None, self.setup.lying_disk, self.setup.stalls));
-        self.agenda.enter(delay, Event::Start { node });
+        let meta = self.meta.as_mut().expect("the fleet changes");
+        // Until it is known what was given out, it does not start.
+        (meta.change, meta.given[node]) = (Some(Change::LostItsDisk(node)), Some(u64::MAX));
+        meta.orders.push_back(Order::Start(node));
     }
 
     fn take_down(&mut self, node: usize) {
@@ -359,7 +400,6 @@ impl World {
         if let Some(Change::IsDown(node)) = meta.change {
             self.agenda.enter(MILLISECOND, Event::Start { node });
         }
-        self.tell_all();
     }
 
     fn all_slots(&self) -> impl Iterator<Item = SlotId> + use<> {
@@ -422,6 +462,9 @@ impl World {
             return vec![format!("at rest these nodes do not serve: {idle:?}")];
         }
         let (mut wrong, placement) = (Vec::new(), self.placement());
+        if !meta.orders.is_empty() {
+            wrong.push(format!("12 moves: orders were not carried out: {:?}", meta.orders));
+        }
         for slot in self.all_slots() {
             let (target, here, group) = (meta.target(slot), placement.get(&slot), self.group_of(slot));
             if here != Some(&target) || group != Some((target.clone(), true)) {
@@ -432,6 +475,12 @@ impl World {
             let of = |node: &usize| rows(&self.nodes[*node], &[slot]);
             let (with, without): (Vec<usize>, Vec<usize>) =
                 members.iter().partition(|node| target.contains(&Node::id_of(**node)));
+            let group =
+                |node: &usize| self.nodes[*node].shards().iter().find_map(|shard| shard.members(slot));
+            if let Some(node) = with.iter().find(|node| group(node) != Some((target.clone(), true))) {
+                let found = group(node);
+                wrong.push(format!("12 moves: to the node at {node} the group of slot {slot} is {found:?}"));
+            }
             let found: Vec<Rows> = with.iter().map(of).collect();
             if found.windows(2).any(|pair| pair[0] != pair[1]) {
                 let counts: Vec<usize> = found.iter().map(Rows::len).collect();
