@@ -118,11 +118,32 @@ impl Driver {
         };
         let group = Group::open(found, &self.options, &self.logger)?;
         self.is_regrouped |= group.is_regrouped();
-        let place = self.groups.len();
-        self.groups.push(Some(group));
+        let place = self.empty_place().unwrap_or(self.groups.len());
+        if place == self.groups.len() {
+            self.groups.push(None);
+        }
+        self.groups[place] = Some(group);
         self.places.insert(slot, place);
         self.list(place);
         Ok(opened)
+    }
+
+    /// A place that a closed group has left, and that nothing names any more which is still to come.
+    fn empty_place(&self) -> Option<usize> {
+        if self.places.len() == self.groups.len() {
+            return None;
+        }
+        let gathered = [Some(&self.gathering), self.syncing.as_ref()];
+        let promised: Vec<usize> =
+            gathered.into_iter().flatten().flat_map(|of| &of.promises).map(|(place, _)| *place).collect();
+        let is_named =
+            |place: &usize| [&self.listed, &self.waiting, &promised].iter().any(|of| of.contains(place));
+        (0..self.groups.len()).find(|place| self.groups[*place].is_none() && !is_named(place))
+    }
+
+    #[cfg(test)]
+    pub(super) fn places_held(&self) -> usize {
+        self.groups.len()
     }
 
     /// Forgets the replica of `slot`. What is on disk stays; what was promised by rounds not yet synced is not kept.

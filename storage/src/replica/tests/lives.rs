@@ -197,6 +197,18 @@ fn a_replica_that_was_removed_comes_again_on_the_same_disk_as_another() {
 }
 
 #[test]
+fn a_slot_that_comes_and_goes_takes_no_more_room_each_time() {
+    let mut station = Station::alone(Options::default());
+    for _ in 0..20 {
+        station.driver.close(SLOT);
+        station.driver.open(SLOT, first(1).id, &[first(1)]).unwrap();
+        station.settle();
+        assert!(station.leads());
+    }
+    assert!(station.driver.places_held() <= 3, "{}", station.driver.places_held());
+}
+
+#[test]
 fn a_copy_goes_on_for_the_replica_that_is_here() {
     let (mut fleet, leader, away) = wiped(20);
     let base = fleet.at(leader).driver.base(SLOT).unwrap();
