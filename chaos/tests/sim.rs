@@ -36,7 +36,9 @@ fn judge(setup: Setup) -> Result<(Verdict, u64), String> {
     };
     // One of each kind says more than ten of the first.
     let mut kinds = std::collections::BTreeSet::new();
-    let kind = |said: &str| said.chars().filter(|c| !c.is_ascii_digit()).take(12).collect::<String>();
+    let said_of = |said: &str| said.trim_start_matches("a shard failed: ").to_owned();
+    let kind =
+        |said: &str| said_of(said).chars().filter(|c| !c.is_ascii_digit()).take(12).collect::<String>();
     let shown: Vec<&String> = verdict.wrong.iter().filter(|said| kinds.insert(kind(said))).collect();
     Err(format!(
         "SIM_SEED={seed}, {nodes} nodes, {shards} shards, cut {cut_at:?}: {} findings, {written}\n{shown:#?}\n{}",

@@ -75,8 +75,8 @@ fn promises_hold_while_nodes_come_and_go() {
 
 #[test]
 fn promises_hold_while_nodes_come_and_go_in_a_storm() {
-    let (moves, _) = all_hold(3, stormy);
-    assert!(moves > 20, "{moves} moves");
+    let (moves, _) = all_hold(2, stormy);
+    assert!(moves > 15, "{moves} moves");
 }
 
 #[test]

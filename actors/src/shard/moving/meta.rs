@@ -161,9 +161,17 @@ impl Shard {
 
     pub(super) fn hear_news(&mut self, from: NodeId, at: u64, fleet: &[u8]) {
         match Fleet::decode(fleet) {
-            Ok(fleet) => self.learn_fleet(at, fleet),
+            Ok(fleet) if self.could_follow(&fleet) => self.learn_fleet(at, fleet),
+            Ok(_) => tracing::warn!(%from, "news of another fleet refused, or of before what is known"),
             Err(error) => tracing::warn!(%from, %error, "news of the fleet refused"),
         }
+    }
+
+    /// Whether the fleet that is known here may have become this one.
+    fn could_follow(&self, fleet: &Fleet) -> bool {
+        let known = &self.moving.known.fleet;
+        let version = |fleet: &Fleet| fleet.ring().map(convoy_membership::Ring::version);
+        known.birth().is_none_or(|birth| fleet.birth() == Some(birth)) && version(fleet) >= version(known)
     }
 
     /// Asks for the number of a new replica: every node, for one of them leads the meta group.

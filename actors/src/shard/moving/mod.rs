@@ -53,6 +53,14 @@ pub(super) struct Moving {
     pub closed: u64,
 }
 
+#[cfg(test)]
+impl Moving {
+    /// Whether no replica is to be ended.
+    pub fn is_idle(&self) -> bool {
+        self.ending.is_empty()
+    }
+}
+
 impl Shard {
     /// A ring version is in force. Which of them is heard first does not matter.
     fn hear_ring(&mut self, ring: Arc<Ring>) {

@@ -102,8 +102,12 @@ impl Shard {
             self.slots.iter().filter(|slot| slot.is_serving()).map(|slot| slot.id).collect();
         let me = self.driver.node();
         let learners = |slot: &SlotId| self.driver.members(*slot).map(|members| members.learners);
-        let under_way = led.iter().filter_map(learners).flatten().map(|learner| (me, learner.node));
-        let mut copies = Copies::new(COPIES, under_way.collect::<Vec<_>>());
+        let under_way: Vec<NodeId> =
+            led.iter().filter_map(learners).flatten().map(|learner| learner.node).collect();
+        // One on a node that is down takes nothing.
+        let under_way: Vec<_> =
+            under_way.into_iter().filter(|node| self.hears(*node)).map(|node| (me, node)).collect();
+        let mut copies = Copies::new(COPIES, under_way);
         for slot in led {
             if self.moving.walks.get(&slot).is_none_or(|walk| now.monotonic < walk.rests_until)
                 || !self.driver.is_regroupable(slot)
@@ -113,6 +117,21 @@ impl Shard {
             let step = self.next_step(now, slot);
             self.take_step(now, slot, copies.admit(me, step));
         }
+    }
+
+    /// What keeps a slot that is led here from being where it is to be, in words.
+    pub fn explain_walk(&mut self, now: Now, slot: SlotId) -> String {
+        let step = self.next_step(now, slot);
+        let up: Vec<NodeId> =
+            self.options.replicas.clone().into_iter().filter(|node| self.hears(*node)).collect();
+        let version = self.moving.ring.as_ref().map(|ring| ring.version().0);
+        let number = self.moving.walks.get(&slot).map(|walk| walk.number);
+        let (followers, is_free) = (self.driver.followers(slot), self.driver.is_regroupable(slot));
+        format!(
+            "next {step:?}, ring version {version:?}, target {:?}, nodes heard {up:?}, number {number:?}, may change \
+             {is_free}, followers {followers:?}",
+            self.order_of(slot)
+        )
     }
 
     fn next_step(&mut self, now: Now, slot: SlotId) -> Step {

@@ -233,6 +233,24 @@ fn a_replica_ends_when_a_leader_of_its_term_says_so_and_not_for_one_of_before() 
 }
 
 #[test]
+fn a_replica_that_cannot_be_ended_for_a_full_disk_goes_on_as_it_was() {
+    let (mut fleet, slot) = (founded(3), SlotId(4));
+    let (at, replica, of) = follower(&fleet, slot);
+    let before = rows(&fleet.nodes[at], slot);
+    fleet.nodes[at].engine.set_full(true);
+    let world = &mut fleet.nodes[at];
+    world.shards[0].step(world.now, node((at + 1) % 3), slot, &removed(replica.get(), of.0));
+    world.shards[0].turn(world.now);
+    assert!(world.shards[0].moving.is_idle(), "it was tried");
+    assert_eq!((world.shards[0].replicas().get(&slot), &rows(world, slot)), (Some(&replica), &before));
+    world.engine.set_full(false);
+    fleet.pass(REST);
+    assert!(is_in_place(&fleet) && fleet.ready() == [0, 1, 2]);
+    tell(&mut fleet, at, slot, &removed(replica.get(), of.0));
+    assert!(!kept(&fleet, at).contains(&slot));
+}
+
+#[test]
 fn a_message_makes_a_replica_only_where_its_slot_belongs_and_under_a_number_that_is_new() {
     let mut fleet = founded(4);
     let slot = slot_of_client("a");

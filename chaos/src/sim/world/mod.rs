@@ -370,12 +370,13 @@ impl World {
         now > self.quiet.1 + QUIET && self.disagreements().is_empty()
     }
 
-    fn complaint(&self) -> String {
+    fn complaint(&mut self) -> String {
+        let moves = self.explain_moves();
         let unsettled = || self.clients.iter().filter(|client| !client.is_settled());
         let names: Vec<&str> = unsettled().map(|client| client.character.name.as_str()).collect();
         let led: Vec<Vec<String>> = self.nodes.iter().map(Node::leads).collect();
         format!(
-            "slots that nodes lead, by their shards: {led:?}; Clients that still wait: {names:?}, of whom {:?}",
+            "slots that nodes lead, by their shards: {led:?}; Clients that still wait: {names:?}, of whom {:?}{moves}",
             unsettled().next()
         )
     }

@@ -427,6 +427,22 @@ impl World {
         leader.shards().iter().find_map(|shard| shard.members(slot))
     }
 
+    /// What keeps each slot from being where it is to be.
+    pub fn explain_moves(&mut self) -> String {
+        let (mut said, now) = (String::new(), self.agenda.now());
+        let slots: Vec<SlotId> = self.all_slots().filter(|_| self.meta.is_some()).collect();
+        for node in &mut self.nodes {
+            let led: Vec<SlotId> =
+                node.led().map(|(slot, _)| slot).filter(|slot| slots.contains(slot)).collect();
+            for slot in led {
+                let number = if slot.is_meta() { 0 } else { slot.0 % node.shards().len() as u16 };
+                let walk = node.shard(number).explain_walk(now, slot);
+                said.push_str(&format!("\nslot {slot}: {walk}"));
+            }
+        }
+        said
+    }
+
     /// Whether all are up, and every slot is where it is to be.
     fn is_in_place(&self) -> bool {
         let meta = self.meta.as_ref().expect("the fleet changes");
