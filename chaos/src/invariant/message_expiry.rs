@@ -20,7 +20,8 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
             let Some(sent) = ledger.sent_of(&delivery.message) else { continue };
             // One without an answer may have come at any time.
             let (Some(interval), Some(accepted)) = (sent.expiry, sent.accepted) else { continue };
-            let expired = ledger.at(accepted.max(sent.last)) + interval + SLACK;
+            let wrong_by = ledger.clocks().apart(sent.first, delivery.index);
+            let expired = ledger.at(accepted.max(sent.last)) + interval + SLACK + wrong_by;
             let began = ledger.at(sent.first).saturating_sub(SLACK);
             let perhaps_begun = sent.message.qos == Qos::ExactlyOnce
                 && ledger.died_with_connection_of(&life.client, sent.first, delivery.index);

@@ -69,7 +69,9 @@ fn said_once(ledger: &Ledger, message: &Message) -> Option<(u32, usize)> {
 /// copy has all of its time before it.
 fn may_come_late(ledger: &Ledger, delivery: &Delivery) -> bool {
     let Some(sent) = ledger.sent_of(&delivery.message) else { return false };
-    sent.expiry.is_some_and(|interval| ledger.at(delivery.index) > ledger.at(sent.first) + interval)
+    let wrong_by = ledger.clocks().apart(sent.first, delivery.index);
+    sent.expiry
+        .is_some_and(|interval| ledger.at(delivery.index) + wrong_by > ledger.at(sent.first) + interval)
         && (sent.last > sent.first || ledger.crashed_between(sent.first, delivery.index))
 }
 

@@ -129,18 +129,20 @@ fn verdict(ledger: &Ledger, place: usize, connection: &Connection, will: &Will) 
     if delay.is_zero() {
         return in_time(ledger, ended);
     }
-    let Some(next) = next else { return in_time(ledger, ended + delay) };
+    let until = next.and_then(|next| next.connack).map_or(ledger.events.len(), |(answered, _)| answered);
+    let wrong_by = ledger.wait_may_be_wrong_by(connection.connect, until);
+    let Some(next) = next else { return in_time(ledger, ended + delay + wrong_by) };
     let Some((answered, _)) = next.connack else { return Verdict::Either };
     if next.terms.clean_start {
         // The Session ends, and with it the delay.
         return in_time(ledger, ledger.at(answered));
     }
-    if ledger.at(answered).saturating_sub(earliest) < delay.mul_f64(0.8) {
+    if ledger.at(answered).saturating_sub(earliest) + wrong_by < delay.mul_f64(0.8) {
         return Verdict::Never("its Session was resumed within the delay");
     }
-    let over = ledger.disturbances().calm_after(ended, delay + SLACK);
+    let over = ledger.disturbances().calm_after(ended, delay + SLACK + wrong_by);
     if ledger.at(next.connect) > over && !ledger.crashed_between(connection.connect, next.connect) {
-        return in_time(ledger, ended + delay);
+        return in_time(ledger, ended + delay + wrong_by);
     }
     Verdict::Either
 }

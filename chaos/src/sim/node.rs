@@ -182,6 +182,11 @@ impl Node {
         self.disk.end_stalls();
     }
 
+    /// Whether each sync takes long from now on.
+    pub fn set_slow(&mut self, is_slow: bool) {
+        self.disk.set_slow(is_slow);
+    }
+
     /// Whether it waits for its disk.
     pub fn is_slow(&self, now: Micros) -> bool {
         now < self.slow_until

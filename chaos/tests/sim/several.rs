@@ -4,6 +4,7 @@
 use convoy_actors::{CatchUp, Without};
 use convoy_chaos::oracle::{Fault, Fleet};
 use convoy_chaos::sim::clock::SECOND;
+use convoy_chaos::sim::node_clock::Clocks;
 use convoy_chaos::sim::seed::Seed;
 use convoy_chaos::sim::{Cuts, Setup, Verdict, run};
 
@@ -27,7 +28,9 @@ fn stormy(seed: u64, nodes: u16, shards: u16) -> Setup {
         crash_every: Some(6 * SECOND),
         cut_every: Some(5 * SECOND),
         pause_every: Some(6 * SECOND),
+        clocks: if seed % 3 == 0 { Clocks::Near } else { Clocks::Apart },
         disorder: true,
+        hurt_every: (seed % 2 == 1).then_some(7 * SECOND),
         stalls: seed % 2 == 0,
         work: 18 * SECOND,
         ..calm(seed, nodes, shards)
@@ -130,6 +133,25 @@ fn promises_hold_while_nodes_stand_still() {
 fn promises_hold_while_disks_are_slow() {
     all_hold(2, &FLEETS[..2], |seed, nodes, shards| Setup {
         stalls: true,
+        work: 14 * SECOND,
+        ..calm(seed, nodes, shards)
+    });
+}
+
+#[test]
+fn promises_hold_while_clocks_are_wrong() {
+    all_hold(2, &FLEETS[..2], |seed, nodes, shards| Setup {
+        clocks: if seed % 2 == 0 { Clocks::Near } else { Clocks::Apart },
+        crash_every: Some(4 * SECOND),
+        work: 14 * SECOND,
+        ..calm(seed, nodes, shards)
+    });
+}
+
+#[test]
+fn promises_hold_while_disks_fail() {
+    all_hold(2, &FLEETS[..2], |seed, nodes, shards| Setup {
+        hurt_every: Some(2 * SECOND),
         work: 14 * SECOND,
         ..calm(seed, nodes, shards)
     });

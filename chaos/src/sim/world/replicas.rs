@@ -85,7 +85,7 @@ impl World {
     }
 
     /// So many nodes that they are a majority, which run, hear each other, and hear nobody else.
-    fn calm_majority(&self) -> Option<Vec<usize>> {
+    pub fn calm_majority(&self) -> Option<Vec<usize>> {
         let running: Vec<usize> = (0..self.nodes.len()).filter(|node| self.runs(*node)).collect();
         running.iter().find_map(|one| {
             let (with, without): (Vec<usize>, Vec<usize>) =
@@ -103,7 +103,8 @@ impl World {
     /// Whether a node does something, and what it writes is soon on its disk.
     fn runs(&self, node: usize) -> bool {
         let is_slow = self.nodes[node].is_slow(self.agenda.micros());
-        self.nodes[node].is_up() && !self.nodes[node].is_suspended() && !is_slow
+        let is_hurt = self.hurts[node].excuses() || self.has_met_damage(node);
+        self.nodes[node].is_up() && !self.nodes[node].is_suspended() && !is_slow && !is_hurt
     }
 
     /// What is wrong with a fleet that has come to rest.
