@@ -5,6 +5,8 @@
 
 #[path = "sim/fleet.rs"]
 mod fleet;
+#[path = "sim/long.rs"]
+mod long;
 #[path = "sim/several.rs"]
 mod several;
 

@@ -103,6 +103,8 @@ pub struct Outcome {
     pub struck: Schedule,
     /// Rows that could not be read for a while.
     pub damaged: Vec<String>,
+    /// Terms in which slots were led.
+    pub terms: usize,
     /// Times that a node did not start over such a row, and that a shard met one.
     pub refused: [usize; 2],
     /// Why the fleet did not come to rest, if so.
@@ -307,6 +309,7 @@ pub fn run(setup: Setup) -> Outcome {
         copies: world.nodes.iter().map(Node::copies).sum(),
         struck: world.struck,
         damaged: world.damaged,
+        terms: world.leaders.len(),
         refused: world.refused,
         restless,
         leaderless: Duration::from_micros(world.leaderless),
