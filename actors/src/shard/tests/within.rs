@@ -64,6 +64,8 @@ mod restarting;
 mod retaining;
 #[path = "salvaging.rs"]
 mod salvaging;
+#[path = "schedules/mod.rs"]
+mod schedules;
 #[path = "sessions.rs"]
 mod sessions;
 #[path = "several.rs"]
