@@ -7,6 +7,8 @@
 mod fleet;
 #[path = "sim/long.rs"]
 mod long;
+#[path = "sim/schedules.rs"]
+mod schedules;
 #[path = "sim/several.rs"]
 mod several;
 

@@ -20,9 +20,6 @@ const PARTS: u64 = 10_000;
 /// The fastest clock passes so many parts while the slowest one passes [`PARTS`]: one in a hundred more.
 const FASTEST: u64 = PARTS + PARTS / 100;
 
-/// Slower than any other by far more than is allowed.
-const LAME: u64 = PARTS * 6 / 10;
-
 /// How far the clocks of a fleet are apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clocks {
@@ -32,8 +29,6 @@ pub enum Clocks {
     Apart,
     /// Wall clocks by a few seconds, as where their setting works poorly.
     Near,
-    /// The monotonic clock of this node is slower than is allowed: a run that the judge must not let pass.
-    Lame(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -46,11 +41,9 @@ pub struct NodeClock {
 }
 
 impl NodeClock {
-    pub fn draw(clocks: Clocks, place: usize, chance: &mut Stream) -> Self {
+    pub fn draw(clocks: Clocks, chance: &mut Stream) -> Self {
         let speed = match clocks {
             Clocks::Alike => PARTS,
-            Clocks::Lame(lame) if lame == place => LAME,
-            Clocks::Lame(_) => PARTS,
             // The ends of what is allowed more often than what lies between.
             Clocks::Apart | Clocks::Near => match chance.below(3) {
                 0 => PARTS,
@@ -66,7 +59,7 @@ impl NodeClock {
     /// By how many milliseconds a wall clock that is set is ahead then.
     pub fn draw_ahead(clocks: Clocks, chance: &mut Stream) -> i64 {
         let most = match clocks {
-            Clocks::Alike | Clocks::Lame(_) => return 0,
+            Clocks::Alike => return 0,
             Clocks::Near => 3_000,
             // Some are right.
             Clocks::Apart if chance.one_in(3) => 500,
@@ -110,7 +103,7 @@ mod tests {
 
     fn drawn(clocks: Clocks) -> Vec<NodeClock> {
         let mut chance = Seed(5).stream("clocks");
-        (0..200).map(|place| NodeClock::draw(clocks, place, &mut chance)).collect()
+        (0..200).map(|_| NodeClock::draw(clocks, &mut chance)).collect()
     }
 
     #[test]
@@ -118,12 +111,6 @@ mod tests {
         let counted = drawn(Clocks::Apart).iter().map(|clock| clock.pass(1_000 * SECOND)).collect::<Vec<_>>();
         let (slowest, fastest) = (counted.iter().min().unwrap(), counted.iter().max().unwrap());
         assert_eq!(fastest - slowest, slowest / 100);
-    }
-
-    #[test]
-    fn a_lame_clock_drifts_further() {
-        let counted = |place: usize| drawn(Clocks::Lame(1))[place].pass(SECOND);
-        assert!(counted(0) - counted(1) > counted(0) / 100);
     }
 
     #[test]

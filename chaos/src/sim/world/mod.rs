@@ -268,7 +268,7 @@ pub fn run(setup: Setup) -> Outcome {
     let nodes = (0..count).map(|place| Node::new(seed, place, disk(place)));
     let mut world = World {
         nodes: nodes.collect(),
-        clocks: (0..count).map(|place| NodeClock::draw(setup.clocks, place, &mut clocks)).collect(),
+        clocks: (0..count).map(|_| NodeClock::draw(setup.clocks, &mut clocks)).collect(),
         hurts: (0..count).map(|_| Hurt::default()).collect(),
         struck: Vec::new(),
         damaged: Vec::new(),

@@ -74,6 +74,21 @@ fn where_only_s_and_n_are_cut_the_session_is_not_granted_before_its_connection_a
     assert!(granted_first(Without::Leave), "the rule is not needed");
 }
 
+#[test]
+fn a_clock_that_is_slow_by_what_it_may_keeps_two_owners_apart_and_one_that_is_slower_does_not() {
+    let granted_first = |every| {
+        let (mut stage, _, [_, reader]) = cast(Without::Nothing, lasting);
+        // The node that relies counts less than those that wait until it does no more.
+        stage.lags = Some((N, every));
+        stage.pass(3_000);
+        stage.cut.extend(between(S, N));
+        let (closed, granted, _) = take_over(&mut stage, P, reader);
+        closed > granted
+    };
+    assert!(!granted_first(100), "one part in a hundred");
+    assert!(granted_first(2), "nobody relies on the bound");
+}
+
 /// Replicas of S hear nobody, and nobody hears them, while its shards and those of N do: for how long S leads on, the Session's
 /// Client goes on at N. What was acknowledged while that was so, and what came.
 fn deposed_but_linked(without: Without) -> (Vec<String>, Vec<String>) {

@@ -33,6 +33,9 @@ struct Stage {
     /// From whom to whom what shards say is held back.
     held: BTreeSet<(usize, usize)>,
     late: Vec<(usize, Parcel)>,
+    /// A node whose clock stands still at one in so many steps.
+    lags: Option<(usize, u64)>,
+    steps: u64,
 }
 
 /// Both ways between two nodes.
@@ -48,7 +51,8 @@ impl Stage {
     fn of(mut fleet: Fleet) -> Self {
         fleet.step = 10;
         let (cut, mute) = (BTreeSet::new(), BTreeSet::new());
-        Self { fleet, cut, mute, silent: BTreeSet::new(), held: BTreeSet::new(), late: Vec::new() }
+        let (silent, held, late) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        Self { fleet, cut, mute, silent, held, late, lags: None, steps: 0 }
     }
 
     fn settle(&mut self) {
@@ -101,7 +105,12 @@ impl Stage {
 
     fn pass(&mut self, millis: u64) {
         for _ in 0..millis / self.fleet.step {
-            for world in &mut self.fleet.nodes {
+            self.steps += 1;
+            let lags = self.lags.filter(|(_, every)| self.steps.is_multiple_of(*every));
+            for (at, world) in self.fleet.nodes.iter_mut().enumerate() {
+                if lags.is_some_and(|(lags, _)| lags == at) {
+                    continue;
+                }
                 world.now.monotonic += self.fleet.step;
                 world.now.wall += self.fleet.step;
                 if world.now.monotonic.is_multiple_of(100) {
