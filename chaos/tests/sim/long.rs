@@ -18,7 +18,8 @@ const DAYS: [Day; 8] = [
     ("stormy", stormy),
     ("forgetful", forgetful),
     ("stale leaders", stale),
-    ("cut", often_cut),
+    // For longer than this the queue of who reads slowly may be full.
+    ("cut", |seed, nodes, shards| Setup { work: 14 * SECOND, ..often_cut(seed, nodes, shards) }),
     ("crashing", |seed, nodes, shards| Setup {
         crash_every: Some(3 * SECOND),
         clocks: Clocks::Apart,

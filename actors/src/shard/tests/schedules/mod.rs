@@ -199,7 +199,7 @@ fn take_over(stage: &mut Stage, to: usize, old: Client) -> (u64, u64, Client) {
         if closed.is_none() && !stage.fleet.is_connected(N, old) {
             closed = Some(passed);
         }
-        if stage.fleet.nodes[to].lines[asks.0].got.iter().any(|got| *got == super::fleet::WELCOME_BACK) {
+        if stage.fleet.nodes[to].lines[asks.0].got.contains(&super::fleet::WELCOME_BACK) {
             return (closed.unwrap_or(u64::MAX), passed, asks);
         }
         assert!(passed < 20_000, "it is never granted");
