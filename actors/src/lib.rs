@@ -49,12 +49,12 @@ pub use edge::Heed;
 pub use identity::Identity;
 pub use metric::ALL as METRICS;
 pub use options::{
-    CatchUp, Excess, FAN_OUT_PIECE, Features, Limits, Options, RateLimits, SecondConnection, Without,
+    CatchUp, Excess, FAN_OUT_PIECE, Features, Limits, Moves, Options, RateLimits, SecondConnection, Without,
 };
 pub use peer::{Certificate, CertificateId, Listener, Peer, Transport};
 pub use session::{Home, Place, QueueLimits, SessionNumber, Subscription};
 pub use shard::SysTopics;
-pub use shard::{Error, MESSAGE_BYTES, Mail, Observation, Parcel, Shard};
+pub use shard::{CommandError, Error, MESSAGE_BYTES, Mail, Observation, Parcel, Shard};
 pub use slot::{Losses, bring_over, mend};
 pub use tally::{Kind, Tally, Waits};
 pub use topic::{SharedOptions, Strategy};

@@ -48,6 +48,12 @@ metrics! {
     /// Messages of replicas on other nodes that were refused: of a node that is none of the slot's, damaged, or of a slot that
     /// is not here.
     REPLICA_MESSAGES_REFUSED = "convoy_replica_messages_refused_total",
+    /// Replicas of slots that were made on this node while it ran.
+    REPLICAS_OPENED = "convoy_replicas_opened_total",
+    /// Replicas of slots that were no members of their groups any more, and were ended with all their rows.
+    REPLICAS_CLOSED = "convoy_replicas_closed_total",
+    /// Changes of the members of slots' groups that this node began, as their leader.
+    GROUPS_CHANGED = "convoy_groups_changed_total",
     /// How often a replica on another node was found so far behind that the log does not reach back to it.
     SNAPSHOTS_WANTED = "convoy_snapshots_wanted_total",
     /// Copies of a slot's state that are in force on another node.

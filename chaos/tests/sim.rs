@@ -1,11 +1,21 @@
 //! A fleet of one node or more in simulated time, judged by the promises of the suite.
 //!
-//! `SIM_SEED` runs a single seed again, `SIM_SEEDS` says how many are tried, `SIM_FROM` which is the first of them.
+//! `SIM_SEED` runs a single seed again, `SIM_SEEDS` says how many are tried, `SIM_FROM` which is the first of them. With
+//! `SIM_SHRINK=1` the faults of a run that failed are left out by halves until those are left that it takes.
 
 #[path = "sim/fleet.rs"]
 mod fleet;
+#[path = "sim/long.rs"]
+mod long;
+#[path = "sim/moving.rs"]
+mod moving;
+#[path = "sim/schedules.rs"]
+mod schedules;
 #[path = "sim/several.rs"]
 mod several;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use convoy_actors::Without;
 use convoy_chaos::invariant::racing;
@@ -13,16 +23,23 @@ use convoy_chaos::oracle::{Event, Fault, Qos, What};
 use convoy_chaos::sim::client::Character;
 use convoy_chaos::sim::clock::{MILLISECOND, SECOND};
 use convoy_chaos::sim::disk::{CutAt, Moment};
+use convoy_chaos::sim::node_clock::Clocks;
 use convoy_chaos::sim::seed::Seed;
-use convoy_chaos::sim::{Cuts, Setup, Verdict, run};
+use convoy_chaos::sim::strike::{Schedule, Told};
+use convoy_chaos::sim::{Cuts, Setup, Verdict, run, shrink};
 
 use fleet::{GROUP, everybody, few};
+
+/// So many runs are made to find what a failure takes, and for so long: the time is a bound for slow machines, and what is found
+/// follows from the runs.
+const SHRINK_RUNS: usize = 150;
+const SHRINKS: Duration = Duration::from_secs(60);
 
 /// Runs and judges; what was wrong is said with the seed that shows it again.
 fn judge(setup: Setup) -> Result<(Verdict, u64), String> {
     let (seed, nodes, shards, cut_at) = (setup.seed.0, setup.nodes, setup.shards, setup.cut_at);
-    let outcome = run(setup);
-    let syncs = outcome.syncs;
+    let outcome = run(setup.clone());
+    let (syncs, struck) = (outcome.syncs, outcome.struck.clone());
     let verdict = outcome.judge(Some(GROUP));
     if verdict.wrong.is_empty() {
         return Ok((verdict, syncs));
@@ -33,20 +50,50 @@ fn judge(setup: Setup) -> Result<(Verdict, u64), String> {
         Err(error) => format!("the history was not written: {error}"),
     };
     // One of each kind says more than ten of the first.
-    let mut kinds = std::collections::BTreeSet::new();
-    let kind = |said: &str| said.chars().filter(|c| !c.is_ascii_digit()).take(12).collect::<String>();
+    let mut kinds = BTreeSet::new();
+    let said_of = |said: &str| said.trim_start_matches("a shard failed: ").to_owned();
+    let kind =
+        |said: &str| said_of(said).chars().filter(|c| !c.is_ascii_digit()).take(12).collect::<String>();
     let shown: Vec<&String> = verdict.wrong.iter().filter(|said| kinds.insert(kind(said))).collect();
+    let takes =
+        if number("SIM_SHRINK") == Some(1) { what_it_takes(&setup, &struck, &kinds) } else { String::new() };
     Err(format!(
-        "SIM_SEED={seed}, {nodes} nodes, {shards} shards, cut {cut_at:?}: {} findings, {written}\n{shown:#?}\n{}",
+        "SIM_SEED={seed}, {nodes} nodes, {shards} shards, cut {cut_at:?}: {} findings, {written}\n{shown:#?}\n{}{takes}",
         verdict.wrong.len(),
         verdict.tally
     ))
+}
+
+/// What a finding is about.
+fn kind(said: &str) -> String {
+    said.chars().filter(|c| !c.is_ascii_digit()).take(12).collect()
+}
+
+/// The least that has to befall a fleet so that something of these kinds is found again.
+fn what_it_takes(setup: &Setup, struck: &Schedule, kinds: &BTreeSet<String>) -> String {
+    let began = Instant::now();
+    let fails = |setup: Setup| {
+        began.elapsed() < SHRINKS
+            && run(setup).judge(Some(GROUP)).wrong.iter().any(|said| kinds.contains(&kind(said)))
+    };
+    let least = shrink::shrink(setup, struck, SHRINK_RUNS, fails);
+    let Setup { disorder, stalls, clocks, .. } = least;
+    match &least.schedule {
+        None => "\nTold by its faults it does not fail again.".into(),
+        Some(schedule) => format!(
+            "\nOf {} faults it takes these {} (disorder: {disorder}, stalls: {stalls}, clocks: {clocks:?}):\n{}",
+            struck.len(),
+            schedule.len(),
+            Told(schedule)
+        ),
+    }
 }
 
 fn setup(seed: u64, shards: u16) -> Setup {
     Setup {
         seed: Seed(seed),
         nodes: 1,
+        moving: None,
         shards,
         slots: 6,
         characters: everybody(),
@@ -56,6 +103,9 @@ fn setup(seed: u64, shards: u16) -> Setup {
         cut_every: None,
         cuts: Cuts::Any,
         pause_every: None,
+        hurt_every: None,
+        clocks: Clocks::Alike,
+        schedule: None,
         catch_up: Default::default(),
         disorder: false,
         stalls: false,

@@ -214,7 +214,9 @@ impl Inbound {
     pub fn retry(&mut self) -> Vec<Again> {
         let (first, attempt, mut again) = (self.first, self.attempt, Vec::new());
         for (number, waiting) in (first..).zip(&mut self.waiting) {
-            let Some(kept) = waiting.kept.as_deref().filter(|_| !waiting.is_done()).cloned() else { continue };
+            let Some(kept) = waiting.kept.as_deref().filter(|_| !waiting.is_done()).cloned() else {
+                continue;
+            };
             (waiting.attempt, waiting.is_retried, waiting.unmatched) = (attempt, true, false);
             waiting.parts = if waiting.qos == QoS::ExactlyOnce { 1 } else { UNTOLD };
             let (packet_id, qos) = (waiting.packet_id, waiting.qos);

@@ -93,7 +93,10 @@ impl Edge {
                     Answer::Full => connection.credit.tighten(),
                     Answer::Unknown => {
                         let is_of_now = token::split_attempt(to.token).1 == connection.inbound.attempt();
-                        return if is_of_now { self.begin_retry(to.home.key, RETRY) } else { () };
+                        if is_of_now {
+                            self.begin_retry(to.home.key, RETRY);
+                        }
+                        return;
                     }
                     Answer::Subscribed { .. }
                     | Answer::Granting(_)

@@ -157,14 +157,12 @@ impl Edge {
         if !may_receive && packet_id.is_none() {
             return;
         }
-        let is_sent = may_receive
-            && write(connection, encoded, outputs, message, delivery, packet_id, dup, now) > 0;
+        let is_sent =
+            may_receive && write(connection, encoded, outputs, message, delivery, packet_id, dup, now) > 0;
         if let (Some(seq), Some(sent)) = (seq, &mut connection.sent) {
             sent.send(seq, is_sent.then_some(delivery.qos));
         }
-        if !is_sent
-            && let Some(packet_id) = packet_id
-        {
+        if !is_sent && let Some(packet_id) = packet_id {
             // Larger than the Client takes, expired meanwhile, or not for it any more: it counts as delivered
             // [MQTT-3.1.2-25].
             let ack = match delivery.qos {

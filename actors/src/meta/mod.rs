@@ -132,6 +132,21 @@ impl Fleet {
         self.members.iter().map(|(node, member)| (*node, member))
     }
 
+    /// Whether the node was removed.
+    pub fn is_gone(&self, node: NodeId) -> bool {
+        self.gone.contains(&node)
+    }
+
+    /// Whether there is such a token, valid or not.
+    pub fn has_token(&self, hash: &TokenHash) -> bool {
+        self.tokens.contains_key(hash)
+    }
+
+    /// The last number of a replica that was given out: whatever had one up to here is of before now.
+    pub fn given(&self) -> u64 {
+        BEFORE_NUMBERS + self.numbered
+    }
+
     /// The next ring version, of the members as they are now.
     pub fn next_ring(&self) -> Result<Ring, Refusal> {
         let birth = self.birth.as_ref().ok_or(Refusal::Unborn)?;

@@ -28,6 +28,9 @@ pub struct Options {
     /// The nodes that hold a replica of every slot, this one among them, in the order in which they are preferred as leaders.
     /// None for a node that is alone.
     pub replicas: Vec<NodeId>,
+    /// Replicas of slots go from node to node, as ring versions say. Then `replicas` are the nodes of the fleet, and which of
+    /// them has which slot is on their disks. Without it each has all.
+    pub moves: Option<Moves>,
     /// How replicas that were away get what they have missed.
     pub catch_up: CatchUp,
     /// How Shared Subscriptions choose.
@@ -41,6 +44,20 @@ pub struct Options {
     pub fan_out_piece: usize,
     /// For a simulation alone: no configuration reaches it.
     pub without: Without,
+}
+
+/// What a node has to be told, at its start, of a fleet whose replicas move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moves {
+    /// The nodes that the fleet began with. Each had the first replica there of every slot, and the log of a slot begins with
+    /// this group.
+    pub founders: Vec<NodeId>,
+    /// This node is one of them and has the disk that it had then: what is not there of its first replicas, and was not ended, is
+    /// made.
+    pub founds: bool,
+    /// Numbers of replicas that were given out when this node was given an empty disk. What had one of them here is lost, and
+    /// has voted.
+    pub given: u64,
 }
 
 /// What is kept of logs for replicas that were away, and how the state goes to those for whom that is too little.
@@ -86,6 +103,10 @@ pub enum Without {
     Receipt,
     /// A copy of a slot's state has the QoS 2 messages that are half on their way.
     HalfWay,
+    /// A replica whose disk was lost comes again under another number.
+    NewNumbers,
+    /// A group's members and the state that was applied under them are one batch.
+    OneBatch,
 }
 
 /// What becomes of a second connection with a Client Identifier that is connected.

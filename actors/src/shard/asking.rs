@@ -86,8 +86,7 @@ impl Shard {
     /// Whether nothing more is taken of who publishes this.
     #[inline]
     pub(super) fn turns_away(&self, reply: Option<ReplyTo>) -> bool {
-        self.has_others
-            && reply.is_some_and(|reply| reply.is_publish() && self.asking.is_turned_away(&reply))
+        self.has_others && reply.is_some_and(|reply| reply.is_publish() && self.asking.is_turned_away(&reply))
     }
 
     /// A message was not taken because its slot is led elsewhere, or by nobody.

@@ -13,6 +13,7 @@ use convoy_ids::{NodeId, SlotId, Term};
 use convoy_storage::replica::{Outgoing, Role, StepError};
 
 use super::mail::Letter;
+use super::moving::is_word;
 use super::slots::fail;
 use super::{Shard, turn};
 use crate::call::Answer;
@@ -162,7 +163,7 @@ impl Shard {
 
     /// A slot has applied what earlier leaders promised: it is led from here, if it is heard that far.
     pub(super) fn lead(&mut self, now: Now, id: SlotId) {
-        let is_in_touch = self.is_in_touch();
+        let is_in_touch = self.is_in_touch() && self.hears_quorum(id);
         let Some(slot) = self.slots.get(id).filter(|slot| slot.elected.is_some()) else { return };
         slot.caught_up = slot.elected;
         if !is_in_touch {
@@ -180,12 +181,13 @@ impl Shard {
     /// Hands over what another node is to lead: see [`crate::slot::Heir`]. Of each slot another replica is the first.
     pub(super) fn give_way(&mut self, now: Now) {
         let node = self.driver.node();
-        let replicas = &self.options.replicas;
-        for slot in self.slots.table.iter_mut().filter(|slot| slot.elected.is_some()) {
-            let first = if slot.id.is_meta() { 0 } else { usize::from(slot.id.0) };
-            let order = (0..replicas.len()).map(|at| replicas[(first + at) % replicas.len()]);
-            let preferred = order.take_while(|replica| *replica != node);
-            let driver = &self.driver;
+        for at in 0..self.slots.table.len() {
+            if self.slots.table[at].elected.is_none() {
+                continue;
+            }
+            let order = self.order_of(self.slots.table[at].id);
+            let preferred = order.into_iter().take_while(|replica| *replica != node);
+            let (slot, driver) = (&mut self.slots.table[at], &self.driver);
             let could_lead = |replica| driver.could_transfer(slot.id, replica);
             if let Some(heir) = slot.heir.look(now.monotonic, preferred, could_lead) {
                 tracing::info!(slot = %slot.id, to = %heir, "slot handed over");
@@ -207,9 +209,15 @@ impl Shard {
     /// A message from the replica of a slot on another node.
     pub fn step(&mut self, now: Now, from: NodeId, slot: SlotId, bytes: &[u8]) {
         self.outlet.edge.now = now.monotonic;
+        if is_word(bytes) {
+            return self.hear_word(now, from, slot, bytes);
+        }
         match self.driver.step(slot, from, bytes) {
             // It is sent again.
             Ok(()) | Err(StepError::Stalled) => {}
+            Err(StepError::NotOpen(_) | StepError::OtherReplica { .. }) if self.options.moves.is_some() => {
+                self.meet_replica(from, slot, bytes);
+            }
             Err(error) => {
                 metrics::counter!(metric::REPLICA_MESSAGES_REFUSED).increment(1);
                 tracing::debug!(%slot, %from, %error, "message of a replica refused");

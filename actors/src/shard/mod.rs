@@ -23,6 +23,7 @@ mod leaderless;
 mod leading;
 mod mail;
 mod mailroom;
+mod moving;
 mod outlet;
 mod packets;
 mod proving;
@@ -30,9 +31,9 @@ mod publish;
 mod query;
 mod reaching;
 mod reading;
-mod retrying;
 mod receipts;
 mod receiving_state;
+mod retrying;
 mod rounds;
 mod sending_state;
 mod shortage;
@@ -62,7 +63,7 @@ use crate::connection::{Output, Stage};
 use crate::edge::{Count, Edge, Heed};
 use crate::identity::Identity;
 use crate::metric;
-use crate::options::Options;
+use crate::options::{Options, Without};
 use crate::peer::Peer;
 use crate::retained;
 use crate::session::{Delivery, SessionNumber};
@@ -74,6 +75,7 @@ use crate::topic::{FanOut, Presence, Roots};
 pub use casting::Casts;
 use mail::Where;
 pub use mail::{Bounds, Error as MailError, Mail, OfOneNode, Post};
+pub use moving::CommandError;
 pub use outlet::Outlet;
 pub use reaching::Parcel;
 use slots::Slots;
@@ -178,6 +180,7 @@ pub struct Shard {
     to_replicas: Vec<replica::Outgoing>,
     sending: sending_state::Sending,
     receiving: receiving_state::Receiving,
+    moving: moving::Moving,
     to_snapshots: Vec<replica::Outgoing>,
     /// Which life of the node this is.
     start: u32,
@@ -248,6 +251,9 @@ pub struct Observation {
     /// Copies of slots' state that were sent by this node and are in force elsewhere, and those that are in force here.
     pub snapshots_sent: u64,
     pub snapshots_received: u64,
+    /// Replicas that came to this node, and those that went, since its start.
+    pub replicas_opened: u64,
+    pub replicas_closed: u64,
     pub tally: Tally,
     /// The disk is full, or nearly so.
     pub stalled: bool,
@@ -273,6 +279,8 @@ impl Observation {
         self.messages_dropped += other.messages_dropped;
         self.snapshots_sent += other.snapshots_sent;
         self.snapshots_received += other.snapshots_received;
+        self.replicas_opened += other.replicas_opened;
+        self.replicas_closed += other.replicas_closed;
         self.tally.merge(&other.tally);
         self.stalled |= other.stalled;
         self.failures.extend(other.failures.iter().cloned());
@@ -286,24 +294,22 @@ impl Shard {
         let Identity { node, start, shard, shards } = identity;
         let post = Post::new(node, shard, shards, options.slots, options.replicas.len() < 2);
         let edge = Edge::new(node.get(), shard, shards, start, &options);
-        let replicas = if options.replicas.is_empty() { vec![node] } else { options.replicas.clone() };
         let mut chance = Chance::of(&options.secret, &identity);
         let mut replication = replica::Options {
             kept_log_bytes: options.catch_up.kept_log_bytes,
             segment_entries: options.catch_up.segment_entries,
             seed: chance.number(),
+            lone_groups: options.without == Without::OneBatch,
             ..replica::Options::default()
         };
-        if replicas.len() == 1 {
+        if options.replicas.len() < 2 {
             // There are no followers to whom applied entries could go from memory.
             replication.cached_log_bytes = 0;
         }
         let mut driver = Driver::new(Arc::clone(&engine), node, replication);
-        let mut roots =
-            Roots::new(options.secret.of_tables(), Slots::of_shard(&options, &post), post.shards());
         let mut budget = Budget::new(options.limits.stored);
-        let slots = Slots::open(&options, &post, &*engine, &replicas, &mut driver, &mut roots, &mut budget)?;
-        let has_others = driver.has_others();
+        let (slots, roots) = moving::open_all(&options, &post, &engine, &mut driver, &mut budget)?;
+        let has_others = driver.has_others() || options.moves.is_some();
         let outlet = Outlet {
             edge,
             post,
@@ -353,6 +359,7 @@ impl Shard {
             to_replicas: Vec::new(),
             sending: Default::default(),
             receiving: Default::default(),
+            moving: Default::default(),
             to_snapshots: Vec::new(),
             start,
             effects: replica::Effects::new(),
@@ -387,6 +394,7 @@ impl Shard {
             options,
         };
         opened.begin_reaching();
+        opened.load_fleet();
         Ok(opened)
     }
 
@@ -606,6 +614,8 @@ impl Shard {
                 + self.slots.iter().map(|slot| slot.dropped).sum::<u64>(),
             snapshots_sent: self.sending.sent,
             snapshots_received: self.receiving.received,
+            replicas_opened: self.moving.opened,
+            replicas_closed: self.moving.closed,
             tally: self.outlet.edge.tally.clone(),
             stalled: self.stalled || self.low_space,
             failures: failures.cloned().collect(),

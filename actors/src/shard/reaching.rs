@@ -25,6 +25,10 @@ use crate::slot::{Effects, Gone};
 /// is looked at, in ticks of 50 ms.
 const DEPOSED: u64 = 1_100;
 
+/// Milliseconds after which links are looked at, though no channel has anything due: whoever is always spoken to before it would
+/// speak itself has nothing due for ever, and others wait here for the end of what is gone.
+const LOOK: u64 = 250;
+
 /// Shards that any node has.
 const SHARDS: u16 = 1024;
 
@@ -48,6 +52,8 @@ pub(super) struct Reaching {
     links: Vec<Link>,
     /// When [`Shard::look_at_links`] has to be called next, monotonic milliseconds.
     due: u64,
+    /// When it was called last.
+    looked_at: u64,
     /// So many nodes can be heard that with this one they are a majority.
     is_in_touch: bool,
     /// Nobody relies on an earlier leader of any slot here from then on: it is put off by each slot that begins to be led.
@@ -137,7 +143,7 @@ impl Shard {
             }
         }
         let due = self.reaching.links.iter().filter_map(|link| link.channel.next_deadline()).min();
-        self.reaching.due = due.unwrap_or(u64::MAX);
+        self.reaching.due = due.unwrap_or(u64::MAX).min(self.reaching.looked_at + LOOK);
         parcels
     }
 
@@ -214,6 +220,7 @@ impl Shard {
 
     #[cold]
     fn look_at_all_links(&mut self, now: Now) {
+        self.reaching.looked_at = now.monotonic;
         for at in 0..self.reaching.links.len() {
             let link = &mut self.reaching.links[at];
             let (dest, mut events) = (link.dest, Vec::new());

@@ -214,6 +214,14 @@ impl Shard {
         }
     }
 
+    /// The slot is no longer here.
+    pub(super) fn forget_received(&mut self, slot: SlotId) {
+        if self.receiving.staging.as_ref().is_some_and(|staging| staging.receiver.slot() == slot) {
+            self.abandon_staging("its replica is ended");
+        }
+        self.receiving.in_force.remove(&slot);
+    }
+
     fn abandon_staging(&mut self, reason: &str) {
         if let Some(staging) = self.receiving.staging.take() {
             self.abandon(staging, reason);
@@ -295,6 +303,9 @@ impl Shard {
                 }
             }
             Err(error) => fail(slot, &error),
+        }
+        if self.is_of_commands(id) {
+            self.load_fleet();
         }
         installed
     }

@@ -44,9 +44,11 @@ impl Shard {
         let until = self.end_of_piece();
         if self.has_others {
             self.look_at_links(now);
+            self.feel_quorums(now, false);
             self.open_arrived(now, until);
             self.return_to_led(now);
             self.install_snapshot();
+            self.end_replicas();
         }
         self.ask_for_proofs();
         if self.has_others && self.driver.is_dirty() && !self.stalled && self.failure.is_none() {
@@ -319,11 +321,15 @@ impl Shard {
         self.outlet.edge.pulse.tell(Activity::Apply, u32::from(record.slot.0));
         #[cfg(test)]
         self.tape.push(record.clone());
+        let is_command = self.is_of_commands(record.slot) && !record.data.is_empty();
+        if is_command && !self.apply_command(record) {
+            return;
+        }
         let Some(slot) = self.slots.get(record.slot) else { return };
         if slot.failure.is_some() {
             return;
         }
-        if !record.data.is_empty() {
+        if !record.data.is_empty() && !is_command {
             let before = self.state.batch().mark();
             let mut turn = turn!(self, now);
             turn.effects.begin_message();
@@ -424,6 +430,7 @@ impl Shard {
             self.give_way(now);
             self.send_snapshots(now);
             self.expire_staging(now);
+            self.move_replicas(now);
         }
         self.tell_stored();
         self.tell_counts();

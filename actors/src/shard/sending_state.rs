@@ -99,6 +99,7 @@ impl Shard {
     /// What time brings about of copies that are sent; at every tick.
     pub(super) fn send_snapshots(&mut self, now: Now) {
         self.sending.room = PIECES_PER_TICK;
+        self.forget_who_has_left();
         let driver = &mut self.driver;
         self.sending.failed.retain(|(slot, to), at| {
             let rests = *at > now.monotonic;
@@ -119,6 +120,18 @@ impl Shard {
             underway.went_back = None;
         }
         self.send_pieces(now);
+    }
+
+    /// Who is no member of a slot's group any more takes no copy, and would hold up those who wait for theirs.
+    fn forget_who_has_left(&mut self) {
+        let Sending { wanted, failed, underway, .. } = &mut self.sending;
+        let driver = &self.driver;
+        let is_there = |(slot, to): (SlotId, NodeId)| {
+            driver.followers(slot).iter().any(|follower| follower.replica.node == to)
+        };
+        wanted.retain(|of, _| is_there(*of));
+        failed.retain(|of, _| is_there(*of));
+        underway.take_if(|underway| !is_there(underway.of()));
     }
 
     /// Begins the copy that has waited longest, if all that was applied is written: it is of that moment.

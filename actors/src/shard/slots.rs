@@ -1,50 +1,32 @@
 //! The slots of a shard, found by their number.
 
-use convoy_ids::{NodeId, SlotId};
-use convoy_storage::engine::Engine;
-use convoy_storage::replica::{Driver, Replica};
+use convoy_ids::SlotId;
 
-use super::Error;
 use super::mail::Post;
-use crate::budget::{Budget, Sums};
+use crate::budget::Sums;
 use crate::options::Options;
 use crate::slot::Slot;
-use crate::topic::Roots;
 
-/// The slots of this shard, by their number.
+/// The slots of this shard: any of those that it may have. They come and go.
 pub struct Slots {
+    /// In any order. Where one leaves, another one takes its place.
     pub table: Vec<Slot>,
+    /// Where each slot that the shard may have is in the table: by its number, the meta group at the end.
+    places: Vec<u16>,
     shards: u16,
-    has_meta: bool,
 }
 
+/// A slot is not in the table.
+const NOWHERE: u16 = u16::MAX;
+
 impl Slots {
-    pub fn open(
-        options: &Options,
-        post: &Post,
-        engine: &dyn Engine,
-        replicas: &[NodeId],
-        driver: &mut Driver,
-        roots: &mut Roots,
-        budget: &mut Budget,
-    ) -> Result<Self, Error> {
-        // Nothing is at hand yet that could give other numbers: these are the first replicas of every slot.
-        let replicas: Vec<_> = replicas.iter().copied().map(Replica::first).collect();
-        let me = Replica::first(driver.node()).id;
-        let mut table = Vec::new();
-        for id in Self::of_shard(options, post) {
-            table.push(Slot::recover(id, engine, options, roots, budget)?);
-            driver.open(id, me, &replicas)?;
-        }
-        let has_meta = post.is_here(SlotId::META);
-        if has_meta {
-            table.push(Slot::recover(SlotId::META, engine, options, roots, budget)?);
-            driver.open(SlotId::META, me, &replicas)?;
-        }
-        Ok(Self { table, shards: post.shards(), has_meta })
+    /// None yet of those that a shard may have.
+    pub fn none(options: &Options, post: &Post) -> Self {
+        let most = Self::of_shard(options, post).count() + 1;
+        Self { table: Vec::new(), places: vec![NOWHERE; most], shards: post.shards() }
     }
 
-    /// The slots that a shard has, without the meta group.
+    /// The slots that a shard may have, without the meta group.
     pub fn of_shard(options: &Options, post: &Post) -> impl Iterator<Item = SlotId> + use<> {
         (post.here()..options.slots).step_by(usize::from(post.shards())).map(SlotId)
     }
@@ -78,17 +60,39 @@ impl Slots {
         self.table.iter().filter(|slot| slot.failure.is_none())
     }
 
-    fn place(&self, id: SlotId) -> usize {
+    fn number(&self, id: SlotId) -> usize {
         match id.is_meta() {
-            true => self.table.len() - usize::from(self.has_meta),
+            true => self.places.len() - 1,
             false => usize::from(id.0 / self.shards),
         }
     }
 
-    /// The slot, if it is this shard's.
+    /// The slot, if it is in this shard.
+    #[inline]
     pub fn get(&mut self, id: SlotId) -> Option<&mut Slot> {
-        let place = self.place(id);
-        self.table.get_mut(place).filter(|slot| slot.id == id)
+        let place = *self.places.get(self.number(id))?;
+        self.table.get_mut(usize::from(place)).filter(|slot| slot.id == id)
+    }
+
+    /// A slot comes, that the shard may have and does not have yet.
+    pub fn insert(&mut self, slot: Slot) {
+        assert!(self.get(slot.id).is_none(), "a slot is in its shard once");
+        let (number, place) = (self.number(slot.id), self.table.len() as u16);
+        self.places[number] = place;
+        self.table.push(slot);
+    }
+
+    /// A slot goes.
+    pub fn remove(&mut self, id: SlotId) -> Option<Slot> {
+        self.get(id)?;
+        let number = self.number(id);
+        let place = std::mem::replace(&mut self.places[number], NOWHERE);
+        let gone = self.table.swap_remove(usize::from(place));
+        if let Some(moved) = self.table.get(usize::from(place)) {
+            let number = self.number(moved.id);
+            self.places[number] = place;
+        }
+        Some(gone)
     }
 }
 
@@ -100,4 +104,40 @@ pub fn fail(slot: &mut Slot, error: &dyn std::fmt::Display) {
     slot.line.clear();
     slot.connecting = Sums::default();
     slot.farewells = Default::default();
+}
+
+#[cfg(test)]
+mod tests {
+    use convoy_ids::NodeId;
+    use convoy_storage::engine::Model;
+
+    use super::*;
+    use crate::budget::Budget;
+    use crate::topic::Roots;
+
+    #[test]
+    fn slots_are_found_by_their_numbers_whichever_there_are() {
+        let options = Options { slots: 10, ..crate::shard::tests::options(Default::default(), 1) };
+        let post = Post::new(NodeId::new(1).expect("it is not zero"), 1, 3, 10, true);
+        let mut slots = Slots::none(&options, &post);
+        let (mut roots, mut budget) = (Roots::new(1, [].into_iter(), 3), Budget::new(Default::default()));
+        let mut made = |number| {
+            Slot::recover(SlotId(number), &Model::new(), &options, &mut roots, &mut budget)
+                .expect("it is empty")
+        };
+        let meta = SlotId::META.0;
+        for number in [7, 1, meta, 4] {
+            slots.insert(made(number));
+        }
+        let there = |slots: &mut Slots| {
+            (0..12).chain([meta]).filter(|number| slots.get(SlotId(*number)).is_some()).collect::<Vec<_>>()
+        };
+        assert_eq!(there(&mut slots), [1, 4, 7, meta]);
+        assert!(slots.remove(SlotId(1)).is_some() && slots.remove(SlotId(1)).is_none());
+        assert!(slots.remove(SlotId(2)).is_none(), "it is of another shard");
+        assert_eq!(there(&mut slots), [4, 7, meta]);
+        assert_eq!(slots.remove(SlotId::META).map(|slot| slot.id), Some(SlotId::META));
+        slots.insert(made(1));
+        assert_eq!(there(&mut slots), [1, 4, 7]);
+    }
 }

@@ -39,7 +39,16 @@ pub struct Active {
 impl Active {
     pub fn new(name: &[u8], row: SessionRow, queue: Option<Box<Queue>>) -> Self {
         let counted = Counted::of(&row, queue.as_deref());
-        Self { name: name.into(), row, filter_bytes: None, counted, queue, link: None, adoption: Adoption::default(), overflow: None }
+        Self {
+            name: name.into(),
+            row,
+            filter_bytes: None,
+            counted,
+            queue,
+            link: None,
+            adoption: Adoption::default(),
+            overflow: None,
+        }
     }
 }
 

@@ -83,7 +83,7 @@ pub use publish::publish;
 pub use roots::bring_over;
 #[cfg(test)]
 pub use rows::client_key;
-pub use rows::is_half_way;
+pub use rows::{fleet as fleet_key, is_half_way};
 pub use state::State;
 pub use wills::{Held, Wills};
 

@@ -9,6 +9,8 @@ use crate::session::{Seq, SessionNumber};
 
 /// Kinds of row in the family `session`, after the slot.
 pub(super) mod kind {
+    /// Of the meta group: the fleet.
+    pub const FLEET: u8 = b'a';
     /// Next number to be granted.
     pub const GRANTS: u8 = b'g';
     /// How many Sessions and Subscriptions there are.
@@ -65,6 +67,11 @@ fn key(slot: SlotId, kind: u8, parts: &[&[u8]]) -> Key {
         key.extend_from_slice(part);
     }
     key
+}
+
+/// The one row of the meta group's state.
+pub fn fleet() -> Key {
+    key(SlotId::META, kind::FLEET, &[])
 }
 
 /// All keys of one kind: from, to.

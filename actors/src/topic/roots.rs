@@ -78,6 +78,32 @@ impl Roots {
         Self { routes: Routes::new(seed), partial: Slab::new(), slots: all, shards }
     }
 
+    /// A slot is of this shard from now on, and has no route yet: of each that held for all it has to be looked up. That takes
+    /// as long as there are routes, as does what the slot is about to be told of them.
+    pub fn join(&mut self, slot: SlotId) {
+        let Self { routes, partial, slots, shards } = self;
+        let had = slots.clone();
+        slots.insert(place(slot, *shards));
+        routes.mark_all(|mark| {
+            if !mark.is_set() {
+                *mark = enter(partial, slots, had.clone(), []);
+            }
+        });
+    }
+
+    /// A slot is of this shard no longer: what held for all others holds for all. Its own routes are still to be removed, one
+    /// by one.
+    pub fn leave(&mut self, slot: SlotId) {
+        let Self { routes, partial, slots, shards } = self;
+        slots.remove(place(slot, *shards));
+        routes.mark_all(|mark| {
+            if mark.is_set() && partial[mark.key()].as_it_stands == *slots {
+                partial.remove(mark.key());
+                *mark = Lookup::default();
+            }
+        });
+    }
+
     pub fn is_empty(&self) -> bool {
         self.routes.is_empty()
     }
@@ -358,6 +384,36 @@ mod tests {
         roots.remove(SlotId(901), "#", SessionNumber(4));
         let have = slots(500).filter(|slot| !found(&roots, *slot, 0).is_empty()).count();
         assert_eq!((have, found(&roots, SlotId(901), 0)), (499, vec![]));
+    }
+
+    #[test]
+    fn a_slot_that_comes_has_no_route_and_one_that_leaves_takes_its_own_with_it() {
+        let mut roots = roots(2);
+        let [one, two, three] = [1, 3, 5].map(SlotId);
+        let (all, some, share) = (SessionNumber(4), SessionNumber(5), "$share/g/+/y");
+        [one, two].iter().for_each(|slot| roots.insert(*slot, "+/y", all, route(1)));
+        roots.insert(one, "#", some, route(1));
+        [one, two].iter().for_each(|slot| roots.insert(*slot, share, all, route(2)));
+        roots.join(three);
+        let count = |roots: &Roots, slot| found(roots, slot, 0).len();
+        assert_eq!([one, two, three].map(|slot| count(&roots, slot)), [3, 2, 0]);
+        roots.insert(three, "+/y", all, route(1));
+        assert_eq!((count(&roots, three), roots.partial.len()), (1, 2));
+
+        roots.leave(two);
+        for (filter, session) in [("+/y", all), (share, all)] {
+            roots.remove(two, filter, session);
+        }
+        assert_eq!([one, three].map(|slot| count(&roots, slot)), [3, 1]);
+        roots.leave(three);
+        roots.remove(three, "+/y", all);
+        assert!(roots.partial.is_empty(), "all that is left is of one slot");
+        assert_eq!(count(&roots, one), 3);
+        roots.leave(one);
+        for (filter, session) in [("+/y", all), ("#", some), (share, all)] {
+            roots.remove(one, filter, session);
+        }
+        assert!(roots.is_empty() && roots.partial.is_empty());
     }
 
     #[derive(Clone, Debug)]

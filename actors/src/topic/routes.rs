@@ -175,6 +175,14 @@ impl<M: Mark> Routes<M> {
         }
     }
 
+    /// Changes the marks of all Subscriptions.
+    pub(super) fn mark_all(&mut self, mut change: impl FnMut(&mut M)) {
+        self.trie.change_all(&mut |subscriber| match subscriber {
+            Subscriber::One { mark, .. } => change(mark),
+            Subscriber::Shares(shares) => shares.values_mut().for_each(|share| share.mark_all(&mut change)),
+        });
+    }
+
     /// Adds everybody whose Topic Filter matches, and of each Shared Subscription that does the member whom `pick`
     /// chooses. A message that is dispatched again goes to the group it came from and to nobody else. Where a mark is set
     /// `version` tells what the route is for who asks, if it holds there.
@@ -311,6 +319,11 @@ impl<M: Mark> Share<M> {
         let changed = change(mark, route);
         self.marked = self.marked + usize::from(mark.is_set()) - usize::from(before);
         Some(changed)
+    }
+
+    fn mark_all(&mut self, change: &mut impl FnMut(&mut M)) {
+        self.members.values_mut().for_each(|(mark, _)| change(mark));
+        self.marked = self.members.iter().filter(|(_, (mark, _))| mark.is_set()).count();
     }
 
     /// Counts members that had to be asked how well they can take the message in `asked`. `version`: see

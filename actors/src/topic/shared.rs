@@ -120,6 +120,10 @@ impl<K: Ord + Copy, V> Group<K, V> {
         Some(&mut self.members[at].1)
     }
 
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.members.iter_mut().map(|(_, value)| value)
+    }
+
     /// Adds a member, or replaces what was known of it.
     pub fn insert(&mut self, key: K, value: V) {
         match self.place_of(&key) {

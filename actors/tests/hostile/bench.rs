@@ -80,6 +80,7 @@ impl Bench {
             min_free_bytes: 1 << 20,
             secret: Secret::from_number(7),
             replicas: Vec::new(),
+            moves: None,
             catch_up: Default::default(),
             fan_out_piece: convoy_actors::FAN_OUT_PIECE,
             without: Default::default(),

@@ -23,7 +23,8 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
             let Some(sent) = ledger.sent_of(&delivery.message) else { continue };
             // One without an answer may have come at any time.
             let (Some(interval), Some(accepted)) = (sent.expiry, sent.accepted) else { continue };
-            let expired = ledger.at(accepted.max(sent.last)) + interval + SLACK;
+            let wrong_by = ledger.clocks().apart(sent.first, delivery.index);
+            let expired = ledger.at(accepted.max(sent.last)) + interval + SLACK + wrong_by;
             let published = ledger.at(sent.first);
             let long_before = published.saturating_sub(SLACK_BETWEEN_NODES);
             let began = match ledger.disturbances().is_disturbed(long_before, published) {

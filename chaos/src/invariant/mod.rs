@@ -5,6 +5,7 @@
 
 pub mod ban;
 pub mod bounds;
+pub mod census;
 pub mod exactly_once;
 pub mod in_order;
 pub mod liveness;

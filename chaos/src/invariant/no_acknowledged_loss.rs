@@ -58,6 +58,11 @@ fn may_have_expired(ledger: &Ledger, life: &Life, sent: &Sent, accepted: usize) 
     if ledger.disturbances().is_disturbed(ledger.at(sent.first), expires) {
         return true;
     }
+    // Of a node whose clock is ahead it takes the rest of its time.
+    let wrong_by = ledger.clocks().apart(sent.first, ledger.last_until(expires));
+    if wrong_by > interval.mul_f64(0.5) {
+        return true;
+    }
     let mut full = false;
     let of_server = |(_, fault): &(usize, &Fault)| !matches!(fault, Fault::Fleet(_));
     let until = |(index, _): &(usize, &Fault)| ledger.at(*index) <= expires;

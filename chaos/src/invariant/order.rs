@@ -70,11 +70,16 @@ fn said_once(ledger: &Ledger, message: &Message) -> Option<(u32, usize)> {
 
 /// An expired message was passed over, and before that was on record the Server died: it cannot know then that it never
 /// sent the message, and sends it again, behind others, rather than not at all. Or its publisher sent it again, and the new
-/// copy has all of its time before it.
+/// copy has all of its time before it. Or its time was over by the clock of one node, and is not by that of the next one, or
+/// by the same clock when that was set.
 fn may_come_late(ledger: &Ledger, delivery: &Delivery) -> bool {
     let Some(sent) = ledger.sent_of(&delivery.message) else { return false };
-    sent.expiry.is_some_and(|interval| ledger.at(delivery.index) > ledger.at(sent.first) + interval)
-        && (sent.last > sent.first || ledger.crashed_between(sent.first, delivery.index))
+    let wrong_by = ledger.clocks().apart(sent.first, delivery.index);
+    sent.expiry
+        .is_some_and(|interval| ledger.at(delivery.index) + wrong_by > ledger.at(sent.first) + interval)
+        && (sent.last > sent.first
+            || !wrong_by.is_zero()
+            || ledger.crashed_between(sent.first, delivery.index))
 }
 
 /// No Subscription was there from the first PUBLISH of a message until the last. Its first copy may have met none, and a

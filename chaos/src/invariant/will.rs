@@ -14,6 +14,9 @@ use crate::oracle::{Closer, Connection, Ledger, Life, Message, Qos, Will};
 const NAME: &str = "7 Will";
 /// How much later than due a Will may leave.
 const SLACK: Duration = Duration::from_secs(3);
+/// So long who begins to lead waits before it takes leave of the connections of the leader before: until whoever may serve
+/// them has heard it, or is gone.
+const TAKES_LEAVE: Duration = Duration::from_secs(4);
 /// A DISCONNECT is on record so long after its connection was closed.
 const RECORDED: Duration = Duration::from_millis(500);
 
@@ -66,6 +69,20 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// How many Wills were due, and how many were never to be published.
+pub fn judged(ledger: &Ledger) -> [usize; 2] {
+    let mut judged = [0, 0];
+    for (place, connection) in ledger.connections.iter().enumerate() {
+        let Some(will) = &connection.terms.will else { continue };
+        match verdict(ledger, place, connection, will) {
+            Verdict::Due => judged[0] += 1,
+            Verdict::Never(_) => judged[1] += 1,
+            Verdict::Either => {}
+        }
+    }
+    judged
 }
 
 /// Whether what the next connection of the Client said on the topic of its Will came before the Will of this one. Behind a
@@ -129,18 +146,25 @@ fn verdict(ledger: &Ledger, place: usize, connection: &Connection, will: &Will) 
     if delay.is_zero() {
         return in_time(ledger, ended);
     }
-    let Some(next) = next else { return in_time(ledger, ended + delay) };
+    let until = next.and_then(|next| next.connack).map_or(ledger.events.len(), |(answered, _)| answered);
+    let wrong_by = ledger.wait_may_be_wrong_by(connection.connect, until);
+    let Some(next) = next else { return in_time(ledger, ended + delay + wrong_by) };
     let Some((answered, _)) = next.connack else { return Verdict::Either };
     if next.terms.clean_start {
         // The Session ends, and with it the delay.
         return in_time(ledger, ledger.at(answered));
     }
-    if ledger.at(answered).saturating_sub(earliest) < delay.mul_f64(0.8) {
+    if ledger.at(answered).saturating_sub(earliest) + wrong_by < delay.mul_f64(0.8) {
         return Verdict::Never("its Session was resumed within the delay");
     }
-    let over = ledger.disturbances().calm_after(ended, delay + SLACK);
-    if ledger.at(next.connect) > over && !ledger.crashed_between(connection.connect, next.connect) {
-        return in_time(ledger, ended + delay);
+    // A fleet goes on: who leads next takes leave of the connection, and the delay begins anew.
+    let disturbances = ledger.disturbances();
+    let crashed = ledger.crashed_between(connection.connect, next.connect);
+    let lost = disturbances.losses_between(connection.connect, next.connect).last();
+    let since = lost.map_or(ended, |lost| ended.max(ledger.at(lost) + TAKES_LEAVE));
+    let over = disturbances.calm_after(since, delay + SLACK + wrong_by);
+    if ledger.at(next.connect) > over && (disturbances.are_of_a_fleet() || !crashed) {
+        return in_time(ledger, since + delay + wrong_by);
     }
     Verdict::Either
 }

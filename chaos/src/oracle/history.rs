@@ -104,6 +104,21 @@ pub enum Fleet {
     /// A node that led nothing was killed, or its power cut.
     Died(u64),
     Started(u64),
+    /// From now on the wall clock of a node is so many milliseconds ahead of the time.
+    Clock {
+        node: u64,
+        ahead: i64,
+    },
+    /// The disk of a node takes nothing more.
+    DiskFull(u64),
+    /// Each sync of a node takes long.
+    DiskSlow(u64),
+    /// The next sync of a node fails, and everything there until it starts again.
+    SyncFailed(u64),
+    /// A row of a node cannot be read.
+    Damaged(u64),
+    /// That is over.
+    DiskWell(u64),
     /// A node leads everything, as it believes.
     Led(u64),
     /// It does so no longer.

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use super::clocks::Clocks;
 use super::disturbance::Disturbances;
 use super::history::{Closer, Event, Fault, Link, Retain, Terms, What};
 use super::message::{Message, Name, Qos};
@@ -27,6 +28,7 @@ pub struct Ledger {
     by_message: HashMap<Message, usize>,
     wills: HashSet<Message>,
     disturbances: Disturbances,
+    clocks: Clocks,
 }
 
 /// A message and what became of it, as its publisher saw it. Neither accepted nor refused: unknown.
@@ -146,8 +148,10 @@ impl Ledger {
             by_message: HashMap::new(),
             wills: HashSet::new(),
             disturbances: Disturbances::default(),
+            clocks: Clocks::default(),
         };
         ledger.disturbances = Disturbances::of(&ledger.events);
+        ledger.clocks = Clocks::of(&ledger.events);
         ledger.sort_messages();
         ledger.sort_connections();
         Walk::over(&mut ledger);
@@ -196,6 +200,20 @@ impl Ledger {
 
     pub fn disturbances(&self) -> &Disturbances {
         &self.disturbances
+    }
+
+    pub fn clocks(&self) -> &Clocks {
+        &self.clocks
+    }
+
+    /// By how much the time that a leader waits for between two events may be wrong.
+    pub fn wait_may_be_wrong_by(&self, from: usize, to: usize) -> Duration {
+        self.clocks.apart_for_leaders(from, to, &self.disturbances)
+    }
+
+    /// The last event that is not behind this time.
+    pub fn last_until(&self, time: Duration) -> usize {
+        self.events.partition_point(|event| event.at <= time).saturating_sub(1)
     }
 
     /// Whether the Server's process died between two events, or another node began to lead.
@@ -526,8 +544,9 @@ fn still_there(ledger: &Ledger, last: usize, at: usize) -> Present {
         return if last.terms.expiry > Duration::ZERO { Present::Must(true) } else { Present::Either };
     };
     let Some((answered, _)) = next.connack else { return Present::Must(true) };
-    let longest = ledger.at(answered).saturating_sub(ledger.may_have_ended(last, closed));
-    let expired = ledger.disturbances.calm_after(ledger.at(closed), last.terms.expiry + SLACK);
+    let wrong_by = ledger.wait_may_be_wrong_by(last.connect, answered);
+    let longest = ledger.at(answered).saturating_sub(ledger.may_have_ended(last, closed)) + wrong_by;
+    let expired = ledger.disturbances.calm_after(ledger.at(closed), last.terms.expiry + SLACK + wrong_by);
     if longest < last.terms.expiry.mul_f64(0.8) {
         Present::Must(true)
     } else if ledger.at(next.connect) > expired && !ledger.crashed_between(last.connect, next.connect) {

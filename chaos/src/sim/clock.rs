@@ -1,4 +1,4 @@
-//! Time that passes only from event to event.
+//! Time that passes only from event to event. What a node sees of it, its own clocks show.
 //!
 //! What is to happen stands in the agenda; the next of it makes the time. Two things at the same moment happen in the
 //! order in which they were entered, so a run depends on nothing but its seed.
@@ -6,16 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use convoy_actors::Now;
-
 /// Microseconds of simulated time.
 pub type Micros = u64;
 
 pub const MILLISECOND: Micros = 1_000;
 pub const SECOND: Micros = 1_000 * MILLISECOND;
-
-/// What the wall clock says when a run begins: a time that every later Session and record can be compared with.
-const EPOCH: u64 = 1_750_000_000_000;
 
 /// What is to happen, and the time.
 #[derive(Debug)]
@@ -38,12 +33,6 @@ impl<E> Agenda<E> {
 
     pub fn since_begin(&self) -> Duration {
         Duration::from_micros(self.now)
-    }
-
-    /// The two clocks of the node.
-    pub fn now(&self) -> Now {
-        let monotonic = self.now / MILLISECOND;
-        Now { monotonic, wall: EPOCH + monotonic }
     }
 
     /// Enters what is to happen `delay` from now.

@@ -1,8 +1,9 @@
 //! The disk of the simulated node: the engine's model, syncs that take time, and a loss of power at any of them.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use convoy_storage::engine::{Engine, Error, Model};
+use convoy_storage::engine::{Engine, Error, Family, Model};
 
 use super::clock::{MILLISECOND, Micros};
 use super::seed::Stream;
@@ -49,6 +50,8 @@ pub struct Disk {
     lies: bool,
     /// Now and then a sync takes seconds.
     stalls: bool,
+    /// For a while each sync takes long.
+    is_slow: bool,
 }
 
 /// The writes that a sync under way will have made durable.
@@ -57,7 +60,7 @@ pub struct Mark(u64);
 
 impl Disk {
     pub fn new(cut_at: Option<CutAt>, lies: bool, stalls: bool) -> Self {
-        Self { model: Arc::new(Model::new()), cut_at, syncs: 0, lies, stalls }
+        Self { model: Arc::new(Model::new()), cut_at, syncs: 0, lies, stalls, is_slow: false }
     }
 
     pub fn engine(&self) -> Arc<dyn Engine> {
@@ -76,6 +79,7 @@ impl Disk {
     /// A sync begins: how long it takes, most of them little and some long.
     pub fn begin_sync(&self, chance: &mut Stream) -> (Mark, Micros) {
         let micros = match chance.below(20) {
+            _ if self.is_slow => chance.between(SLOW / 5, 3 * SLOW),
             _ if self.stalls && chance.one_in(STALLS) => chance.between(SLOW, 8 * SLOW),
             0 => chance.between(5_000, 60_000),
             _ => chance.between(100, 3_000),
@@ -86,6 +90,27 @@ impl Disk {
     /// No sync takes long from now on.
     pub fn end_stalls(&mut self) {
         self.stalls = false;
+    }
+
+    pub fn set_slow(&mut self, is_slow: bool) {
+        self.is_slow = is_slow;
+    }
+
+    /// A row of those that there are cannot be read any more, which follows from `row`. Where it is, unless nothing is there.
+    pub fn damage(&self, row: u64) -> Option<(Family, Vec<u8>)> {
+        let mut keys = Vec::new();
+        for family in Family::ALL {
+            self.model
+                .scan(family, &[], &[u8::MAX; 64], &mut |key, _| {
+                    keys.push((family, key.to_vec()));
+                    ControlFlow::Continue(())
+                })
+                .expect("a disk that was not damaged can be read");
+        }
+        let place = row.checked_rem(keys.len() as u64)?;
+        let (family, key) = keys.swap_remove(place as usize);
+        self.model.damage(family, &key);
+        Some((family, key))
     }
 
     /// A sync has come to its end.

@@ -9,12 +9,15 @@
 pub mod client;
 pub mod clock;
 pub mod disk;
-mod links;
+pub mod links;
 pub mod net;
 mod node;
+pub mod node_clock;
 pub mod seed;
+pub mod shrink;
+pub mod strike;
 mod verdict;
 mod world;
 
 pub use verdict::Verdict;
-pub use world::{Cuts, Outcome, Setup, run};
+pub use world::{Cuts, Moving, Outcome, Setup, run};

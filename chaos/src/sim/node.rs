@@ -57,6 +57,8 @@ pub struct Node {
     rows: Option<Arc<Generations>>,
     /// Copies that were put in force in lives that are over.
     copies: u64,
+    /// Replicas that came and went in lives that are over.
+    moves: u64,
     /// None while the node is down.
     shards: Vec<Shard>,
     starts: u32,
@@ -89,6 +91,7 @@ impl Node {
             disk,
             rows: None,
             copies: 0,
+            moves: 0,
             shards: Vec::new(),
             starts: 0,
             turns: Vec::new(),
@@ -122,6 +125,18 @@ impl Node {
     /// Copies of slots' state that were put in force here, in all lives.
     pub fn copies(&self) -> u64 {
         self.copies + self.shards.iter().map(|shard| shard.observe().snapshots_received).sum::<u64>()
+    }
+
+    /// Replicas of slots that came here and went while it ran, in all lives.
+    pub fn moves(&self) -> u64 {
+        let seen = self.shards.iter().map(Shard::observe);
+        self.moves + seen.map(|seen| seen.replicas_opened + seen.replicas_closed).sum::<u64>()
+    }
+
+    /// It has another disk from now on, with nothing on it. Not while it is up.
+    pub fn lose_disk(&mut self, disk: Disk) {
+        assert!(!self.is_up(), "a process does not outlive its disk");
+        (self.disk, self.rows) = (disk, None);
     }
 
     /// Lives so far.
@@ -182,6 +197,11 @@ impl Node {
         self.disk.end_stalls();
     }
 
+    /// Whether each sync takes long from now on.
+    pub fn set_slow(&mut self, is_slow: bool) {
+        self.disk.set_slow(is_slow);
+    }
+
     /// Whether it waits for its disk.
     pub fn is_slow(&self, now: Micros) -> bool {
         now < self.slow_until
@@ -217,7 +237,7 @@ impl Node {
     }
 
     fn end(&mut self) {
-        self.copies = self.copies();
+        (self.copies, self.moves) = (self.copies(), self.moves());
         self.shards.clear();
         self.mail.clear();
         self.keys.clear();

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::strike::Schedule;
 use super::world::Outcome;
+use crate::invariant::census::Census;
 use crate::invariant::{self, Tally, Violation};
 use crate::oracle::{Fault, Ledger, Life, Link, Message, Name, Qos, Terms, What};
 
@@ -23,8 +25,20 @@ const LEADERLESS: Duration = Duration::from_secs(10);
 pub struct Verdict {
     pub ledger: Ledger,
     pub tally: Tally,
+    /// What was judged.
+    pub census: Census,
+    /// All that befell the fleet.
+    pub struck: Schedule,
+    /// Rows that could not be read for a while, as they were named.
+    pub damaged: Vec<String>,
+    /// Times that a node did not start over such a row, and that one met it.
+    pub refused: [usize; 2],
+    /// How long the run was.
+    pub lasted: Duration,
     /// Copies of slots' state that came into force.
     pub copies: u64,
+    /// Replicas of slots that came to nodes and went.
+    pub moves: u64,
     /// What was wrong, in words.
     pub wrong: Vec<String>,
 }
@@ -52,8 +66,16 @@ impl Outcome {
         if let Some(front) = group {
             check_group(&ledger, front, &self.log.shared, &self.log.members, &mut wrong);
         }
-        let tally = Tally::of(&ledger);
-        Verdict { ledger, tally, copies: self.copies, wrong }
+        let (tally, mut census) = (Tally::of(&ledger), Census::of(&ledger));
+        let grouped = |sent: &&crate::oracle::Sent| {
+            group.is_some_and(|front| sent.message.topic.starts_with(front)) && sent.accepted.is_some()
+        };
+        census.add("8 messages of a Shared Subscription", ledger.sent.iter().filter(grouped).count());
+        census.add("10 terms that were led", self.terms);
+        census.add("13 rows that a node met and could not read", self.refused.iter().sum());
+        let Self { struck, damaged, refused, copies, moves, .. } = self;
+        let lasted = ledger.end();
+        Verdict { ledger, tally, census, struck, damaged, refused, lasted, copies, moves, wrong }
     }
 }
 

@@ -18,6 +18,8 @@ pub fn everybody() -> Vec<Character> {
             // It sees all Wills only if it keeps its Subscription.
             "coroner" => 0,
             "mourner" | "widower" => 6,
+            // Away for longer than its Will waits, by more than anybody takes to publish it.
+            "orphan" => 3,
             "notary" => 0,
             _ => 25,
         };
@@ -49,6 +51,7 @@ pub fn calm() -> Vec<Character> {
         Character::new("coroner", V5, Stay::Lasting).filters(&[("will/#", ExactlyOnce)]),
         Character::new("mourner", V5, Stay::Lasting),
         Character::new("widower", V311, Stay::Clean),
+        Character::new("orphan", V5, Stay::Lasting),
         Character::new("keeper", V5, Stay::Lasting),
         Character::new("reader", V5, Stay::Clean),
         Character::new("reader-3", V311, Stay::Clean),
@@ -80,6 +83,11 @@ pub fn calm() -> Vec<Character> {
             "mourner" => {
                 character.will = Some(1);
                 character.away = (100 * MILLISECOND, 3 * SECOND);
+                character.pause = (20 * MILLISECOND, 200 * MILLISECOND);
+            }
+            "orphan" => {
+                character.will = Some(1);
+                character.away = (5 * SECOND, 11 * SECOND);
                 character.pause = (20 * MILLISECOND, 200 * MILLISECOND);
             }
             "widower" => {

@@ -106,6 +106,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
         min_free_bytes: config.storage.min_free_bytes,
         secret: Secret::new(identity::chance().context("no random numbers to be had")?),
         replicas: Vec::new(),
+        moves: None,
         catch_up: Default::default(),
         fan_out_piece: FAN_OUT_PIECE,
         without: Default::default(),

@@ -138,6 +138,11 @@ impl Model {
         found
     }
 
+    /// Whatever was damaged can be read again, as after bits that were read wrongly and are right on the disk.
+    pub fn mend(&self) {
+        self.lock().damaged.clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no call panics while it holds the state")
     }

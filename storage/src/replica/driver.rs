@@ -9,13 +9,13 @@ use std::time::Duration;
 use convoy_ids::{Index, NodeId, ReplicaId, SlotId, Term};
 use slog::Logger;
 
-use super::effects::{Answer, Effects, Proof, ProofId, Role, Round};
+use super::effects::{Answer, Effects, Follower, Proof, ProofId, Role, Round};
 use super::group::{Group, Promise};
 use super::log::Log;
 use super::members::{Base, Members, Replica};
 use super::row::{self, Kind};
 use super::{Error, Options, ProposeError, ReconfigureError, RoundError, StepError, logger};
-use crate::engine::{self, Batch, Engine, Family};
+use crate::engine::{self, Batch, Engine};
 
 /// What was found when a slot was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,11 +118,32 @@ impl Driver {
         };
         let group = Group::open(found, &self.options, &self.logger)?;
         self.is_regrouped |= group.is_regrouped();
-        let place = self.groups.len();
-        self.groups.push(Some(group));
+        let place = self.empty_place().unwrap_or(self.groups.len());
+        if place == self.groups.len() {
+            self.groups.push(None);
+        }
+        self.groups[place] = Some(group);
         self.places.insert(slot, place);
         self.list(place);
         Ok(opened)
+    }
+
+    /// A place that a closed group has left, and that nothing names any more which is still to come.
+    fn empty_place(&self) -> Option<usize> {
+        if self.places.len() == self.groups.len() {
+            return None;
+        }
+        let gathered = [Some(&self.gathering), self.syncing.as_ref()];
+        let promised: Vec<usize> =
+            gathered.into_iter().flatten().flat_map(|of| &of.promises).map(|(place, _)| *place).collect();
+        let is_named =
+            |place: &usize| [&self.listed, &self.waiting, &promised].iter().any(|of| of.contains(place));
+        (0..self.groups.len()).find(|place| self.groups[*place].is_none() && !is_named(place))
+    }
+
+    #[cfg(test)]
+    pub(super) fn places_held(&self) -> usize {
+        self.groups.len()
     }
 
     /// Forgets the replica of `slot`. What is on disk stays; what was promised by rounds not yet synced is not kept.
@@ -406,14 +427,14 @@ impl Driver {
     /// under go with it: a crash leaves both or neither. After an error the state is as it was.
     pub fn write_applied(&mut self, state: &mut Batch) -> Result<(), engine::Error> {
         let mark = state.mark();
-        if self.is_regrouped {
+        if self.is_regrouped && !self.options.lone_groups {
             self.groups.iter().flatten().for_each(|group| group.put_group(state));
         }
         if let Err(error) = self.engine.write(state) {
             state.rewind(mark);
             return Err(error);
         }
-        if mem::take(&mut self.is_regrouped) {
+        if !self.options.lone_groups && mem::take(&mut self.is_regrouped) {
             self.groups.iter_mut().flatten().for_each(Group::group_written);
         }
         state.clear();
@@ -450,6 +471,48 @@ impl Driver {
         self.open_group(slot).map(Group::members)
     }
 
+    /// Which replica of `slot` is open here.
+    pub fn replica(&self, slot: SlotId) -> Option<ReplicaId> {
+        self.open_group(slot).map(|group| group.me().id)
+    }
+
+    /// Whether that replica is of the group of `slot` in whichever way, in a joint state before or after it, as far as the one
+    /// here has heard.
+    pub fn is_of_group(&self, slot: SlotId, replica: ReplicaId) -> bool {
+        self.open_group(slot).is_some_and(|group| group.is_of_group(replica))
+    }
+
+    /// Whether these nodes have a quorum of the group of `slot`, as far as the replica here has heard.
+    pub fn is_quorum(&self, slot: SlotId, with: impl Fn(NodeId) -> bool) -> bool {
+        self.open_group(slot).is_some_and(|group| group.is_quorum(with))
+    }
+
+    /// How the other members of `slot` do, as the leader of its group sees them; of no other replica anything.
+    pub fn followers(&self, slot: SlotId) -> Vec<Follower> {
+        self.open_group(slot).map(Group::followers).unwrap_or_default()
+    }
+
+    /// Whether the replica of `slot` here leads, or has heard a leader within two election timeouts.
+    pub fn hears_leader(&self, slot: SlotId) -> bool {
+        self.open_group(slot).is_some_and(|group| group.hears_leader(&self.options))
+    }
+
+    /// Whether the leader of `slot` may begin a change of its group: none is under way, and of the last one every voter that is
+    /// heard knows that it is committed. Before, one that has not heard of its end may still ask those who have gone.
+    pub fn is_regroupable(&self, slot: SlotId) -> bool {
+        self.open_group(slot).is_some_and(Group::is_regroupable)
+    }
+
+    /// Whether a replica of `slot` is on disk, open or not.
+    pub fn is_on_disk(&self, slot: SlotId) -> Result<bool, Error> {
+        Log::is_there(&*self.engine, slot)
+    }
+
+    /// The last replica of `slot` that was ended here, where none is on disk: none that came before it may be opened.
+    pub fn ended(&self, slot: SlotId) -> Result<Option<ReplicaId>, Error> {
+        Log::ended(&*self.engine, slot)
+    }
+
     /// Where a copy of the state of `slot` stands that is taken now, for [`Driver::put_base`] elsewhere. `None` if
     /// the slot is not open, nothing is applied, or a change of the group is not applied yet: ask again then.
     pub fn base(&self, slot: SlotId) -> Option<Base> {
@@ -470,12 +533,15 @@ impl Driver {
         Ok(true)
     }
 
-    /// Puts the end of the replica of `slot` that is on disk, and closes it. The caller deletes its state with the same
-    /// batch, writes and syncs it. What is opened after that is another replica and has another number.
-    pub fn put_end(&mut self, slot: SlotId, batch: &mut Batch) {
-        let (from, to) = row::range(slot);
-        batch.delete_range(Family::Log, &from, &to);
+    /// Puts the end of the replica of `slot` that is open or on disk, and closes it. The caller deletes its state with the same
+    /// batch, and writes it. What is opened after that is another replica and has another number, which is checked.
+    ///
+    /// After an error nothing is put and nothing closed.
+    pub fn put_end(&mut self, slot: SlotId, batch: &mut Batch) -> Result<(), Error> {
+        let open = self.open_group(slot).map(Group::me);
+        Log::put_end(&*self.engine, slot, self.node, open, batch)?;
         self.close(slot);
+        Ok(())
     }
 
     fn open_group(&self, slot: SlotId) -> Option<&Group> {

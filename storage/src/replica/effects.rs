@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use convoy_ids::{Index, NodeId, SlotId, Term};
 
-use super::Error;
+use super::{Error, Replica};
 
 /// Names one sync. The caller hands it back when the sync is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +66,16 @@ pub struct Outgoing {
 pub struct RoleChange {
     pub slot: SlotId,
     pub role: Role,
+}
+
+/// Another member of a group, as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follower {
+    pub replica: Replica,
+    /// It was heard within about an election timeout. Of one that is well it is not true at every moment.
+    pub is_heard: bool,
+    /// It has nearly all that is committed: what is missing is no more than may be on its way.
+    pub is_current: bool,
 }
 
 /// The answer for one of the slots that were asked about.

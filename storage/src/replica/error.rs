@@ -24,6 +24,9 @@ pub enum Error {
     /// written.
     #[error("slot {slot}: the voters are no group: {reason}")]
     Voters { slot: SlotId, reason: String },
+    /// A replica of that number was here, or one that came after it, and is over: it has voted. Nothing was written.
+    #[error("slot {slot}: replica {replica} was ended on this node, and has no other life")]
+    Ended { slot: SlotId, replica: ReplicaId },
     /// The engine could not read.
     #[error("slot {slot}: {source}")]
     Engine { slot: SlotId, source: engine::Error },

@@ -42,6 +42,8 @@ pub(super) struct Group {
     /// Entries were proposed that are not yet sent to the followers.
     unsent: bool,
     group_unwritten: bool,
+    /// See [`Options::lone_groups`].
+    lone_group: bool,
     /// The row about the entries is in the batch being written.
     kept_collected: bool,
     truncate_through: Option<u64>,
@@ -125,6 +127,7 @@ impl Group {
             uncommitted_bytes: 0,
             unsent: false,
             group_unwritten: new,
+            lone_group: options.lone_groups,
             kept_collected: false,
             truncate_through: None,
             synced_term: term,
@@ -141,7 +144,9 @@ impl Group {
             collected: false,
         };
         group.learn_members();
-        group.catch_up_with_state(applied)?;
+        if !options.lone_groups {
+            group.catch_up_with_state(applied)?;
+        }
         group.after(options);
         group.campaign_alone(options);
         Ok(group)
@@ -191,7 +196,7 @@ impl Group {
         !self.failed
             && (!self.raft.raft.raft_log.unstable_entries().is_empty()
                 || self.hard_changed()
-                || self.group_unwritten
+                || self.group_unwritten && (!self.lone_group || self.log().group_index() == 0)
                 || self.truncate_through.is_some())
     }
 
@@ -521,6 +526,10 @@ impl Group {
             let index = self.delivered + 1;
             let alone = self.alone;
             let tail = &mut self.raft.mut_store().tail;
+            if alone {
+                // A change that was delivered just now may have made it so: what was kept for followers goes.
+                tail.evict(0, self.delivered);
+            }
             // Nobody else will ask for it: no need to share.
             let held = if alone { tail.take_first(index) } else { tail.get(index).cloned() };
             if let Some(entry) = held {

@@ -87,7 +87,12 @@ impl Log {
         }
         let (me, (roster, group_index)) = match group {
             Some(found) => (reader.own(me.node)?, found),
-            None => (me, (first_roster(slot, me, first)?, 0)),
+            None => {
+                if reader.ended()?.is_some_and(|ended| !me.is_after(ended)) {
+                    return Err(Error::Ended { slot, replica: me.id });
+                }
+                (me, (first_roster(slot, me, first)?, 0))
+            }
         };
         let mut log = Log {
             engine: Arc::clone(&engine),
@@ -164,6 +169,39 @@ impl Log {
         row::put(batch, slot, Kind::Applied, [base.index.0], &[]);
         row::put(batch, slot, Kind::Kept, [], &Kept::encode(iter::empty(), iter::empty()));
         Ok(true)
+    }
+
+    /// Whether a replica is on disk.
+    pub(super) fn is_there(engine: &dyn Engine, slot: SlotId) -> Result<bool, Error> {
+        let mut reader = Reader { engine, slot, value: Vec::new() };
+        reader.get(&row::key(slot, Kind::Group, 0))
+    }
+
+    /// The last replica that was ended here, where none is on disk.
+    pub(super) fn ended(engine: &dyn Engine, slot: SlotId) -> Result<Option<ReplicaId>, Error> {
+        Reader { engine, slot, value: Vec::new() }.ended()
+    }
+
+    /// See [`Driver::put_end`](super::Driver::put_end).
+    pub(super) fn put_end(
+        engine: &dyn Engine,
+        slot: SlotId,
+        node: NodeId,
+        open: Option<Replica>,
+        batch: &mut Batch,
+    ) -> Result<(), Error> {
+        let mut reader = Reader { engine, slot, value: Vec::new() };
+        let ends = match open {
+            Some(open) => Some(open.id),
+            None if reader.get(&row::key(slot, Kind::Group, 0))? => Some(reader.own(node)?.id),
+            None => reader.ended()?,
+        };
+        let (from, to) = row::range(slot);
+        batch.delete_range(Family::Log, &from, &to);
+        if let Some(ends) = ends {
+            row::put(batch, slot, Kind::Ended, [ends.get()], &[]);
+        }
+        Ok(())
     }
 
     /// Takes the entries up to the applied index for what the row says of them. Earlier versions wrote none: then they are
@@ -718,6 +756,11 @@ impl Reader<'_> {
                 None => Err(self.damaged(0, "row Own names no replica")),
             },
         }
+    }
+
+    fn ended(&mut self) -> Result<Option<ReplicaId>, Error> {
+        let Some([id]) = self.numbers::<1>(Kind::Ended)? else { return Ok(None) };
+        ReplicaId::new(id).map(Some).ok_or_else(|| self.damaged(0, "row Ended names no replica"))
     }
 
     fn kept(&mut self) -> Result<Option<Kept>, Error> {

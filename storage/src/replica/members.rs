@@ -29,6 +29,12 @@ impl Replica {
     pub const fn first(node: NodeId) -> Self {
         Self { id: ReplicaId(node.0), node }
     }
+
+    /// Whether it came to its node after another one. Numbers that are given out ascend, and the first replica had none.
+    pub fn is_after(&self, other: ReplicaId) -> bool {
+        let first = Self::first(self.node).id;
+        self.id != other && self.id != first && (other == first || self.id > other)
+    }
 }
 
 /// The replicas of a group. In a joint state, `voters` are those it is on its way to.
@@ -71,6 +77,15 @@ impl Roster {
     /// The voter on this node, the newest if there are two.
     pub(super) fn voter_on(&self, node: NodeId) -> Option<u64> {
         self.on(node).filter(|id| self.group.get_voters().contains(id)).last()
+    }
+
+    /// Whether these nodes are a quorum, in a joint state of either group.
+    pub(super) fn is_quorum(&self, with: impl Fn(NodeId) -> bool) -> bool {
+        let is_majority = |voters: &[u64]| {
+            let with = voters.iter().filter(|id| self.node_of(**id).is_some_and(&with)).count();
+            voters.is_empty() || with * 2 > voters.len()
+        };
+        is_majority(self.group.get_voters()) && is_majority(self.group.get_voters_outgoing())
     }
 
     /// Where these are and those that the change brings: a replica that is known stays where it is.
@@ -291,6 +306,21 @@ mod tests {
     fn numbers(list: &[u64]) -> Vec<u8> {
         let count = (list.len() as u32).to_le_bytes();
         count.into_iter().chain(list.iter().flat_map(|number| number.to_le_bytes())).collect()
+    }
+
+    #[test]
+    fn a_number_that_was_given_out_is_after_the_first_one_and_those_before_it() {
+        let [first, old, new] = [9, 30, 31].map(|id| replica(id, 9));
+        assert!(old.is_after(first.id) && new.is_after(old.id) && new.is_after(first.id));
+        assert!(!first.is_after(old.id) && !old.is_after(new.id) && !old.is_after(old.id));
+        let greatest = replica(99, 99);
+        assert!(replica(30, 99).is_after(greatest.id) && !greatest.is_after(replica(30, 99).id));
+    }
+
+    #[test]
+    fn a_quorum_of_a_joint_state_is_one_of_both_groups() {
+        let quorum = |nodes: &[u64]| numbered().is_quorum(|node| nodes.contains(&node.get()));
+        assert!(quorum(&[1, 2]) && quorum(&[1, 3]) && !quorum(&[2]) && !quorum(&[1, 4]));
     }
 
     #[test]

@@ -51,10 +51,12 @@ pub(crate) mod tests;
 
 pub use driver::{Driver, Opened};
 pub use effects::{
-    Answer, Committed, Effects, Failure, Outgoing, Proof, ProofId, Role, RoleChange, Round, SnapshotWanted,
+    Answer, Committed, Effects, Failure, Follower, Outgoing, Proof, ProofId, Role, RoleChange, Round,
+    SnapshotWanted,
 };
 pub use error::{Error, ProposeError, ReconfigureError, RoundError, StepError};
 pub use members::{Base, Members, Replica};
 pub use options::{Options, OptionsError};
 pub(crate) use row::applied_under;
 pub use row::{applied, check as check_row};
+pub use transport::{Addressed, addressed};

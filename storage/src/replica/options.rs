@@ -39,6 +39,9 @@ pub struct Options {
     pub segment_entries: u64,
     /// Where chance begins: election timeouts follow from it, the node and the slot.
     pub seed: u64,
+    /// For a simulation alone, to see that its judges notice: the row of a group is not written with the state that was applied
+    /// under it, but with the next entries.
+    pub lone_groups: bool,
 }
 
 impl Default for Options {
@@ -58,6 +61,7 @@ impl Default for Options {
             segment_bytes: 4 << 20,
             segment_entries: 4 << 10,
             seed: 0,
+            lone_groups: false,
         }
     }
 }

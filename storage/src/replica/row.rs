@@ -9,6 +9,7 @@
 //! applied = index: u64 le
 //! group = index: u64 le   the replicas, see `members`
 //! own = replica: u64 le (none if the replica has the number of its node, as all had once)
+//! ended = replica: u64 le (alone: the last replica of the slot that was here)
 //! kept = see `kept`
 //! ```
 //!
@@ -41,6 +42,8 @@ pub(super) enum Kind {
     Kept = 6,
     /// Which replica this is.
     Own = 7,
+    /// The replica that was here last, and is over.
+    Ended = 8,
 }
 
 pub(super) type Key = [u8; 11];

@@ -10,7 +10,7 @@
 //! ```
 
 use bytes::Bytes;
-use convoy_ids::{NodeId, ReplicaId};
+use convoy_ids::{NodeId, ReplicaId, Term};
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use super::StepError;
@@ -126,6 +126,30 @@ pub(super) fn decode(
     check_ends(&received.message, from, me, roster)?;
     check(&received).map_err(StepError::Malformed)?;
     Ok(received)
+}
+
+/// Whom a message of a replica is for, where that one is not here to read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addressed {
+    pub from: ReplicaId,
+    pub to: ReplicaId,
+    pub term: Term,
+    /// It comes from a leader, which sends to members of its group alone.
+    pub leads: bool,
+    /// It gives a vote, of which there is one in a term.
+    pub votes: bool,
+}
+
+/// Reads that. `None` if it is no message of a replica.
+pub fn addressed(bytes: &[u8]) -> Option<Addressed> {
+    let (version, body) = envelope::open(KIND, bytes).ok()?;
+    let received = (version == VERSION).then(|| parse(body)).flatten()?;
+    check(&received).ok()?;
+    let message = &received.message;
+    let leads = matches!(message.get_msg_type(), MessageType::MsgAppend | MessageType::MsgHeartbeat);
+    let votes = message.get_msg_type() == MessageType::MsgRequestVoteResponse && !message.reject;
+    let (from, to) = (ReplicaId::new(message.from)?, ReplicaId::new(message.to)?);
+    Some(Addressed { from, to, term: Term(message.term), leads, votes })
 }
 
 fn parse(mut body: &[u8]) -> Option<Received> {
@@ -308,6 +332,22 @@ mod tests {
         assert_eq!(received.message, append());
         let payloads: Vec<_> = received.entries.iter().map(|entry| entry.payload.clone()).collect();
         assert_eq!(payloads, ["payload 10", "payload 11"]);
+    }
+
+    #[test]
+    fn whom_a_message_is_for_is_read_without_a_replica() {
+        let [from, to] = [1, 2].map(|id| ReplicaId::new(id).unwrap());
+        let bytes = encoded(&append());
+        assert_eq!(addressed(&bytes), Some(Addressed { from, to, term: Term(4), leads: true, votes: false }));
+        let mut vote = append();
+        vote.set_msg_type(MessageType::MsgRequestVote);
+        vote.set_entries(Vec::new());
+        assert!(!addressed(&encoded(&vote)).unwrap().leads);
+        vote.set_msg_type(MessageType::MsgRequestVoteResponse);
+        assert!(addressed(&encoded(&vote)).unwrap().votes);
+        vote.reject = true;
+        assert!(!addressed(&encoded(&vote)).unwrap().votes);
+        assert_eq!([addressed(&bytes[1..]), addressed(&[])], [None, None]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use convoy_storage::replica::Outgoing;
 
 use super::*;
 use crate::channel::Frame;
-use crate::options::{CatchUp, Without};
+use crate::options::{CatchUp, Moves, Without};
 
 /// A message about a copy of a slot's state, and the node that sends it.
 pub type Letter = (usize, Outgoing);
@@ -86,7 +86,20 @@ impl Fleet {
     pub fn with(catch_up: CatchUp, without: Without) -> Self {
         let replicas: Vec<_> = (0..3).map(node).collect();
         let options = Options { replicas, catch_up, without, ..options(Limits::default(), 1) };
-        let mut nodes: Vec<_> = (0..3).map(|at| World::opened(node(at), options.clone())).collect();
+        Self::of((0..3).map(|at| World::opened(node(at), options.clone())).collect())
+    }
+
+    /// Three nodes that found a fleet whose replicas move, and others that have nothing yet.
+    pub fn moving(nodes: usize) -> Self {
+        let replicas: Vec<_> = (0..nodes).map(node).collect();
+        let founders = replicas[..3].to_vec();
+        let moves = |at| Some(Moves { founders: founders.clone(), founds: at < 3, given: 0 });
+        let options = Options { replicas, ..options(Limits::default(), 1) };
+        let opened = |at| World::opened(node(at), Options { moves: moves(at), ..options.clone() });
+        Self::of((0..nodes).map(opened).collect())
+    }
+
+    fn of(mut nodes: Vec<World>) -> Self {
         nodes.iter_mut().zip(1..).for_each(|(node, at)| node.now.monotonic += at * 1_000_000);
         let (cut, lost) = (BTreeSet::new(), BTreeSet::new());
         let mut fleet = Self {
@@ -244,6 +257,13 @@ impl Fleet {
 
     pub fn is_connected(&self, at: usize, client: Client) -> bool {
         self.nodes[at].lines[client.0].key.is_some()
+    }
+
+    /// Whether it is connected, and heard.
+    pub fn is_served(&self, at: usize, client: Client) -> bool {
+        let Some(key) = self.nodes[at].lines[client.0].key else { return false };
+        let connections = &self.nodes[at].shards[0].outlet.edge.connections;
+        connections.get(key as usize).is_some_and(|connection| connection.unled_since.is_none())
     }
 
     pub fn subscribe(&mut self, at: usize, client: Client, filter: &str) {

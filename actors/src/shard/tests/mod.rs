@@ -674,7 +674,7 @@ fn first() -> NodeId {
     NodeId::new(1).expect("one is not zero")
 }
 
-fn options(limits: Limits, shards: usize) -> Options {
+pub(super) fn options(limits: Limits, shards: usize) -> Options {
     let partitioning = Partitioning { partitions: 4, partition_levels: 2 };
     Options {
         slots: 8,
@@ -685,6 +685,7 @@ fn options(limits: Limits, shards: usize) -> Options {
         min_free_bytes: 1 << 20,
         secret: Secret::from_number(7),
         replicas: Vec::new(),
+        moves: None,
         catch_up: Default::default(),
         // Across shards two receivers are very many.
         fan_out_piece: if shards == 1 { crate::options::FAN_OUT_PIECE } else { 1 },

@@ -44,8 +44,7 @@ fn a_message_that_comes_between_two_leaders_is_sent_again_before_what_is_behind_
 }
 
 /// The acknowledgements of messages 7 and 8.
-pub const BOTH_TAKEN: [Got; 2] =
-    [Got::Puback(7, ReasonCode::Success), Got::Puback(8, ReasonCode::Success)];
+pub const BOTH_TAKEN: [Got; 2] = [Got::Puback(7, ReasonCode::Success), Got::Puback(8, ReasonCode::Success)];
 
 /// What a Client got, each for the first time.
 pub fn first_times(payloads: Vec<String>) -> Vec<String> {

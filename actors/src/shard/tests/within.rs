@@ -52,6 +52,8 @@ mod ordering;
 mod overflowing;
 #[path = "parting.rs"]
 mod parting;
+#[path = "placing.rs"]
+mod placing;
 #[path = "publishing.rs"]
 mod publishing;
 #[path = "querying.rs"]
@@ -66,6 +68,8 @@ mod restarting;
 mod retaining;
 #[path = "salvaging.rs"]
 mod salvaging;
+#[path = "schedules/mod.rs"]
+mod schedules;
 #[path = "sessions.rs"]
 mod sessions;
 #[path = "several.rs"]

@@ -134,7 +134,7 @@ fn a_queue_that_is_full_lets_go_of_what_was_not_sent() {
 fn asks_to_connect(bench: &mut Bench, key: u32, yields: bool) {
     let limits = bench.options.limits.clone();
     let call = SessionCall::Connect {
-        name: name_of("", "a").into(),
+        name: name_of("", "a"),
         clean_start: false,
         owner: String::new(),
         binds: false,
@@ -206,7 +206,7 @@ fn a_connection_goes_on_when_nobody_takes_its_session_after_all() {
     before_what_waits(&mut bench, |bench| {
         assert_eq!(bench.enqueue(grant.session, QoS::AtLeastOnce, "two"), [done()]);
     });
-    let abandon = SessionCall::Abandon { name: name_of("", "a").into(), home: home(4) };
+    let abandon = SessionCall::Abandon { name: name_of("", "a"), home: home(4) };
     let limits = bench.options.limits.clone();
     bench.turn(|slot, turn| slot.on_call(abandon, &limits, turn).unwrap());
     assert_eq!(go_on(&mut bench), []);

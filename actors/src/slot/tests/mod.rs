@@ -118,15 +118,7 @@ impl Effects for Recorder {
         self.effects.push(Effect::Delivered(home.key, text(message.payload)));
     }
 
-    fn send(
-        &mut self,
-        home: Home,
-        seq: Option<Seq>,
-        dup: bool,
-        _: &Delivery,
-        message: &Message<'_>,
-        _: Now,
-    ) {
+    fn send(&mut self, home: Home, seq: Option<Seq>, dup: bool, _: &Delivery, message: &Message<'_>, _: Now) {
         let packet_id = seq.map(|seq| crate::session::packet_id(seq).get());
         self.effects.push(Effect::Sent(home.key, packet_id, dup, text(message.payload)));
     }
@@ -178,6 +170,7 @@ impl Bench {
             min_free_bytes: 0,
             secret: Secret::from_number(7),
             replicas: Vec::new(),
+            moves: None,
             catch_up: Default::default(),
             fan_out_piece: crate::options::FAN_OUT_PIECE,
             without: Default::default(),

@@ -43,6 +43,10 @@ impl<T> Arena<T> {
         }
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.chunks.iter_mut().flatten()
+    }
+
     /// In the order of their numbers.
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {

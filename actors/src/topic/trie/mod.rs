@@ -194,6 +194,11 @@ impl<K: Eq + Hash + Clone, V> Trie<K, V> {
         self.routes.get(if path.below { node.below } else { node.here }, key)
     }
 
+    /// Changes what is known of every subscriber, in any order.
+    pub fn change_all(&mut self, change: &mut impl FnMut(&mut V)) {
+        self.routes.change_all(change);
+    }
+
     /// As [`Self::get`], to change it in place.
     pub fn get_mut(&mut self, filter: &str, key: &K) -> Option<&mut V> {
         let path = Path::of(filter);

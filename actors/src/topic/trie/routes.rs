@@ -76,6 +76,17 @@ impl<K: Eq + Hash + Clone, V> RouteLists<K, V> {
         one.into_iter().chain(many.iter().map(|(key, value)| (key, value)))
     }
 
+    /// Changes all that is known of subscribers, of whichever filter.
+    pub(super) fn change_all(&mut self, change: &mut impl FnMut(&mut V)) {
+        for list in self.lists.iter_mut() {
+            match list {
+                RouteList::One(_, value) => change(value),
+                RouteList::Many(many) => many.routes.iter_mut().for_each(|(_, value)| change(value)),
+                RouteList::Free(_) => {}
+            }
+        }
+    }
+
     /// Number of subscribers.
     pub(super) fn len_of(&self, list: Id) -> usize {
         if list == NONE {

@@ -45,7 +45,7 @@ pub struct Way {
 impl World {
     /// What a node does for a connection that has news.
     pub fn serve(&mut self, at: usize) {
-        let now = self.agenda.now();
+        let now = self.now_of(self.connections[at].node);
         let connection = &mut self.connections[at];
         let Some((number, key)) = connection.key else { return };
         let node = &mut self.nodes[connection.node];
@@ -110,7 +110,7 @@ impl World {
     }
 
     pub fn arrive_at_node(&mut self, at: usize) {
-        let now = self.agenda.now();
+        let now = self.now_of(self.connections[at].node);
         let connection = &mut self.connections[at];
         connection.to_node.flowing = false;
         let (true, false, Some((number, key))) = (connection.at_node, connection.severed, connection.key)
@@ -313,7 +313,7 @@ impl World {
 
     /// The node takes a connection out of its backlog.
     pub fn accept(&mut self, at: usize) {
-        let now = self.agenda.now();
+        let now = self.now_of(self.connections[at].node);
         let connection = &mut self.connections[at];
         if !connection.at_node {
             return;

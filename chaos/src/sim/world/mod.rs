@@ -1,10 +1,15 @@
 //! The scheduler: takes what is next from the agenda, gives it to a node or to a Client, and carries out what follows.
 
+mod clocks;
 mod connections;
+mod disks;
 mod faults;
+mod moves;
 mod replicas;
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +24,15 @@ use super::clock::{Agenda, MILLISECOND, Micros, SECOND};
 use super::disk::{CutAt, Disk};
 use super::links::Links;
 use super::node::{Lane, Node, Step, Taken};
+use super::node_clock::{Clocks, NodeClock};
 use super::seed::{Seed, Stream};
+use super::strike::{Schedule, Strike};
 
 use crate::oracle::{Fault, What};
 use connections::{Connection, Way};
+use disks::{Hurt, Relief};
+pub use moves::Moving;
+use moves::{Meta, Moved};
 
 /// No run takes longer than this to come to rest once everything is well.
 const REST_LIMIT: Micros = 120 * SECOND;
@@ -34,8 +44,10 @@ const QUIET: Micros = 8 * SECOND;
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub seed: Seed,
-    /// Each of them holds a replica of every slot.
+    /// Each of them holds a replica of every slot, if they do not move.
     pub nodes: u16,
+    /// Replicas of slots move: nodes come to the fleet and leave it.
+    pub moving: Option<Moving>,
     /// Of each node.
     pub shards: u16,
     pub slots: u16,
@@ -52,6 +64,12 @@ pub struct Setup {
     pub cuts: Cuts,
     /// A node stands still, for a while, about so often.
     pub pause_every: Option<Micros>,
+    /// Something befalls the disk of a node about so often.
+    pub hurt_every: Option<Micros>,
+    /// How far the clocks of nodes are apart.
+    pub clocks: Clocks,
+    /// What befalls the fleet instead of what chance would decide.
+    pub schedule: Option<Schedule>,
     /// What is kept of logs, and how copies go to whom that is too little.
     pub catch_up: CatchUp,
     /// What nodes send to each other is lost, doubled, late and reordered.
@@ -86,6 +104,16 @@ pub struct Outcome {
     pub starts: u32,
     /// Copies of slots' state that came into force, on all nodes.
     pub copies: u64,
+    /// All that befell the fleet.
+    pub struck: Schedule,
+    /// Rows that could not be read for a while.
+    pub damaged: Vec<String>,
+    /// Terms in which slots were led.
+    pub terms: usize,
+    /// Times that a node did not start over such a row, and that a shard met one.
+    pub refused: [usize; 2],
+    /// Replicas of slots that came to nodes and went, on all nodes.
+    pub moves: u64,
     /// Why the fleet did not come to rest, if so.
     pub restless: Option<String>,
     /// The longest time that a fleet did not serve its Clients, though nothing stood in the way.
@@ -140,6 +168,7 @@ enum Event {
     Crash,
     Start {
         node: usize,
+        shards: u16,
     },
     Tear,
     Mend,
@@ -148,8 +177,17 @@ enum Event {
         node: usize,
         start: u32,
         away: Micros,
+        order: u64,
     },
+    Hurt,
+    Relieve {
+        node: usize,
+        of: Relief,
+    },
+    SetClock,
+    Strike(Strike),
     DiskFull(bool),
+    Moved(Moved),
     Rest,
 }
 
@@ -165,6 +203,12 @@ struct World {
     agenda: Agenda<Event>,
     chance: Chance,
     nodes: Vec<Node>,
+    clocks: Vec<NodeClock>,
+    /// What is wrong with the disk of each node.
+    hurts: Vec<Hurt>,
+    struck: Schedule,
+    damaged: Vec<String>,
+    refused: [usize; 2],
     /// What came to each node while it stood still.
     waiting: Vec<Vec<Event>>,
     /// Which nodes believed that they could serve Clients, when they were looked at last.
@@ -183,6 +227,8 @@ struct World {
     served_at: Micros,
     /// The longest time that none did, though nothing stood in the way.
     leaderless: Micros,
+    /// Who is of the fleet, where that changes.
+    meta: Option<Meta>,
     links: Links,
     listener: Arc<Listener>,
     connections: Vec<Connection>,
@@ -203,6 +249,8 @@ struct Chance {
     fault: Stream,
     cuts: Stream,
     pauses: Stream,
+    disks: Stream,
+    clocks: Stream,
     /// How long pieces of copies take.
     snapshots: Stream,
     clients: Vec<Stream>,
@@ -211,6 +259,7 @@ struct Chance {
 /// Runs a day of these Clients, lets everything heal, and waits for the fleet to come to rest.
 pub fn run(setup: Setup) -> Outcome {
     let seed = setup.seed;
+    let mut clocks = seed.stream("clocks at first");
     let clients: Vec<Client> = setup.characters.iter().cloned().map(Client::new).collect();
     let chance = Chance {
         net: seed.stream("net"),
@@ -218,6 +267,8 @@ pub fn run(setup: Setup) -> Outcome {
         fault: seed.stream("fault"),
         cuts: seed.stream("cuts"),
         pauses: seed.stream("pauses"),
+        disks: seed.stream("disks"),
+        clocks: seed.stream("clocks"),
         snapshots: seed.stream("snapshots"),
         clients: setup.characters.iter().map(|character| seed.stream(&character.name)).collect(),
     };
@@ -227,6 +278,11 @@ pub fn run(setup: Setup) -> Outcome {
     let nodes = (0..count).map(|place| Node::new(seed, place, disk(place)));
     let mut world = World {
         nodes: nodes.collect(),
+        clocks: (0..count).map(|_| NodeClock::draw(setup.clocks, &mut clocks)).collect(),
+        hurts: (0..count).map(|_| Hurt::default()).collect(),
+        struck: Vec::new(),
+        damaged: Vec::new(),
+        refused: [0, 0],
         agenda: Agenda::default(),
         chance,
         waiting: (0..count).map(|_| Vec::new()).collect(),
@@ -238,6 +294,7 @@ pub fn run(setup: Setup) -> Outcome {
         changed_at: 0,
         served_at: 0,
         leaderless: 0,
+        meta: setup.moving.map(|moving| Meta::found(seed, &setup, moving)),
         links: Links::new(count, setup.disorder, seed.stream("links")),
         listener: Arc::new(Listener::new("sim", Transport::Tcp)),
         connections: Vec::new(),
@@ -250,10 +307,9 @@ pub fn run(setup: Setup) -> Outcome {
         setup,
     };
     world.begin();
-    let restless = world.live();
-    let shards = world.nodes.iter().flat_map(Node::shards);
-    let mut failures: Vec<String> = shards.flat_map(|shard| shard.observe().failures).collect();
-    failures.extend(world.disagreements());
+    // What a node that panics has done until then is looked at like anything else that goes wrong.
+    let lived = catch_unwind(AssertUnwindSafe(|| (world.live(), world.failures())));
+    let (restless, failures) = lived.unwrap_or_else(|panic| (None, vec![said_by(&*panic)]));
     world.log.at = world.agenda.since_begin();
     world.log.record(What::Fault(Fault::Healed));
     Outcome {
@@ -262,10 +318,22 @@ pub fn run(setup: Setup) -> Outcome {
         syncs: world.nodes[0].disk().syncs(),
         starts: world.nodes.iter().map(Node::starts).sum(),
         copies: world.nodes.iter().map(Node::copies).sum(),
+        struck: world.struck,
+        damaged: world.damaged,
+        terms: world.leaders.len(),
+        refused: world.refused,
+        moves: world.nodes.iter().map(Node::moves).sum(),
         restless,
         leaderless: Duration::from_micros(world.leaderless),
         failures,
     }
+}
+
+/// What a node said when it panicked.
+fn said_by(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("it panicked: {}", said.unwrap_or("without a word"))
 }
 
 impl Setup {
@@ -280,6 +348,7 @@ impl Setup {
                 1 => Vec::new(),
                 nodes => (0..usize::from(nodes)).map(Node::id_of).collect(),
             },
+            moves: None,
             catch_up: self.catch_up,
             shared: Default::default(),
             min_free_bytes: 1 << 20,
@@ -299,9 +368,11 @@ impl World {
         for node in 0..self.nodes.len() {
             // Nodes do not come at the same moment, nor do they tick so.
             let later = |chance: &mut Stream, most| if node == 0 { 0 } else { chance.below(most) };
-            let chance = self.nodes[node].chance();
+            let (shards, chance) = (self.setup.shards, self.nodes[node].chance());
             let (starts, ticks) = (later(chance, SECOND), later(chance, 100 * MILLISECOND));
-            self.agenda.enter(starts, Event::Start { node });
+            if self.is_of_fleet(node) {
+                self.agenda.enter(starts, Event::Start { node, shards });
+            }
             self.agenda.enter(100 * MILLISECOND + ticks, Event::Tick { node });
             self.agenda.enter(SECOND + ticks, Event::TickConnections { node });
         }
@@ -313,6 +384,15 @@ impl World {
         self.plan_crash();
         self.plan_cut();
         self.plan_pause();
+        self.plan_disk();
+        self.begin_clocks();
+        for (at, strike) in self.setup.schedule.clone().unwrap_or_default() {
+            self.agenda.enter(at, Event::Strike(strike));
+        }
+        if self.meta.is_some() {
+            self.plan_move();
+            self.agenda.enter(SECOND, Event::Moved(Moved::Look));
+        }
         if let Some((from, to)) = self.setup.full {
             self.agenda.enter(from, Event::DiskFull(true));
             self.agenda.enter(to, Event::DiskFull(false));
@@ -341,6 +421,13 @@ impl World {
         }
     }
 
+    /// What shards say of themselves at the end, and what nodes do not agree on.
+    fn failures(&self) -> Vec<String> {
+        let shards = self.nodes.iter().flat_map(Node::shards);
+        let failures = shards.flat_map(|shard| shard.observe().failures);
+        failures.chain(self.disagreements()).collect()
+    }
+
     fn is_over(&mut self) -> bool {
         let delivered: u64 = self.clients.iter().map(Client::delivered).sum();
         let now = self.agenda.micros();
@@ -351,12 +438,13 @@ impl World {
         now > self.quiet.1 + QUIET && self.disagreements().is_empty()
     }
 
-    fn complaint(&self) -> String {
+    fn complaint(&mut self) -> String {
+        let moves = self.explain_moves();
         let unsettled = || self.clients.iter().filter(|client| !client.is_settled());
         let names: Vec<&str> = unsettled().map(|client| client.character.name.as_str()).collect();
         let led: Vec<Vec<String>> = self.nodes.iter().map(Node::leads).collect();
         format!(
-            "slots that nodes lead, by their shards: {led:?}; Clients that still wait: {names:?}, of whom {:?}",
+            "slots that nodes lead, by their shards: {led:?}; Clients that still wait: {names:?}, of whom {:?}{moves}",
             unsettled().next()
         )
     }
@@ -385,12 +473,13 @@ impl World {
         }
         match event {
             Event::Tick { node } => {
-                self.agenda.enter(100 * MILLISECOND, Event::Tick { node });
+                self.agenda.enter(self.clocks[node].until(100 * MILLISECOND), Event::Tick { node });
                 self.tick(node, convoy_actors::Shard::tick);
             }
             Event::TickConnections { node } => {
-                self.agenda.enter(SECOND, Event::TickConnections { node });
+                self.agenda.enter(self.clocks[node].until(SECOND), Event::TickConnections { node });
                 self.tick(node, convoy_actors::Shard::tick_connections);
+                self.judge_hurt(node);
             }
             Event::Step { node, start, step } if self.nodes[node].lives(start) => self.take(node, step),
             Event::Step { .. } => {}
@@ -405,8 +494,8 @@ impl World {
                 self.crash();
                 self.plan_crash();
             }
-            Event::Start { node } => self.start(node),
-            Event::Tear if !self.resting => self.tear(),
+            Event::Start { node, shards } => self.start(node, shards),
+            Event::Tear if !self.resting => self.draw_tear(),
             Event::Mend => {
                 self.mend();
                 self.plan_cut();
@@ -415,13 +504,31 @@ impl World {
                 self.suspend_any();
                 self.plan_pause();
             }
-            Event::Crash | Event::Tear | Event::Suspend => {}
-            Event::Wake { node, start, away } if self.nodes[node].lives(start) => self.wake(node, away),
+            Event::Hurt if !self.resting => {
+                self.hurt_any();
+                self.plan_disk();
+            }
+            Event::SetClock if !self.resting => {
+                self.set_any_clock();
+                self.plan_clock();
+            }
+            Event::Strike(strike) if !self.resting => self.strike(strike),
+            Event::Relieve { node, of } => self.relieve(node, of),
+            Event::Crash
+            | Event::Tear
+            | Event::Suspend
+            | Event::Hurt
+            | Event::SetClock
+            | Event::Strike(_) => {}
+            Event::Wake { node, start, away, order } if self.nodes[node].lives(start) => {
+                self.wake(node, away, order);
+            }
             Event::Wake { .. } => {}
             Event::DiskFull(full) => {
                 self.log.record(What::Fault(if full { Fault::DiskFull } else { Fault::DiskFreed }));
                 self.nodes[0].disk().model().set_full(full);
             }
+            Event::Moved(moved) => self.moved(moved),
             Event::Rest => self.rest(),
         }
     }
@@ -432,7 +539,7 @@ impl World {
             return;
         }
         for shard in 0..self.nodes[node].shards().len() as u16 {
-            let now = self.agenda.now();
+            let now = self.now_of(node);
             tick(self.nodes[node].shard(shard), now);
             self.follow(node, shard);
         }
@@ -446,7 +553,7 @@ impl World {
             Step::Synced { shard, .. } => (4, shard),
         };
         self.note(kind, &[node as u8, shard as u8]);
-        let now = self.agenda.now();
+        let now = self.now_of(node);
         match self.nodes[node].take(now, step) {
             Taken::News(shard) => self.follow(node, shard),
             Taken::Turned(shard) => {
@@ -455,7 +562,10 @@ impl World {
                     self.follow(node, shard);
                 }
             }
-            Taken::PowerCut { keep } => self.lose_power(node, keep),
+            Taken::PowerCut { keep } => {
+                let comes = self.draw_return(node);
+                self.lose_power(node, keep, comes);
+            }
         }
     }
 
@@ -487,6 +597,9 @@ impl World {
     /// What a shard says to replicas on other nodes goes on its way.
     fn say(&mut self, from: usize, shard: u16) {
         for (lane, Outgoing { slot, to, bytes }) in self.nodes[from].take_to_replicas(shard) {
+            if lane == Lane::Raft && self.meta.is_some() {
+                self.note_vote(slot, &bytes);
+            }
             let (node, bytes) = (Node::place_of(to), Bytes::from(bytes));
             for delay in self.links.send(self.agenda.micros(), from, node) {
                 // What is so long takes longer, and holds up nothing that goes by the other.
@@ -502,7 +615,7 @@ impl World {
 
     /// What a shard says to shards of other nodes goes on its way.
     fn say_to_shards(&mut self, from: usize, shard: u16) {
-        let now = self.agenda.now();
+        let now = self.now_of(from);
         for Parcel { to, shard, bytes } in self.nodes[from].take_to_shards(now, shard) {
             let (node, bytes) = (Node::place_of(to), Bytes::from(bytes));
             if let Some(delay) = self.links.send_in_order(self.agenda.micros(), from, node) {
@@ -516,7 +629,7 @@ impl World {
         if !self.nodes[node].is_up() || !self.links.is_open(from, node) {
             return;
         }
-        let now = self.agenda.now();
+        let now = self.now_of(node);
         if self.nodes[node].hear_shard(now, from, shard, bytes) {
             self.note(9, &[node as u8, from as u8, shard as u8]);
             self.follow(node, shard);
@@ -529,7 +642,7 @@ impl World {
             return;
         }
         self.note(8, &[node as u8, from as u8, lane as u8]);
-        let now = self.agenda.now();
+        let now = self.now_of(node);
         let shard = self.nodes[node].hear(now, from, lane, slot, bytes);
         self.follow(node, shard);
     }
@@ -545,9 +658,11 @@ impl World {
         self.mend();
         self.links.end_disorder();
         for node in 0..self.nodes.len() {
-            self.wake(node, 0);
+            self.wake(node, 0, 0);
             self.nodes[node].end_stalls();
         }
+        self.relieve_all();
+        self.rest_moves();
         self.log.record(What::Fault(Fault::Healed));
         self.clients.iter_mut().for_each(|client| client.resting = true);
     }

@@ -17,7 +17,7 @@ const REPLICATED: [Family; 4] = [Family::Session, Family::Queue, Family::Retaine
 /// Of rows that differ, how many are told.
 const TOLD: usize = 5;
 
-type Rows = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
+pub type Rows = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 
 impl World {
     /// What a node leads, and whether it serves Clients, may have changed.
@@ -85,7 +85,7 @@ impl World {
     }
 
     /// So many nodes that they are a majority, which run, hear each other, and hear nobody else.
-    fn calm_majority(&self) -> Option<Vec<usize>> {
+    pub fn calm_majority(&self) -> Option<Vec<usize>> {
         let running: Vec<usize> = (0..self.nodes.len()).filter(|node| self.runs(*node)).collect();
         running.iter().find_map(|one| {
             let (with, without): (Vec<usize>, Vec<usize>) =
@@ -93,7 +93,7 @@ impl World {
             let all = |of: &[usize], like: &dyn Fn(usize, usize) -> bool| {
                 with.iter().all(|one| of.iter().all(|other| like(*other, *one)))
             };
-            let is_calm = with.len() > self.nodes.len() / 2
+            let is_calm = with.len() >= self.enough()
                 && all(&with, &|other, one| self.links.is_open(other, one))
                 && all(&without, &|other, one| !self.links.is_open(other, one));
             is_calm.then_some(with)
@@ -103,11 +103,15 @@ impl World {
     /// Whether a node does something, and what it writes is soon on its disk.
     fn runs(&self, node: usize) -> bool {
         let is_slow = self.nodes[node].is_slow(self.agenda.micros());
-        self.nodes[node].is_up() && !self.nodes[node].is_suspended() && !is_slow
+        let is_hurt = self.hurts[node].excuses() || self.has_met_damage(node);
+        self.nodes[node].is_up() && !self.nodes[node].is_suspended() && !is_slow && !is_hurt
     }
 
     /// What is wrong with a fleet that has come to rest.
     pub fn disagreements(&self) -> Vec<String> {
+        if self.meta.is_some() {
+            return self.misplaced();
+        }
         let mut wrong = Vec::new();
         let idle: Vec<usize> = (0..self.nodes.len()).filter(|node| !self.nodes[*node].is_ready()).collect();
         if !idle.is_empty() {
@@ -141,7 +145,7 @@ impl World {
 }
 
 /// All rows of a node that its replicas have in common with others.
-fn rows(node: &Node, slots: &[SlotId]) -> Rows {
+pub fn rows(node: &Node, slots: &[SlotId]) -> Rows {
     let (mut rows, found) = (Rows::new(), node.rows().expect("it was started"));
     for family in REPLICATED {
         for slot in slots.iter().map(|slot| slot.0) {

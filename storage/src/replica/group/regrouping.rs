@@ -3,15 +3,18 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use convoy_ids::{Index, Term};
-use raft::StateRole;
+use convoy_ids::{Index, NodeId, ReplicaId, Term};
+use raft::{Progress, ProgressState, StateRole};
 
 use super::Group;
 use crate::engine::Batch;
-use crate::replica::effects::Role;
+use crate::replica::effects::{Follower, Role};
 use crate::replica::members::{Base, Change, Members, Replica, Roster};
 use crate::replica::row::EntryKind;
-use crate::replica::{Error, ReconfigureError};
+use crate::replica::{Error, Options, ReconfigureError};
+
+/// Entries that a follower may be behind by and be as good as current: they are on their way.
+const ON_ITS_WAY: u64 = 64;
 
 impl Group {
     pub(in crate::replica) fn me(&self) -> Replica {
@@ -123,6 +126,59 @@ impl Group {
             self.change_group(index, &payload)?;
         }
         Ok(())
+    }
+
+    pub(in crate::replica) fn is_of_group(&self, replica: ReplicaId) -> bool {
+        self.log().roster().node_of(replica.get()).is_some()
+    }
+
+    pub(in crate::replica) fn is_quorum(&self, with: impl Fn(NodeId) -> bool) -> bool {
+        self.log().roster().is_quorum(with)
+    }
+
+    pub(in crate::replica) fn followers(&self) -> Vec<Follower> {
+        let raft = &self.raft.raft;
+        if !self.role().is_leader() {
+            return Vec::new();
+        }
+        let committed = raft.raft_log.committed;
+        let others = raft.prs().iter().filter(|(id, _)| **id != raft.id);
+        let follower = |(id, progress): (&u64, &Progress)| {
+            let replica = Replica { id: ReplicaId::new(*id)?, node: self.log().roster().node_of(*id)? };
+            let is_current =
+                progress.state == ProgressState::Replicate && progress.matched + ON_ITS_WAY >= committed;
+            Some(Follower { replica, is_heard: progress.recent_active, is_current })
+        };
+        let mut followers: Vec<_> = others.filter_map(follower).collect();
+        followers.sort_unstable_by_key(|follower| follower.replica);
+        followers
+    }
+
+    pub(in crate::replica) fn hears_leader(&self, options: &Options) -> bool {
+        match self.role() {
+            Role::Leader { .. } => true,
+            Role::Follower { leader, .. } => {
+                leader.is_some() && self.raft.raft.election_elapsed <= options.election_ticks as usize * 2
+            }
+            Role::Candidate { .. } => false,
+        }
+    }
+
+    pub(in crate::replica) fn is_regroupable(&self) -> bool {
+        let raft = &self.raft.raft;
+        let (log, voters) = (self.log(), self.log().group().get_voters());
+        let is_done = |(id, progress): (&u64, &Progress)| {
+            *id == raft.id
+                || !voters.contains(id)
+                || !progress.recent_active
+                || progress.committed_index >= log.group_index()
+        };
+        self.role().is_leader()
+            && raft.commit_to_current_term()
+            && !raft.has_pending_conf()
+            && log.group().get_voters_outgoing().is_empty()
+            && raft.lead_transferee.is_none()
+            && raft.prs().iter().all(is_done)
     }
 
     pub(super) fn learn_members(&mut self) {

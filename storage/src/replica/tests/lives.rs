@@ -3,7 +3,7 @@
 use convoy_ids::{Index, Term};
 
 use super::fleet::Fleet;
-use super::station::{SLOT, Station, first, node, replica};
+use super::station::{SLOT, Station, first, firsts, node, replica};
 use crate::engine::{Batch, Engine, Family};
 use crate::replica::row::{self, Kind};
 use crate::replica::*;
@@ -182,14 +182,30 @@ fn a_replica_that_was_removed_comes_again_on_the_same_disk_as_another() {
     let first_group = fleet.voters.clone();
     let station = fleet.at(goes);
     let mut batch = Batch::new();
-    station.driver.put_end(SLOT, &mut batch);
+    station.driver.put_end(SLOT, &mut batch).unwrap();
     batch.delete_range(Family::Session, &SLOT.0.to_be_bytes(), &(SLOT.0 + 1).to_be_bytes());
     station.engine.write(&batch).unwrap();
+    assert_eq!(station.driver.ended(SLOT).unwrap(), Some(first(goes).id));
+    assert!(!station.driver.is_on_disk(SLOT).unwrap());
+    let again = station.driver.open(SLOT, first(goes).id, &firsts(&first_group));
+    assert!(matches!(again, Err(Error::Ended { .. })), "{again:?}");
     station.me = replica(20, goes).id;
     let opened = station.open(&first_group);
     assert_eq!(opened, Opened { replica: replica(20, goes).id, applied: Index(0), last: Index(0) });
     regroup(&mut fleet);
     assert_eq!(fleet.records(goes), ["one"]);
+}
+
+#[test]
+fn a_slot_that_comes_and_goes_takes_no_more_room_each_time() {
+    let mut station = Station::alone(Options::default());
+    for _ in 0..20 {
+        station.driver.close(SLOT);
+        station.driver.open(SLOT, first(1).id, &[first(1)]).unwrap();
+        station.settle();
+        assert!(station.leads());
+    }
+    assert!(station.driver.places_held() <= 3, "{}", station.driver.places_held());
 }
 
 #[test]

@@ -104,3 +104,15 @@ fn a_crash_leaves_no_state_under_an_older_group() {
         assert!(crashes > 10, "{written:?}: {crashes}");
     }
 }
+
+#[test]
+fn a_group_that_shrinks_to_one_delivers_what_was_proposed_behind_that_change() {
+    let mut fleet = Fleet::new(2, &Options::default());
+    let leader = fleet.elect();
+    fleet.propose("one");
+    fleet.at(leader).driver.reconfigure(SLOT, &[first(leader)], &[]).unwrap();
+    // What was delivered is kept for the follower, which goes before these are delivered.
+    ["two", "three"].iter().for_each(|record| _ = fleet.at(leader).propose(record).unwrap());
+    fleet.tick(5);
+    assert_eq!(fleet.records(leader), ["one", "two", "three"]);
+}

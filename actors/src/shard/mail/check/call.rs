@@ -84,8 +84,10 @@ impl Check<'_> {
                 SessionCall::Release { session, epoch, packet_id, reply: self.reply(reply)? }
             }
             CallForm::Adopt { session, epoch, home, progress, reply } => {
-                let progress = progress.map(|ProgressForm { receive_maximum, next, open }| {
-                    Progress { receive_maximum, next, open: open.into_vec() }
+                let progress = progress.map(|ProgressForm { receive_maximum, next, open }| Progress {
+                    receive_maximum,
+                    next,
+                    open: open.into_vec(),
                 });
                 if progress.as_ref().is_some_and(|progress| !progress.is_possible()) {
                     return Err(Error::Impossible("progress of a connection"));
