@@ -10,11 +10,11 @@ use convoy_wire::ReasonCode;
 use super::slots::fail;
 use super::{Shard, turn};
 use crate::activity::Activity;
-use crate::call::Answer;
+use crate::call::{Answer, token};
 use crate::clock::Now;
 use crate::edge::Change;
 use crate::metric;
-use crate::slot::{Effects, Turn};
+use crate::slot::{Effects, Op, Turn};
 
 /// Milliseconds that acknowledgements of Clients may wait for company before they get a record of their own.
 const SAVE_EVERY: u64 = 100;
@@ -234,7 +234,12 @@ impl Shard {
         for (slot, index) in std::mem::take(&mut self.unwritten) {
             let Some(slot) = self.slots.get(slot) else { continue };
             for reply in slot.underway.withdraw(index, &mut slot.pending) {
-                self.outlet.answer(reply, Answer::Refused(ReasonCode::ServerUnavailable));
+                // A SUBSCRIBE may wait for what stands in another slot's outbox.
+                let answer = match reply.token & token::KIND {
+                    token::ASK if self.has_others => Answer::Unknown,
+                    _ => Answer::Refused(ReasonCode::ServerUnavailable),
+                };
+                self.outlet.answer(reply, answer);
             }
         }
     }
@@ -262,6 +267,10 @@ impl Shard {
         self.failure = Some(reason.to_owned());
         self.state.freeze();
         for slot in &mut self.slots.table {
+            // What came out of an outbox stands there, and another leader carries it out.
+            for reply in slot.refuse(|_, op| self.has_others && matches!(op, Op::Inbox { .. })) {
+                self.outlet.answer(reply, Answer::Unknown);
+            }
             for reply in slot.refuse(|_, _| true) {
                 self.outlet.answer(reply, Answer::Refused(ReasonCode::ServerUnavailable));
             }
