@@ -9,6 +9,7 @@ use crate::call::SessionCall;
 use crate::clock::Now;
 use crate::connection::{Connection, Encoded, Receiver, Stage};
 use crate::message::Message;
+use crate::metric;
 use crate::session::{self, Delivery, Home, Seq, SessionNumber};
 
 impl Edge {
@@ -142,6 +143,8 @@ impl Edge {
         if let (Some(seq), Some(sent)) = (seq, &connection.sent)
             && !sent.may_send(seq)
         {
+            // No leader that knows how far the connection has come sends this.
+            metrics::counter!(metric::FRAMES_REFUSED).increment(1);
             return;
         }
         let packet_id = seq.map(session::packet_id);

@@ -46,6 +46,8 @@ impl Shard {
                 None
             }
         };
+        // Very many connections may wait for one leader, each with a window of messages.
+        self.work += (again.len() + releases.len()) as u64;
         self.outlet.edge.calls.extend(releases);
         for again in again {
             if !self.send_again(now, home, again) {
