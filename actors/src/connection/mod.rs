@@ -247,7 +247,9 @@ impl Connection {
         match self.stage {
             Stage::New => true,
             Stage::Open => {
-                self.paused_until == 0
+                // What came behind a message that was refused, and is sent once more, must not overtake it.
+                self.doomed_at.is_none()
+                    && self.paused_until == 0
                     && self.unled_since.is_none()
                     && self.retry_at.is_none()
                     && !self.is_casting
