@@ -45,6 +45,15 @@ metrics! {
     CHANNELS_FULL = "convoy_channels_full_total",
     /// What shards of other nodes sent and was refused: damaged, impossible, or of another version.
     FRAMES_REFUSED = "convoy_frames_refused_total",
+    /// Messages that came by the log and were given to connections again, by a slot that has begun to lead.
+    GIVEN_AGAIN = "convoy_messages_given_again_total",
+    /// How often a slot led here could not reach a node for so long that connections there are owed nothing any more: those
+    /// of Sessions that end with them are closed.
+    NODES_GIVEN_UP = "convoy_nodes_given_up_total",
+    /// Connections that were closed with Server Busy because of a change of leaders, by the label `reason`: `unled`, nobody led
+    /// the slot of the Session for 5 seconds; `missed`, a message may have been missed; `unfinished`, what the Client has asked
+    /// for cannot be asked of the next leader; `minority`, this node does not reach a majority.
+    FAILED_OVER = "convoy_connections_failed_over_total",
     /// Messages of replicas on other nodes that were refused: of a node that is none of the slot's, damaged, or of a slot that
     /// is not here.
     REPLICA_MESSAGES_REFUSED = "convoy_replica_messages_refused_total",
@@ -101,6 +110,11 @@ metrics! {
 /// A Client has met the limit that this key of the configuration sets.
 pub fn met(limit: &'static str) {
     metrics::counter!(LIMIT_MET, "limit" => limit).increment(1);
+}
+
+/// A connection does not outlive a change of leaders.
+pub fn failed_over(reason: &'static str) {
+    metrics::counter!(FAILED_OVER, "reason" => reason).increment(1);
 }
 
 /// A Client was not let in.

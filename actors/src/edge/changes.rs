@@ -44,6 +44,8 @@ pub(crate) enum Change {
     Led(Arc<BTreeSet<SlotId>>),
     /// This node hears less than a majority: who waits for a leader is better served by another node.
     Alone,
+    /// Sessions that end with their connection may have missed a message.
+    Missed,
     /// Another shard is not heard any more: what waits for its answer waits in vain.
     Cut,
     /// The node goes; Clients are sent there, if that is known.
@@ -194,12 +196,15 @@ impl Edge {
                 self.mark(key);
             }
             Change::Moved(slots) if is_in => self.note_moved(key, slots),
-            Change::Alone if connection.unled_since.is_some() => self.close(key, ReasonCode::ServerBusy),
+            Change::Alone if connection.unled_since.is_some() => self.fail_over(key, "minority"),
             Change::Led(slots) => {
                 if slots.contains(&connection.session.slot()) {
                     self.ask_to_adopt(key);
                 }
                 self.retry_soon(key);
+            }
+            Change::Missed if is_in && !connection.lasting && connection.subscribes => {
+                self.fail_over(key, "missed");
             }
             Change::Cut if is_in => self.note_cut(key),
             Change::Leaving(elsewhere) => self.send_away(key, elsewhere.as_deref()),
@@ -209,6 +214,7 @@ impl Edge {
             | Change::Room
             | Change::Moved(_)
             | Change::Alone
+            | Change::Missed
             | Change::Cut => {}
         }
     }

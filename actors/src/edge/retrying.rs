@@ -12,6 +12,7 @@ use convoy_wire::{PacketId, ReasonCode};
 use super::Edge;
 use crate::call::{ReplyTo, SessionCall, token};
 use crate::connection::{Ask, Barrier, Connection, Stage};
+use crate::metric;
 
 /// Milliseconds after which what is open is sent again where nobody tells of another leader.
 pub const RETRY: u64 = 500;
@@ -24,7 +25,7 @@ impl Edge {
     pub(super) fn note_moved(&mut self, key: u32, slots: &BTreeSet<SlotId>) {
         let connection = &mut self.connections[key as usize];
         if connection.loses() {
-            return self.close(key, ReasonCode::ServerBusy);
+            return self.fail_over(key, "missed");
         }
         let by = connection.session.slot();
         let is_unled = slots.contains(&by);
@@ -45,7 +46,7 @@ impl Edge {
     pub(super) fn note_cut(&mut self, key: u32) {
         let connection = &mut self.connections[key as usize];
         if connection.readings.is_some() {
-            return self.close(key, ReasonCode::ServerBusy);
+            return self.fail_over(key, "missed");
         }
         connection.credit.forget_asked();
         self.mark(key);
@@ -62,11 +63,17 @@ impl Edge {
         }
         let may_ask = connection.ask().is_none_or(Ask::may_retry);
         if connection.readings.is_some() || !connection.inbound.can_retry() || !may_ask {
-            return self.close(key, ReasonCode::ServerBusy);
+            return self.fail_over(key, "unfinished");
         }
         connection.inbound.next_attempt();
         self.retry_later(key, self.now + delay);
         self.mark(key);
+    }
+
+    /// A connection ends because of a change of leaders, and may come again at once.
+    pub(super) fn fail_over(&mut self, key: u32, reason: &'static str) {
+        metric::failed_over(reason);
+        self.close(key, ReasonCode::ServerBusy);
     }
 
     /// A leader has begun: it may be the one that is waited for.
@@ -79,10 +86,11 @@ impl Edge {
 }
 
 impl Connection {
-    /// Whether a change of a leader may have lost something for it that nobody can say: a message for a Session without a
-    /// queue, or Retained Messages that were to be read.
+    /// Whether a change of a leader may have lost something for it that nobody can say: what a member of Shared Subscriptions
+    /// without a queue was chosen for, or Retained Messages that were to be read.
     fn loses(&self) -> bool {
-        self.stage == Stage::Open && (!self.lasting && self.subscribes || self.readings.is_some())
+        let is_member = !self.lasting && self.membership.is_some();
+        self.stage == Stage::Open && (is_member || self.readings.is_some())
     }
 
     /// A SUBSCRIBE or UNSUBSCRIBE that is not acknowledged.

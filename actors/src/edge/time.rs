@@ -277,7 +277,10 @@ impl Edge {
                 metric::met("acknowledge_timeout");
                 connection.close(ReasonCode::ServerBusy);
             }
-            Due::Unled => connection.close(ReasonCode::ServerBusy),
+            Due::Unled => {
+                metric::failed_over("unled");
+                connection.close(ReasonCode::ServerBusy);
+            }
             Due::Unread => {
                 // There is no way to tell it.
                 metric::met("unread_timeout");

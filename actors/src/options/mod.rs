@@ -101,6 +101,12 @@ pub enum Without {
     Leave,
     /// A message for a Session that ends with its connection is acknowledged when the node of that has taken it over.
     Receipt,
+    /// What came by the log, and is not known to be with the connections that it is for, is given again by the next leader.
+    Again,
+    /// By its number a connection knows what it was given of that.
+    Known,
+    /// Connections of a node that cannot be given what they are owed are given up on record, and end.
+    GivenUp,
     /// A copy of a slot's state has the QoS 2 messages that are half on their way.
     HalfWay,
     /// A replica whose disk was lost comes again under another number.

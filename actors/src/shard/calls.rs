@@ -17,7 +17,7 @@ use crate::message::Message;
 use crate::metric;
 use crate::options::Without;
 use crate::session::{Delivery, Epoch, Place, SessionNumber, split_name};
-use crate::slot::{Effects, Emitted, Held, Obsolete, Op, Turn, work_of};
+use crate::slot::{Comes, Effects, Emitted, Held, Obsolete, Op, Turn, is_live, work_of};
 use crate::topic::{Again, Announcement};
 
 /// Units of work in one piece: packets, receivers, operations, messages that are read. A few milliseconds.
@@ -166,6 +166,8 @@ impl Shard {
                 self.call(now, call);
                 continue;
             }
+            self.note_taken();
+            self.note_given_up();
             if let Some(applied) = self.outlet.applied.pop_front() {
                 self.outbox_applied(now, applied);
                 continue;
@@ -230,9 +232,9 @@ impl Shard {
         }
     }
 
-    pub(super) fn outbox_applied(&mut self, now: Now, Applied { from, to, number }: Applied) {
+    pub(super) fn outbox_applied(&mut self, now: Now, Applied { from, to, number, given }: Applied) {
         if let Some(slot) = self.slots.get(from) {
-            slot.outbox_applied(to, number);
+            slot.outbox_applied(to, number, given);
             let (arrived, held) = slot.wills.applied(to, number, now.monotonic);
             self.will_flow.arrived(arrived);
             self.grant_held(held);
@@ -312,7 +314,9 @@ impl Shard {
         targets: &[u8],
     ) {
         // One that is not led, or has stopped, gets it when it is led next, as any operation.
-        if let Some(slot) = self.slots.get(to).filter(|slot| slot.is_serving()) {
+        if let Some(slot) = self.slots.get(to).filter(|slot| slot.is_serving())
+            && slot.comes(from, number) != Comes::Early
+        {
             slot.pending.push_forwarded(now.wall, from, number, message, targets);
         }
     }
@@ -330,7 +334,9 @@ impl Shard {
         mut reply: Option<ReplyTo>,
     ) {
         // One that is not led, or has stopped, gets it when it is led next, out of the outbox, and keeps no room until then.
-        if self.slots.get(to).is_none_or(|slot| !slot.is_serving()) {
+        let Some(slot) = self.slots.get(to).filter(|slot| slot.is_serving()) else { return };
+        let comes = slot.comes(from, number);
+        if comes == Comes::Early {
             return;
         }
         let decided = match record::decode(op) {
@@ -353,8 +359,16 @@ impl Shard {
             Err(_) => None,
         };
         let op = decided.as_deref().unwrap_or(op);
+        if comes == Comes::Again {
+            self.give_again(now, from, to, number, op);
+        }
+        let is_live = self.has_others && is_live(op);
         if let Some(slot) = self.slots.get(to) {
-            slot.pending.push(now.wall, &Op::Inbox { from: from.0, number, op }, reply);
+            let op = match is_live {
+                true => Op::Live { from: from.0, number, op },
+                false => Op::Inbox { from: from.0, number, op },
+            };
+            slot.pending.push(now.wall, &op, reply);
         }
     }
 

@@ -16,13 +16,15 @@ use rustc_hash::FxHashMap;
 
 use super::Shard;
 use super::mail::Origin;
+use super::outlet::LiveTo;
+use super::proving::Waits;
 use super::receipts::Address;
 use crate::call::{Answer, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;
 use crate::session::{Home, Place};
-use crate::slot::Effects;
+use crate::slot::{Effects, Leadership, Live};
 use crate::topic::{Found, hash_of};
 
 /// Bytes of messages and of their receivers beyond which mail stays closed.
@@ -69,7 +71,15 @@ enum Stage {
     /// To be matched.
     Waits { number: u64, place: Place, origin: Origin, reply: Option<ReplyTo> },
     /// For these, and passed on to those before `at`. `reply` is told when it has been to all.
-    Goes { found: Vec<Found>, at: usize, reply: Option<ReplyTo>, touched: Vec<Address> },
+    Goes { found: Vec<Found>, at: usize, by: By, reply: Option<ReplyTo>, touched: Vec<Address> },
+}
+
+/// Who passes a message on.
+#[derive(Debug)]
+struct By {
+    leadership: Leadership,
+    /// Of one that came by the log, and the shards that it went to.
+    live: Option<LiveTo>,
 }
 
 impl Cast {
@@ -184,13 +194,31 @@ impl Casts {
     }
 
     /// Takes a message that has been matched and is the next of its topic.
-    pub fn begin(&mut self, topic: &str, message: Bytes, found: Vec<Found>, reply: Option<ReplyTo>) {
-        self.enter(topic, message, Stage::Goes { found, at: 0, reply, touched: Vec::new() }, true);
+    pub fn begin(
+        &mut self,
+        topic: &str,
+        message: Bytes,
+        found: Vec<Found>,
+        by: Leadership,
+        reply: Option<ReplyTo>,
+    ) {
+        let by = By { leadership: by, live: None };
+        self.enter(topic, message, Stage::Goes { found, at: 0, by, reply, touched: Vec::new() }, true);
     }
 
-    /// The same for one that comes behind those of its topic that wait.
-    pub fn begin_behind(&mut self, topic: &str, message: Bytes, found: Vec<Found>) {
-        self.enter(topic, message, Stage::Goes { found, at: 0, reply: None, touched: Vec::new() }, false);
+    /// The same for one that comes by the log, behind those of its topic that wait.
+    pub fn begin_behind(
+        &mut self,
+        topic: &str,
+        message: Bytes,
+        found: Vec<Found>,
+        by: Leadership,
+        live: Option<Live>,
+    ) {
+        let live = live.map(|live| LiveTo { live, shards: Vec::new(), is_cast: false });
+        let by = By { leadership: by, live };
+        let stage = Stage::Goes { found, at: 0, by, reply: None, touched: Vec::new() };
+        self.enter(topic, message, stage, false);
     }
 
     fn enter(&mut self, topic: &str, message: Bytes, stage: Stage, is_first: bool) {
@@ -292,20 +320,35 @@ impl Shard {
                         self.outlet.answer(reply, Answer::Done);
                     }
                 }
-                Stage::Goes { found, at, reply, touched } => {
+                Stage::Goes { by, reply, .. } if !self.leads_still(by.leadership) => {
+                    // The next leader passes it on.
+                    self.outlet.casts.end(topic);
+                    if let Some(reply) = reply {
+                        self.leave_unproven(Waits::Reply(reply));
+                    }
+                    self.outlet.edge.casting_ends(publisher);
+                }
+                Stage::Goes { found, at, mut by, reply, touched } => {
                     let until = found.len().min(at + left);
                     left -= until - at;
+                    self.outlet.live = by.live.take();
                     self.pass_on(now, &message, &found[at..until]);
                     self.outlet.receipts.touch_again(touched);
                     if until < found.len() {
+                        by.live = self.outlet.live.take();
                         let touched = self.outlet.receipts.take_touched();
-                        let stage = Stage::Goes { found, at: until, reply, touched };
+                        let stage = Stage::Goes { found, at: until, by, reply, touched };
                         self.outlet.casts.give_back(topic, Cast { message, stage, publisher });
                         continue;
                     }
                     self.outlet.casts.end(topic);
-                    if let Some(reply) = reply {
-                        self.outlet.answer(reply, Answer::Done);
+                    match self.outlet.live.as_ref().map(|to| to.live) {
+                        Some(live) => {
+                            let given =
+                                self.slots.get(live.by.slot).map_or(0, |slot| slot.given_of(live.from));
+                            self.outlet.end_live(given);
+                        }
+                        None => self.acknowledge(by.leadership, reply),
                     }
                     self.outlet.edge.casting_ends(publisher);
                 }
@@ -326,7 +369,12 @@ impl Shard {
         self.outlet.edge.begin_with(whole);
         let message = Message::decode(whole).expect("it was encoded by this shard");
         self.outlet.casts.forget_newest();
-        let answer = match self.publish_here(now, place, &message, origin, reply) {
+        // One before it may have been turned away meanwhile.
+        let published = match self.turns_away(reply) {
+            true => self.refuse_leaderless(reply),
+            false => self.publish_here(now, place, &message, origin, reply),
+        };
+        let answer = match published {
             Ok(begun) => begun.map(Answer::Begun),
             Err(reason) => Some(self.refusal(reason)),
         };

@@ -5,20 +5,36 @@ use convoy_ids::SlotId;
 use convoy_wire::{PacketId, QoS, ReasonCode};
 
 use super::mail::{Letter, Where};
-use super::outlet::{Applied, Outlet, Unreached};
-use crate::call::{Answer, ReplyTo, token};
+use super::outlet::{Applied, LiveTo, Outlet, Unreached};
+use super::receipts::Taken;
+use crate::call::{Answer, Begun, ReplyTo, token};
 use crate::clock::Now;
+use crate::dest::Dest;
 use crate::message::Message;
 use crate::metric;
 use crate::session::{Delivery, Home, Seq, SessionNumber};
-use crate::slot::{Effects, Note};
+use crate::slot::{Effects, Leadership, Live, Note};
 use crate::topic::Found;
 
+fn note(shards: &mut Vec<Dest>, dest: Dest) {
+    if !shards.contains(&dest) {
+        shards.push(dest);
+    }
+}
+
 impl Effects for Outlet {
-    fn answer(&mut self, to: ReplyTo, answer: Answer) {
-        if self.receipts.is_touched() && answer == Answer::Done && to.is_publish() {
+    fn answer(&mut self, to: ReplyTo, mut answer: Answer) {
+        if self.receipts.is_touched() && to.is_publish() && self.live.is_none() {
             // What it acknowledges was just handed out, also to other nodes.
-            return self.receipts.gather(to);
+            let then = Taken::Publish(self.applying, to);
+            match answer {
+                Answer::Done => return self.receipts.gather(then),
+                Answer::Begun(Begun { parts, matched }) => {
+                    self.receipts.gather(then);
+                    answer = Answer::Begun(Begun { parts: parts + 1, matched });
+                }
+                _ => {}
+            }
         }
         match self.post.where_home(&to.home) {
             Where::Here => self.edge.answer(to, answer),
@@ -128,11 +144,24 @@ impl Effects for Outlet {
         if !self.edge.may_be_there(&home) {
             return self.edge.return_shared(session, delivery, message);
         }
+        let live = self.live.as_mut().filter(|_| delivery.group().is_none());
         match self.post.where_home(&home) {
-            Where::Here => self.edge.deliver(&home, session, delivery, message, now),
+            Where::Here => {
+                if let Some(LiveTo { live, shards, .. }) = live {
+                    note(shards, self.post.this());
+                    if !self.given.takes(live.by.slot, live.from, live.number, &home) {
+                        return;
+                    }
+                }
+                self.edge.deliver(&home, session, delivery, message, now);
+            }
             Where::There(dest) => {
+                let live = live.map(|to| {
+                    note(&mut to.shards, dest);
+                    (to.live.from.0, to.live.number)
+                });
                 let message = self.lay(dest, message);
-                self.post.send(dest, Letter::Deliver { home, session, delivery: *delivery, message });
+                self.post.send(dest, Letter::Deliver { home, session, delivery: *delivery, message, live });
                 if delivery.qos > QoS::AtMostOnce && self.post.is_away(dest) {
                     self.receipts.touch(home);
                 }
@@ -169,17 +198,48 @@ impl Effects for Outlet {
         self.casts.is_many(connections) || self.casts.holds(topic)
     }
 
-    fn cast(&mut self, topic: &str, whole: Bytes, found: Vec<Found>) {
-        self.casts.begin_behind(topic, whole, found);
+    fn cast(&mut self, topic: &str, whole: Bytes, found: Vec<Found>, by: Leadership) {
+        let live = self.live.as_mut().map(|to| {
+            to.is_cast = true;
+            to.live
+        });
+        self.casts.begin_behind(topic, whole, found, by, live);
     }
 
-    fn outbox_applied(&mut self, from: SlotId, to: SlotId, number: u64) {
+    fn begin_live(&mut self, live: Live) {
+        // A node that is alone remembers nothing: there is no next leader.
+        self.live = (!self.post.is_alone()).then(|| LiveTo { live, shards: Vec::new(), is_cast: false });
+    }
+
+    fn end_live(&mut self, given: u64) {
+        let Some(LiveTo { live, shards, is_cast }) = self.live.take() else { return };
+        if is_cast {
+            return;
+        }
+        let Live { by: Leadership { slot: by, .. }, from, number } = live;
+        for dest in shards {
+            match dest == self.post.this() {
+                true => self.given.complete(by, from, number, given),
+                false => self.post.send(dest, Letter::Given { by, from, number, given }),
+            }
+        }
+        match self.receipts.is_touched() {
+            true => self.receipts.gather(Taken::Live(live)),
+            false => self.taken.push_back(live),
+        }
+    }
+
+    fn outbox_applied(&mut self, from: SlotId, to: SlotId, number: u64, given: u64) {
         match self.post.where_is(from) {
-            Where::Here => self.applied.push_back(Applied { from, to, number }),
-            Where::There(dest) => self.post.send(dest, Letter::OutboxApplied { from, to, number }),
+            Where::Here => self.applied.push_back(Applied { from, to, number, given }),
+            Where::There(dest) => self.post.send(dest, Letter::OutboxApplied { from, to, number, given }),
             // Who leads it next is told what has been applied.
             Where::Nowhere => {}
         }
+    }
+
+    fn given_up(&mut self, slot: SlotId, node: u64, times: u64) {
+        self.given_up.push_back((slot, node, times));
     }
 
     fn note(&mut self, note: Note) {

@@ -1,10 +1,9 @@
 //! Where slots are led. Shards tell each other, on whichever node they are, and every one of them keeps what it was told by
 //! those who can be heard: a slot whose leader is not heard any more is led by nobody, until another one tells that it leads.
 //!
-//! What a connection relies on ends with that. A Session is served by the leader of its slot: until the next one goes on with
-//! the connection, nothing is heard of its Client (see `adopting`). A message for a Session that ends with its connection may
-//! have been lost with the leader of its partition: so those connections end, before their Clients say anything more, and
-//! before anything comes for them from the next leader.
+//! What a connection relies on waits for that one. A Session is served by the leader of its slot: until the next one goes on
+//! with the connection, nothing is heard of its Client (see `adopting`). A message for a Session that ends with its connection
+//! may have been lost with the leader of its partition: the next one, or its publisher, sends it again (see `giving`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -59,23 +58,34 @@ impl Shard {
         metrics::counter!(metric::SLOTS_LOST).increment(1);
         self.clearing.forget(id);
         self.give_back_lost();
+        self.forget_owed(id);
         self.tell_led(id, elected.unwrap_or_default(), None);
     }
 
-    /// A slot is led here from now on, or (`None`) no longer: with what it has applied of the outboxes of others.
-    fn tell_led(&mut self, slot: SlotId, term: Term, applied: Option<Box<[(SlotId, u64)]>>) {
+    /// A slot is led here from now on, or (`None`) no longer: with what it asks for of the outboxes of others.
+    fn tell_led(&mut self, slot: SlotId, term: Term, given: Option<Box<[(SlotId, u64)]>>) {
         for dest in self.outlet.post.others() {
-            self.outlet.post.send(dest, Letter::Led { slot, term, applied: applied.clone() });
+            let given_up = self.times_given_up(slot, dest);
+            self.outlet.post.send(dest, Letter::Led { slot, term, given: given.clone(), given_up });
         }
         let this = self.outlet.post.this();
-        self.hear_led(this, slot, term, applied.as_deref());
+        self.hear_led(this, slot, term, given, 0);
+    }
+
+    /// How many times connections of that shard's node were given up by a slot that is here.
+    fn times_given_up(&mut self, slot: SlotId, dest: Dest) -> u64 {
+        let node = self.outlet.post.node_of(dest);
+        let slot = self.slots.get(slot);
+        slot.zip(node).map_or(0, |(slot, node)| slot.times_given_up(node))
     }
 
     /// Tells a shard that has come what is led here.
     pub(super) fn tell_all_led(&mut self, dest: Dest) {
         for slot in self.slots.table.iter().filter(|slot| slot.leading) {
-            let (term, applied) = (slot.elected.unwrap_or_default(), Some(slot.inboxes().collect()));
-            self.outlet.post.send(dest, Letter::Led { slot: slot.id, term, applied });
+            let (term, given) = (slot.elected.unwrap_or_default(), Some(slot.inboxes().collect()));
+            let node = self.outlet.post.node_of(dest);
+            let given_up = node.map_or(0, |node| slot.times_given_up(node));
+            self.outlet.post.send(dest, Letter::Led { slot: slot.id, term, given, given_up });
         }
     }
 
@@ -85,25 +95,35 @@ impl Shard {
         from: Dest,
         slot: SlotId,
         term: Term,
-        applied: Option<&[(SlotId, u64)]>,
+        given: Option<Box<[(SlotId, u64)]>>,
+        given_up: u64,
     ) {
+        if given.is_some() && self.waits_for_predecessor(from, slot, term, &given, given_up) {
+            return;
+        }
         let was_led = self.led.contains(slot);
-        let is_news = self.outlet.post.note_leader(slot, from, term, applied.is_some());
+        let is_news = self.outlet.post.note_leader(slot, from, term, given.is_some());
         if is_news {
-            self.led.set(slot, applied.is_some());
+            self.led.set(slot, given.is_some());
+            self.giving.note_led(slot, given.is_some(), self.outlet.edge.now);
             if was_led {
                 self.moved.insert(slot);
             }
-            if applied.is_some() && self.has_others {
+            if given.is_some() && self.has_others {
                 self.adopting.led_anew(slot);
             }
             self.backed_up.remove(&slot);
             self.give_up_asked_of(slot);
         }
-        let Some(applied) = applied.filter(|_| self.outlet.post.is_led_by(slot, from)) else { return };
+        let Some(given) = given.filter(|_| self.outlet.post.is_led_by(slot, from)) else {
+            return self.follow_predecessor(from, slot);
+        };
+        if self.outlet.post.is_away(from) {
+            self.hear_given_up(slot, given_up);
+        }
         for own in &mut self.slots.table {
-            let applied = applied.iter().find(|(of, _)| *of == own.id).map_or(0, |(_, number)| *number);
-            if own.send_after(slot, applied) {
+            let given = given.iter().find(|(of, _)| *of == own.id).map_or(0, |(_, number)| *number);
+            if own.send_after(slot, given) {
                 self.leading_on.insert(own.id);
             }
         }
@@ -170,11 +190,14 @@ impl Shard {
             return;
         }
         slot.lead();
-        let (numbered, applied) = (slot.numbered, slot.inboxes().collect());
+        if self.options.without == Without::Again {
+            slot.pass_over_open();
+        }
+        let (numbered, given) = (slot.numbered, slot.inboxes().collect());
         let term = slot.elected.unwrap_or_default();
         self.numbers = self.numbers.max(numbered);
         self.leading_on.insert(id);
-        self.tell_led(id, term, Some(applied));
+        self.tell_led(id, term, Some(given));
         self.begin_clearing(now, id, term);
     }
 

@@ -110,8 +110,8 @@ impl Shard {
                     let message = mail.shared(message).expect("it was shared").clone();
                     self.forwarded_message(now, from, to, number, &message, part(targets));
                 }
-                Letter::OutboxApplied { from, to, number } => {
-                    self.outbox_applied(now, Applied { from, to, number });
+                Letter::OutboxApplied { from, to, number, given } => {
+                    self.outbox_applied(now, Applied { from, to, number, given });
                 }
                 Letter::Stored(report) => self.budget.hear(&report),
                 Letter::Presence(announcement) => self.presence.take(sender, &announcement),
@@ -127,18 +127,35 @@ impl Shard {
                 }
                 Letter::BackedUp { .. } => {}
                 Letter::Short { is } => self.outlet.edge.note_shortage(Some(sender), is),
-                Letter::Led { slot, term, applied } => self.hear_led(sender, slot, term, applied.as_deref()),
+                Letter::Led { slot, term, given, given_up } => {
+                    self.hear_led(sender, slot, term, given, given_up);
+                }
+                Letter::GivenUp { slot, times } => {
+                    if self.outlet.post.is_led_by(slot, sender) {
+                        self.hear_given_up(slot, times);
+                    }
+                }
                 Letter::HeardLed { slot, term } => self.hear_heard(sender, slot, term),
                 Letter::AllAsked { slot, term } => self.hear_all_asked(sender, slot, term),
                 Letter::Retained(request) => self.read_retained(now, *request),
-                Letter::Deliver { home, session, delivery, message } => {
+                Letter::Deliver { home, session, delivery, message, live } => {
                     self.begin(mail, message, &mut begun);
                     let message = Message::decode(part(message)).expect("another shard has encoded it");
                     if self.has_others && !self.is_of_leader(sender, message.topic) {
                         // It knows old routes.
                         continue;
                     }
+                    if let Some((from, number)) = live
+                        && !self.takes_live(message.topic, from, number, &home)
+                    {
+                        continue;
+                    }
                     self.outlet.edge.deliver(&home, session, &delivery, &message, now);
+                }
+                Letter::Given { by, from, number, given } => {
+                    if self.outlet.post.is_led_by(by, sender) {
+                        self.outlet.given.complete(by, from, number, given);
+                    }
                 }
                 Letter::Send { home, .. } | Letter::Release { home, .. }
                     if self.has_others && !self.is_of_leader_of(sender, &home) =>

@@ -16,6 +16,8 @@ mod connect;
 mod credits;
 mod effects;
 mod epochs;
+mod given;
+mod giving;
 mod holding;
 mod in_line;
 mod inbound;
@@ -39,6 +41,7 @@ mod sending_state;
 mod shortage;
 mod slots;
 mod subscribe;
+mod successors;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -67,12 +70,13 @@ use crate::options::{Options, Without};
 use crate::peer::Peer;
 use crate::retained;
 use crate::session::{Delivery, SessionNumber};
-use crate::slot::{Emitted, Led, Slot, State};
+use crate::slot::{Emitted, Leadership, Led, Slot, State};
 use crate::tally::Tally;
 use crate::tenant::TENANT;
 use crate::topic::{FanOut, Presence, Roots};
 
 pub use casting::Casts;
+use given::Given;
 use mail::Where;
 pub use mail::{Bounds, Error as MailError, Mail, OfOneNode, Post};
 pub use moving::CommandError;
@@ -171,6 +175,8 @@ pub struct Shard {
     epochs: epochs::Epochs,
     adopting: adopting::Adopting,
     clearing: clearing::Clearing,
+    giving: giving::Giving,
+    successors: successors::Successors,
     reaching: reaching::Reaching,
     /// Slots here that have begun to lead, or have to send again what waits for one that has, and are not done with it.
     leading_on: BTreeSet<SlotId>,
@@ -314,6 +320,11 @@ impl Shard {
             edge,
             post,
             applied: VecDeque::new(),
+            applying: Leadership { slot: SlotId::META, times: 0 },
+            live: None,
+            given: Given::new(options.without == Without::Known),
+            taken: VecDeque::new(),
+            given_up: VecDeque::new(),
             casts: Casts::new(options.fan_out_piece),
             receipts: Default::default(),
             unreached: Default::default(),
@@ -352,6 +363,8 @@ impl Shard {
             epochs: Default::default(),
             adopting: Default::default(),
             clearing: Default::default(),
+            giving: Default::default(),
+            successors: Default::default(),
             reaching: Default::default(),
             leading_on: BTreeSet::new(),
             proving: proving::Proving::default(),

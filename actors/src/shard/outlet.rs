@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use convoy_ids::SlotId;
 
 use super::casting::Casts;
+use super::given::Given;
 use super::mail::{Letter, Part, Post, Where};
 use super::receipts::Receipts;
 use crate::call::{Answer, ReplyTo, token};
@@ -12,13 +13,23 @@ use crate::dest::Dest;
 use crate::edge::Edge;
 use crate::message::Message;
 use crate::session::{Delivery, Home, SessionNumber};
-use crate::slot::Effects;
+use crate::slot::{Effects, Leadership, Live};
 
 pub struct Outlet {
     pub edge: Edge,
     pub post: Post,
     /// What slots have applied of the outboxes of slots of this shard, to be taken up when the current event is done.
     pub applied: VecDeque<Applied>,
+    /// The slot whose record is being applied.
+    pub applying: Leadership,
+    /// The message that is being given to connections, if it came by the log.
+    pub live: Option<LiveTo>,
+    /// What connections of this shard have of such messages.
+    pub given: Given,
+    /// Those that are with all connections that they are for.
+    pub taken: VecDeque<Live>,
+    /// Nodes whose connections were given up by a slot, and how many times.
+    pub given_up: VecDeque<(SlotId, u64, u64)>,
     /// Messages for very many, which are passed on in pieces.
     pub casts: Casts,
     /// Messages that other nodes are to take over before they are acknowledged.
@@ -57,6 +68,17 @@ pub struct Applied {
     pub from: SlotId,
     pub to: SlotId,
     pub number: u64,
+    /// Nothing up to this one is asked for again.
+    pub given: u64,
+}
+
+/// A message that came by the log, and the shards whose connections are given it.
+#[derive(Debug)]
+pub struct LiveTo {
+    pub live: Live,
+    pub shards: Vec<Dest>,
+    /// It is passed on in pieces.
+    pub is_cast: bool,
 }
 
 impl Outlet {

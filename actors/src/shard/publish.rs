@@ -12,7 +12,7 @@ use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;
 use crate::session::{Delivery, Epoch, Place, SessionNumber, Target};
-use crate::slot::{Effects, LATE_BYTES, Op, targets_run};
+use crate::slot::{Effects, LATE_BYTES, Leadership, Op, targets_run};
 use crate::topic::{Again, Chooser, Found, Pick, find_all};
 
 /// Runs of targets whose memory is kept for the next message: one or two for each slot.
@@ -126,6 +126,7 @@ impl Shard {
         if again.is_none() && (message.retain || slot.line.holds(message.topic)) {
             return self.publish_in_line(now, place, message, client, reply).map(|()| None);
         }
+        let by = slot.leadership();
         *published_so_far = published_so_far.wrapping_add(1);
         let random = *published_so_far ^ *draws;
         let pick = Pick::Leader(Chooser { options: &options.shared, presence, client, random, again });
@@ -149,20 +150,19 @@ impl Shard {
         let queues = fan_out.found().iter().filter(|found| needs_record(found)).count();
         if queues > 0 {
             // What a member of a Shared Subscription has left was acknowledged to its publisher.
-            self.begin_records(message, queues, again.is_none(), reply)?;
+            self.begin_records(id, message, queues, again.is_none(), reply)?;
         }
         self.outlet.edge.begin_of(message);
         let mut parts = 0;
-        if is_many {
-            parts += self.cast(message, reply);
-        } else {
-            self.outlet.receipts.begin();
+        self.outlet.receipts.begin();
+        let casts = is_many && self.cast(by, message, reply);
+        if !is_many {
             self.hand_out(now, id, message);
         }
         if queues > 0 {
             parts += self.push_records(now, id, message, reply);
         }
-        parts += self.gather_proof(id, reply) + self.gather_receipt(reply);
+        parts += if casts { 1 } else { self.gather_receipt(by, reply) };
         Ok(Some(Begun { parts, matched }))
     }
 
@@ -185,19 +185,19 @@ impl Shard {
         }
     }
 
-    /// The same where they are very many: in pieces. In how many parts.
+    /// The same where they are very many: in pieces. False if there is nobody.
     #[cold]
-    fn cast(&mut self, message: &Message<'_>, reply: Option<ReplyTo>) -> u32 {
+    fn cast(&mut self, by: Leadership, message: &Message<'_>, reply: Option<ReplyTo>) -> bool {
         let found = self.fan_out.found().iter();
         let casting: Vec<_> = found.filter(|found| !needs_record(found)).copied().collect();
         if casting.is_empty() {
-            return 0;
+            return false;
         }
         let whole = self.outlet.edge.whole(message);
         // Of QoS 0 nobody waits for the end.
         let reply = reply.filter(|reply| !reply.is_credit());
-        self.outlet.casts.begin(message.topic, whole, casting, reply);
-        1
+        self.outlet.casts.begin(message.topic, whole, casting, by, reply);
+        true
     }
 
     /// Whether the message that was matched can be put on record for so many queues, which are gathered by slot then.
@@ -205,6 +205,7 @@ impl Shard {
     #[inline(never)]
     fn begin_records(
         &mut self,
+        by: SlotId,
         message: &Message<'_>,
         queues: usize,
         may_be_refused: bool,
@@ -217,6 +218,7 @@ impl Shard {
         if self.stalled || self.low_space || too_much {
             return Err(ReasonCode::QuotaExceeded);
         }
+        let has_others = self.has_others;
         let Self { slots, fan_out, targets, outlet, .. } = self;
         match targets.len() > TARGETS_KEPT {
             true => targets.clear(),
@@ -225,6 +227,10 @@ impl Shard {
         let run = targets_run(message.encoded_len());
         for found in fan_out.found().iter().filter(|found| needs_record(found)) {
             let slot = found.session.slot();
+            if has_others && may_be_refused && slots.get(by).is_some_and(|by| by.has_unsent_to(slot)) {
+                // What came by the log before it is to be there before it.
+                return self.refuse_leaderless(reply);
+            }
             match outlet.post.where_is(slot) {
                 Where::Here if slots.get(slot).is_none_or(|slot| !slot.is_serving()) => {
                     return Err(ReasonCode::ServerUnavailable);

@@ -363,9 +363,11 @@ impl Shard {
             let term = Default::default();
             self.outlet.post.note_leader(slot, dest, term, false);
             self.led.set(slot, false);
+            self.giving.note_led(slot, false, now.monotonic);
             self.moved.insert(slot);
             self.backed_up.remove(&slot);
         }
+        self.forget_successors(dest);
         self.presence.forget(dest);
         self.outlet.edge.note_shortage(Some(dest), false);
         self.end_moved();
@@ -398,7 +400,7 @@ impl Shard {
                 continue;
             }
             let owed = std::mem::take(&mut self.reaching.links[at].owed);
-            self.take_receipts(owed);
+            self.give_up_on(now, node, owed);
             if !is_back {
                 self.clear(dest);
             }
@@ -435,14 +437,6 @@ impl Shard {
         let taken = link.receipts.partition_point(|(number, _)| *number <= acknowledged);
         let ids: Vec<usize> = link.receipts.drain(..taken).flat_map(|(_, ids)| ids).collect();
         self.take_receipts(ids);
-    }
-
-    fn take_receipts(&mut self, ids: Vec<usize>) {
-        for id in ids {
-            if let Some(reply) = self.outlet.receipts.taken(id) {
-                self.outlet.answer(reply, Answer::Done);
-            }
-        }
     }
 
     /// Slots are led here that others may have led until just now, and some who cannot hear it may take them for the leaders

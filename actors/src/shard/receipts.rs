@@ -5,23 +5,45 @@
 
 use std::collections::BTreeMap;
 
+use convoy_ids::SlotId;
 use slab::Slab;
 
 use super::Shard;
-use crate::call::ReplyTo;
+use super::proving::Waits;
+use crate::call::{Answer, ReplyTo};
 use crate::options::Without;
 use crate::session::Home;
+use crate::slot::{Effects, Leadership, Live};
 
 /// A shard of another node.
 pub type Address = (u64, u16);
+
+/// What happens when a message is taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// A publisher is told, once it is proven that the slot is led here still.
+    Publish(Leadership, ReplyTo),
+    /// It came by the log: see [`crate::slot::Live`].
+    Live(Live),
+}
+
+impl Taken {
+    /// The slot that matched it.
+    fn slot(&self) -> SlotId {
+        match self {
+            Self::Publish(by, _) => by.slot,
+            Self::Live(live) => live.by.slot,
+        }
+    }
+}
 
 /// Messages that are not taken over yet.
 #[derive(Debug, Default)]
 pub struct Receipts {
     /// Where the message that is being delivered went.
     touched: Vec<Address>,
-    /// Whom to tell, and how many shards have yet to take the message over.
-    waiting: Slab<(ReplyTo, usize)>,
+    /// What waits, and how many shards have yet to take the message over.
+    waiting: Slab<(Taken, usize)>,
     /// Those whose letters are gathered, by where they go.
     gathered: BTreeMap<Address, Vec<usize>>,
 }
@@ -59,9 +81,9 @@ impl Receipts {
         }
     }
 
-    /// `reply` is told when the message that was just delivered is taken over wherever it went.
-    pub fn gather(&mut self, reply: ReplyTo) {
-        let id = self.waiting.insert((reply, self.touched.len()));
+    /// This happens when the message that was just delivered is taken over wherever it went.
+    pub fn gather(&mut self, then: Taken) {
+        let id = self.waiting.insert((then, self.touched.len()));
         for address in self.touched.drain(..) {
             self.gathered.entry(address).or_default().push(id);
         }
@@ -72,8 +94,13 @@ impl Receipts {
         std::mem::take(&mut self.gathered)
     }
 
-    /// One of the shards has taken the message over: whom to tell, if that was the last one.
-    pub fn taken(&mut self, id: usize) -> Option<ReplyTo> {
+    /// Which slot matched that message.
+    pub fn slot_of(&self, id: usize) -> Option<SlotId> {
+        self.waiting.get(id).map(|(then, _)| then.slot())
+    }
+
+    /// One of the shards has taken the message over: what happens, if that was the last one.
+    pub fn taken(&mut self, id: usize) -> Option<Taken> {
         let (_, left) = self.waiting.get_mut(id)?;
         *left -= 1;
         (*left == 0).then(|| self.waiting.remove(id).0)
@@ -87,25 +114,73 @@ impl Receipts {
 }
 
 impl Shard {
-    /// A message that was handed out is acknowledged to `reply` when other nodes have taken it over: in how many parts.
+    /// A message that was handed out is acknowledged to `reply` when other nodes have taken it over, and then it is proven that
+    /// the slot is led here still. In this order: a node that knew another leader when the message came drops it, though
+    /// it has taken it over. In how many parts.
     #[inline]
-    pub(super) fn gather_receipt(&mut self, reply: Option<ReplyTo>) -> u32 {
+    pub(super) fn gather_receipt(&mut self, by: Leadership, reply: Option<ReplyTo>) -> u32 {
         let receipts = &mut self.outlet.receipts;
-        let reply = reply.filter(|reply| !reply.is_credit());
-        match reply.filter(|_| receipts.is_touched() && self.options.without != Without::Receipt) {
-            Some(reply) => receipts.gather(reply),
+        if !receipts.is_touched() {
+            return self.gather_proof(by.slot, reply);
+        }
+        match reply.filter(|reply| !reply.is_credit() && self.options.without != Without::Receipt) {
+            Some(reply) => {
+                receipts.gather(Taken::Publish(by, reply));
+                1
+            }
             None => {
                 receipts.begin();
-                return 0;
+                self.gather_proof(by.slot, reply)
             }
         }
-        1
+    }
+
+    /// A message has been handed out to all, in pieces: the same.
+    pub(super) fn acknowledge(&mut self, by: Leadership, reply: Option<ReplyTo>) {
+        if self.gather_receipt(by, reply) == 0
+            && let Some(reply) = reply
+        {
+            self.outlet.answer(reply, Answer::Done);
+        }
+    }
+
+    /// Shards have taken these messages over.
+    pub(super) fn take_receipts(&mut self, ids: Vec<usize>) {
+        for id in ids {
+            match self.outlet.receipts.taken(id) {
+                Some(Taken::Publish(by, reply)) => {
+                    if !self.leads_still(by) {
+                        self.leave_unproven(Waits::Reply(reply));
+                    } else if self.gather_proof(by.slot, Some(reply)) == 0 {
+                        self.outlet.answer(reply, Answer::Done);
+                    }
+                }
+                Some(Taken::Live(live)) => self.outlet.taken.push_back(live),
+                None => {}
+            }
+        }
+    }
+
+    /// Whether a slot has led here all the time since.
+    pub(super) fn leads_still(&mut self, since: Leadership) -> bool {
+        self.slots.get(since.slot).is_some_and(|slot| slot.leads_still(since))
+    }
+
+    /// Messages that came by the log are with those whom they were for.
+    pub(super) fn note_taken(&mut self) {
+        while let Some(live) = self.outlet.taken.pop_front() {
+            if let Some(slot) = self.slots.get(live.by.slot) {
+                slot.taken(live);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const BY: Leadership = Leadership { slot: SlotId(1), times: 1 };
 
     fn home(node: u64, shard: u16) -> Home {
         Home { node, shard, key: 0, serial: 1 }
@@ -114,17 +189,17 @@ mod tests {
     #[test]
     fn who_waits_is_told_by_the_last_shard_that_takes_the_message_over() {
         let mut receipts = Receipts::default();
-        let reply = ReplyTo { home: home(1, 0), token: 7 };
+        let then = Taken::Publish(BY, ReplyTo { home: home(1, 0), token: 7 });
         for home in [home(2, 0), home(3, 1), home(2, 0)] {
             receipts.touch(home);
         }
-        receipts.gather(reply);
+        receipts.gather(then);
         assert!(!receipts.is_touched());
         let gathered = receipts.take_gathered();
         let ids: Vec<usize> = gathered.values().flatten().copied().collect();
         assert_eq!((gathered.len(), ids.len()), (2, 2));
         assert_eq!(receipts.taken(ids[0]), None);
-        assert_eq!(receipts.taken(ids[1]), Some(reply));
+        assert_eq!(receipts.taken(ids[1]), Some(then));
         assert_eq!((receipts.waiting(), receipts.taken(ids[1])), (0, None));
     }
 
@@ -136,7 +211,7 @@ mod tests {
         receipts.begin();
         receipts.touch(home(3, 0));
         receipts.touch_again(before);
-        receipts.gather(ReplyTo { home: home(1, 0), token: 7 });
+        receipts.gather(Taken::Publish(BY, ReplyTo { home: home(1, 0), token: 7 }));
         assert_eq!(receipts.take_gathered().len(), 2);
     }
 }

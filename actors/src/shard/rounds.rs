@@ -97,6 +97,10 @@ impl Shard {
                 slot.save_acknowledged(now.wall);
                 self.save_at = now.monotonic + SAVE_EVERY;
             }
+            if self.has_others && (save || !slot.pending.is_empty()) && slot.has_given() {
+                slot.save_given(now.wall);
+                self.save_at = now.monotonic + SAVE_EVERY;
+            }
         }
         self.send_wills(now, false);
         let records = self.propose();
@@ -268,7 +272,9 @@ impl Shard {
         self.state.freeze();
         for slot in &mut self.slots.table {
             // What came out of an outbox stands there, and another leader carries it out.
-            for reply in slot.refuse(|_, op| self.has_others && matches!(op, Op::Inbox { .. })) {
+            for reply in
+                slot.refuse(|_, op| self.has_others && matches!(op, Op::Inbox { .. } | Op::Live { .. }))
+            {
                 self.outlet.answer(reply, Answer::Unknown);
             }
             for reply in slot.refuse(|_, _| true) {
@@ -328,6 +334,7 @@ impl Shard {
 
     pub(super) fn apply(&mut self, now: Now, record: &Committed) {
         self.outlet.edge.pulse.tell(Activity::Apply, u32::from(record.slot.0));
+        self.outlet.applying = self.slots.get(record.slot).map_or(self.outlet.applying, |of| of.leadership());
         #[cfg(test)]
         self.tape.push(record.clone());
         let is_command = self.is_of_commands(record.slot) && !record.data.is_empty();
@@ -440,6 +447,8 @@ impl Shard {
             self.send_snapshots(now);
             self.expire_staging(now);
             self.move_replicas(now);
+            self.end_unled(now);
+            self.end_waits_for_predecessors();
         }
         self.tell_stored();
         self.tell_counts();

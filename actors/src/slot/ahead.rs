@@ -81,7 +81,7 @@ pub fn note_places(op: &Op<'_>, places: &mut Vec<Place>) {
             let topic = hash_of(message.topic);
             places.extend(Target::all(targets).map(|target| place(topic, target.session)));
         }
-        Op::Inbox { op, .. } => {
+        Op::Inbox { op, .. } | Op::Live { op, .. } => {
             if let Ok(op @ Op::Enqueue { .. }) = record::decode(op) {
                 note_places(&op, places);
             }

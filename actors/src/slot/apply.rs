@@ -207,7 +207,20 @@ impl Slot {
                     self.expire(partition, topic, context, turn)?;
                 }
             }
-            Op::Inbox { from, number, op } => return self.inbox(SlotId(from), number, op, context, turn),
+            Op::Inbox { from, number, op } => {
+                return self.inbox(SlotId(from), number, op, false, context, turn);
+            }
+            Op::Live { from, number, op } => {
+                return self.inbox(SlotId(from), number, op, true, context, turn);
+            }
+            Op::Given { from, number } => {
+                self.apply_given(SlotId(from), number, turn);
+                return Ok(());
+            }
+            Op::GivenUp { node } => {
+                self.apply_given_up(node, turn);
+                return Ok(());
+            }
             Op::Trim { to, number } => self.trim(SlotId(to), number, turn),
             Op::Due { at, session } => {
                 // Those of an earlier leader were not counted here; then some are asked for twice, and happen once.
@@ -227,7 +240,10 @@ impl Slot {
                 self.route_everywhere(subscriber, home, &filters, turn);
                 let begins = filters.iter().any(|filter| filter.subscription.is_some());
                 let registered = Answer::RootsRegistered { slot: self.id, until: self.numbered };
-                self.answer(context, if begins { registered } else { done }, turn);
+                match home.filter(|_| begins) {
+                    Some(_) => self.answer_route(context.reply, registered, turn),
+                    None => self.answer(context, if begins { registered } else { done }, turn),
+                }
                 return Ok(());
             }
             Op::EnqueueBody { body, .. } | Op::RootsBody { body, .. } => {
@@ -304,18 +320,32 @@ impl Slot {
         from: SlotId,
         number: u64,
         op: &[u8],
+        is_live: bool,
         context: Context,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        let last = self.inboxes.get(&from).copied().unwrap_or(0);
+        let last = self.inboxes.get(&from).map_or(0, |inbox| inbox.applied());
         if number == last + 1 {
             let op = record::decode(op).map_err(|error| Error::Damaged {
                 place: format!("operation {number} of slot {from} for slot {}", self.id),
                 reason: error.to_string(),
             })?;
-            self.apply_op(op, Context { agreed: number, is_forwarded: true, ..context }, turn)?;
-            self.inboxes.insert(from, number);
+            let change = self.inboxes.entry(from).or_default().apply(is_live);
             turn.state.put(rows::inbox(self.id, from), &number);
+            self.put_open(from, change, turn);
+            if self.leading {
+                self.inboxes.entry(from).or_default().show_new();
+            }
+            let gives = self.leading && is_live;
+            if gives {
+                self.show(from, number);
+                turn.effects.begin_live(self.live(from, number));
+            }
+            let applied = self.apply_op(op, Context { agreed: number, is_forwarded: true, ..context }, turn);
+            if gives {
+                self.end_live(from, turn);
+            }
+            applied?;
         } else {
             // It was sent again, or is not its turn: the leader has decided on it for nothing.
             if let Ok(Op::InLine { number, .. }) = record::decode(op) {
@@ -326,7 +356,8 @@ impl Slot {
             }
         }
         if number <= last + 1 && self.leading {
-            turn.effects.outbox_applied(from, self.id, number);
+            let given = self.inboxes.get(&from).map_or(0, |inbox| inbox.given());
+            turn.effects.outbox_applied(from, self.id, number, given);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use convoy_ids::SlotId;
 use convoy_wire::{PacketId, ReasonCode};
 
+use super::giving::{Leadership, Live};
 use crate::call::{Answer, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
@@ -69,10 +70,19 @@ pub trait Effects {
     fn is_cast(&self, topic: &str, connections: usize) -> bool;
 
     /// Passes a message on in pieces, behind those of its topic before it.
-    fn cast(&mut self, topic: &str, whole: Bytes, found: Vec<Found>);
+    fn cast(&mut self, topic: &str, whole: Bytes, found: Vec<Found>, by: Leadership);
 
-    /// Slot `to` has applied what `from` had in its outbox up to this number.
-    fn outbox_applied(&mut self, from: SlotId, to: SlotId, number: u64);
+    /// What connections are given from here on is this message, which came by the log.
+    fn begin_live(&mut self, live: Live);
+
+    /// All were given it, unless it is passed on in pieces. Nothing of that outbox up to `given` is given again.
+    fn end_live(&mut self, given: u64);
+
+    /// Slot `to` has applied what `from` had in its outbox up to this number, and asks for nothing up to `given` again.
+    fn outbox_applied(&mut self, from: SlotId, to: SlotId, number: u64, given: u64);
+
+    /// Connections of this node were given up so many times: those that there are end.
+    fn given_up(&mut self, slot: SlotId, node: u64, times: u64);
 
     /// Something is counted.
     fn note(&mut self, note: Note);

@@ -6,6 +6,7 @@ use convoy_ids::SlotId;
 use convoy_storage::engine::Error;
 
 use super::adopt::Adoption;
+use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::outbox_body::Unpacking;
 use super::{Asked, Emitted, Leaving, Slot, Turn, rows};
@@ -53,6 +54,8 @@ impl Slot {
     /// This replica leads from now on. The rest is for [`Slot::lead_on`].
     pub fn lead(&mut self) {
         self.leading = true;
+        self.times_led = self.times_led.wrapping_add(1);
+        self.inboxes.values_mut().for_each(Inbox::lead);
         self.next_due = 0;
         self.outboxes.values_mut().for_each(|outbox| outbox.send_after(0));
         self.led_since = Epoch(self.grants);
@@ -83,23 +86,27 @@ impl Slot {
         Ok(row.filter(|row| row.home.is_some()).map_or(0, |_| Seq::MAX))
     }
 
-    /// Last numbers that were applied here, of the outboxes of other slots.
+    /// Numbers behind which the outboxes of other slots are to be sent here again.
     pub fn inboxes(&self) -> impl Iterator<Item = (SlotId, u64)> + '_ {
-        self.inboxes.iter().map(|(from, number)| (*from, *number))
+        self.inboxes.iter().map(|(from, inbox)| (*from, inbox.given()))
     }
 
-    /// Another slot is led anew, which has applied what is in the outbox for it up to `applied`. True if there is
-    /// more.
-    pub fn send_after(&mut self, to: SlotId, applied: u64) -> bool {
+    /// Another slot is led anew, which asks for what is in the outbox for it behind `given`. True if there is more.
+    pub fn send_after(&mut self, to: SlotId, given: u64) -> bool {
         let Some(outbox) = self.outboxes.get_mut(&to).filter(|_| self.leading) else { return false };
-        outbox.applied(applied);
-        outbox.send_after(applied);
+        outbox.applied(given, given);
+        outbox.send_after(given);
         outbox.has_unsent()
     }
 
     /// Whether something waits in an outbox for a slot that is led, and is still to be sent.
     pub fn has_unsent(&self, led: &Led) -> bool {
         self.outboxes.iter().any(|(to, outbox)| outbox.has_unsent() && led.contains(*to))
+    }
+
+    /// Whether something waits for this one, led or not.
+    pub fn has_unsent_to(&self, to: SlotId) -> bool {
+        self.outboxes.get(&to).is_some_and(Outbox::has_unsent)
     }
 
     /// A piece of what a replica does that has begun to lead. False if nothing is left.
@@ -113,6 +120,11 @@ impl Slot {
     /// Passes over what waits in outboxes: a rule that is left out, see [`crate::options::Without::Resend`].
     pub fn pass_over_unsent(&mut self) {
         self.outboxes.values_mut().for_each(Outbox::sent_all);
+    }
+
+    /// The same of what connections may have to be given again: see [`crate::options::Without::Again`].
+    pub fn pass_over_open(&mut self) {
+        self.inboxes.values_mut().for_each(Inbox::pass_over_open);
     }
 
     /// Sends a piece of what waits in outboxes.
@@ -160,6 +172,7 @@ impl Slot {
         let unsent = self.outboxes.values_mut().flat_map(Outbox::forget_leading);
         waiting.extend(unsent.chain(self.wills.give_up()));
         waiting.extend(std::mem::take(&mut self.farewells).give_up());
+        waiting.extend(self.forget_waiting());
         self.asked = Asked::default();
         self.leaving = Leaving::default();
         self.left.clear();

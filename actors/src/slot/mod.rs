@@ -12,10 +12,12 @@ mod effects;
 mod ending;
 mod enqueue;
 mod farewells;
+mod giving;
 mod handle;
 mod heir;
 mod idle;
 mod in_line;
+mod inbox;
 mod leader;
 mod leading;
 mod leaving;
@@ -44,7 +46,7 @@ mod wills;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use convoy_ids::{SlotId, Term};
@@ -68,7 +70,9 @@ pub use budget::wanted_by;
 
 pub use effects::{Effects, Note};
 pub use farewells::{Farewells, WillRoom, WillsUnderway};
+pub use giving::{Leadership, Live, is_live};
 pub use in_line::InLine;
+pub use inbox::Comes;
 #[cfg(test)]
 pub use leader::SLOT_BYTES;
 pub use leader::{LATE_BYTES, Pending, Underway};
@@ -145,8 +149,12 @@ pub struct Slot {
     leaving: Leaving,
     /// Sessions whose connections are being taken leave of; of the leader alone.
     left: FxHashSet<SessionNumber>,
-    /// Last number applied of each other slot's outbox.
-    inboxes: BTreeMap<SlotId, u64>,
+    /// What was applied of each other slot's outbox.
+    inboxes: inbox::Inboxes,
+    /// How many times it has begun to lead here.
+    times_led: u32,
+    waiting: giving::Waiting,
+    given_up: giving::GivenUp,
     pub pending: Pending,
     pub underway: Underway,
     /// Sessions whose Clients acknowledged something that is not on record yet.

@@ -217,6 +217,22 @@ pub enum Op<'a> {
         body: u64,
         bytes: u32,
     },
+    /// As [`Op::Inbox`], of a message that connections on other nodes may have to be given: until [`Op::Given`] says
+    /// that they have it, the next leader gives it to them again.
+    Live {
+        from: u16,
+        number: u64,
+        op: &'a [u8],
+    },
+    /// What came out of that slot's outbox up to `number` is with the connections that it was for.
+    Given {
+        from: u16,
+        number: u64,
+    },
+    /// Connections of this node are owed messages of this slot that they cannot be given: they are to end.
+    GivenUp {
+        node: u64,
+    },
 }
 
 impl Op<'_> {
@@ -231,7 +247,7 @@ impl Op<'_> {
             Self::EndOn { work, .. } => *work as usize,
             Self::Roots { filters, .. } => filters.len(),
             // Of what other slots send the rest is for one Session, or is copied.
-            Self::Inbox { op, .. } => match record::decode(op) {
+            Self::Inbox { op, .. } | Self::Live { op, .. } => match record::decode(op) {
                 Ok(Op::Roots { filters, .. }) => filters.len(),
                 _ => 0,
             },

@@ -23,8 +23,10 @@ pub struct Outbox {
     last: u64,
     /// Numbers before this are trimmed.
     first: u64,
-    /// Applied there up to here; the rows may be deleted.
+    /// Applied there up to here.
     applied: u64,
+    /// Not asked for again up to here; the rows may be deleted.
+    given: u64,
     /// Bytes of operations that are applied there and still here.
     spent_bytes: u64,
     /// It was proposed to delete rows up to here; of the leader alone.
@@ -75,8 +77,9 @@ impl Outbox {
         self.last
     }
 
-    /// The other slot has applied everything up to `number`.
-    pub fn applied(&mut self, number: u64) {
+    /// The other slot has applied everything up to `number`, and asks for nothing up to `given` again.
+    pub fn applied(&mut self, number: u64, given: u64) {
+        self.given = self.given.max(given);
         while let Some(&(_, bytes)) = self.waiting.front().filter(|(first, _)| *first <= number) {
             self.waiting_bytes -= u64::from(bytes);
             self.spent_bytes += u64::from(bytes);
@@ -88,13 +91,13 @@ impl Outbox {
     /// Up to which number rows may be deleted, if that is at least `worth` of them or large ones; to be proposed. Until
     /// that is applied there is nothing more to propose.
     pub fn ask_to_trim(&mut self, worth: u64) -> Option<u64> {
-        let is_worth = self.applied >= self.first
-            && (self.applied - self.first + 1 >= worth || self.spent_bytes >= TRIM_BYTES);
+        let is_worth = self.given >= self.first
+            && (self.given - self.first + 1 >= worth || self.spent_bytes >= TRIM_BYTES);
         let is_asked = self.asked >= self.first;
         (is_worth && !is_asked).then(|| {
-            self.asked = self.applied;
+            self.asked = self.given;
             self.asked_bytes = self.spent_bytes;
-            self.applied
+            self.given
         })
     }
 
@@ -151,7 +154,7 @@ impl Outbox {
     pub fn trim(&mut self, number: u64) -> std::ops::RangeInclusive<u64> {
         let rows = self.first.max(1)..=number;
         self.first = self.first.max(number + 1);
-        self.applied(number);
+        self.applied(number, number);
         self.spent_bytes -= std::mem::take(&mut self.asked_bytes).min(self.spent_bytes);
         if self.first > self.applied {
             self.spent_bytes = 0;
@@ -172,7 +175,7 @@ mod tests {
         let mut outbox = Outbox::recover(0);
         assert_eq!([outbox.push(1), outbox.push(1), outbox.push(1)], [1, 2, 3]);
         assert_eq!(outbox.ask_to_trim(1), None);
-        outbox.applied(2);
+        outbox.applied(2, 2);
         assert_eq!((outbox.ask_to_trim(3), outbox.ask_to_trim(2)), (None, Some(2)));
         assert_eq!(outbox.trim(2), 1..=2);
         assert_eq!(outbox.ask_to_trim(1), None);
@@ -184,9 +187,9 @@ mod tests {
         for _ in 0..4 {
             outbox.push(1);
         }
-        outbox.applied(2);
+        outbox.applied(2, 2);
         assert_eq!(outbox.ask_to_trim(1), Some(2));
-        outbox.applied(4);
+        outbox.applied(4, 4);
         assert_eq!(outbox.ask_to_trim(1), None);
         outbox.trim(2);
         assert_eq!(outbox.ask_to_trim(1), Some(4));
@@ -209,7 +212,7 @@ mod tests {
         assert_eq!([2, 3, 4].map(|number| outbox.reply_of(number)), [Some(reply(2)), Some(reply(3)), None]);
         outbox.sent_all();
         assert!(!outbox.has_unsent());
-        outbox.applied(2);
+        outbox.applied(2, 2);
         outbox.send_after(2);
         assert_eq!(outbox.sent(), 2);
     }
@@ -220,15 +223,15 @@ mod tests {
         for _ in 0..3 {
             outbox.push(600_000);
         }
-        outbox.applied(1);
+        outbox.applied(1, 1);
         assert_eq!(outbox.ask_to_trim(128), None);
-        outbox.applied(2);
+        outbox.applied(2, 2);
         assert_eq!(outbox.ask_to_trim(128), Some(2));
-        outbox.applied(3);
+        outbox.applied(3, 3);
         assert_eq!(outbox.trim(2), 1..=2);
         assert_eq!(outbox.ask_to_trim(128), None);
         outbox.push(600_000);
-        outbox.applied(4);
+        outbox.applied(4, 4);
         assert_eq!(outbox.ask_to_trim(128), Some(4));
     }
 
@@ -239,9 +242,9 @@ mod tests {
             outbox.push(1 << 20);
         }
         assert!(outbox.is_full());
-        outbox.applied(1);
+        outbox.applied(1, 1);
         assert!(outbox.is_full());
-        outbox.applied(2);
+        outbox.applied(2, 2);
         assert!(!outbox.is_full());
         for _ in 0..OPS {
             outbox.push(1);
@@ -257,7 +260,7 @@ mod tests {
         outbox.recover_row(6, 1);
         outbox.recover_row(7, 1);
         assert_eq!(outbox.push(1), 8);
-        outbox.applied(8);
+        outbox.applied(8, 8);
         assert_eq!(outbox.trim(8), 6..=8);
     }
 }

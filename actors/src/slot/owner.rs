@@ -6,6 +6,7 @@ use convoy_storage::engine::{Engine, Error, Family};
 use convoy_storage::record::{self, BorrowDecode};
 
 use super::ending::Ending;
+use super::inbox::Open;
 use super::op::Op;
 use super::rows::{self, kind};
 use super::{Counts, RetainedSize, stored};
@@ -81,9 +82,15 @@ pub fn plain_name(name: &[u8]) -> String {
 /// Whether the value of a row of the family `session` is one.
 pub fn check_state(key: &[u8], value: &[u8]) -> Result<(), String> {
     match key.get(2) {
-        Some(&(kind::GRANTS | kind::NUMBERED | kind::BODIES | kind::OUTBOX_NEXT | kind::INBOX)) => {
-            decodes::<u64>(value)
-        }
+        Some(
+            &(kind::GRANTS
+            | kind::NUMBERED
+            | kind::BODIES
+            | kind::OUTBOX_NEXT
+            | kind::INBOX
+            | kind::GIVEN_UP),
+        ) => decodes::<u64>(value),
+        Some(&kind::OPEN) => decodes::<Open>(value),
         Some(&kind::COUNTS) => decodes::<Counts>(value),
         Some(&(kind::RETAINED | kind::RETAINED_OF)) => decodes::<RetainedSize>(value),
         Some(&kind::CLIENT) => decodes::<SessionRow>(value),

@@ -117,7 +117,7 @@ impl Slot {
         }
         if casts {
             let whole = turn.effects.whole(&message);
-            turn.effects.cast(message.topic, whole, casting);
+            turn.effects.cast(message.topic, whole, casting, self.leadership());
         }
         *turn.work += fan_out.work();
         let matched = !fan_out.found().is_empty();

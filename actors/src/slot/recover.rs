@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 
 use super::budget::{count_stored, uncount_stored};
 use super::farewells::{WillRoom, WillsUnderway};
+use super::inbox::Inbox;
 use super::op::Op;
 use super::outbox::{Outbox, Outboxes};
 use super::state::decode;
@@ -97,6 +98,9 @@ impl Slot {
             leaving: Leaving::default(),
             left: Default::default(),
             inboxes: Default::default(),
+            times_led: 0,
+            waiting: Default::default(),
+            given_up: Default::default(),
             pending: Pending::default(),
             underway: Underway::default(),
             unsaved: Vec::new(),
@@ -135,7 +139,19 @@ impl Slot {
         slot.partitions_in_order = slot.partitions.keys().copied().collect();
         scan(engine, rows::inboxes(id), |key, value| {
             if let Some(from) = rows::peer_of(key) {
-                slot.inboxes.insert(from, decode(key, value)?);
+                slot.inboxes.insert(from, Inbox::recover(decode(key, value)?));
+            }
+            Ok(())
+        })?;
+        scan(engine, rows::all_open(id), |key, value| {
+            if let Some(from) = rows::peer_of(key) {
+                slot.inboxes.entry(from).or_default().recover_open(decode(key, value)?);
+            }
+            Ok(())
+        })?;
+        scan(engine, rows::all_given_up(id), |key, value| {
+            if let Some(node) = rows::node_of_given_up(key) {
+                slot.given_up.insert(node, decode(key, value)?);
             }
             Ok(())
         })?;
@@ -275,9 +291,9 @@ impl Slot {
         }
     }
 
-    /// Slot `to` has applied everything up to `number`.
-    pub fn outbox_applied(&mut self, to: SlotId, number: u64) {
-        self.outboxes.entry(to).or_default().applied(number);
+    /// Slot `to` has applied everything up to `number`, and asks for nothing up to `given` again.
+    pub fn outbox_applied(&mut self, to: SlotId, number: u64, given: u64) {
+        self.outboxes.entry(to).or_default().applied(number, given);
         self.weigh_outboxes();
     }
 }

@@ -43,6 +43,10 @@ pub(super) mod kind {
     pub const OUTBOX: u8 = b'b';
     /// Slot -> number of its last operation that was applied here.
     pub const INBOX: u8 = b'f';
+    /// Slot -> `Open`: some of its messages are not known to be with the connections that they are for.
+    pub const OPEN: u8 = b'j';
+    /// Node -> how many times connections there were given up.
+    pub const GIVEN_UP: u8 = b'q';
     /// Slot -> next number for it.
     pub const OUTBOX_NEXT: u8 = b'e';
     /// Number of the last message that many queues hold.
@@ -329,6 +333,27 @@ pub fn inbox(slot: SlotId, from: SlotId) -> Key {
 
 pub fn inboxes(slot: SlotId) -> (Key, Key) {
     range(slot, kind::INBOX)
+}
+
+pub fn open(slot: SlotId, from: SlotId) -> Key {
+    key(slot, kind::OPEN, &[&from.0.to_be_bytes()])
+}
+
+pub fn all_open(slot: SlotId) -> (Key, Key) {
+    range(slot, kind::OPEN)
+}
+
+pub fn given_up(slot: SlotId, node: u64) -> Key {
+    key(slot, kind::GIVEN_UP, &[&node.to_be_bytes()])
+}
+
+pub fn all_given_up(slot: SlotId) -> (Key, Key) {
+    range(slot, kind::GIVEN_UP)
+}
+
+/// The node at the end of the key of such a counter.
+pub fn node_of_given_up(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(3..11)?.try_into().ok()?))
 }
 
 /// The other slot at the end of the key of an inbox or outbox counter.

@@ -166,6 +166,7 @@ impl Slot {
             None => turn.state.delete(key),
         }
         let place = Place { slot: self.id.0, partition };
+        let is_live = route.as_ref().is_some_and(|route| route.home.is_some());
         let answer = match &route {
             Some(_) => Answer::Registered(retained::Place { place, until: self.numbered }),
             None => Answer::Done,
@@ -186,6 +187,9 @@ impl Slot {
                 }
             }
         }
-        self.answer(context, answer, turn);
+        match is_live {
+            true => self.answer_route(context.reply, answer, turn),
+            false => self.answer(context, answer, turn),
+        }
     }
 }

@@ -1,21 +1,22 @@
 //! Invariant 1: an acknowledged message of QoS 1 or 2 reaches every Session whose SUBACK came before the PUBLISH.
 //!
-//! Judged when the queues have drained, over the lives that are still open then: a Session that its Client let end takes
-//! its messages with it. Declared overflow is kept out by the workload, which holds publishers back before a queue is full; where it does not,
+//! Judged when the queues have drained. A Session that has ended took with it what was on its way then, and no more: what was
+//! acknowledged before its publisher sent the next one of the topic and QoS was due before that one. Declared overflow is kept out by the workload, which holds publishers back before a queue is full; where it does not,
 //! [`overflow`](super::overflow) judges.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::{Violation, overflow};
-use crate::oracle::{Fault, Ledger, Life, Message, Qos, Retain, Sent, matches};
+use crate::oracle::{Fault, Ledger, Life, Message, Name, Qos, Retain, Sent, matches};
 
 const NAME: &str = "1 no acknowledged loss";
 
 pub fn check(ledger: &Ledger) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for life in ledger.lives.iter().filter(|life| life.ends.is_none()) {
+    for life in &ledger.lives {
         let delivered: HashSet<&Message> = life.deliveries.iter().map(|delivery| &delivery.message).collect();
+        let latest = life.ends.map(|_| Latest::of(ledger, life));
         for span in &life.spans {
             let Some(since) = span.promises_at_least_once() else { continue };
             for topic in ledger.topics().filter(|topic| is_judged(&span.filter, topic)) {
@@ -27,7 +28,9 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
                         // A delete carries no payload that could name it.
                         && sent.retain != Retain::Delete
                         && !may_have_expired(ledger, life, sent, accepted);
-                    if promised && !delivered.contains(&sent.message) {
+                    let was_due =
+                        latest.as_ref().is_none_or(|latest| latest.is_after(&sent.message, accepted));
+                    if promised && was_due && !delivered.contains(&sent.message) {
                         violations.push(Violation {
                             invariant: NAME,
                             at: accepted,
@@ -42,6 +45,29 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// When the last message that reached a Session was sent, by its publisher, topic and QoS.
+struct Latest<'a>(HashMap<(&'a Name, &'a Name, Qos), usize>);
+
+impl<'a> Latest<'a> {
+    fn of(ledger: &'a Ledger, life: &'a Life) -> Self {
+        let mut latest = HashMap::new();
+        let live: HashSet<&Message> =
+            life.deliveries.iter().filter(|of| !of.retained).map(|of| &of.message).collect();
+        for sent in ledger.sent.iter().filter(|sent| live.contains(&sent.message)) {
+            let Message { publisher, topic, qos, .. } = &sent.message;
+            let last = latest.entry((publisher, topic, *qos)).or_insert(sent.first);
+            *last = sent.first.max(*last);
+        }
+        Self(latest)
+    }
+
+    /// Whether that was after this one was acknowledged.
+    fn is_after(&self, message: &Message, accepted: usize) -> bool {
+        let Message { publisher, topic, qos, .. } = message;
+        self.0.get(&(publisher, topic, *qos)).is_some_and(|last| *last > accepted)
+    }
 }
 
 fn is_judged(filter: &str, topic: &str) -> bool {
@@ -181,6 +207,25 @@ mod tests {
         tale.publish(&desk, &message("desk", "cmd/van/late", 1, 2));
         tale.close(&guest, Closer::Server);
         assert_eq!(check(&tale.ledger()), []);
+    }
+
+    #[test]
+    fn a_session_that_has_ended_may_miss_what_came_last_and_nothing_before() {
+        for (got, expected) in [(&[1][..], 0), (&[1, 2], 0), (&[1, 3], 1), (&[3], 2)] {
+            let mut tale = Tale::default();
+            let guest = tale.connect("guest", Terms::clean(), false);
+            tale.subscribe(&guest, "cmd/#", 1);
+            let desk = tale.connect("desk", Terms::lasting(), false);
+            for number in 1..=3 {
+                let message = message("desk", "cmd/stop", 1, number);
+                tale.publish(&desk, &message);
+                if got.contains(&number) {
+                    tale.deliver(&guest, &message);
+                }
+            }
+            tale.close(&guest, Closer::Server);
+            assert_eq!(check(&tale.ledger()).len(), expected, "{got:?}");
+        }
     }
 
     #[test]

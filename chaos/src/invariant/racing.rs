@@ -87,6 +87,12 @@ fn neither(
 
 /// A value that came live and as retained, where no other Subscription accounts for one of them.
 fn both(ledger: &Ledger, life: &Life, span: &Span, until: usize, writes: &[&Sent]) -> Option<String> {
+    // Where a leader went before SUBACK came, the SUBSCRIBE was perhaps carried out twice: the value may have come live to the
+    // first of them.
+    let answered = span.sure_from.unwrap_or(until);
+    if ledger.disturbances().lost_between(span.asked, answered) {
+        return None;
+    }
     // One that its publisher sent again may come again.
     writes.iter().filter(|sent| sent.first == sent.last).find_map(|sent| {
         let others = life.spans_for(&sent.message.topic).filter(|other| other.asked != span.asked);
@@ -128,7 +134,7 @@ pub fn races(ledger: &Ledger) -> usize {
 mod tests {
     use super::super::by_hand::{Tale, message};
     use super::check;
-    use crate::oracle::{Link, Message, Retain, Terms, What};
+    use crate::oracle::{Fault, Fleet, Link, Message, Retain, Terms, What};
 
     /// A value is on its way while a Client subscribes.
     fn race() -> (Tale, Link, Message) {
@@ -156,6 +162,30 @@ mod tests {
             tale.unsubscribe(&van, "door");
             let found = check(&tale.ledger());
             assert_eq!(found.len(), usize::from(ways.len() != 1), "{ways:?} {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_subscription_that_the_next_leader_was_asked_for_again_may_get_a_value_both_ways() {
+        for is_lost in [true, false] {
+            let mut tale = Tale::default();
+            let desk = tale.connect("desk", Terms::lasting(), false);
+            let van = tale.connect("van", Terms::clean(), false);
+            let open = message("desk", "door", 1, 1);
+            let (filter, qos) = ("door".into(), crate::oracle::Qos::AtLeastOnce);
+            tale.push(What::Subscribe { link: van.clone(), filter, qos });
+            let retain = Retain::Set;
+            tale.push(What::Publish { link: desk.clone(), message: open.clone(), retain, expiry: None });
+            tale.accept(&desk, &open);
+            get(&mut tale, &van, &open, false);
+            if is_lost {
+                tale.push(What::Fault(Fault::Fleet(Fleet::Led(2))));
+            }
+            tale.push(What::Suback { link: van.clone(), filter: "door".into(), granted: Some(qos) });
+            get(&mut tale, &van, &open, true);
+            tale.wait(2);
+            tale.unsubscribe(&van, "door");
+            assert_eq!(check(&tale.ledger()).len(), usize::from(!is_lost), "{is_lost}");
         }
     }
 

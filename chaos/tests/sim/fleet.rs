@@ -170,6 +170,26 @@ pub fn searching(mut all: Vec<Character>) -> Vec<Character> {
     all
 }
 
+/// Those who have no queue and stay, and those who publish by the log what they hear.
+pub fn listening() -> Vec<Character> {
+    let mut all = vec![Character::new("archive", V311, Stay::Lasting).filters(&[("#", ExactlyOnce)])];
+    for (place, topic) in TOPICS[..3].iter().enumerate() {
+        let mut writer = Character::new(&format!("writer-{place}"), [V5, V311][place % 2], Stay::Lasting);
+        writer.topics = vec![(*topic).into(), "own/all".into()];
+        writer.levels = vec![ExactlyOnce];
+        writer.pause = (5 * MILLISECOND, 40 * MILLISECOND);
+        all.push(writer);
+    }
+    for place in 0..6 {
+        let filter = if place < 3 { TOPICS[place] } else { "own/#" };
+        let version = [V5, V311][place % 2];
+        let mut hearer = Character::new(&format!("listener-{place}"), version, Stay::Clean);
+        hearer.filters = vec![(filter.into(), ExactlyOnce)];
+        all.push(hearer);
+    }
+    all
+}
+
 /// Those who publish what few hear, and stay where they are; and those who come to hear more and more of it, and are soon
 /// elsewhere.
 pub fn strangers() -> Vec<Character> {

@@ -92,11 +92,12 @@ pub enum Letter {
         message: Part,
         targets: Part,
     },
-    /// The operation has been applied.
+    /// The operation has been applied, and none up to `given` is asked for again.
     OutboxApplied {
         from: SlotId,
         to: SlotId,
         number: u64,
+        given: u64,
     },
     /// So much waits in a slot for another one that it is asked before a message is taken for it; or no more.
     BackedUp {
@@ -107,11 +108,18 @@ pub enum Letter {
     Short {
         is: bool,
     },
-    /// A slot is led in the shard that sends this, which has applied so much of the outboxes of others; or no longer.
+    /// A slot is led in the shard that sends this, which asks for what is in the outboxes of others behind these numbers; or
+    /// no longer. `given_up`: see [`Letter::GivenUp`].
     Led {
         slot: SlotId,
         term: Term,
-        applied: Option<Box<[(SlotId, u64)]>>,
+        given: Option<Box<[(SlotId, u64)]>>,
+        given_up: u64,
+    },
+    /// Connections of this node could not be given messages of the slot, so many times: those that there are end.
+    GivenUp {
+        slot: SlotId,
+        times: u64,
     },
     /// The shard that sends this has heard where the slot is led: what it sends from here on is for that leader.
     HeardLed {
@@ -135,12 +143,22 @@ pub enum Letter {
     /// Read a chunk of Retained Messages for a connection.
     Retained(Box<crate::retained::Request>),
 
-    /// A message for a Session that lives with its connection.
+    /// A message for a Session that lives with its connection. `live`: the outbox that it came out of, and its number
+    /// there.
     Deliver {
         home: Home,
         session: SessionNumber,
         delivery: Delivery,
         message: Part,
+        live: Option<(u16, u64)>,
+    },
+    /// Everybody there was given what came out of that outbox under this number, matched by this slot. Nothing up to
+    /// `given` is given again.
+    Given {
+        by: SlotId,
+        from: SlotId,
+        number: u64,
+        given: u64,
     },
     /// A message from a Session's queue, or one of QoS 0 for it.
     Send {

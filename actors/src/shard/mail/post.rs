@@ -122,6 +122,11 @@ impl Post {
         self.leaders.get(self.place(slot)).is_some_and(|(leader, _)| *leader == Some(dest))
     }
 
+    /// Whether nobody is known to have led a slot in this term or a later one.
+    pub fn is_newer(&self, slot: SlotId, term: Term) -> bool {
+        self.leaders.get(self.place(slot)).is_some_and(|(_, known)| term > *known)
+    }
+
     /// A slot is led there from this term on, or (`leads` is false) no longer. Whether that was news; what is told of an
     /// earlier term is not.
     pub fn note_leader(&mut self, slot: SlotId, dest: Dest, term: Term, leads: bool) -> bool {
@@ -227,6 +232,12 @@ impl Post {
     /// Whether no shard of another node is known.
     pub fn is_alone(&self) -> bool {
         self.remotes.is_empty()
+    }
+
+    /// The node of such a shard.
+    pub fn node_of(&self, dest: Dest) -> Option<u64> {
+        let found = self.known.iter().find(|(_, known)| **known == dest);
+        found.map(|((node, _), _)| node.get())
     }
 
     /// Whether it is a shard of another node.

@@ -7,7 +7,7 @@ use crate::options::Without;
 
 /// How the leader of a Session goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Going {
+pub enum Going {
     Dies,
     HandsOver,
 }

@@ -302,7 +302,7 @@ fn kind(op: &Op<'_>) -> &'static str {
         Op::Redispatch { .. } => "Redispatch",
         Op::Retain { .. } => "Retain",
         Op::Expire { .. } => "Expire",
-        Op::Inbox { op, .. } => kind(&convoy_storage::record::decode(op).unwrap()),
+        Op::Inbox { op, .. } | Op::Live { op, .. } => kind(&convoy_storage::record::decode(op).unwrap()),
         Op::Trim { .. } => "Trim",
         Op::Due { .. } => "Due",
         Op::End { .. } => "End",
@@ -312,6 +312,8 @@ fn kind(op: &Op<'_>) -> &'static str {
         Op::EnqueueBody { .. } => "EnqueueBody",
         Op::Roots { .. } => "Roots",
         Op::RootsBody { .. } => "RootsBody",
+        Op::Given { .. } => "Given",
+        Op::GivenUp { .. } => "GivenUp",
     }
 }
 

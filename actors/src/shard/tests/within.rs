@@ -34,6 +34,8 @@ mod fleet;
 mod flowing;
 #[path = "full_disk.rs"]
 mod full_disk;
+#[path = "giving.rs"]
+mod giving;
 #[path = "holding.rs"]
 mod holding;
 #[path = "late.rs"]

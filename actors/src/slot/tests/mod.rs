@@ -1,5 +1,6 @@
 //! A slot by itself: a record goes in, rows and effects come out.
 
+mod giving;
 mod leading;
 mod messages;
 mod partitions;
@@ -54,8 +55,14 @@ enum Effect {
     /// Under this identifier, perhaps again, with this payload.
     Sent(u32, Option<u16>, bool, String),
     Cast(usize, String),
-    /// What `from` had in its outbox up to this number.
-    Applied(SlotId, u64),
+    /// What comes next is this message, which came by the log.
+    Live(SlotId, u64),
+    /// Nothing of that outbox up to this number is given again.
+    LiveEnds(u64),
+    /// What `from` had in its outbox up to this number, and none up to that one again.
+    Applied(SlotId, u64, u64),
+    /// Connections of this node, so many times.
+    GivenUp(u64, u64),
     Noted(Note),
     /// An operation for another slot, by its number and name.
     Emitted(SlotId, u64, &'static str),
@@ -127,14 +134,28 @@ impl Effects for Recorder {
         self.many.is_some_and(|many| connections >= many)
     }
 
-    fn cast(&mut self, _: &str, whole: Bytes, found: Vec<Found>) {
+    fn cast(&mut self, _: &str, whole: Bytes, found: Vec<Found>, _: Leadership) {
         let message = Message::decode(&whole).expect("it was encoded");
         self.effects.push(Effect::Cast(found.len(), text(message.payload)));
     }
 
-    fn outbox_applied(&mut self, from: SlotId, to: SlotId, number: u64) {
+    fn begin_live(&mut self, live: Live) {
+        assert_eq!(live.by.slot, SLOT);
+        self.effects.push(Effect::Live(live.from, live.number));
+    }
+
+    fn end_live(&mut self, given: u64) {
+        self.effects.push(Effect::LiveEnds(given));
+    }
+
+    fn outbox_applied(&mut self, from: SlotId, to: SlotId, number: u64, given: u64) {
         assert_eq!(to, SLOT);
-        self.effects.push(Effect::Applied(from, number));
+        self.effects.push(Effect::Applied(from, number, given));
+    }
+
+    fn given_up(&mut self, slot: SlotId, node: u64, times: u64) {
+        assert_eq!(slot, SLOT);
+        self.effects.push(Effect::GivenUp(node, times));
     }
 
     fn note(&mut self, note: Note) {

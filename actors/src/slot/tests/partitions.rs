@@ -4,17 +4,17 @@ use super::*;
 
 const PARTITION: u64 = 1;
 
-fn route(subscriber: SessionNumber, filter: &str, qos: u8, home: Option<Home>) -> Op<'_> {
+pub(super) fn route(subscriber: SessionNumber, filter: &str, qos: u8, home: Option<Home>) -> Op<'_> {
     let route = RouteRow { subscription: Subscription::plain(qos), home };
     Op::Route { partition: PARTITION, subscriber, filter, route }
 }
 
-fn publish(message: &[u8]) -> Op<'_> {
+pub(super) fn publish(message: &[u8]) -> Op<'_> {
     let (root_targets, chosen) = (Obsolete, Vec::new());
     Op::Publish { partition: PARTITION, message, client: 0, again: None, root_targets, chosen }
 }
 
-const FAR: SessionNumber = SessionNumber((OTHER.0 as u64) << 48 | 5);
+pub(super) const FAR: SessionNumber = SessionNumber((OTHER.0 as u64) << 48 | 5);
 
 const NEAR: SessionNumber = SessionNumber((SLOT.0 as u64) << 48 | 5);
 
@@ -70,14 +70,14 @@ fn an_operation_of_another_slot_is_applied_once_and_in_its_turn() {
     assert_eq!(bench.apply(0, &[inbox(2)]), []);
     let registered = |effects: &[Effect], number| {
         let told = matches!(effects[0], Effect::Told(7, Answer::Registered(_)));
-        assert!(told && effects[1..] == [Effect::Applied(OTHER, number)], "{effects:?}");
+        assert!(told && effects[1..] == [Effect::Applied(OTHER, number, number)], "{effects:?}");
     };
     registered(&bench.apply(0, &[inbox(1)]), 1);
     let before = bench.rows();
-    assert_eq!(bench.apply(0, &[inbox(1)]), [done(), Effect::Applied(OTHER, 1)]);
+    assert_eq!(bench.apply(0, &[inbox(1)]), [done(), Effect::Applied(OTHER, 1, 1)]);
     assert_eq!(bench.rows(), before);
     let mut bench = bench.recovered();
-    assert_eq!(bench.apply(0, &[inbox(1)]), [done(), Effect::Applied(OTHER, 1)]);
+    assert_eq!(bench.apply(0, &[inbox(1)]), [done(), Effect::Applied(OTHER, 1, 1)]);
     registered(&bench.apply(0, &[inbox(2)]), 2);
 }
 

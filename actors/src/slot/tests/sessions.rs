@@ -210,7 +210,7 @@ fn root_filters_of_a_session_that_has_ended_go_in_pieces_and_no_faster_than_most
     let grant = bench.connect(1, "a", FOREVER);
     with_root_filters(&mut bench, &grant, 3000);
     let taken = |bench: &mut Bench, slots: std::ops::Range<u16>| {
-        slots.for_each(|slot| bench.slot.outbox_applied(SlotId(slot), 1000));
+        slots.for_each(|slot| bench.slot.outbox_applied(SlotId(slot), 1000, 1000));
     };
     taken(&mut bench, 0..8);
     let left = |bench: &Bench| bench.rows().keys().filter(|key| key.get(2) == Some(&b's')).count();

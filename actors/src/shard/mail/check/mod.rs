@@ -71,18 +71,19 @@ impl<'a> Check<'a> {
                 let targets = self.targets(to, targets, message)?;
                 Letter::OutboxMessage { from, to, number, message, targets }
             }
-            Form::OutboxApplied { from, to, number } => {
-                Letter::OutboxApplied { from: self.slot(from)?, to: self.slot(to)?, number }
+            Form::OutboxApplied { from, to, number, given } => {
+                Letter::OutboxApplied { from: self.slot(from)?, to: self.slot(to)?, number, given }
             }
             Form::BackedUp { slot, is } => Letter::BackedUp { slot: self.slot_or_meta(slot)?, is },
             Form::Short { is } => Letter::Short { is },
-            Form::Led { slot, term, applied } => {
-                let applied = applied.map(|applied| applied.into_vec().into_boxed_slice());
-                for (from, _) in applied.iter().flatten() {
+            Form::Led { slot, term, given, given_up } => {
+                let given = given.map(|given| given.into_vec().into_boxed_slice());
+                for (from, _) in given.iter().flatten() {
                     self.slot_or_meta(from.0)?;
                 }
-                Letter::Led { slot: self.slot_or_meta(slot)?, term: Term(term), applied }
+                Letter::Led { slot: self.slot_or_meta(slot)?, term: Term(term), given, given_up }
             }
+            Form::GivenUp { slot, times } => Letter::GivenUp { slot: self.slot_or_meta(slot)?, times },
             Form::HeardLed { slot, term } => {
                 Letter::HeardLed { slot: self.slot_or_meta(slot)?, term: Term(term) }
             }
@@ -95,10 +96,15 @@ impl<'a> Check<'a> {
                 Letter::Presence(Announcement { session, epoch, news })
             }
             Form::Retained(request) => Letter::Retained(Box::new(self.request(*request)?)),
-            Form::Deliver { home, session, delivery, message } => {
+            Form::Deliver { home, session, delivery, message, live } => {
                 let (home, session) = (self.home(home)?, self.session(session)?);
-                Letter::Deliver { home, session, delivery, message: self.message(message)? }
+                live.map_or(Ok(()), |(from, _)| self.slot(from).map(drop))?;
+                Letter::Deliver { home, session, delivery, message: self.message(message)?, live }
             }
+            Form::Given { by, from, number, given } if given < number => {
+                Letter::Given { by: self.slot(by)?, from: self.slot(from)?, number, given }
+            }
+            Form::Given { .. } => return Err(Error::Impossible("number of what is given")),
             Form::Send { home, seq, dup, delivery, message } => {
                 if seq.is_some() != (delivery.qos > QoS::AtMostOnce) {
                     return Err(Error::Impossible("number for its QoS"));

@@ -48,6 +48,9 @@ impl Check<'_> {
             | Op::Retain { .. }
             | Op::Expire { .. }
             | Op::Inbox { .. }
+            | Op::Live { .. }
+            | Op::Given { .. }
+            | Op::GivenUp { .. }
             | Op::Trim { .. }
             | Op::Due { .. }
             | Op::End { .. }

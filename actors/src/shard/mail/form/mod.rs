@@ -63,6 +63,7 @@ pub(in crate::shard::mail) enum Form<'a> {
         from: u16,
         to: u16,
         number: u64,
+        given: u64,
     },
     BackedUp {
         slot: u16,
@@ -74,7 +75,8 @@ pub(in crate::shard::mail) enum Form<'a> {
     Led {
         slot: u16,
         term: u64,
-        applied: Option<List<'a, (SlotId, u64)>>,
+        given: Option<List<'a, (SlotId, u64)>>,
+        given_up: u64,
     },
     Hear {
         reply: ReplyForm,
@@ -91,6 +93,7 @@ pub(in crate::shard::mail) enum Form<'a> {
         session: SessionNumber,
         delivery: Delivery,
         message: PartForm,
+        live: Option<(u16, u64)>,
     },
     Send {
         home: Home,
@@ -129,6 +132,16 @@ pub(in crate::shard::mail) enum Form<'a> {
     AllAsked {
         slot: u16,
         term: u64,
+    },
+    Given {
+        by: u16,
+        from: u16,
+        number: u64,
+        given: u64,
+    },
+    GivenUp {
+        slot: u16,
+        times: u64,
     },
 }
 
@@ -230,14 +243,15 @@ impl<'a> Form<'a> {
                 let (message, targets) = (message.into(), targets.into());
                 Self::OutboxMessage { from: from.0, to: to.0, number, message, targets }
             }
-            Letter::OutboxApplied { from, to, number } => {
-                Self::OutboxApplied { from: from.0, to: to.0, number }
+            Letter::OutboxApplied { from, to, number, given } => {
+                Self::OutboxApplied { from: from.0, to: to.0, number, given }
             }
             Letter::BackedUp { slot, is } => Self::BackedUp { slot: slot.0, is },
             Letter::Short { is } => Self::Short { is },
-            Letter::Led { slot, term, ref applied } => {
-                Self::Led { slot: slot.0, term: term.0, applied: applied.as_deref().map(List::of) }
+            Letter::Led { slot, term, ref given, given_up } => {
+                Self::Led { slot: slot.0, term: term.0, given: given.as_deref().map(List::of), given_up }
             }
+            Letter::GivenUp { slot, times } => Self::GivenUp { slot: slot.0, times },
             Letter::HeardLed { slot, term } => Self::HeardLed { slot: slot.0, term: term.0 },
             Letter::AllAsked { slot, term } => Self::AllAsked { slot: slot.0, term: term.0 },
             Letter::Hear { reply, passes_on } => Self::Hear { reply: reply.into(), passes_on },
@@ -245,8 +259,11 @@ impl<'a> Form<'a> {
                 Self::Presence { session, epoch, news: news.into() }
             }
             Letter::Retained(ref request) => Self::Retained(Box::new((&**request).into())),
-            Letter::Deliver { home, session, delivery, message } => {
-                Self::Deliver { home, session, delivery, message: message.into() }
+            Letter::Deliver { home, session, delivery, message, live } => {
+                Self::Deliver { home, session, delivery, message: message.into(), live }
+            }
+            Letter::Given { by, from, number, given } => {
+                Self::Given { by: by.0, from: from.0, number, given }
             }
             Letter::Send { home, seq, dup, delivery, message } => {
                 Self::Send { home, seq, dup, delivery, message: message.into() }

@@ -32,7 +32,7 @@ fn refusal_of(bytes: &[u8], letter: impl FnOnce(Part) -> Letter) -> Error {
 }
 
 fn deliver(message: Part) -> Letter {
-    Letter::Deliver { home: HOME, session: SESSION, delivery: ONCE, message }
+    Letter::Deliver { home: HOME, session: SESSION, delivery: ONCE, message, live: None }
 }
 
 fn outbox(op: Part) -> Letter {
@@ -126,7 +126,7 @@ fn parts_lie_in_their_batch() {
     }
     // From and length together are more than a part can name.
     let fields =
-        b"\r\t\x01\xfb,\x01\x04\xfd\x05\0\0\0\0\0\x01\0\x01\0\xfc\xff\xff\xff\xff\xfc\xff\xff\xff\xff";
+        b"\r\t\x01\xfb,\x01\x04\xfd\x05\0\0\0\0\0\x01\0\x01\0\xfc\xff\xff\xff\xff\xfc\xff\xff\xff\xff\0";
     assert_eq!(decode(sealed(1, &body(&[fields]))), Err(Error::Impossible("part")));
     let (from, to) = (SLOT, SLOT);
     let letter = Letter::OutboxMessage { from, to, number: 1, message: MESSAGE, targets: TARGETS };
@@ -195,7 +195,7 @@ fn slots_and_shards_are_there() {
             Letter::Publish { place, origin, message: MESSAGE, reply: None },
             Letter::Enqueue { from: SLOT, slot, message: MESSAGE, targets: TARGETS, reply: None },
             Letter::Outbox { from: slot, to: SLOT, number: 1, op: OP, reply: None },
-            Letter::OutboxApplied { from: SLOT, to: slot, number: 1 },
+            Letter::OutboxApplied { from: SLOT, to: slot, number: 1, given: 1 },
             Letter::Answer { to: REPLY, answer: Answer::RootsRegistered { slot, until: 1 } },
         ] {
             assert_eq!(refusal(letter), Error::Impossible("slot"));
@@ -205,8 +205,17 @@ fn slots_and_shards_are_there() {
         Letter::BackedUp { slot: beyond, is: true },
         Letter::HeardLed { slot: beyond, term: Term(1) },
         Letter::Pass { from: beyond, session: SESSION, delivery: ONCE, message: MESSAGE },
-        Letter::Led { slot: beyond, term: Term(1), applied: None },
-        Letter::Led { slot: SLOT, term: Term(1), applied: Some([(beyond, 1)].into()) },
+        Letter::Led { slot: beyond, term: Term(1), given: None, given_up: 0 },
+        Letter::GivenUp { slot: beyond, times: 1 },
+        Letter::Given { by: SLOT, from: beyond, number: 2, given: 1 },
+        Letter::Deliver {
+            home: HOME,
+            session: SESSION,
+            delivery: ONCE,
+            message: MESSAGE,
+            live: Some((9_999, 1)),
+        },
+        Letter::Led { slot: SLOT, term: Term(1), given: Some([(beyond, 1)].into()), given_up: 0 },
         Letter::Pass { from: SLOT, session, delivery: ONCE, message: MESSAGE },
     ] {
         assert_eq!(refusal(letter), Error::Impossible("slot"));
