@@ -14,7 +14,7 @@ use crate::edge::{RETRY, acknowledge};
 use crate::message::Message;
 use crate::metric;
 use crate::reserved::reserved;
-use crate::session::Place;
+use crate::session::{Home, Place};
 
 impl Shard {
     pub(super) fn on_publish(&mut self, now: Now, key: u32, publish: &Publish<'_>) -> Outcome {
@@ -113,16 +113,11 @@ impl Shard {
             }
             Some(packet_id) => {
                 let token = connection.inbound.begin(packet_id, qos, UNTOLD, bytes, now.monotonic);
-                let is_kept = self.has_others && qos == QoS::AtLeastOnce && !publish.retain;
-                if is_kept {
-                    self.outlet.edge.begin_of(&message);
-                    let whole = self.outlet.edge.whole(&message);
-                    let connection = &mut self.outlet.edge.connections[key as usize];
-                    connection.inbound.keep(place, whole.clone());
-                    let message = Message::decode(&whole).expect("it was encoded here");
-                    self.publish_waiting(now, key, token, place, &message, origin);
+                let reply = ReplyTo { home: connection.home, token };
+                if self.has_others && qos == QoS::AtLeastOnce && !publish.retain {
+                    self.publish_kept(now, reply, place, &message, origin);
                 } else {
-                    self.publish_waiting(now, key, token, place, &message, origin);
+                    self.publish_waiting(now, reply, place, &message, origin);
                 }
             }
         }
@@ -136,19 +131,37 @@ impl Shard {
         Ok(())
     }
 
-    /// Publishes a message that its Client waits for, under this token. Whether it is on its way.
+    /// Publishes a message that its Client waits for, and keeps it until it is acknowledged, so that it can be sent again.
+    #[inline(never)]
+    fn publish_kept(
+        &mut self,
+        now: Now,
+        reply: ReplyTo,
+        place: Place,
+        message: &Message<'_>,
+        origin: Origin,
+    ) {
+        self.outlet.edge.begin_of(message);
+        let whole = self.outlet.edge.whole(message);
+        let connection = &mut self.outlet.edge.connections[reply.home.key as usize];
+        connection.inbound.keep(place, whole.clone());
+        let message = Message::decode(&whole).expect("it was encoded here");
+        self.publish_waiting(now, reply, place, &message, origin);
+    }
+
+    /// Publishes a message that its Client waits for. Whether it is on its way.
+    #[inline(always)] // On the hot path it has one caller, which has all of this at hand.
     pub(super) fn publish_waiting(
         &mut self,
         now: Now,
-        key: u32,
-        token: u64,
+        reply: ReplyTo,
         place: Place,
         message: &Message<'_>,
         origin: Origin,
     ) -> bool {
-        let home = self.outlet.edge.connections[key as usize].home;
+        let ReplyTo { home: Home { key, .. }, token } = reply;
         self.outlet.casts.forget_newest();
-        let published = self.publish(now, place, message, origin, Some(ReplyTo { home, token }));
+        let published = self.publish(now, place, message, origin, Some(reply));
         if self.outlet.casts.has_newest() {
             self.hold_for_casts(key);
         }

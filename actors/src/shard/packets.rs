@@ -263,7 +263,7 @@ impl Shard {
             if is_last && let Some(membership) = &mut connection.membership {
                 membership.underway = membership.underway.saturating_sub(1);
             }
-            if let Some(sent) = &mut connection.sent {
+            if let Some(sent) = connection.sent_mut() {
                 sent.on_ack(ack, packet_id);
             }
             let (session, epoch) = (connection.session, connection.epoch);
