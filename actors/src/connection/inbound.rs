@@ -46,6 +46,10 @@ pub struct Kept {
     pub message: Bytes,
 }
 
+/// All of a connection, each with its number, in their order.
+#[derive(Debug, Default)]
+struct AllKept(VecDeque<(u64, Kept)>);
+
 /// A message that is sent again, under this token.
 #[derive(Debug)]
 pub struct Again {
@@ -129,8 +133,8 @@ pub struct Inbound {
     /// Number of the first in `waiting`.
     first: u64,
     attempt: u8,
-    /// What is sent again if a change of leader leaves open what became of it, by its number. None where a node is alone.
-    kept: Option<Box<VecDeque<(u64, Kept)>>>,
+    /// What is sent again if a change of leader leaves open what became of it. None where a node is alone.
+    kept: Option<Box<AllKept>>,
     received: FxHashMap<PacketId, Received>,
     /// How many of `received` are accepted.
     accepted: u16,
@@ -195,13 +199,13 @@ impl Inbound {
     pub fn keep(&mut self, place: Place, message: Bytes) {
         if let Some(newest) = (self.waiting.len() as u64).checked_sub(1) {
             let kept = Kept { place, message };
-            self.kept.get_or_insert_default().push_back((self.first + newest, kept));
+            self.kept.get_or_insert_default().0.push_back((self.first + newest, kept));
         }
     }
 
     /// What waits, with what is kept of it.
     fn waiting_and_kept(&self) -> impl Iterator<Item = (&Waiting, Option<&Kept>)> {
-        let mut kept = self.kept.iter().flat_map(|kept| kept.iter()).peekable();
+        let mut kept = self.kept.iter().flat_map(|all| &all.0).peekable();
         (self.first..).zip(&self.waiting).map(move |(number, waiting)| {
             let its = kept.next_if(|(of, _)| *of == number);
             (waiting, its.map(|(_, kept)| kept))
@@ -231,7 +235,7 @@ impl Inbound {
     pub fn retry(&mut self) -> Vec<Again> {
         let Self { first, attempt, waiting, kept, .. } = self;
         let mut again = Vec::new();
-        for (number, kept) in kept.iter().flat_map(|kept| kept.iter()) {
+        for (number, kept) in kept.iter().flat_map(|all| &all.0) {
             let waiting = &mut waiting[(number - *first) as usize];
             if waiting.is_done() {
                 continue;
@@ -329,7 +333,7 @@ impl Inbound {
             written.expect("an acknowledgement without properties can be written");
             self.waiting_bytes -= bytes as usize;
             self.waiting.pop_front();
-            if let Some(kept) = &mut self.kept
+            if let Some(AllKept(kept)) = self.kept.as_deref_mut()
                 && kept.front().is_some_and(|(number, _)| *number == self.first)
             {
                 kept.pop_front();
