@@ -1,5 +1,6 @@
 //! PUBLISH: what is checked before a message is passed on, and on which way it goes.
 
+use convoy_ids::SlotId;
 use convoy_wire::{Forwardable, PacketId, Publish, Pubrec, QoS, ReasonCode};
 
 use super::Shard;
@@ -9,7 +10,7 @@ use crate::access::DeniedPublish;
 use crate::author::Author;
 use crate::call::{ReplyTo, token};
 use crate::clock::Now;
-use crate::connection::{Admit, Barrier, Received, UNTOLD, Verdict};
+use crate::connection::{Admit, Barrier, Inbound, Received, UNTOLD, Verdict};
 use crate::edge::{RETRY, acknowledge};
 use crate::message::Message;
 use crate::metric;
@@ -25,19 +26,7 @@ impl Shard {
             return Err(ReasonCode::ProtocolError);
         }
         let mut aliased = String::new();
-        let topic = match publish.properties.topic_alias {
-            None => publish.topic,
-            Some(alias) => {
-                let known = connection.inbound.alias(alias, publish.topic, alias_maximum)?;
-                match known {
-                    None => publish.topic,
-                    Some(topic) => {
-                        aliased.push_str(topic);
-                        &aliased
-                    }
-                }
-            }
-        };
+        let topic = topic_of(publish, &mut connection.inbound, alias_maximum, &mut aliased)?;
         if !self.passes(now, key, publish, topic)? {
             return Ok(());
         }
@@ -86,18 +75,7 @@ impl Shard {
             }
             None => {
                 let reply = ReplyTo { home: connection.home, token: token::KEPT | bytes as u64 };
-                self.outlet.casts.forget_newest();
-                if let Ok(None) = self.publish(now, place, &message, origin, Some(reply)) {
-                    let is_told = publish.retain || self.outlet.post.where_is(slot) == Where::Here;
-                    let connection = &mut self.outlet.edge.connections[key as usize];
-                    connection.inbound.went_away = true;
-                    if is_told {
-                        connection.credit.enter_log(bytes);
-                    }
-                }
-                if self.outlet.casts.has_newest() {
-                    self.hold_for_casts(key);
-                }
+                self.publish_unacknowledged(now, reply, place, &message, origin, bytes);
             }
             Some(packet_id) if qos == QoS::ExactlyOnce && connection.lasting => {
                 let mut encoded = Vec::new();
@@ -129,6 +107,32 @@ impl Shard {
             self.outlet.edge.pause(key, until);
         }
         Ok(())
+    }
+
+    /// Publishes a message of QoS 0, of so many bytes.
+    #[inline(always)] // It has one caller.
+    fn publish_unacknowledged(
+        &mut self,
+        now: Now,
+        reply: ReplyTo,
+        place: Place,
+        message: &Message<'_>,
+        origin: Origin,
+        bytes: usize,
+    ) {
+        let key = reply.home.key;
+        self.outlet.casts.forget_newest();
+        if let Ok(None) = self.publish(now, place, message, origin, Some(reply)) {
+            let is_told = message.retain || self.outlet.post.where_is(SlotId(place.slot)) == Where::Here;
+            let connection = &mut self.outlet.edge.connections[key as usize];
+            connection.inbound.went_away = true;
+            if is_told {
+                connection.credit.enter_log(bytes);
+            }
+        }
+        if self.outlet.casts.has_newest() {
+            self.hold_for_casts(key);
+        }
     }
 
     /// Publishes a message that its Client waits for, and keeps it until it is acknowledged, so that it can be sent again.
@@ -259,5 +263,22 @@ impl Shard {
         connection.inbound.refuse(token, reason);
         acknowledge(connection, &mut self.outlet.edge.tally.acknowledged, now.monotonic);
         self.outlet.edge.mark(key);
+    }
+}
+
+/// The topic of a message: that of its Topic Alias, which is put into `aliased`, if it names no other.
+fn topic_of<'a>(
+    publish: &Publish<'a>,
+    inbound: &mut Inbound,
+    alias_maximum: u16,
+    aliased: &'a mut String,
+) -> Result<&'a str, ReasonCode> {
+    let Some(alias) = publish.properties.topic_alias else { return Ok(publish.topic) };
+    match inbound.alias(alias, publish.topic, alias_maximum)? {
+        None => Ok(publish.topic),
+        Some(topic) => {
+            aliased.push_str(topic);
+            Ok(aliased)
+        }
     }
 }

@@ -44,6 +44,20 @@ impl Slot {
         Ok(Some(Answer::Done))
     }
 
+    /// PUBREL: the Packet Identifier is free.
+    pub(super) fn released(
+        &mut self,
+        session: SessionNumber,
+        epoch: Epoch,
+        packet_id: u16,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        if self.activate(session, turn)?.is_some_and(|active| active.row.epoch == epoch) {
+            turn.state.delete(rows::unreleased(session, packet_id));
+        }
+        Ok(())
+    }
+
     /// A message that came by the log: matched here, where the routes are, and passed on by the log. `number`: see
     /// [`Op::InLine`]. Tells whether anybody had subscribed.
     pub(super) fn publish(
