@@ -425,6 +425,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_open_and_kept_is_sent_again_in_its_order() {
+        let mut inbound = Inbound::default();
+        let place = |slot| Place { slot, partition: 7 };
+        let begin = |inbound: &mut Inbound, packet_id, slot| {
+            let token = inbound.begin(id(packet_id), QoS::AtLeastOnce, 1, 0, 0);
+            inbound.keep(place(slot), Bytes::new());
+            token
+        };
+        let tokens: Vec<_> = (1..=4).map(|n| begin(&mut inbound, n, n)).collect();
+        inbound.part_done(tokens[0]);
+        inbound.part_done(tokens[2]);
+        assert_eq!(acknowledged(&mut inbound, V5), [0x40, 2, 0, 1]);
+        let waits_for = |inbound: &Inbound, slot| inbound.waits_for(|of| of == SlotId(slot), SlotId(9));
+        assert_eq!([1, 2, 3, 4].map(|slot| waits_for(&inbound, slot)), [false, true, false, true]);
+        inbound.next_attempt();
+        let again = inbound.retry();
+        assert_eq!(again.iter().map(|again| again.packet_id).collect::<Vec<_>>(), [id(2), id(4)]);
+        // What is said of the attempt before is not heard any more.
+        inbound.part_done(tokens[1]);
+        for Again { token, .. } in again {
+            inbound.parts_begun(token, Begun { parts: 0, matched: true });
+        }
+        assert!(inbound.can_retry());
+        inbound.begin(id(5), QoS::AtLeastOnce, 1, 0, 0);
+        assert!(
+            !inbound.can_retry() && waits_for(&inbound, 1),
+            "of what is not kept nobody knows where it went"
+        );
+        assert_eq!(acknowledged(&mut inbound, V5).len(), 3 * 4);
+        assert!(inbound.kept.is_some_and(|kept| kept.0.is_empty()));
+    }
+
+    #[test]
     fn an_identifier_is_in_use_from_publish_to_release() {
         let mut inbound = Inbound::default();
         let token = inbound.begin(id(7), QoS::ExactlyOnce, 1, 0, 0);

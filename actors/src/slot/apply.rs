@@ -102,7 +102,7 @@ impl Slot {
         Ok(())
     }
 
-    /// What is answered then, if it is to be answered now.
+    /// What is done for each kind of operation. What is to be answered then, if that is known and not said yet.
     fn carry_out(
         &mut self,
         op: Op<'_>,
@@ -155,14 +155,8 @@ impl Slot {
                 return Ok(None);
             }
             Op::Publish { partition, message, again, chosen, .. } => {
-                self.publish(
-                    partition,
-                    message,
-                    None,
-                    Choice { chosen: &chosen, again, ..agreed },
-                    context,
-                    turn,
-                )?;
+                let choice = Choice { chosen: &chosen, again, ..agreed };
+                self.publish(partition, message, None, choice, context, turn)?;
             }
             Op::InLine { number, partition, message, chosen, .. } => {
                 let choice = Choice { chosen: &chosen, ..agreed };
