@@ -451,6 +451,11 @@ impl Driver {
         self.open_group(slot).map(Group::role)
     }
 
+    /// In which term `slot` is led here, if it is: as [`Driver::role`], for who asks very often.
+    pub fn term_led(&self, slot: SlotId) -> Option<Term> {
+        self.open_group(slot).and_then(Group::term_led)
+    }
+
     /// The last entry of the log, proposed or received, whether committed or not.
     pub fn last(&self, slot: SlotId) -> Option<Index> {
         self.open_group(slot).map(|group| Index(group.last()))

@@ -164,12 +164,21 @@ impl Group {
         self.log().entries()
     }
 
+    /// The term that is led here.
+    pub(super) fn term_led(&self) -> Option<Term> {
+        let raft = &self.raft.raft;
+        // A replica alone elects itself at once: it leads when its vote is durable, not before.
+        let leads = raft.state == StateRole::Leader && self.synced_term == raft.term && !self.failed;
+        leads.then_some(Term(raft.term))
+    }
+
     pub(super) fn role(&self) -> Role {
+        if let Some(term) = self.term_led() {
+            return Role::Leader { term };
+        }
         let raft = &self.raft.raft;
         let term = Term(raft.term);
         match raft.state {
-            // A replica alone elects itself at once: it leads when its vote is durable, not before.
-            StateRole::Leader if self.synced_term == raft.term && !self.failed => Role::Leader { term },
             StateRole::Follower => Role::Follower { term, leader: self.node_of(raft.leader_id) },
             _ if self.failed => Role::Follower { term, leader: None },
             _ => Role::Candidate { term },
