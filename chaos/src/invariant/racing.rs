@@ -87,8 +87,13 @@ fn neither(
 
 /// A value that came live and as retained, where no other Subscription accounts for one of them.
 fn both(ledger: &Ledger, life: &Life, span: &Span, until: usize, writes: &[&Sent]) -> Option<String> {
+    // A SUBSCRIBE that waits for another leader is asked for anew: the value may have come by the first asking, and is kept when the
+    // last one is answered.
+    let since = span.sure_from?;
+    let is_asked_anew = ledger.disturbances().is_disturbed(ledger.at(span.asked), ledger.at(since));
     // One that its publisher sent again may come again.
-    writes.iter().filter(|sent| sent.first == sent.last).find_map(|sent| {
+    let is_once = |sent: &&&Sent| sent.first == sent.last && !(is_asked_anew && sent.first < since);
+    writes.iter().filter(is_once).find_map(|sent| {
         let others = life.spans_for(&sent.message.topic).filter(|other| other.asked != span.asked);
         let accounts = |other: &Span| other.over.is_none_or(|over| over > sent.first) && other.asked < until;
         if others.into_iter().any(accounts) {
@@ -128,7 +133,7 @@ pub fn races(ledger: &Ledger) -> usize {
 mod tests {
     use super::super::by_hand::{Tale, message};
     use super::check;
-    use crate::oracle::{Link, Message, Retain, Terms, What};
+    use crate::oracle::{Fault, Fleet, Link, Message, Qos, Retain, Terms, What};
 
     /// A value is on its way while a Client subscribes.
     fn race() -> (Tale, Link, Message) {
@@ -156,6 +161,36 @@ mod tests {
             tale.unsubscribe(&van, "door");
             let found = check(&tale.ledger());
             assert_eq!(found.len(), usize::from(ways.len() != 1), "{ways:?} {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_may_come_both_ways_where_the_subscribe_waited_for_another_leader() {
+        for (is_settled, comes_late) in [(false, false), (true, false), (false, true)] {
+            let (mut tale, settled) = (Tale::default(), Fault::Fleet(Fleet::Settled));
+            tale.fault(Fault::Fleet(Fleet::Led(1)));
+            tale.fault(settled.clone());
+            tale.wait(10);
+            let desk = tale.connect("desk", Terms::lasting(), false);
+            let van = tale.connect("van", Terms::clean(), false);
+            let open = message("desk", "door", 1, 1);
+            let (link, filter, retain) = (van.clone(), "door".into(), Retain::Set);
+            tale.push(What::Subscribe { link, filter, qos: Qos::AtLeastOnce });
+            if !is_settled {
+                tale.fault(Fault::Fleet(Fleet::Disturbed));
+                tale.fault(settled);
+            }
+            let publish = What::Publish { link: desk, message: open.clone(), retain, expiry: None };
+            let suback =
+                What::Suback { link: van.clone(), filter: "door".into(), granted: Some(Qos::AtLeastOnce) };
+            let both = if comes_late { [suback, publish] } else { [publish, suback] };
+            both.into_iter().for_each(|what| _ = tale.push(what));
+            get(&mut tale, &van, &open, false);
+            get(&mut tale, &van, &open, true);
+            tale.wait(2);
+            tale.unsubscribe(&van, "door");
+            let found = check(&tale.ledger());
+            assert_eq!(found.len(), usize::from(is_settled || comes_late), "{found:?}");
         }
     }
 
