@@ -427,6 +427,13 @@ impl Shard {
         !(slot.departed.is_empty() && slot.overfull.is_empty() && slot.deferred.is_empty())
     }
 
+    /// A slot that has stopped here is for another replica to lead.
+    fn leave_stopped(&mut self) {
+        for slot in self.slots.iter().filter(|slot| slot.failure.is_some() && slot.elected.is_some()) {
+            self.driver.leave(slot.id);
+        }
+    }
+
     /// What time alone brings about: to be called every 100 ms or so.
     pub fn tick(&mut self, now: Now) {
         self.outlet.edge.now = now.monotonic;
@@ -435,6 +442,7 @@ impl Shard {
             // One each 50 ms: an election begins after half a second to a second without a leader.
             self.driver.tick();
             self.driver.watch_disk(Duration::from_millis(now.monotonic));
+            self.leave_stopped();
             self.look_at_links(now);
             self.give_way(now);
             self.send_snapshots(now);

@@ -104,3 +104,15 @@ fn nobody_waits_for_a_connection_of_an_earlier_start_that_was_granted_late() {
     let late = Setup { characters, schedule, work: 14 * SECOND, ..calm(4, 3, 1) };
     judge(late).unwrap_or_else(|said| panic!("{said}"));
 }
+
+/// A node starts over a row that cannot be read, and meets it when it leads the slot of it: another one leads that, before the
+/// disk is as it was.
+#[test]
+fn a_slot_that_has_stopped_where_it_is_led_is_led_elsewhere() {
+    let comes = Return { after: 304_226, shards: 1 };
+    let damage = Strike::Damage { node: 2, row: 6_261_967_093_282_073_491, lasts: 10_214_679, comes };
+    let schedule = Some(vec![(1_551_713, damage)]);
+    let stopped = Setup { schedule, work: 14 * SECOND, ..calm(20_098, 3, 1) };
+    let (verdict, _) = judge(stopped).unwrap_or_else(|said| panic!("{said}"));
+    assert_eq!(verdict.refused, [0, 1], "it was to be met at work");
+}

@@ -57,6 +57,8 @@ pub(super) struct Group {
     /// The only replica: it needs no tick and no follower waits for it.
     alone: bool,
     failed: bool,
+    /// It leads no longer what it could not serve.
+    is_left: bool,
     /// Why, until it is reported.
     failure: Option<Error>,
 
@@ -137,6 +139,7 @@ impl Group {
             is_late: false,
             alone: false,
             failed: false,
+            is_left: false,
             failure: None,
             counted_bytes: 0,
             listed: false,
@@ -188,7 +191,7 @@ impl Group {
     /// Whether a round has anything to do for this group now.
     pub(super) fn has_news(&self) -> bool {
         if self.failed {
-            return self.failure.is_some();
+            return self.failure.is_some() || self.is_left && self.role() != self.reported;
         }
         let raft = &self.raft.raft;
         self.has_rows()
