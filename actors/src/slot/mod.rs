@@ -39,6 +39,7 @@ mod state;
 mod stored;
 mod subscribe;
 mod totals;
+mod unruly;
 mod wills;
 
 #[cfg(test)]
