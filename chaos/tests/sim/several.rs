@@ -204,10 +204,10 @@ fn standing_still(seed: u64, nodes: u16, shards: u16) -> Setup {
 /// Not among them, and told step by step in `actors/src/shard/tests`:
 ///
 /// - `Proof` (`several.rs`). Without it a leader that nobody follows would lie for a few hundred milliseconds, which no few
-///   seeds meet.
+///   seeds meet: nor did sixty cuts of single nodes, among Clients that did nothing but subscribe and publish.
 /// - `Receipt` (`schedules/links.rs`). What is lost without it is lost with a Session that ends: whoever gives up a node
 ///   as gone ends the connections that rested on it, and what such a Client did not get is owed to nobody.
-/// - `HeardLed`. A node has to lose a slot and to lead it again while two messages of one publisher are on one channel to it,
+/// - `HeardLed` (`moving.rs`). A node has to lose a slot and to lead it again while two messages of one publisher are on one channel to it,
 ///   one before that and one after: elections take hundreds of times as long as that, and a hand-over back takes a second.
 const MUTANTS: [Mutant; 6] = [
     (Without::Resend, stormy, 40, "was acknowledged and never reached"),
