@@ -30,6 +30,9 @@ use convoy_chaos::sim::{Cuts, Setup, Verdict, run, shrink};
 
 use fleet::{GROUP, everybody, few};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// So many runs are made to find what a failure takes, and for so long: the time is a bound for slow machines, and what is found
 /// follows from the runs.
 const SHRINK_RUNS: usize = 150;

@@ -34,9 +34,10 @@ struct Waiting {
     /// Under which it was sent last.
     attempt: u8,
     is_retried: bool,
-    /// What is sent again if a change of leader leaves open what became of it.
-    kept: Option<Box<Kept>>,
 }
+
+// Each message of QoS 1 or 2 moves it in and out: what only fleets need stands elsewhere.
+const _: () = assert!(size_of::<Waiting>() == 24);
 
 /// A message that can be sent again to its partition, or by the log of its publisher's Session.
 #[derive(Clone, Debug)]
@@ -44,6 +45,10 @@ pub struct Kept {
     pub place: Place,
     pub message: Bytes,
 }
+
+/// All of a connection, each with its number, in their order.
+#[derive(Debug, Default)]
+struct AllKept(VecDeque<(u64, Kept)>);
 
 /// A message that is sent again, under this token.
 #[derive(Debug)]
@@ -60,10 +65,10 @@ impl Waiting {
     }
 
     /// Whether one of these slots is to answer for it, `by` that of its publisher's Session.
-    fn waits_for(&self, is_one: impl Fn(SlotId) -> bool, by: SlotId) -> bool {
+    fn waits_for(&self, kept: Option<&Kept>, is_one: impl Fn(SlotId) -> bool, by: SlotId) -> bool {
         let goes_by = |kept: &Kept| if self.qos == QoS::ExactlyOnce { by } else { SlotId(kept.place.slot) };
         // Of one that is not kept it is not known where it went.
-        !self.is_done() && self.kept.as_deref().is_none_or(|kept| is_one(goes_by(kept)))
+        !self.is_done() && kept.is_none_or(|kept| is_one(goes_by(kept)))
     }
 }
 
@@ -78,9 +83,12 @@ pub enum Received {
     Resumed,
 }
 
-/// PUBRELs whose PUBCOMP waits for a record. They are answered in order.
+/// PUBRELs whose PUBCOMP waits for a record. They are answered in order. Few Clients have some: those that publish with QoS 2.
 #[derive(Debug, Default)]
-pub struct Releases {
+pub struct Releases(Option<Box<Releasing>>);
+
+#[derive(Debug, Default)]
+struct Releasing {
     waiting: VecDeque<PacketId>,
     /// When the oldest of them came, or the one before it was answered.
     since: u64,
@@ -88,30 +96,32 @@ pub struct Releases {
 
 impl Releases {
     pub fn begin(&mut self, packet_id: PacketId, now: u64) {
-        if self.waiting.is_empty() {
-            self.since = now;
+        let Releasing { waiting, since } = &mut **self.0.get_or_insert_default();
+        if waiting.is_empty() {
+            *since = now;
         }
-        self.waiting.push_back(packet_id);
+        waiting.push_back(packet_id);
     }
 
     /// This one is answered. False if it was before.
     pub fn end(&mut self, packet_id: PacketId, now: u64) -> bool {
-        let Some(at) = self.waiting.iter().position(|waiting| *waiting == packet_id) else { return false };
-        self.waiting.remove(at);
-        self.since = now;
+        let Some(Releasing { waiting, since }) = self.0.as_deref_mut() else { return false };
+        let Some(at) = waiting.iter().position(|waiting| *waiting == packet_id) else { return false };
+        waiting.remove(at);
+        *since = now;
         true
     }
 
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.0.as_ref().map_or(0, |releasing| releasing.waiting.len())
     }
 
     pub fn iter(&self) -> impl Iterator<Item = PacketId> + '_ {
-        self.waiting.iter().copied()
+        self.0.iter().flat_map(|releasing| releasing.waiting.iter().copied())
     }
 
     pub fn waiting_since(&self) -> Option<u64> {
-        (!self.waiting.is_empty()).then_some(self.since)
+        self.0.as_ref().filter(|releasing| !releasing.waiting.is_empty()).map(|releasing| releasing.since)
     }
 }
 
@@ -123,9 +133,11 @@ pub struct Inbound {
     /// Number of the first in `waiting`.
     first: u64,
     attempt: u8,
+    /// What is sent again if a change of leader leaves open what became of it. None where a node is alone.
+    kept: Option<Box<AllKept>>,
     received: FxHashMap<PacketId, Received>,
     /// How many of `received` are accepted.
-    accepted: usize,
+    accepted: u16,
     aliases: Vec<Option<Box<str>>>,
     /// Messages of QoS 0 went to other shards, which were not asked since whether they took them.
     pub went_away: bool,
@@ -142,7 +154,7 @@ impl Inbound {
 
     /// Messages that wait for their acknowledgement, those between PUBREC and PUBREL included.
     pub fn unfinished(&self) -> usize {
-        self.waiting.len() + self.accepted
+        self.waiting.len() + usize::from(self.accepted)
     }
 
     pub fn waiting(&self) -> usize {
@@ -179,26 +191,35 @@ impl Inbound {
             since: now,
             attempt: self.attempt,
             is_retried: false,
-            kept: None,
         });
         token::of_attempt(self.first + self.waiting.len() as u64 - 1, self.attempt)
     }
 
     /// Keeps the message that was begun last, so that it can be sent again.
     pub fn keep(&mut self, place: Place, message: Bytes) {
-        if let Some(newest) = self.waiting.back_mut() {
-            newest.kept = Some(Box::new(Kept { place, message }));
+        if let Some(newest) = (self.waiting.len() as u64).checked_sub(1) {
+            let kept = Kept { place, message };
+            self.kept.get_or_insert_default().0.push_back((self.first + newest, kept));
         }
+    }
+
+    /// What waits, with what is kept of it.
+    fn waiting_and_kept(&self) -> impl Iterator<Item = (&Waiting, Option<&Kept>)> {
+        let mut kept = self.kept.iter().flat_map(|all| &all.0).peekable();
+        (self.first..).zip(&self.waiting).map(move |(number, waiting)| {
+            let its = kept.next_if(|(of, _)| *of == number);
+            (waiting, its.map(|(_, kept)| kept))
+        })
     }
 
     /// Whether a message waits for one of these slots, `by` that of the Session.
     pub fn waits_for(&self, is_one: impl Fn(SlotId) -> bool, by: SlotId) -> bool {
-        self.waiting.iter().any(|waiting| waiting.waits_for(&is_one, by))
+        self.waiting_and_kept().any(|(waiting, kept)| waiting.waits_for(kept, &is_one, by))
     }
 
     /// Whether all whose outcome is open can be sent again.
     pub fn can_retry(&self) -> bool {
-        self.waiting.iter().all(|waiting| waiting.is_done() || waiting.kept.is_some())
+        self.waiting_and_kept().all(|(waiting, kept)| waiting.is_done() || kept.is_some())
     }
 
     /// What is said of the attempt before is not heard any more.
@@ -212,15 +233,17 @@ impl Inbound {
 
     /// All whose outcome is open, to be sent again in their order.
     pub fn retry(&mut self) -> Vec<Again> {
-        let (first, attempt, mut again) = (self.first, self.attempt, Vec::new());
-        for (number, waiting) in (first..).zip(&mut self.waiting) {
-            let Some(kept) = waiting.kept.as_deref().filter(|_| !waiting.is_done()).cloned() else {
+        let Self { first, attempt, waiting, kept, .. } = self;
+        let mut again = Vec::new();
+        for (number, kept) in kept.iter().flat_map(|all| &all.0) {
+            let waiting = &mut waiting[(number - *first) as usize];
+            if waiting.is_done() {
                 continue;
-            };
-            (waiting.attempt, waiting.is_retried, waiting.unmatched) = (attempt, true, false);
+            }
+            (waiting.attempt, waiting.is_retried, waiting.unmatched) = (*attempt, true, false);
             waiting.parts = if waiting.qos == QoS::ExactlyOnce { 1 } else { UNTOLD };
-            let (packet_id, qos) = (waiting.packet_id, waiting.qos);
-            again.push(Again { token: token::of_attempt(number, attempt), packet_id, qos, kept });
+            let (token, kept) = (token::of_attempt(*number, *attempt), kept.clone());
+            again.push(Again { token, packet_id: waiting.packet_id, qos: waiting.qos, kept });
         }
         again
     }
@@ -238,7 +261,6 @@ impl Inbound {
             since: now,
             attempt: self.attempt,
             is_retried: false,
-            kept: None,
         });
     }
 
@@ -311,6 +333,11 @@ impl Inbound {
             written.expect("an acknowledgement without properties can be written");
             self.waiting_bytes -= bytes as usize;
             self.waiting.pop_front();
+            if let Some(AllKept(kept)) = self.kept.as_deref_mut()
+                && kept.front().is_some_and(|(number, _)| *number == self.first)
+            {
+                kept.pop_front();
+            }
             self.first += 1;
         }
         false
@@ -395,6 +422,39 @@ mod tests {
             assert_eq!(inbound.acknowledge(version, &mut out), said.is_empty());
             assert_eq!(out, said);
         }
+    }
+
+    #[test]
+    fn what_is_open_and_kept_is_sent_again_in_its_order() {
+        let mut inbound = Inbound::default();
+        let place = |slot| Place { slot, partition: 7 };
+        let begin = |inbound: &mut Inbound, packet_id, slot| {
+            let token = inbound.begin(id(packet_id), QoS::AtLeastOnce, 1, 0, 0);
+            inbound.keep(place(slot), Bytes::new());
+            token
+        };
+        let tokens: Vec<_> = (1..=4).map(|n| begin(&mut inbound, n, n)).collect();
+        inbound.part_done(tokens[0]);
+        inbound.part_done(tokens[2]);
+        assert_eq!(acknowledged(&mut inbound, V5), [0x40, 2, 0, 1]);
+        let waits_for = |inbound: &Inbound, slot| inbound.waits_for(|of| of == SlotId(slot), SlotId(9));
+        assert_eq!([1, 2, 3, 4].map(|slot| waits_for(&inbound, slot)), [false, true, false, true]);
+        inbound.next_attempt();
+        let again = inbound.retry();
+        assert_eq!(again.iter().map(|again| again.packet_id).collect::<Vec<_>>(), [id(2), id(4)]);
+        // What is said of the attempt before is not heard any more.
+        inbound.part_done(tokens[1]);
+        for Again { token, .. } in again {
+            inbound.parts_begun(token, Begun { parts: 0, matched: true });
+        }
+        assert!(inbound.can_retry());
+        inbound.begin(id(5), QoS::AtLeastOnce, 1, 0, 0);
+        assert!(
+            !inbound.can_retry() && waits_for(&inbound, 1),
+            "of what is not kept nobody knows where it went"
+        );
+        assert_eq!(acknowledged(&mut inbound, V5).len(), 3 * 4);
+        assert!(inbound.kept.is_some_and(|kept| kept.0.is_empty()));
     }
 
     #[test]

@@ -13,14 +13,11 @@ impl Edge {
     pub(super) fn ask_to_adopt(&mut self, key: u32) {
         let connection = &self.connections[key as usize];
         let call = match connection.stage {
-            Stage::Open if connection.unled_since.is_some() => SessionCall::Adopt {
+            Stage::Open if connection.unled_since().is_some() => SessionCall::Adopt {
                 session: connection.session,
                 epoch: connection.epoch,
                 home: connection.home,
-                progress: connection
-                    .sent
-                    .as_ref()
-                    .map(|sent| Box::new(sent.progress(connection.receive_maximum))),
+                progress: connection.sent().map(|sent| Box::new(sent.progress(connection.receive_maximum))),
                 reply: ReplyTo { home: connection.home, token: token::ADOPT },
             },
             // The leader before may have put it on record, or not.
@@ -33,12 +30,12 @@ impl Edge {
     /// What the slot says of a connection that asked to be adopted.
     pub(super) fn on_adopted(&mut self, key: u32, answer: &Answer) {
         let connection = &mut self.connections[key as usize];
-        if connection.stage != Stage::Open || connection.unled_since.is_none() {
+        if connection.stage != Stage::Open || connection.unled_since().is_none() {
             return;
         }
         match answer {
             Answer::Done => {
-                connection.unled_since = None;
+                connection.succession_mut().unled_since = None;
                 self.mark(key);
             }
             Answer::Refused(ReasonCode::SessionTakenOver) => {

@@ -116,7 +116,7 @@ impl Edge {
     /// Takes the next step of what waits at a barrier, if nothing is under way before it any more.
     pub(crate) fn step(&mut self, key: u32) {
         let connection = &mut self.connections[key as usize];
-        if connection.retry_at.is_some() {
+        if connection.retry_at().is_some() {
             // What came before it is to be sent again first.
             return;
         }
@@ -246,7 +246,9 @@ impl Edge {
         connection.lasting = grant.has_queue;
         connection.inbound.resume(&grant.unreleased);
         if connection.lasting {
-            connection.sent = (!self.is_alone).then(Box::default);
+            if !self.is_alone {
+                connection.succession_mut().sent = Some(Default::default());
+            }
             self.calls.push_back(SessionCall::Ready {
                 session: grant.session,
                 epoch: grant.epoch,

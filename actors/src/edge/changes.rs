@@ -196,7 +196,7 @@ impl Edge {
                 self.mark(key);
             }
             Change::Moved(slots) if is_in => self.note_moved(key, slots),
-            Change::Alone if connection.unled_since.is_some() => self.fail_over(key, "minority"),
+            Change::Alone if connection.unled_since().is_some() => self.fail_over(key, "minority"),
             Change::Led(slots) => {
                 if slots.contains(&connection.session.slot()) {
                     self.ask_to_adopt(key);

@@ -140,7 +140,7 @@ impl Edge {
         if connection.home.serial != home.serial || connection.stage != Stage::Open {
             return;
         }
-        if let (Some(seq), Some(sent)) = (seq, &connection.sent)
+        if let (Some(seq), Some(sent)) = (seq, connection.sent())
             && !sent.may_send(seq)
         {
             // No leader that knows how far the connection has come sends this.
@@ -162,7 +162,7 @@ impl Edge {
         }
         let is_sent =
             may_receive && write(connection, encoded, outputs, message, delivery, packet_id, dup, now) > 0;
-        if let (Some(seq), Some(sent)) = (seq, &mut connection.sent) {
+        if let (Some(seq), Some(sent)) = (seq, connection.sent_mut()) {
             sent.send(seq, is_sent.then_some(delivery.qos));
         }
         if !is_sent && let Some(packet_id) = packet_id {
@@ -191,7 +191,7 @@ impl Edge {
         let version = connection.version;
         let pubrel = Pubrel::new(packet_id, ReasonCode::Success);
         pubrel.encode(version, connection.output.tail()).expect("a PUBREL without properties can be written");
-        if let Some(sent) = &mut connection.sent {
+        if let Some(sent) = connection.sent_mut() {
             sent.release(packet_id);
         }
         self.mark(home.key);

@@ -30,7 +30,7 @@ impl Edge {
         let by = connection.session.slot();
         let is_unled = slots.contains(&by);
         if is_unled {
-            connection.unled_since.get_or_insert(self.now);
+            connection.succession_mut().unled_since.get_or_insert(self.now);
             self.mark(key);
         }
         let connection = &self.connections[key as usize];
@@ -58,7 +58,7 @@ impl Edge {
     /// What becomes of something that the Client has sent is not known. Until it is sent again nothing more is read.
     pub(crate) fn begin_retry(&mut self, key: u32, delay: u64) {
         let connection = &mut self.connections[key as usize];
-        if connection.stage != Stage::Open || connection.retry_at.is_some() {
+        if connection.stage != Stage::Open || connection.retry_at().is_some() {
             return;
         }
         let may_ask = connection.ask().is_none_or(Ask::may_retry);
@@ -79,7 +79,7 @@ impl Edge {
     /// A leader has begun: it may be the one that is waited for.
     pub(super) fn retry_soon(&mut self, key: u32) {
         let soon = self.now + SOON;
-        if self.connections[key as usize].retry_at.is_some_and(|at| at > soon) {
+        if self.connections[key as usize].retry_at().is_some_and(|at| at > soon) {
             self.retry_later(key, soon);
         }
     }

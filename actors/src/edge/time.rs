@@ -107,13 +107,13 @@ impl Connection {
             Stage::New => doomed(Due::Connect),
             Stage::Authenticating | Stage::Connecting => doomed(Due::Answer),
             Stage::Open => {
-                let may_be_silent = listening.is_deaf() || self.unled_since.is_some();
+                let may_be_silent = listening.is_deaf() || self.unled_since().is_some();
                 let silent = self.keep_alive.due().filter(|_| !may_be_silent);
                 let dues = [
                     silent.map(|due| (now + due.saturating_sub(listening.at(now)), Due::KeepAlive)),
                     doomed(Due::Refused),
                     after(self.waiting_since(), limits.acknowledge_timeout, Due::Acknowledge),
-                    after(self.unled_since, UNLED, Due::Unled),
+                    after(self.unled_since(), UNLED, Due::Unled),
                     after(self.unread_since, limits.unread_timeout, Due::Unread),
                 ];
                 dues.into_iter().flatten().min_by_key(|(at, _)| *at)
@@ -137,7 +137,7 @@ impl Edge {
     /// What is open is sent again then, or sooner where a leader begins.
     pub(crate) fn retry_later(&mut self, key: u32, at: u64) {
         let connection = &mut self.connections[key as usize];
-        connection.retry_at = Some(at);
+        connection.succession_mut().retry_at = Some(at);
         let home = connection.home;
         self.retries.push(at, home);
     }
@@ -146,7 +146,7 @@ impl Edge {
     fn take_retries(&mut self, pieces: &mut usize) {
         while let Some(home) = self.retries.next(self.now, pieces) {
             let now = self.now;
-            if self.find(&home).is_some_and(|connection| connection.retry_at.is_some_and(|at| at <= now)) {
+            if self.find(&home).is_some_and(|connection| connection.retry_at().is_some_and(|at| at <= now)) {
                 self.retrying.push_back(home);
             }
         }

@@ -113,6 +113,16 @@ pub enum Without {
     NewNumbers,
     /// A group's members and the state that was applied under them are one batch.
     OneBatch,
+    /// A leader adopts a connection whose Session is its own still, and no other.
+    Owner,
+    /// A leader that adopts a connection goes on with each of its messages from the step that it had come to.
+    Steps,
+    /// An answer to an attempt that is over is not heard.
+    Attempt,
+    /// Whose message was not taken gets no later one taken in the same attempt.
+    TurnAway,
+    /// A leader takes nothing that was meant for an earlier one.
+    HeardLed,
 }
 
 /// What becomes of a second connection with a Client Identifier that is connected.

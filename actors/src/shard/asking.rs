@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use super::Shard;
 use crate::call::{Answer, ReplyTo, token};
 use crate::dest::Dest;
+use crate::options::Without;
 use crate::session::Home;
 use crate::slot::Effects;
 
@@ -86,7 +87,19 @@ impl Shard {
     /// Whether nothing more is taken of who publishes this.
     #[inline]
     pub(super) fn turns_away(&self, reply: Option<ReplyTo>) -> bool {
-        self.has_others && reply.is_some_and(|reply| reply.is_publish() && self.asking.is_turned_away(&reply))
+        self.has_others
+            && reply.is_some_and(|reply| reply.is_publish() && self.asking.is_turned_away(&reply))
+            && self.options.without != Without::TurnAway
+    }
+
+    /// Whom an answer is for: as it says, but where the rule is left out that an attempt which is over hears nothing.
+    pub(super) fn of_the_attempt(&mut self, to: ReplyTo) -> ReplyTo {
+        let is_of_one = to.is_publish() || to.token & token::KIND == token::RELEASE;
+        if self.options.without != Without::Attempt || !is_of_one {
+            return to;
+        }
+        let attempt = self.outlet.edge.find(&to.home).map(|connection| connection.inbound.attempt());
+        ReplyTo { token: attempt.map_or(to.token, |now| token::of_attempt(to.token, now)), ..to }
     }
 
     /// A message was not taken because its slot is led elsewhere, or by nobody.

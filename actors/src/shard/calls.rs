@@ -130,10 +130,16 @@ impl Shard {
             SessionCall::Accept { reply, .. } => Some(*reply),
             _ => None,
         };
+        let without = self.options.without;
         let mut turn = turn!(self, now);
         // What nobody is told of has no say either where the slot is not led: what it would add would wait for nothing.
         let Some(slot) = self.slots.get(id).filter(|slot| slot.leading) else { return };
-        if let Err(error) = slot.on_call(call, &self.options.limits, &mut turn) {
+        let called = match without {
+            Without::Owner | Without::Steps => slot.bend(without, call, &mut turn),
+            _ => Ok(call),
+        };
+        let called = called.and_then(|call| slot.on_call(call, &self.options.limits, &mut turn));
+        if let Err(error) = called {
             fail(slot, &error);
         }
         let is_full = slot.pending.is_full() || self.is_short;

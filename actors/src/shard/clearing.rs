@@ -9,6 +9,7 @@ use convoy_ids::{SlotId, Term};
 use super::Shard;
 use crate::clock::Now;
 use crate::dest::Dest;
+use crate::options::Without;
 use crate::slot::Gone;
 
 /// Slots that wait for others to have heard.
@@ -54,6 +55,11 @@ impl Clearing {
 }
 
 impl Shard {
+    /// Whether what a shard sends to a slot that is led here was meant for this leader, and for none before.
+    pub(super) fn is_for_now(&self, slot: SlotId, sender: Dest) -> bool {
+        !self.has_others || self.clearing.has_heard(slot, sender) || self.options.without == Without::HeardLed
+    }
+
     pub(super) fn begin_clearing(&mut self, now: Now, slot: SlotId, term: Term) {
         if !self.has_others {
             return self.take_leave(slot);

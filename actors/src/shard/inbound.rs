@@ -1,5 +1,6 @@
 //! PUBLISH: what is checked before a message is passed on, and on which way it goes.
 
+use convoy_ids::SlotId;
 use convoy_wire::{Forwardable, PacketId, Publish, Pubrec, QoS, ReasonCode};
 
 use super::Shard;
@@ -9,12 +10,12 @@ use crate::access::DeniedPublish;
 use crate::author::Author;
 use crate::call::{ReplyTo, token};
 use crate::clock::Now;
-use crate::connection::{Admit, Barrier, Received, UNTOLD, Verdict};
+use crate::connection::{Admit, Barrier, Inbound, Received, UNTOLD, Verdict};
 use crate::edge::{RETRY, acknowledge};
 use crate::message::Message;
 use crate::metric;
 use crate::reserved::reserved;
-use crate::session::Place;
+use crate::session::{Home, Place};
 
 impl Shard {
     pub(super) fn on_publish(&mut self, now: Now, key: u32, publish: &Publish<'_>) -> Outcome {
@@ -25,19 +26,7 @@ impl Shard {
             return Err(ReasonCode::ProtocolError);
         }
         let mut aliased = String::new();
-        let topic = match publish.properties.topic_alias {
-            None => publish.topic,
-            Some(alias) => {
-                let known = connection.inbound.alias(alias, publish.topic, alias_maximum)?;
-                match known {
-                    None => publish.topic,
-                    Some(topic) => {
-                        aliased.push_str(topic);
-                        &aliased
-                    }
-                }
-            }
-        };
+        let topic = topic_of(publish, &mut connection.inbound, alias_maximum, &mut aliased)?;
         if !self.passes(now, key, publish, topic)? {
             return Ok(());
         }
@@ -86,18 +75,7 @@ impl Shard {
             }
             None => {
                 let reply = ReplyTo { home: connection.home, token: token::KEPT | bytes as u64 };
-                self.outlet.casts.forget_newest();
-                if let Ok(None) = self.publish(now, place, &message, origin, Some(reply)) {
-                    let is_told = publish.retain || self.outlet.post.where_is(slot) == Where::Here;
-                    let connection = &mut self.outlet.edge.connections[key as usize];
-                    connection.inbound.went_away = true;
-                    if is_told {
-                        connection.credit.enter_log(bytes);
-                    }
-                }
-                if self.outlet.casts.has_newest() {
-                    self.hold_for_casts(key);
-                }
+                self.publish_unacknowledged(now, reply, place, &message, origin, bytes);
             }
             Some(packet_id) if qos == QoS::ExactlyOnce && connection.lasting => {
                 let mut encoded = Vec::new();
@@ -113,16 +91,11 @@ impl Shard {
             }
             Some(packet_id) => {
                 let token = connection.inbound.begin(packet_id, qos, UNTOLD, bytes, now.monotonic);
-                let is_kept = self.has_others && qos == QoS::AtLeastOnce && !publish.retain;
-                if is_kept {
-                    self.outlet.edge.begin_of(&message);
-                    let whole = self.outlet.edge.whole(&message);
-                    let connection = &mut self.outlet.edge.connections[key as usize];
-                    connection.inbound.keep(place, whole.clone());
-                    let message = Message::decode(&whole).expect("it was encoded here");
-                    self.publish_waiting(now, key, token, place, &message, origin);
+                let reply = ReplyTo { home: connection.home, token };
+                if self.has_others && qos == QoS::AtLeastOnce && !publish.retain {
+                    self.publish_kept(now, reply, place, &message, origin);
                 } else {
-                    self.publish_waiting(now, key, token, place, &message, origin);
+                    self.publish_waiting(now, reply, place, &message, origin);
                 }
             }
         }
@@ -136,19 +109,63 @@ impl Shard {
         Ok(())
     }
 
-    /// Publishes a message that its Client waits for, under this token. Whether it is on its way.
+    /// Publishes a message of QoS 0, of so many bytes.
+    #[inline(always)] // It has one caller.
+    fn publish_unacknowledged(
+        &mut self,
+        now: Now,
+        reply: ReplyTo,
+        place: Place,
+        message: &Message<'_>,
+        origin: Origin,
+        bytes: usize,
+    ) {
+        let key = reply.home.key;
+        self.outlet.casts.forget_newest();
+        if let Ok(None) = self.publish(now, place, message, origin, Some(reply)) {
+            let is_told = message.retain || self.outlet.post.where_is(SlotId(place.slot)) == Where::Here;
+            let connection = &mut self.outlet.edge.connections[key as usize];
+            connection.inbound.went_away = true;
+            if is_told {
+                connection.credit.enter_log(bytes);
+            }
+        }
+        if self.outlet.casts.has_newest() {
+            self.hold_for_casts(key);
+        }
+    }
+
+    /// Publishes a message that its Client waits for, and keeps it until it is acknowledged, so that it can be sent again.
+    #[inline(never)]
+    fn publish_kept(
+        &mut self,
+        now: Now,
+        reply: ReplyTo,
+        place: Place,
+        message: &Message<'_>,
+        origin: Origin,
+    ) {
+        self.outlet.edge.begin_of(message);
+        let whole = self.outlet.edge.whole(message);
+        let connection = &mut self.outlet.edge.connections[reply.home.key as usize];
+        connection.inbound.keep(place, whole.clone());
+        let message = Message::decode(&whole).expect("it was encoded here");
+        self.publish_waiting(now, reply, place, &message, origin);
+    }
+
+    /// Publishes a message that its Client waits for. Whether it is on its way.
+    #[inline(always)] // On the hot path it has one caller, which has all of this at hand.
     pub(super) fn publish_waiting(
         &mut self,
         now: Now,
-        key: u32,
-        token: u64,
+        reply: ReplyTo,
         place: Place,
         message: &Message<'_>,
         origin: Origin,
     ) -> bool {
-        let home = self.outlet.edge.connections[key as usize].home;
+        let ReplyTo { home: Home { key, .. }, token } = reply;
         self.outlet.casts.forget_newest();
-        let published = self.publish(now, place, message, origin, Some(ReplyTo { home, token }));
+        let published = self.publish(now, place, message, origin, Some(reply));
         if self.outlet.casts.has_newest() {
             self.hold_for_casts(key);
         }
@@ -197,6 +214,8 @@ impl Shard {
                     connection.inbound.came_again(packet_id, now.monotonic);
                     return Ok(false);
                 }
+                // A Retained Message is acknowledged when its partition has it, which nobody here knows of an earlier connection.
+                (QoS::ExactlyOnce, Some(Received::Resumed)) if publish.retain => {}
                 (QoS::ExactlyOnce, Some(Received::Accepted | Received::Resumed)) => {
                     let version = connection.version;
                     let pubrec = Pubrec::new(packet_id, ReasonCode::Success);
@@ -246,5 +265,22 @@ impl Shard {
         connection.inbound.refuse(token, reason);
         acknowledge(connection, &mut self.outlet.edge.tally.acknowledged, now.monotonic);
         self.outlet.edge.mark(key);
+    }
+}
+
+/// The topic of a message: that of its Topic Alias, which is put into `aliased`, if it names no other.
+fn topic_of<'a>(
+    publish: &Publish<'a>,
+    inbound: &mut Inbound,
+    alias_maximum: u16,
+    aliased: &'a mut String,
+) -> Result<&'a str, ReasonCode> {
+    let Some(alias) = publish.properties.topic_alias else { return Ok(publish.topic) };
+    match inbound.alias(alias, publish.topic, alias_maximum)? {
+        None => Ok(publish.topic),
+        Some(topic) => {
+            aliased.push_str(topic);
+            Ok(aliased)
+        }
     }
 }

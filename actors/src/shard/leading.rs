@@ -186,7 +186,11 @@ impl Shard {
         let is_in_touch = self.is_in_touch() && self.hears_quorum(id);
         let Some(slot) = self.slots.get(id).filter(|slot| slot.elected.is_some()) else { return };
         slot.caught_up = slot.elected;
-        if !is_in_touch {
+        // What it proposed when it led before in this term has lost its replies. A connection that such a record takes the Session
+        // from is not to be adopted meanwhile.
+        let (term, index) = slot.proposed;
+        let is_behind = slot.elected == Some(term) && slot.applied < index;
+        if !is_in_touch || is_behind {
             return;
         }
         slot.lead();

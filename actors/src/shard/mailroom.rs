@@ -62,7 +62,7 @@ impl Shard {
                 }
                 Letter::Enqueue { from, slot, message, targets, reply } => {
                     // Behind a message of the partition's next leader it would be out of order.
-                    let has_heard = !self.has_others || self.clearing.has_heard(slot, sender);
+                    let has_heard = self.is_for_now(slot, sender);
                     let is_led = self.outlet.post.is_led_by(from, sender) && has_heard;
                     let is_taken = self.takes_records() && is_led;
                     match self.slots.get(slot).filter(|slot| slot.is_serving() && is_taken) {
@@ -97,7 +97,7 @@ impl Shard {
                 }
                 Letter::Session { slot, call } => match call.reply() {
                     // It was for an earlier leader, and comes again.
-                    Some(reply) if self.has_others && !self.clearing.has_heard(slot, sender) => {
+                    Some(reply) if !self.is_for_now(slot, sender) => {
                         self.turn_away(reply);
                         self.outlet.answer(reply, Answer::Unknown);
                     }
@@ -181,7 +181,10 @@ impl Shard {
                     // Whoever leads since knows nothing of a connection, or takes leave of it.
                     self.outlet.edge.answer(to, Answer::Unknown);
                 }
-                Letter::Answer { to, answer } => self.outlet.edge.answer(to, answer),
+                Letter::Answer { to, answer } => {
+                    let to = self.of_the_attempt(to);
+                    self.outlet.edge.answer(to, answer);
+                }
                 Letter::TakenOver { home, then } => {
                     self.outlet.edge.taken_over(&home);
                     if let Some((reply, answer)) = then {
@@ -210,7 +213,7 @@ impl Shard {
         reply: Option<ReplyTo>,
     ) -> Result<Option<Begun>, ReasonCode> {
         let slot = SlotId(place.slot);
-        let is_for_now = !self.has_others || self.clearing.has_heard(slot, sender);
+        let is_for_now = self.is_for_now(slot, sender);
         match self.outlet.post.where_is(slot) {
             Where::Here if is_for_now => self.publish_at_home(now, place, message, origin, reply),
             _ => self.refuse_leaderless(reply),

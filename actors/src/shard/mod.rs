@@ -51,7 +51,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use convoy_ids::{Index, SlotId};
+use convoy_ids::{Index, SlotId, Term};
 use convoy_membership::Locator;
 use convoy_storage::engine::{Batch, Engine, Generations};
 use convoy_storage::replica::{self, Committed, Driver, Round};
@@ -608,8 +608,18 @@ impl Shard {
         self.failure.is_none() && self.outlet.post.knows_all() && self.slots.iter().all(is_well)
     }
 
+    /// The slots that are led here, each in a term: whether they serve or not.
+    pub fn terms_led(&self) -> impl Iterator<Item = (SlotId, Term)> + '_ {
+        self.slots.iter().filter_map(|slot| Some((slot.id, self.driver.term_led(slot.id)?)))
+    }
+
+    /// What has failed for good in this start, of the shard or of a slot.
+    pub fn failures(&self) -> impl Iterator<Item = &String> {
+        self.failure.iter().chain(self.slots.iter().filter_map(|slot| slot.failure.as_ref()))
+    }
+
     pub fn observe(&self) -> Observation {
-        let failures = self.failure.iter().chain(self.slots.iter().filter_map(|slot| slot.failure.as_ref()));
+        let failures = self.failures();
         Observation {
             connections: self.outlet.edge.connections.len() as u64,
             slots: self.slots.iter().count() as u64,

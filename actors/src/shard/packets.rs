@@ -46,6 +46,24 @@ fn may_wait(first: u8) -> bool {
     first >> 4 == PacketType::Publish as u8 && first & QOS_OR_RETAIN != 0
 }
 
+/// What is next of the bytes of a Client.
+enum Next<'a> {
+    Packet {
+        first: u8,
+        body: &'a [u8],
+        length: usize,
+    },
+    /// A packet has begun; `is_long`: it is on its way over a slow link.
+    Partial {
+        is_long: bool,
+    },
+    /// A packet that is not taken now.
+    Later,
+    /// Nothing of it is taken.
+    Nothing,
+    Broken(ReasonCode),
+}
+
 /// Why a connection ends.
 pub(super) type Outcome = Result<(), ReasonCode>;
 
@@ -89,56 +107,9 @@ impl Shard {
         self.outlet.post.take_sent_to();
         self.outlet.post.take_is_enough();
         while at < input.len() {
-            if self.work >= until {
-                paused = true;
-                is_heard |= !bytes.is_empty();
-                self.outlet.edge.mark(key);
-                break;
-            }
-            self.work += 1;
-            let connection = &self.outlet.edge.connections[key as usize];
-            if !connection.is_reading(&self.options.limits) {
-                if connection.has_unread_answers(&self.options.limits) {
-                    metric::met("answer_bytes");
-                } else if connection.has_used_credit(&self.options.limits) {
-                    metric::met("underway_bytes");
-                }
-                paused = true;
-                is_heard |= !bytes.is_empty();
-                break;
-            }
-            if connection.stage == Stage::New && input[at] >> 4 != PacketType::Connect as u8 {
-                // [MQTT-3.1.0-1]: the first packet is a CONNECT, and one byte tells that it is not.
-                self.outlet.edge.connections[key as usize].drop_silently();
-                self.outlet.edge.mark(key);
-                at = input.len();
-                break;
-            }
             let sent = self.outlet.post.sent();
-            let outcome = match cut(&input[at..], limits) {
-                Ok(Cut::Partial { needed }) => {
-                    is_heard |= !bytes.is_empty()
-                        && connection.stage == Stage::Open
-                        && needed - (input.len() - at) > LONG_WAY;
-                    break;
-                }
-                Ok(Cut::Whole { first, length, .. })
-                    if self.outlet.edge.shortage.is_on()
-                        && may_wait(first)
-                        && !self.outlet.edge.admits(key, length) =>
-                {
-                    paused = true;
-                    is_heard |= !bytes.is_empty();
-                    break;
-                }
-                Ok(Cut::Whole { first, length, .. }) if self.is_too_dear(first, length) => {
-                    // Others have their turn first.
-                    paused = true;
-                    is_heard |= !bytes.is_empty();
-                    self.outlet.edge.mark(key);
-                    break;
-                }
-                Ok(Cut::Whole { first, body, length }) => {
+            let outcome = match self.next_packet(key, &input[at..], limits, until) {
+                Next::Packet { first, body, length } => {
                     at += length;
                     let dear = dear_work(first, length);
                     self.dear_work += dear;
@@ -146,7 +117,20 @@ impl Shard {
                     is_heard = true;
                     self.packet(now, key, first, body)
                 }
-                Err(error) => Err(self.broken(key, &error)),
+                Next::Partial { is_long } => {
+                    is_heard |= !bytes.is_empty() && is_long;
+                    break;
+                }
+                Next::Later => {
+                    paused = true;
+                    is_heard |= !bytes.is_empty();
+                    break;
+                }
+                Next::Nothing => {
+                    at = input.len();
+                    break;
+                }
+                Next::Broken(reason) => Err(reason),
             };
             if let Err(reason) = outcome {
                 self.outlet.edge.close(key, reason);
@@ -180,6 +164,50 @@ impl Shard {
         }
         if connection.weigh_unfinished() != connection.unfinished {
             self.outlet.edge.weigh_unfinished(key);
+        }
+    }
+
+    /// The packet that a Client's bytes begin with, if it is to be taken now.
+    fn next_packet<'a>(&mut self, key: u32, input: &'a [u8], limits: WireLimits, until: u64) -> Next<'a> {
+        if self.work >= until {
+            self.outlet.edge.mark(key);
+            return Next::Later;
+        }
+        self.work += 1;
+        let connection = &self.outlet.edge.connections[key as usize];
+        if !connection.is_reading(&self.options.limits) {
+            if connection.has_unread_answers(&self.options.limits) {
+                metric::met("answer_bytes");
+            } else if connection.has_used_credit(&self.options.limits) {
+                metric::met("underway_bytes");
+            }
+            return Next::Later;
+        }
+        if connection.stage == Stage::New && input[0] >> 4 != PacketType::Connect as u8 {
+            // [MQTT-3.1.0-1]: the first packet is a CONNECT, and one byte tells that it is not.
+            self.outlet.edge.connections[key as usize].drop_silently();
+            self.outlet.edge.mark(key);
+            return Next::Nothing;
+        }
+        match cut(input, limits) {
+            Ok(Cut::Partial { needed }) => {
+                let is_long = connection.stage == Stage::Open && needed - input.len() > LONG_WAY;
+                Next::Partial { is_long }
+            }
+            Ok(Cut::Whole { first, length, .. })
+                if self.outlet.edge.shortage.is_on()
+                    && may_wait(first)
+                    && !self.outlet.edge.admits(key, length) =>
+            {
+                Next::Later
+            }
+            Ok(Cut::Whole { first, length, .. }) if self.is_too_dear(first, length) => {
+                // Others have their turn first.
+                self.outlet.edge.mark(key);
+                Next::Later
+            }
+            Ok(Cut::Whole { first, body, length }) => Next::Packet { first, body, length },
+            Err(error) => Next::Broken(self.broken(key, &error)),
         }
     }
 
@@ -263,7 +291,7 @@ impl Shard {
             if is_last && let Some(membership) = &mut connection.membership {
                 membership.underway = membership.underway.saturating_sub(1);
             }
-            if let Some(sent) = &mut connection.sent {
+            if let Some(sent) = connection.sent_mut() {
                 sent.on_ack(ack, packet_id);
             }
             let (session, epoch) = (connection.session, connection.epoch);

@@ -45,10 +45,13 @@ impl Shard {
         }
     }
 
-    /// Whether its Client has published on a later connection since.
-    #[inline]
-    fn is_late(&mut self, message: &Message<'_>, origin: Origin) -> bool {
-        let is_of_client = self.has_others && message.qos > QoS::AtMostOnce && origin.epoch > Epoch(0);
+    /// Whether nothing is taken of who publishes this, or it is late: its Client has published on a later connection since.
+    #[inline(never)]
+    fn is_void(&mut self, message: &Message<'_>, origin: Origin, reply: Option<ReplyTo>) -> bool {
+        if self.turns_away(reply) {
+            return true;
+        }
+        let is_of_client = message.qos > QoS::AtMostOnce && origin.epoch > Epoch(0);
         is_of_client && !self.epochs.take(message.publisher, origin.epoch, self.outlet.edge.now)
     }
 
@@ -69,7 +72,7 @@ impl Shard {
     }
 
     /// The same for a message whose partition's slot is in this shard.
-    #[inline]
+    #[inline(always)] // What comes from Clients of this shard has no other way.
     pub(super) fn publish_at_home(
         &mut self,
         now: Now,
@@ -78,7 +81,7 @@ impl Shard {
         origin: Origin,
         reply: Option<ReplyTo>,
     ) -> Result<Option<Begun>, ReasonCode> {
-        if self.turns_away(reply) || self.is_late(message, origin) {
+        if self.has_others && self.is_void(message, origin, reply) {
             return Err(ReasonCode::ServerBusy);
         }
         if let Some(again) = origin.again.filter(|again| again.ended) {
@@ -162,7 +165,11 @@ impl Shard {
         if queues > 0 {
             parts += self.push_records(now, id, message, reply);
         }
-        parts += if casts { 1 } else { self.gather_receipt(by, reply) };
+        if casts {
+            parts += 1;
+        } else if self.has_others {
+            parts += self.gather_receipt(by, reply);
+        }
         Ok(Some(Begun { parts, matched }))
     }
 

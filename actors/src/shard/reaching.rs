@@ -54,6 +54,8 @@ pub(super) struct Reaching {
     due: u64,
     /// When it was called last.
     looked_at: u64,
+    /// Some channel may have a frame, though its time has not come.
+    has_news: bool,
     /// So many nodes can be heard that with this one they are a majority.
     is_in_touch: bool,
     /// Nobody relies on an earlier leader of any slot here from then on: it is put off by each slot that begins to be led.
@@ -135,6 +137,9 @@ impl Shard {
             return parcels;
         }
         self.send_away(now);
+        if !std::mem::take(&mut self.reaching.has_news) && now.monotonic < self.reaching.due {
+            return parcels;
+        }
         for link in &mut self.reaching.links {
             while let Some(frame) = link.channel.next_frame(now.monotonic) {
                 let mut bytes = Vec::new();
@@ -151,6 +156,7 @@ impl Shard {
     fn send_away(&mut self, now: Now) {
         let mut full = Vec::new();
         for (dest, mail) in self.outlet.post.take_away() {
+            self.reaching.has_news = true;
             let link = self.reaching.link(dest);
             let mut bytes = Vec::new();
             mail.encode(&mut bytes).expect("what is of one node is sent to its shards alone");
@@ -220,7 +226,7 @@ impl Shard {
 
     #[cold]
     fn look_at_all_links(&mut self, now: Now) {
-        self.reaching.looked_at = now.monotonic;
+        (self.reaching.looked_at, self.reaching.has_news) = (now.monotonic, true);
         for at in 0..self.reaching.links.len() {
             let link = &mut self.reaching.links[at];
             let (dest, mut events) = (link.dest, Vec::new());

@@ -17,21 +17,21 @@ impl Shard {
     pub(super) fn retry(&mut self, now: Now, home: Home) {
         let post = &self.outlet.post;
         let Some(connection) = self.outlet.edge.find(&home) else { return };
-        if connection.stage != Stage::Open || connection.retry_at.is_none() {
+        if connection.stage != Stage::Open || connection.retry_at().is_none() {
             return;
         }
         let is_nowhere = |slot: SlotId| post.where_is(slot) == Where::Nowhere;
         let by = connection.session.slot();
         let asks = matches!(connection.barrier, Some(Barrier::Ask(_)));
         let waits_by = asks || connection.releases.waiting() > 0;
-        let is_early = connection.unled_since.is_some()
+        let is_early = connection.unled_since().is_some()
             || connection.inbound.waits_for(is_nowhere, by)
             || waits_by && is_nowhere(by)
             || asks && !post.knows_all();
         if is_early {
             return self.outlet.edge.retry_later(home.key, now.monotonic + RETRY);
         }
-        connection.retry_at = None;
+        connection.succession_mut().retry_at = None;
         let again = connection.inbound.retry();
         let releases: Vec<_> =
             connection.releases.iter().map(|packet_id| connection.releases_on_record(packet_id)).collect();
@@ -79,6 +79,6 @@ impl Shard {
         self.outlet.edge.begin_with(&kept.message);
         let message = Message::decode(&kept.message).expect("it was encoded here");
         let origin = Origin { client, epoch, again: None };
-        self.publish_waiting(now, home.key, token, kept.place, &message, origin)
+        self.publish_waiting(now, ReplyTo { home, token }, kept.place, &message, origin)
     }
 }

@@ -151,6 +151,7 @@ impl Shard {
         {
             match self.driver.propose(slot.id, std::mem::take(&mut record.bytes)) {
                 Ok((term, index)) => {
+                    slot.proposed = (term, index);
                     slot.underway.push(term, index, record);
                     self.unwritten.push((slot.id, index));
                     return true;
@@ -356,6 +357,7 @@ impl Shard {
             }
         }
         Driver::put_applied(record.slot, record.index, self.state.batch());
+        slot.applied = record.index;
         self.applied.push((record.slot, record.index));
         if !slot.leading && slot.elected == Some(record.term) {
             self.lead(now, record.slot);
@@ -434,6 +436,13 @@ impl Shard {
         !(slot.departed.is_empty() && slot.overfull.is_empty() && slot.deferred.is_empty())
     }
 
+    /// A slot that has stopped here is for another replica to lead.
+    fn leave_stopped(&mut self) {
+        for slot in self.slots.iter().filter(|slot| slot.failure.is_some() && slot.elected.is_some()) {
+            self.driver.leave(slot.id);
+        }
+    }
+
     /// What time alone brings about: to be called every 100 ms or so.
     pub fn tick(&mut self, now: Now) {
         self.outlet.edge.now = now.monotonic;
@@ -442,6 +451,7 @@ impl Shard {
             // One each 50 ms: an election begins after half a second to a second without a leader.
             self.driver.tick();
             self.driver.watch_disk(Duration::from_millis(now.monotonic));
+            self.leave_stopped();
             self.look_at_links(now);
             self.give_way(now);
             self.send_snapshots(now);

@@ -1,6 +1,6 @@
-//! Where a slot was led by another shard of this node, what that one has sent to connections here may still wait to be opened
-//! when the next leader, on another node, is heard. What is older must come first: so the next leader is taken for one when
-//! the one before has said that it leads no more, behind everything that it sent.
+//! Where a slot was led by a shard of this node, what that one has sent to connections here may still wait to be opened when the
+//! next leader, on another node, is heard. What is older must come first: so the next leader is taken for one when the one
+//! before has said that it leads no more, behind everything that it sent.
 
 use convoy_ids::{SlotId, Term};
 
@@ -28,7 +28,7 @@ struct Successor {
 }
 
 impl Shard {
-    /// Whether a leader is to wait for the one before it. One that was led in this shard leads no more from here on.
+    /// Whether a leader is to wait for the one before it.
     pub(super) fn waits_for_predecessor(
         &mut self,
         from: Dest,
@@ -40,27 +40,23 @@ impl Shard {
         if !self.has_others || !self.outlet.post.is_away(from) || !self.outlet.post.is_newer(slot, term) {
             return false;
         }
-        match self.outlet.post.where_is(slot) {
-            Where::Here => {
-                let is_older = |elected: Option<Term>| elected.is_none_or(|elected| elected < term);
-                if self.slots.get(slot).is_some_and(|slot| slot.leading && is_older(slot.elected)) {
-                    self.lose(slot);
-                }
-                false
-            }
-            Where::There(before) if !self.outlet.post.is_away(before) => {
-                let waits = &mut self.successors.0;
-                if waits.iter().any(|other| other.slot == slot && other.term > term) {
-                    return true;
-                }
-                let since = waits.iter().find(|other| other.slot == slot).map(|other| other.since);
-                let since = since.unwrap_or(self.outlet.edge.now);
-                waits.retain(|other| other.slot != slot);
-                waits.push(Successor { slot, from, term, given: given.clone(), given_up, since });
-                true
-            }
-            Where::There(_) | Where::Nowhere => false,
+        let before_leads = match self.outlet.post.where_is(slot) {
+            Where::Here => self.slots.get(slot).is_some_and(|slot| slot.leading),
+            Where::There(before) => !self.outlet.post.is_away(before),
+            Where::Nowhere => false,
+        };
+        if !before_leads {
+            return false;
         }
+        let waits = &mut self.successors.0;
+        if waits.iter().any(|other| other.slot == slot && other.term > term) {
+            return true;
+        }
+        let since = waits.iter().find(|other| other.slot == slot).map(|other| other.since);
+        let since = since.unwrap_or(self.outlet.edge.now);
+        waits.retain(|other| other.slot != slot);
+        waits.push(Successor { slot, from, term, given: given.clone(), given_up, since });
+        true
     }
 
     /// A shard has said that it leads a slot no more: its successor does, if it was one.
@@ -93,7 +89,9 @@ impl Shard {
         let is_long = |of: &Successor| now >= of.since + LATEST;
         while let Some(at) = self.successors.0.iter().position(is_long) {
             let next = self.successors.0.swap_remove(at);
-            if let Where::There(before) = self.outlet.post.where_is(next.slot) {
+            if self.outlet.post.where_is(next.slot) == Where::Here {
+                self.lose(next.slot);
+            } else if let Where::There(before) = self.outlet.post.where_is(next.slot) {
                 tracing::warn!(slot = %next.slot, "another shard does not say that it leads a slot no more");
                 self.outlet.post.note_leader(next.slot, before, Term(0), false);
                 self.led.set(next.slot, false);

@@ -6,16 +6,16 @@ use std::collections::hash_map::Entry as MapEntry;
 use convoy_ids::{Index, SlotId, Term};
 use convoy_storage::engine::Error;
 use convoy_storage::record;
-use convoy_wire::ReasonCode;
 
 use super::active::{Active, activate, load};
 use super::ahead::Copy;
 use super::leader::Aside;
+use super::lifetime::Wanted;
 use super::op::{self, Op};
-use super::{Emitted, Note, Slot, Turn, WillsUnderway, ending, rows};
+use super::{Emitted, Slot, Turn, ending, rows};
 use crate::call::{Answer, Begun, ReplyTo};
 use crate::clock::Millis;
-use crate::session::{SessionNumber, Target};
+use crate::session::SessionNumber;
 use crate::topic::Choice;
 
 /// Bytes of a record that are as much work as one small operation.
@@ -92,11 +92,24 @@ impl Slot {
     }
 
     fn apply_op(&mut self, op: Op<'_>, context: Context, turn: &mut Turn<'_>) -> Result<(), Error> {
-        let done = Answer::Done;
         if self.leading && context.reply.is_some() {
             self.connects(&op, false);
             self.resume_after(&op);
         }
+        if let Some(answer) = self.carry_out(op, context, turn)? {
+            self.answer(context, answer, turn);
+        }
+        Ok(())
+    }
+
+    /// What is done for each kind of operation. What is to be answered then, if that is known and not said yet.
+    fn carry_out(
+        &mut self,
+        op: Op<'_>,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<Answer>, Error> {
+        let agreed = Choice { number: context.agreed, chosen: &[], again: None };
         match op {
             Op::Connect {
                 name,
@@ -110,141 +123,79 @@ impl Slot {
                 sent,
                 yields,
             } => {
-                if binds && self.is_of_another(owner, name, context, turn)? {
-                    if self.leading {
-                        turn.effects.note(Note::NotItsOwner);
-                    }
-                    // Nothing of it is touched: whoever knows a Client Identifier has no right to its Session.
-                    self.answer(context, Answer::Refused(ReasonCode::NotAuthorized), turn);
-                    return Ok(());
+                if let Some(reason) = self.refuses(name, owner, binds, yields, context, turn)? {
+                    return Ok(Some(Answer::Refused(reason)));
                 }
-                if yields && self.is_connected(name, turn)? {
-                    // [MQTT-3.1.3-8]
-                    self.answer(context, Answer::Refused(ReasonCode::ClientIdentifierNotValid), turn);
-                    return Ok(());
-                }
-                self.connect(
-                    name,
-                    clean_start,
-                    owner,
-                    expiry_seconds,
-                    home,
-                    limits,
-                    will,
-                    sent,
-                    context,
-                    turn,
-                )?;
-                return Ok(());
+                let wanted = Wanted { name, clean_start, owner, expiry_seconds, home, limits, will, sent };
+                self.connect(wanted, context, turn)?;
+                return Ok(None);
             }
             Op::Disconnect { session, epoch, farewell, expiry_seconds, sent } => {
-                if self.leading {
-                    self.farewells.applied();
-                    self.left.remove(&session);
-                }
                 self.disconnect(session, epoch, farewell, expiry_seconds, sent, context, turn)?;
             }
             Op::Subscribe { session, epoch, entries } => {
-                let answer = self.subscribe(session, epoch, entries, context, turn)?;
-                self.answer(context, answer, turn);
-                return Ok(());
+                return self.subscribe(session, epoch, entries, context, turn).map(Some);
             }
             Op::Unsubscribe { session, epoch, filters } => {
-                let answer = self.unsubscribe(session, epoch, filters, context, turn)?;
-                self.answer(context, answer, turn);
-                return Ok(());
+                return self.unsubscribe(session, epoch, filters, context, turn).map(Some);
             }
-            Op::Enqueue { message, targets } => {
-                // A record holds many messages: none may go out in the encoding of the one before it.
-                turn.effects.begin_message();
-                let body = self.begin_body(message, targets, turn);
-                for target in Target::all(targets) {
-                    self.enqueue(target, message, body, context, turn)?;
-                }
-                if let Some(body) = body {
-                    turn.state.release_body(rows::nobody(self.id), body.number)?;
-                }
-            }
+            Op::Enqueue { message, targets } => self.enqueue_for_all(message, targets, context, turn)?,
             Op::Finished { session, messages, sent } => self.finished(session, &messages, sent, turn)?,
             Op::Received { session, seqs } => self.received(session, &seqs, turn)?,
             Op::Accept { session, epoch, packet_id, place, message } => {
-                if let Some(answer) = self.accept(session, epoch, packet_id, place, message, context, turn)? {
-                    self.answer(context, answer, turn);
-                }
-                return Ok(());
+                return self.accept(session, epoch, packet_id, place, message, context, turn);
             }
-            Op::Release { session, epoch, packet_id } => {
-                if self.activate(session, turn)?.is_some_and(|active| active.row.epoch == epoch) {
-                    turn.state.delete(rows::unreleased(session, packet_id));
-                }
-            }
+            Op::Release { session, epoch, packet_id } => self.released(session, epoch, packet_id, turn)?,
             Op::Route { partition, subscriber, filter, route } => {
                 self.route(partition, subscriber, filter, Some(route), context, turn);
-                return Ok(());
+                return Ok(None);
             }
             Op::Unroute { partition, subscriber, filter } => {
                 self.route(partition, subscriber, filter, None, context, turn);
-                return Ok(());
+                return Ok(None);
             }
             Op::Publish { partition, message, again, chosen, .. } => {
-                let choice = Choice { number: context.agreed, chosen: &chosen, again };
+                let choice = Choice { chosen: &chosen, again, ..agreed };
                 self.publish(partition, message, None, choice, context, turn)?;
             }
             Op::InLine { number, partition, message, chosen, .. } => {
-                let choice = Choice { number: context.agreed, chosen: &chosen, again: None };
+                let choice = Choice { chosen: &chosen, ..agreed };
                 let matched = self.publish(partition, message, Some(number), choice, context, turn)?;
                 if !context.is_forwarded {
                     // Nobody knew before whether there would be a subscriber.
-                    self.answer(context, Answer::Begun(Begun { parts: 0, matched }), turn);
-                    return Ok(());
+                    return Ok(Some(Answer::Begun(Begun { parts: 0, matched })));
                 }
             }
             Op::Redispatch { session, seqs } => self.redispatch(session, &seqs, context, turn)?,
             Op::Retain { partition, message } => self.retain(partition, message, 0, turn)?,
-            Op::Expire { topics } => {
-                self.asked.expiry = false;
-                for (partition, topic) in topics {
-                    self.expire(partition, topic, context, turn)?;
-                }
-            }
+            Op::Expire { topics } => self.expire(&topics, context, turn)?,
             Op::Inbox { from, number, op } => {
-                return self.inbox(SlotId(from), number, op, false, context, turn);
+                self.inbox(SlotId(from), number, op, false, context, turn)?;
+                return Ok(None);
             }
             Op::Live { from, number, op } => {
-                return self.inbox(SlotId(from), number, op, true, context, turn);
+                self.inbox(SlotId(from), number, op, true, context, turn)?;
+                return Ok(None);
             }
-            Op::Given { from, number } => {
-                self.apply_given(SlotId(from), number, turn);
-                return Ok(());
-            }
-            Op::GivenUp { node } => {
-                self.apply_given_up(node, turn);
-                return Ok(());
-            }
+            Op::Given { from, number } => self.apply_given(SlotId(from), number, turn),
+            Op::GivenUp { node } => self.apply_given_up(node, turn),
             Op::Trim { to, number } => self.trim(SlotId(to), number, turn),
-            Op::Due { at, session } => {
-                // Those of an earlier leader were not counted here; then some are asked for twice, and happen once.
-                self.asked.due = self.asked.due.saturating_sub(1);
-                if self.asked.due == 0 {
-                    self.asked.due_wills = WillsUnderway::default();
-                }
-                self.due(at, session, context, turn)?;
-            }
+            Op::Due { at, session } => self.due(at, session, context, turn)?,
             Op::Will { partition, message, .. } => {
-                let choice = Choice { number: context.agreed, chosen: &[], again: None };
-                self.publish(partition, message, None, choice, context, turn)?;
+                self.publish(partition, message, None, agreed, context, turn)?;
             }
             Op::End { session } => self.end_by_order(session, context, turn)?,
             Op::EndOn { sessions, work } => self.end_on(&sessions, work, context, turn)?,
             Op::Roots { subscriber, home, filters } => {
                 self.route_everywhere(subscriber, home, &filters, turn);
-                let begins = filters.iter().any(|filter| filter.subscription.is_some());
-                let registered = Answer::RootsRegistered { slot: self.id, until: self.numbered };
-                match home.filter(|_| begins) {
-                    Some(_) => self.answer_route(context.reply, registered, turn),
-                    None => self.answer(context, if begins { registered } else { done }, turn),
+                if filters.iter().any(|filter| filter.subscription.is_some()) {
+                    let registered = Answer::RootsRegistered { slot: self.id, until: self.numbered };
+                    if home.is_none() {
+                        return Ok(Some(registered));
+                    }
+                    self.answer_route(context.reply, registered, turn);
+                    return Ok(None);
                 }
-                return Ok(());
             }
             Op::EnqueueBody { body, .. } | Op::RootsBody { body, .. } => {
                 return Err(Error::Damaged {
@@ -253,8 +204,7 @@ impl Slot {
                 });
             }
         }
-        self.answer(context, done, turn);
-        Ok(())
+        Ok(Some(Answer::Done))
     }
 
     pub(super) fn answer(&self, context: Context, answer: Answer, turn: &mut Turn<'_>) {

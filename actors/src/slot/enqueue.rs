@@ -8,7 +8,28 @@ use super::{Slot, Turn, rows, stored};
 use crate::session::{Seq, SessionNumber, Target};
 
 impl Slot {
-    pub(super) fn enqueue(
+    /// A message for as many Sessions as are named.
+    #[inline(always)] // It has one caller.
+    pub(super) fn enqueue_for_all(
+        &mut self,
+        message: &[u8],
+        targets: &[u8],
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        // A record holds many messages: none may go out in the encoding of the one before it.
+        turn.effects.begin_message();
+        let body = self.begin_body(message, targets, turn);
+        for target in Target::all(targets) {
+            self.enqueue(target, message, body, context, turn)?;
+        }
+        if let Some(body) = body {
+            turn.state.release_body(rows::nobody(self.id), body.number)?;
+        }
+        Ok(())
+    }
+
+    fn enqueue(
         &mut self,
         target: Target,
         message: &[u8],

@@ -7,9 +7,9 @@ use rustc_hash::FxHashSet;
 use super::farewells::Ended;
 use super::op::{Entry, Op};
 use super::{Note, Slot, Turn, rows};
-use crate::call::{Answer, SessionCall};
+use crate::call::{Answer, ReplyTo, SessionCall};
 use crate::options::Limits;
-use crate::session::{SessionNumber, SubscriptionRow, Target, Wanted};
+use crate::session::{Epoch, SessionNumber, SubscriptionRow, Target, Wanted};
 
 impl Slot {
     pub fn on_call(&mut self, call: SessionCall, limits: &Limits, turn: &mut Turn<'_>) -> Result<(), Error> {
@@ -30,7 +30,6 @@ impl Slot {
                 if let Some(&session) = self.names.get(&name[..]) {
                     self.save_acknowledged_of(session, at);
                 }
-                let sent = self.sent_so_far(&name, turn)?;
                 let op = Op::Connect {
                     name: &name,
                     clean_start,
@@ -40,7 +39,7 @@ impl Slot {
                     home: reply.home,
                     limits,
                     will: will.map(|will| *will),
-                    sent,
+                    sent: self.sent_so_far(&name, turn)?,
                     yields,
                 };
                 self.connects(&op, true);
@@ -66,32 +65,10 @@ impl Slot {
                 let will_bytes = row.map_or(0, |row| ended.will_bytes(row));
                 self.on_end(ended, will_bytes, turn.now);
             }
-            SessionCall::Subscribe { session, epoch, mut wanted, reply } => {
-                if self.epoch(session) != Some(epoch) {
-                    turn.effects.answer(reply, Answer::Refused(ReasonCode::SessionTakenOver));
-                    return Ok(());
+            SessionCall::Subscribe { session, epoch, wanted, reply } => {
+                if let Some(reason) = self.on_subscribe(session, epoch, wanted, reply, limits, turn)? {
+                    turn.effects.answer(reply, Answer::Refused(reason));
                 }
-                if wanted.iter().flat_map(|wanted| &wanted.places).any(|to| self.is_full_towards(to)) {
-                    turn.effects.note(Note::OutboxFull);
-                    turn.effects.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
-                    return Ok(());
-                }
-                if let Some((granted, limit)) = self.granted(limits, session, &wanted, turn)? {
-                    turn.effects.note(Note::Met(limit));
-                    if !granted.contains(&true) {
-                        turn.effects.answer(reply, Answer::Refused(ReasonCode::QuotaExceeded));
-                        return Ok(());
-                    }
-                    let mut kept = granted.iter();
-                    wanted.retain(|_| kept.next() == Some(&true));
-                    turn.effects.answer(reply, Answer::Granting(granted));
-                }
-                let entries = wanted.iter().map(|wanted| Entry {
-                    filter: &wanted.filter,
-                    row: SubscriptionRow { subscription: wanted.subscription, places: wanted.places.clone() },
-                });
-                let op = Op::Subscribe { session, epoch, entries: entries.collect() };
-                self.pending.push(at, &op, Some(reply));
             }
             SessionCall::Unsubscribe { session, epoch, filters, reply } => {
                 let filters = filters.iter().map(String::as_str).collect();
@@ -122,6 +99,41 @@ impl Slot {
             }
         }
         Ok(())
+    }
+
+    /// Why nothing of it is subscribed, if so. Of what limits do not allow the others are.
+    fn on_subscribe(
+        &mut self,
+        session: SessionNumber,
+        epoch: Epoch,
+        mut wanted: Vec<Wanted>,
+        reply: ReplyTo,
+        limits: &Limits,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<ReasonCode>, Error> {
+        if self.epoch(session) != Some(epoch) {
+            return Ok(Some(ReasonCode::SessionTakenOver));
+        }
+        if wanted.iter().flat_map(|wanted| &wanted.places).any(|to| self.is_full_towards(to)) {
+            turn.effects.note(Note::OutboxFull);
+            return Ok(Some(ReasonCode::QuotaExceeded));
+        }
+        if let Some((granted, limit)) = self.granted(limits, session, &wanted, turn)? {
+            turn.effects.note(Note::Met(limit));
+            if !granted.contains(&true) {
+                return Ok(Some(ReasonCode::QuotaExceeded));
+            }
+            let mut kept = granted.iter();
+            wanted.retain(|_| kept.next() == Some(&true));
+            turn.effects.answer(reply, Answer::Granting(granted));
+        }
+        let entries = wanted.iter().map(|wanted| Entry {
+            filter: &wanted.filter,
+            row: SubscriptionRow { subscription: wanted.subscription, places: wanted.places.clone() },
+        });
+        let op = Op::Subscribe { session, epoch, entries: entries.collect() };
+        self.pending.push(turn.now.wall, &op, Some(reply));
+        Ok(None)
     }
 
     /// Which Topic Filters the Session may have where limits do not allow all of them: those that fit, in their order, and

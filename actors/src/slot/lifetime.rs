@@ -5,16 +5,29 @@ use std::collections::hash_map::Entry as MapEntry;
 
 use convoy_ids::SlotId;
 use convoy_storage::engine::Error;
+use convoy_wire::ReasonCode;
 
 use super::active::Active;
 use super::apply::Context;
 use super::budget::Counted;
-use super::{Op, Slot, Turn, client_of, rows};
+use super::{Note, Op, Slot, Turn, WillsUnderway, client_of, rows};
 use crate::call::{Answer, Farewell};
 use crate::clock::Millis;
 use crate::message::Message;
 use crate::session::{Epoch, Grant, Home, Queue, QueueLimits, Seq, SessionNumber, SessionRow, Will};
 use crate::topic::SHARED;
+
+/// What a CONNECT asks for.
+pub(super) struct Wanted<'a> {
+    pub name: &'a [u8],
+    pub clean_start: bool,
+    pub owner: &'a str,
+    pub expiry_seconds: u32,
+    pub home: Home,
+    pub limits: QueueLimits,
+    pub will: Option<Will>,
+    pub sent: Seq,
+}
 
 impl Slot {
     /// The Session of a Client Identifier, if it has one.
@@ -25,9 +38,31 @@ impl Slot {
         })
     }
 
+    /// Why a CONNECT does not get the Session that it names, if so. Nothing of it is touched then: whoever knows a Client
+    /// Identifier has no right to its Session.
+    pub(super) fn refuses(
+        &mut self,
+        name: &[u8],
+        owner: &str,
+        binds: bool,
+        yields: bool,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<ReasonCode>, Error> {
+        if binds && self.is_of_another(owner, name, context, turn)? {
+            if self.leading {
+                turn.effects.note(Note::NotItsOwner);
+            }
+            return Ok(Some(ReasonCode::NotAuthorized));
+        }
+        // [MQTT-3.1.3-8]
+        let is_held = yields && self.is_connected(name, turn)?;
+        Ok(is_held.then_some(ReasonCode::ClientIdentifierNotValid))
+    }
+
     /// Whether there is a Session that lasts, or has a connection, and belongs to somebody else. One that nobody owns
     /// can be taken up by anybody.
-    pub(super) fn is_of_another(
+    fn is_of_another(
         &mut self,
         owner: &str,
         name: &[u8],
@@ -41,64 +76,88 @@ impl Slot {
         Ok(!is_over && !row.owner.is_empty() && row.owner != owner)
     }
 
-    pub(super) fn is_connected(&mut self, name: &[u8], turn: &mut Turn<'_>) -> Result<bool, Error> {
+    fn is_connected(&mut self, name: &[u8], turn: &mut Turn<'_>) -> Result<bool, Error> {
         let Some(session) = self.session_of(name, turn)? else { return Ok(false) };
         Ok(self.activate(session, turn)?.is_some_and(|active| active.row.home.is_some()))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of CONNECT")]
+    /// A connection gets the Session of its Client Identifier: the one that there is, or a new one.
     pub(super) fn connect(
         &mut self,
-        name: &[u8],
-        clean_start: bool,
-        owner: &str,
-        expiry_seconds: u32,
-        home: Home,
-        limits: QueueLimits,
-        will: Option<Will>,
-        sent: Seq,
+        wanted: Wanted<'_>,
         context: Context,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        let known = self.session_of(name, turn)?;
-        let mut old_home = None;
-        let mut session = None;
-        if let Some(known) = known
-            && let Some(active) = self.activate(known, turn)?
+        let name = wanted.name;
+        let (old_home, resumed) = self.leave_old(&wanted, context, turn)?;
+        let (session, epoch, has_queue) = self.enter(wanted, resumed, context, turn);
+        let Some(reply) = context.reply.filter(|_| self.leading) else { return Ok(()) };
+        let grant = self.grant(session, epoch, resumed.is_some(), has_queue, turn)?;
+        // The old connection acknowledges nothing any more before the new one hears of its grant, nor before its Will is
+        // matched.
+        if self.wills.is_underway(name)
+            && let Some(old) = old_home
         {
-            old_home = active.row.home;
-            active.link = None;
-            if let Some(queue) = &mut active.queue
-                && queue.note_sent(sent)
-            {
-                turn.state.put(rows::head(known), &queue.head());
-            }
-            // A Session that ends with its connection has ended, and one past its time, though nobody swept it yet.
-            let over = !active.row.outlives_connection()
-                || active.row.ends_at().is_some_and(|end| end <= context.at);
-            if old_home.is_some() {
-                // The old connection ends now: its Will is due as after any other end [MQTT-3.1.4-3].
-                active.row.home = None;
-                active.row.disconnected_at = context.at;
-                turn.state.delete(rows::live(known));
-            } else {
-                self.forget_due(known, turn);
-            }
-            if over || clean_start {
-                self.end(known, context, turn)?;
-            } else {
-                // A Will whose delay has not passed is discarded [MQTT-3.1.3-9].
-                if self.will_is_due(known, context.at) {
-                    self.publish_will(known, context, turn)?;
-                }
-                session = Some(known);
-            }
+            turn.effects.close_old(old);
         }
+        let (now, answer) = (turn.now.monotonic, Answer::Granted(grant));
+        if let Some(answer) = self.wills.hold(name, now, old_home, reply, answer) {
+            turn.effects.take_over(old_home, reply, answer);
+        }
+        Ok(())
+    }
 
+    /// The connection that has the Session has it no longer, and the Session ends if it does not go on with the next one:
+    /// which connection, and which Session goes on.
+    fn leave_old(
+        &mut self,
+        wanted: &Wanted<'_>,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<(Option<Home>, Option<SessionNumber>), Error> {
+        let Some(known) = self.session_of(wanted.name, turn)? else { return Ok((None, None)) };
+        let Some(active) = self.activate(known, turn)? else { return Ok((None, None)) };
+        let old_home = active.row.home;
+        active.link = None;
+        if let Some(queue) = &mut active.queue
+            && queue.note_sent(wanted.sent)
+        {
+            turn.state.put(rows::head(known), &queue.head());
+        }
+        // A Session that ends with its connection has ended, and one past its time, though nobody swept it yet.
+        let over =
+            !active.row.outlives_connection() || active.row.ends_at().is_some_and(|end| end <= context.at);
+        if old_home.is_some() {
+            // The old connection ends now: its Will is due as after any other end [MQTT-3.1.4-3].
+            active.row.home = None;
+            active.row.disconnected_at = context.at;
+            turn.state.delete(rows::live(known));
+        } else {
+            self.forget_due(known, turn);
+        }
+        if over || wanted.clean_start {
+            self.end(known, context, turn)?;
+            return Ok((old_home, None));
+        }
+        // A Will whose delay has not passed is discarded [MQTT-3.1.3-9].
+        if self.will_is_due(known, context.at) {
+            self.publish_will(known, context, turn)?;
+        }
+        Ok((old_home, Some(known)))
+    }
+
+    /// The Session has the connection from now on, under an epoch of its own: which one, and whether it has a queue.
+    fn enter(
+        &mut self,
+        wanted: Wanted<'_>,
+        resumed: Option<SessionNumber>,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> (SessionNumber, Epoch, bool) {
+        let Wanted { name, owner, expiry_seconds, home, limits, will, .. } = wanted;
         self.grants += 1;
         let epoch = Epoch(self.grants);
-        let present = session.is_some();
-        let number = session.unwrap_or_else(|| SessionNumber::new(self.id, self.grants));
+        let number = resumed.unwrap_or_else(|| SessionNumber::new(self.id, self.grants));
         let known = self.active.get(&number).map(|active| &active.row);
         let subscriptions = known.map_or(0, |row| row.subscriptions);
         let created_at = known.map_or(context.at, |row| row.created_at);
@@ -138,29 +197,26 @@ impl Slot {
                 self.names.insert(name.into(), number);
             }
         }
+        (number, epoch, has_queue)
+    }
 
-        let Some(reply) = context.reply.filter(|_| self.leading) else { return Ok(()) };
+    /// What the connection is told of its Session.
+    fn grant(
+        &mut self,
+        session: SessionNumber,
+        epoch: Epoch,
+        present: bool,
+        has_queue: bool,
+        turn: &mut Turn<'_>,
+    ) -> Result<Grant, Error> {
         let (mut unreleased, mut groups) = (Vec::new(), Vec::new());
         if present {
-            groups = self.groups_of(number, turn)?;
-            let (from, to) = rows::all_unreleased(number);
+            groups = self.groups_of(session, turn)?;
+            let (from, to) = rows::all_unreleased(session);
             let found = turn.state.scan(&from, &to)?;
             unreleased.extend(found.iter().filter_map(|(key, _)| rows::packet_id_of_unreleased(key)));
         }
-        let answer =
-            Answer::Granted(Grant { session: number, epoch, present, has_queue, unreleased, groups });
-        // The old connection acknowledges nothing any more before the new one hears of its grant, nor before its Will is
-        // matched.
-        if self.wills.is_underway(name)
-            && let Some(old) = old_home
-        {
-            turn.effects.close_old(old);
-        }
-        let now = turn.now.monotonic;
-        if let Some(answer) = self.wills.hold(name, now, old_home, reply, answer) {
-            turn.effects.take_over(old_home, reply, answer);
-        }
-        Ok(())
+        Ok(Grant { session, epoch, present, has_queue, unreleased, groups })
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of DISCONNECT")]
@@ -174,6 +230,10 @@ impl Slot {
         context: Context,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
+        if self.leading {
+            self.farewells.applied();
+            self.left.remove(&session);
+        }
         let Some(active) = self.activate(session, turn)?.filter(|active| active.row.epoch == epoch) else {
             return Ok(());
         };
@@ -250,6 +310,11 @@ impl Slot {
         context: Context,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
+        // Those of an earlier leader were not counted here; then some are asked for twice, and happen once.
+        self.asked.due = self.asked.due.saturating_sub(1);
+        if self.asked.due == 0 {
+            self.asked.due_wills = WillsUnderway::default();
+        }
         turn.state.delete(rows::due(self.id, at, session));
         if self.activate(session, turn)?.is_none() || self.due_of(session) != Some(at) {
             return Ok(());

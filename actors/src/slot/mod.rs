@@ -41,6 +41,7 @@ mod state;
 mod stored;
 mod subscribe;
 mod totals;
+mod unruly;
 mod wills;
 
 #[cfg(test)]
@@ -49,7 +50,7 @@ mod tests;
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use convoy_ids::{SlotId, Term};
+use convoy_ids::{Index, SlotId, Term};
 use convoy_membership::Partitioning;
 use convoy_storage::record::{Decode, Encode};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -144,6 +145,10 @@ pub struct Slot {
     led_since: Epoch,
     /// The term in which this replica, elected, has applied what earlier leaders promised.
     pub caught_up: Option<Term>,
+    /// The last record that was proposed here.
+    pub proposed: (Term, Index),
+    /// The last record that was applied here.
+    pub applied: Index,
     /// Where the piece begins of the Sessions that have a connection which is looked at next for connections that are gone; of
     /// the leader alone.
     leaving: Leaving,

@@ -41,7 +41,26 @@ impl Slot {
             self.emit(SlotId(place.slot), &op, Context { reply, ..context }, turn);
             return Ok((!retain).then_some(Answer::Done));
         }
+        // The first one may be on its way to its partition still. Behind it comes what changes nothing, and its end is told.
+        if Message::decode(message).is_ok_and(|message| message.retain) {
+            self.emit(SlotId(place.slot), &Op::Expire { topics: Vec::new() }, context, turn);
+            return Ok(None);
+        }
         Ok(Some(Answer::Done))
+    }
+
+    /// PUBREL: the Packet Identifier is free.
+    pub(super) fn released(
+        &mut self,
+        session: SessionNumber,
+        epoch: Epoch,
+        packet_id: u16,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        if self.activate(session, turn)?.is_some_and(|active| active.row.epoch == epoch) {
+            turn.state.delete(rows::unreleased(session, packet_id));
+        }
+        Ok(())
     }
 
     /// A message that came by the log: matched here, where the routes are, and passed on by the log. `number`: see

@@ -95,6 +95,8 @@ impl Slot {
             is_backed_up: false,
             led_since: Epoch(0),
             caught_up: None,
+            proposed: Default::default(),
+            applied: Default::default(),
             leaving: Leaving::default(),
             left: Default::default(),
             inboxes: Default::default(),

@@ -31,17 +31,19 @@ impl Slot {
         Ok(())
     }
 
-    /// A Retained Message goes if its time is over.
+    /// Retained Messages go whose time is over.
     pub(super) fn expire(
         &mut self,
-        partition: u64,
-        topic: &str,
+        topics: &[(u64, &str)],
         context: Context,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        let before = turn.state.retained(self.id, partition, topic)?;
-        if before.is_some_and(|kept| kept.expires_at.is_some_and(|at| at <= context.at)) {
-            self.put_retained(partition, topic, 0, before, None, turn);
+        self.asked.expiry = false;
+        for &(partition, topic) in topics {
+            let before = turn.state.retained(self.id, partition, topic)?;
+            if before.is_some_and(|kept| kept.expires_at.is_some_and(|at| at <= context.at)) {
+                self.put_retained(partition, topic, 0, before, None, turn);
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Violation;
-use crate::oracle::{Connection, Ledger, Message, Name, Qos, Retain, Span, What, matches};
+use crate::oracle::{Connection, Ledger, Message, Name, Qos, Retain, Sent, Span, What, matches};
 
 const NAME: &str = "3 order of what one connection sends";
 
@@ -73,7 +73,14 @@ fn lost(
     let since = ledger.at(answered.max(span.sure_from?));
     let stays = ledger.at(until) >= ledger.disturbances().calm_after(since, SOON);
     let came = life.deliveries.iter().any(|delivery| delivery.message == *message);
-    (stays && !came && !ledger.crashed_between(asked, until))
+    // Behind a message that was refused, and cannot be told so, nothing more is read until the connection ends.
+    let is_refused = |before: &Sent| {
+        let is_of_this = ledger.events[before.last].what.link() == Some(&connection.link);
+        let was_sent = is_of_this && before.last < index && before.message.qos > Qos::AtMostOnce;
+        was_sent && before.accepted.is_none_or(|accepted| accepted > until)
+    };
+    let is_read = !ledger.sent.iter().any(is_refused);
+    (stays && is_read && !came && !ledger.crashed_between(asked, until))
         .then(|| format!("{message} left behind a SUBSCRIBE to {} and did not come back", span.filter))
 }
 

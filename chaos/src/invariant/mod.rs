@@ -101,7 +101,8 @@ impl Tally {
             tally.wills += usize::from(connection.terms.will.is_some());
         }
         for life in &ledger.lives {
-            let shared = |topic: &str| life.spans_for(topic).any(|span| span.is_shared());
+            let groups: Vec<_> = life.spans.iter().filter(|span| span.is_shared()).collect();
+            let shared = |topic: &str| groups.iter().any(|span| span.takes(topic));
             tally.shared += life.deliveries.iter().filter(|one| shared(&one.message.topic)).count();
         }
         let delivered: std::collections::HashSet<_> =

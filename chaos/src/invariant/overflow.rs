@@ -35,7 +35,7 @@ fn check_life(ledger: &Ledger, life: &Life) -> Vec<Violation> {
     let sent: Vec<usize> = ledger
         .sent
         .iter()
-        .filter(|sent| is_for(life, &sent.message) && sent.message.qos > Qos::AtMostOnce)
+        .filter(|sent| sent.message.qos > Qos::AtMostOnce && is_for(life, &sent.message))
         .map(|sent| sent.first)
         .collect();
     let mut violations = Vec::new();
@@ -64,14 +64,14 @@ fn missing<'a>(
 ) -> impl Iterator<Item = &'a crate::oracle::Sent> {
     ledger.sent.iter().filter(move |sent| {
         let Some(accepted) = sent.accepted else { return false };
+        if sent.message.qos == Qos::AtMostOnce || !is_for(life, &sent.message) {
+            return false;
+        }
         let is_promised = life.spans_for(&sent.message.topic).any(|span| {
             span.promises_at_least_once().is_some_and(|since| sent.first > since)
                 && span.over.is_none_or(|over| accepted < over)
         });
-        sent.message.qos > Qos::AtMostOnce
-            && is_for(life, &sent.message)
-            && is_promised
-            && !first.has(&sent.message)
+        is_promised && !first.has(&sent.message)
     })
 }
 

@@ -6,15 +6,27 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     if topic.starts_with('$') && filter.starts_with(['+', '#']) {
         return false;
     }
-    let mut wanted = filter.split('/');
-    let mut given = topic.split('/');
+    let (mut wanted, mut given) = (Some(filter.as_bytes()), Some(topic.as_bytes()));
     loop {
-        match (wanted.next(), given.next()) {
-            (Some("#"), _) | (None, None) => return true,
-            (Some("+"), Some(_)) => {}
-            (Some(level), Some(same)) if level == same => {}
-            _ => return false,
+        let (Some(levels), names) = (wanted, given) else { return given.is_none() };
+        let (level, more_levels) = first_level(levels);
+        if level == b"#" {
+            return true;
         }
+        let Some(names) = names else { return false };
+        let (name, more_names) = first_level(names);
+        if level != b"+" && level != name {
+            return false;
+        }
+        (wanted, given) = (more_levels, more_names);
+    }
+}
+
+/// The first level, and those behind it if there are any. A day is judged by very many of these.
+fn first_level(of: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match of.iter().position(|byte| *byte == b'/') {
+        Some(at) => (&of[..at], Some(&of[at + 1..])),
+        None => (of, None),
     }
 }
 

@@ -3,7 +3,8 @@
 //! What is to happen stands in the agenda; the next of it makes the time. Two things at the same moment happen in the
 //! order in which they were entered, so a run depends on nothing but its seed.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 /// Microseconds of simulated time.
@@ -17,12 +18,16 @@ pub const SECOND: Micros = 1_000 * MILLISECOND;
 pub struct Agenda<E> {
     now: Micros,
     entered: u64,
-    entries: BTreeMap<(Micros, u64), E>,
+    /// When, the how manieth entry, and where it stands.
+    order: BinaryHeap<Reverse<(Micros, u64, usize)>>,
+    entries: Vec<Option<E>>,
+    /// Places where nothing stands.
+    free: Vec<usize>,
 }
 
 impl<E> Default for Agenda<E> {
     fn default() -> Self {
-        Self { now: 0, entered: 0, entries: BTreeMap::new() }
+        Self { now: 0, entered: 0, order: BinaryHeap::new(), entries: Vec::new(), free: Vec::new() }
     }
 }
 
@@ -38,19 +43,20 @@ impl<E> Agenda<E> {
     /// Enters what is to happen `delay` from now.
     pub fn enter(&mut self, delay: Micros, event: E) {
         self.entered += 1;
-        self.entries.insert((self.now + delay, self.entered), event);
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            self.entries.len() - 1
+        });
+        self.entries[place] = Some(event);
+        self.order.push(Reverse((self.now + delay, self.entered, place)));
     }
 
     /// The next thing to happen; it is its time now.
     pub fn take(&mut self) -> Option<E> {
-        let ((at, _), event) = self.entries.pop_first()?;
+        let Reverse((at, _, place)) = self.order.pop()?;
         self.now = at;
-        Some(event)
-    }
-
-    /// Strikes out what no longer is to happen.
-    pub fn retain(&mut self, mut keep: impl FnMut(&E) -> bool) {
-        self.entries.retain(|_, event| keep(event));
+        self.free.push(place);
+        self.entries[place].take()
     }
 }
 

@@ -2,6 +2,7 @@
 //! never, and while the fleet is torn there are pairs of nodes between which nothing arrives.
 
 use super::clock::{MILLISECOND, Micros, SECOND};
+use super::places::Places;
 use super::seed::Stream;
 
 /// Who cannot be heard by whom. Nodes are named by their places, from 0.
@@ -69,6 +70,9 @@ fn two_sides(chance: &mut Stream, nodes: usize) -> Vec<bool> {
 pub struct Links {
     nodes: usize,
     shape: Option<Shape>,
+    /// Of each node the nodes that hear it, and those that it hears: a bit for each place.
+    reached: Vec<Places>,
+    heard: Vec<Places>,
     /// Messages are lost, doubled and late, and overtake each other.
     disorder: bool,
     chance: Stream,
@@ -82,16 +86,29 @@ impl Links {
     pub fn new(nodes: usize, disorder: bool, chance: Stream) -> Self {
         let ways = nodes * nodes;
         let by_connection = vec![(0, 0); ways];
-        Self { nodes, shape: None, disorder, chance, last: vec![0; ways], by_connection }
+        let all = vec![Places::first(nodes); nodes];
+        let (reached, heard) = (all.clone(), all);
+        Self { nodes, shape: None, reached, heard, disorder, chance, last: vec![0; ways], by_connection }
     }
 
     pub fn tear(&mut self, shape: Shape) {
         self.shape = Some(shape);
+        self.look_around();
     }
 
     /// Every node hears every other one again.
     pub fn mend(&mut self) {
         self.shape = None;
+        self.look_around();
+    }
+
+    fn look_around(&mut self) {
+        let open = |from, to| {
+            from == to || self.shape.as_ref().is_none_or(|shape| shape.is_open(self.nodes, from, to))
+        };
+        let nodes = || 0..self.nodes;
+        self.reached = nodes().map(|from| nodes().filter(|to| open(from, *to)).collect()).collect();
+        self.heard = nodes().map(|to| nodes().filter(|from| open(*from, to)).collect()).collect();
     }
 
     /// Messages arrive once, and in their order, from now on.
@@ -105,12 +122,16 @@ impl Links {
 
     /// Whether what `from` sends arrives at `to`.
     pub fn is_open(&self, from: usize, to: usize) -> bool {
-        from == to || self.shape.as_ref().is_none_or(|shape| shape.is_open(self.nodes, from, to))
+        self.reached[from].has(to)
     }
 
-    /// Whether two nodes hear each other.
-    pub fn is_open_both_ways(&self, one: usize, other: usize) -> bool {
-        self.is_open(one, other) && self.is_open(other, one)
+    /// Of these nodes so many that they are at least `enough`, which hear each other and none of the rest.
+    pub fn calm_part(&self, of: Places, enough: usize) -> Option<Places> {
+        of.iter().find_map(|one| {
+            let part = of & self.reached[one] & self.heard[one];
+            let is_calm = part.count() >= enough && part.iter().all(|node| self.heard[node] & of == part);
+            is_calm.then_some(part)
+        })
     }
 
     /// How long what is sent now takes to arrive: nothing if it is lost, two times if it is doubled. A way that is cut
@@ -222,6 +243,33 @@ mod tests {
             links.mend();
             assert_eq!(links.send(0, node, (node + 1) % 5).len(), 1);
         }
+    }
+
+    #[test]
+    fn a_calm_part_hears_itself_and_nobody_else() {
+        let part = |shape: Option<Shape>, of: &[usize], enough| {
+            let mut links = links(5, false);
+            shape.into_iter().for_each(|shape| links.tear(shape));
+            let found = links.calm_part(of.iter().copied().collect(), enough);
+            found.map(|part| part.iter().collect::<Vec<_>>())
+        };
+        let all = [0, 1, 2, 3, 4];
+        assert_eq!(part(None, &all, 3), Some(all.to_vec()));
+        assert_eq!(part(None, &[0, 2, 4], 3), Some(vec![0, 2, 4]));
+        assert_eq!(part(None, &[0, 2], 3), None);
+        assert_eq!(part(Some(Shape::Isolated(1)), &all, 3), Some(vec![0, 2, 3, 4]));
+        assert_eq!(
+            part(Some(Shape::Split(vec![true, true, false, false, false])), &all, 3),
+            Some(vec![2, 3, 4])
+        );
+        // Whoever is mute hears the others, who do not hear it; of whoever is deaf they hear.
+        assert_eq!(part(Some(Shape::Mute(1)), &all, 3), Some(vec![0, 2, 3, 4]));
+        assert_eq!(part(Some(Shape::Deaf(1)), &all, 3), None);
+        assert_eq!(part(Some(Shape::Deaf(1)), &[0, 2, 3], 3), Some(vec![0, 2, 3]));
+        let bridge = Shape::Bridge { bridge: 0, sides: vec![true, true, true, false, false] };
+        assert_eq!(part(Some(bridge.clone()), &all, 3), None);
+        assert_eq!(part(Some(bridge), &[0, 1, 2], 3), Some(vec![0, 1, 2]));
+        assert_eq!(part(Some(Shape::Ring), &all, 3), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod links;
 pub mod net;
 mod node;
 pub mod node_clock;
+mod places;
 pub mod seed;
 pub mod shrink;
 pub mod strike;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use convoy_actors::{Identity, Mail, Now, Options, Parcel, Shard};
 use convoy_ids::{NodeId, SlotId, Term};
 use convoy_storage::engine::Generations;
-use convoy_storage::replica::{Outgoing, Role, Round};
+use convoy_storage::replica::{Outgoing, Round};
 
 use super::clock::{MILLISECOND, Micros};
 use super::disk::{Disk, Mark, SLOW, Synced};
@@ -164,10 +164,12 @@ impl Node {
 
     /// The slots that its replicas lead, each in a term: whether they serve or not.
     pub fn led(&self) -> impl Iterator<Item = (SlotId, Term)> + '_ {
-        self.shards.iter().flat_map(Shard::roles).filter_map(|(slot, role)| match role {
-            Role::Leader { term } => Some((slot, term)),
-            Role::Follower { .. } | Role::Candidate { .. } => None,
-        })
+        self.shards.iter().flat_map(Self::led_by)
+    }
+
+    /// The same of one shard.
+    pub fn led_by(shard: &Shard) -> impl Iterator<Item = (SlotId, Term)> + '_ {
+        shard.terms_led()
     }
 
     /// How many of its slots each shard leads, in words.

@@ -104,3 +104,26 @@ fn nobody_waits_for_a_connection_of_an_earlier_start_that_was_granted_late() {
     let late = Setup { characters, schedule, work: 14 * SECOND, ..calm(4, 3, 1) };
     judge(late).unwrap_or_else(|said| panic!("{said}"));
 }
+
+/// A node starts over a row that cannot be read, and meets it when it leads the slot of it: another one leads that, before the
+/// disk is as it was.
+#[test]
+fn a_slot_that_has_stopped_where_it_is_led_is_led_elsewhere() {
+    // Some of its rows are met at the start, or never.
+    let is_met_at_work = |row: &u64| {
+        let comes = Return { after: 304_226, shards: 1 };
+        let damage = Strike::Damage {
+            node: 2,
+            row: row.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+            lasts: 10_214_679,
+            comes,
+        };
+        let schedule = Some(vec![(1_551_713, damage)]);
+        let stopped = Setup { schedule, work: 14 * SECOND, ..calm(20_098, 3, 1) };
+        let (verdict, _) = judge(stopped).unwrap_or_else(|said| panic!("{said}"));
+        verdict.refused == [0, 1]
+    };
+    let met = (0..40).find(is_met_at_work);
+    println!("row {met:?} is met at work");
+    assert!(met.is_some());
+}

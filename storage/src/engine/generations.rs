@@ -41,6 +41,8 @@ pub struct Generations {
     is_moved: AtomicBool,
     /// Numbers in use beside the slots' own.
     taken: Mutex<BTreeSet<u16>>,
+    /// What is left of unfinished copies could not be deleted yet: until it is, nothing is staged on top of it.
+    is_unswept: AtomicBool,
 }
 
 /// Rows of a slot that are not in force yet. Dropped without [`Generations::switch`] or [`Generations::abandon`], they
@@ -80,10 +82,9 @@ impl Generations {
             Ok(()) => {}
             Err(error @ Error::Failed(_)) => return Err(error),
             Err(error) => {
-                // What lies there serves nobody, so a node with damage, or with a full disk, starts. But nothing is staged on
-                // top of it.
-                tracing::warn!(%error, "rows of unfinished copies stay, and no copy is taken until the next start");
-                opened.taken.lock().expect(WHOLE).extend(SPARE);
+                // What lies there serves nobody, so a node with damage, or with a full disk, starts.
+                tracing::warn!(%error, "rows of unfinished copies stay, and no copy is taken until they can be deleted");
+                opened.is_unswept.store(true, Ordering::Release);
             }
         }
         Ok(opened)
@@ -93,13 +94,21 @@ impl Generations {
     pub(crate) fn as_found(engine: Arc<dyn Engine>, moved: &BTreeMap<SlotId, u16>) -> Self {
         let prefixes = (0..=u16::MAX).map(AtomicU16::new).collect();
         let taken = Mutex::new(moved.values().copied().collect());
-        let found = Self { engine, prefixes, is_moved: AtomicBool::new(false), taken };
+        let (is_moved, is_unswept) = (AtomicBool::new(false), AtomicBool::new(false));
+        let found = Self { engine, prefixes, is_moved, taken, is_unswept };
         moved.iter().for_each(|(slot, prefix)| found.set(*slot, *prefix));
         found
     }
 
-    /// Begins to stage rows that are to replace those of `slot`. `None` if no number is left for them.
+    /// Begins to stage rows that are to replace those of `slot`. `None` if no number is left for them, or while what is left of
+    /// earlier ones cannot be deleted.
     pub fn stage(&self, slot: SlotId) -> Option<Staged> {
+        if self.is_unswept.load(Ordering::Acquire) {
+            let prefixes = (0..=u16::MAX).map(|slot| (SlotId(slot), self.prefix(SlotId(slot))));
+            let moved = prefixes.filter(|(slot, prefix)| slot.0 != *prefix).collect();
+            self.sweep(&moved).ok()?;
+            self.is_unswept.store(false, Ordering::Release);
+        }
         let mut taken = self.taken.lock().expect(WHOLE);
         let prefix = SPARE.into_iter().find(|number| !taken.contains(number))?;
         taken.insert(prefix);

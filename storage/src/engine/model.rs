@@ -1,11 +1,11 @@
 //! An engine in memory that loses what a disk may lose, for simulation and for tests.
 //!
-//! It keeps two states: what reads see, and what the last sync made safe. [`Model::crash`] turns it into the engine
+//! It keeps what reads see, and how to go back from there to what the last sync made safe. [`Model::crash`] turns it into the engine
 //! that a machine finds after a loss of power: all batches that were synced, and as many of the later ones, in their
 //! order, as the caller (a seeded generator) chooses. Faults are ordered beforehand: a sync that fails, a full disk, a
 //! damaged record.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,7 +15,7 @@ use super::{Batch, Engine, Error, Family, Pair, Record, Space, View, Visit};
 const PATH: &str = "memory";
 const TOTAL: u64 = 1 << 40;
 
-type Keys = BTreeMap<Box<[u8]>, Arc<[u8]>>;
+type Keys = BTreeMap<Arc<[u8]>, Arc<[u8]>>;
 type Damaged = BTreeSet<(Family, Box<[u8]>)>;
 
 /// Keys of all families. A scan holds on to the map it began with; a write copies the map only while one does.
@@ -28,12 +28,14 @@ pub struct Model {
     state: Mutex<State>,
 }
 
+/// What the keys of a batch had before it, each time that it wrote one.
+type Undo = Vec<(Family, Arc<[u8]>, Option<Arc<[u8]>>)>;
+
 #[derive(Default)]
 struct State {
     visible: Families,
-    durable: Families,
-    /// Visible and not durable, oldest first.
-    unsynced: Vec<Batch>,
+    /// Of each batch that is visible and not durable, oldest first, what it has replaced.
+    unsynced: VecDeque<Undo>,
     damaged: Damaged,
     writes: u64,
     syncs: u64,
@@ -57,14 +59,14 @@ impl Model {
     /// them if there are fewer. This model fails every call from now on.
     pub fn crash(&self, keep: usize) -> Self {
         let mut state = self.lock();
-        let mut durable = mem::take(&mut state.durable);
-        for batch in state.unsynced.iter().take(keep) {
-            durable.apply(batch);
+        let mut durable = mem::take(&mut state.visible);
+        while state.unsynced.len() > keep {
+            durable.undo(state.unsynced.pop_back().expect("there are more than are kept"));
         }
         let mut damaged = mem::take(&mut state.damaged);
-        damaged.retain(|(family, key)| durable.of(*family).contains_key(key));
+        damaged.retain(|(family, key)| durable.of(*family).contains_key(&**key));
         let (full, used) = (state.full, state.used);
-        let next = State { visible: durable.clone(), durable, damaged, full, used, ..State::default() };
+        let next = State { visible: durable, damaged, full, used, ..State::default() };
         *state = State { failed: Some("the power is gone"), ..State::default() };
         Self { state: Mutex::new(next) }
     }
@@ -193,8 +195,8 @@ impl Engine for Model {
             return Err(Error::Full { path: PATH.into() });
         }
         state.heal(batch);
-        state.visible.apply(batch);
-        state.unsynced.push(batch.clone());
+        let undo = state.visible.apply(batch);
+        state.unsynced.push_back(undo);
         state.writes += 1;
         Ok(())
     }
@@ -254,7 +256,7 @@ fn scan(
         return Ok(());
     }
     for (key, value) in range(keys, from, to) {
-        if damaged == Some(key) {
+        if damaged == Some(&**key) {
             return Err(damage_at(family, key));
         }
         if visit(key, value).is_break() {
@@ -265,7 +267,7 @@ fn scan(
 }
 
 fn first_damaged(damaged: &Damaged, family: Family, from: &[u8], to: &[u8]) -> Option<Box<[u8]>> {
-    if from >= to {
+    if damaged.is_empty() || from >= to {
         return None;
     }
     damaged.range((family, from.into())..(family, to.into())).next().map(|(_, key)| key.clone())
@@ -286,9 +288,7 @@ impl State {
         }
         let durable = self.writes - self.unsynced.len() as u64;
         let count = mark.saturating_sub(durable) as usize;
-        for batch in self.unsynced.drain(..count) {
-            self.durable.apply(&batch);
-        }
+        self.unsynced.drain(..count);
         Ok(())
     }
 
@@ -340,23 +340,41 @@ impl Families {
         Arc::make_mut(&mut self.0[family.index()])
     }
 
-    fn apply(&mut self, batch: &Batch) {
+    fn apply(&mut self, batch: &Batch) -> Undo {
+        let mut undo = Undo::new();
         for record in batch.records() {
             match record {
                 Record::Put { family, key, value } => {
-                    self.of_mut(family).insert(key.into(), value.into());
+                    let key = Arc::from(key);
+                    let before = self.of_mut(family).insert(Arc::clone(&key), value.into());
+                    undo.push((family, key, before));
                 }
                 Record::Delete { family, key } => {
-                    self.of_mut(family).remove(key);
+                    let before = self.of_mut(family).remove_entry(key);
+                    undo.extend(before.map(|(key, value)| (family, key, Some(value))));
                 }
                 Record::DeleteRange { family, from, to } => {
+                    if range(self.of(family), from, to).next().is_none() {
+                        continue;
+                    }
                     let keys = self.of_mut(family);
-                    let doomed: Vec<_> = range(keys, from, to).map(|(key, _)| key.clone()).collect();
+                    let doomed: Vec<_> = range(keys, from, to).map(|(key, _)| Arc::clone(key)).collect();
                     for key in doomed {
-                        keys.remove(&key);
+                        let before = keys.remove(&key);
+                        undo.push((family, key, before));
                     }
                 }
             }
+        }
+        undo
+    }
+
+    fn undo(&mut self, undo: Undo) {
+        for (family, key, before) in undo.into_iter().rev() {
+            match before {
+                Some(value) => self.of_mut(family).insert(key, value),
+                None => self.of_mut(family).remove(&key),
+            };
         }
     }
 }
@@ -365,7 +383,7 @@ fn range<'a>(
     keys: &'a Keys,
     from: &[u8],
     to: &[u8],
-) -> impl DoubleEndedIterator<Item = (&'a Box<[u8]>, &'a Arc<[u8]>)> {
+) -> impl DoubleEndedIterator<Item = (&'a Arc<[u8]>, &'a Arc<[u8]>)> {
     keys.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)))
 }
 

@@ -242,6 +242,12 @@ impl Driver {
         self.visit(slot, |group, options| group.transfer(to, options));
     }
 
+    /// `slot` is led here and cannot be served, and so it is until it is opened anew: this replica takes no further part, if
+    /// there are others.
+    pub fn leave(&mut self, slot: SlotId) {
+        self.visit(slot, |group, _| group.leave());
+    }
+
     /// Whether this node leads `slot` and could hand it over to `to` at once: that is a voter that was heard of lately and has
     /// all that is committed. Of one that is well it is not true at every moment.
     pub fn could_transfer(&self, slot: SlotId, to: NodeId) -> bool {
@@ -449,6 +455,11 @@ impl Driver {
 
     pub fn role(&self, slot: SlotId) -> Option<Role> {
         self.open_group(slot).map(Group::role)
+    }
+
+    /// In which term `slot` is led here, if it is: as [`Driver::role`], for who asks very often.
+    pub fn term_led(&self, slot: SlotId) -> Option<Term> {
+        self.open_group(slot).and_then(Group::term_led)
     }
 
     /// The last entry of the log, proposed or received, whether committed or not.

@@ -57,6 +57,8 @@ pub(super) struct Group {
     /// The only replica: it needs no tick and no follower waits for it.
     alone: bool,
     failed: bool,
+    /// It leads no longer what it could not serve.
+    is_left: bool,
     /// Why, until it is reported.
     failure: Option<Error>,
 
@@ -137,6 +139,7 @@ impl Group {
             is_late: false,
             alone: false,
             failed: false,
+            is_left: false,
             failure: None,
             counted_bytes: 0,
             listed: false,
@@ -164,12 +167,21 @@ impl Group {
         self.log().entries()
     }
 
+    /// The term that is led here.
+    pub(super) fn term_led(&self) -> Option<Term> {
+        let raft = &self.raft.raft;
+        // A replica alone elects itself at once: it leads when its vote is durable, not before.
+        let leads = raft.state == StateRole::Leader && self.synced_term == raft.term && !self.failed;
+        leads.then_some(Term(raft.term))
+    }
+
     pub(super) fn role(&self) -> Role {
+        if let Some(term) = self.term_led() {
+            return Role::Leader { term };
+        }
         let raft = &self.raft.raft;
         let term = Term(raft.term);
         match raft.state {
-            // A replica alone elects itself at once: it leads when its vote is durable, not before.
-            StateRole::Leader if self.synced_term == raft.term && !self.failed => Role::Leader { term },
             StateRole::Follower => Role::Follower { term, leader: self.node_of(raft.leader_id) },
             _ if self.failed => Role::Follower { term, leader: None },
             _ => Role::Candidate { term },
@@ -179,7 +191,7 @@ impl Group {
     /// Whether a round has anything to do for this group now.
     pub(super) fn has_news(&self) -> bool {
         if self.failed {
-            return self.failure.is_some();
+            return self.failure.is_some() || self.is_left && self.role() != self.reported;
         }
         let raft = &self.raft.raft;
         self.has_rows()

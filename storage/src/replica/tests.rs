@@ -12,3 +12,4 @@ mod lives;
 mod proofs;
 mod regroup;
 pub(crate) mod station;
+mod stopped;

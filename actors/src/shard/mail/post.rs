@@ -158,10 +158,17 @@ impl Post {
     }
 
     /// Where a connection is.
+    #[inline]
     pub fn where_home(&self, home: &Home) -> Where {
+        match home.node == self.node.get() && home.shard == self.here {
+            true => Where::Here,
+            false => self.where_else(home),
+        }
+    }
+
+    fn where_else(&self, home: &Home) -> Where {
         if home.node == self.node.get() {
             return match home.shard {
-                shard if shard == self.here => Where::Here,
                 shard if shard < self.shards => Where::There(Dest(shard)),
                 _ => Where::Nowhere,
             };

@@ -263,7 +263,7 @@ impl Fleet {
     pub fn is_served(&self, at: usize, client: Client) -> bool {
         let Some(key) = self.nodes[at].lines[client.0].key else { return false };
         let connections = &self.nodes[at].shards[0].outlet.edge.connections;
-        connections.get(key as usize).is_some_and(|connection| connection.unled_since.is_none())
+        connections.get(key as usize).is_some_and(|connection| connection.unled_since().is_none())
     }
 
     pub fn subscribe(&mut self, at: usize, client: Client, filter: &str) {

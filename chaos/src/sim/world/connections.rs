@@ -38,6 +38,8 @@ pub struct Connection {
 pub struct Way {
     /// The node that it last asked.
     pub last: usize,
+    /// The connection that it has made last.
+    newest: Option<usize>,
     /// It is cut off from the others with this node.
     pub bound: Option<usize>,
 }
@@ -196,10 +198,9 @@ impl World {
 
     /// The connection that a Client is on.
     fn current(&self, client: usize) -> Option<usize> {
-        let current = |connection: &Connection| {
-            connection.client == client && connection.at_client && connection.ghost.is_none()
-        };
-        self.connections.iter().rposition(current)
+        let is_current =
+            |at: &usize| self.connections[*at].at_client && self.connections[*at].ghost.is_none();
+        self.ways[client].newest.filter(is_current)
     }
 
     fn send(&mut self, client: usize) {
@@ -308,7 +309,9 @@ impl World {
             died: false,
             severed: false,
         });
-        self.happen(Event::Accept { connection: self.connections.len() - 1 });
+        let connection = self.connections.len() - 1;
+        self.ways[client].newest = Some(connection);
+        self.happen(Event::Accept { connection });
     }
 
     /// The node takes a connection out of its backlog.

@@ -204,7 +204,7 @@ impl World {
             self.hurts[node].has_met = true;
             self.refused[1] += 1;
         }
-        let could = self.calm_majority().is_some_and(|majority| !majority.contains(&node));
+        let could = self.calm_majority().is_some_and(|majority| !majority.has(node));
         let now = self.agenda.micros();
         let failed: Vec<SlotId> = if could { self.unfit_slots(node) } else { Vec::new() };
         let unfit = &mut self.hurts[node].unfit;
@@ -226,6 +226,7 @@ impl World {
     fn unfit_slots(&mut self, node: usize) -> Vec<SlotId> {
         let led: Vec<SlotId> = self.nodes[node].led().map(|(slot, _)| slot).collect();
         let now = self.now_of(node);
+        self.unseen.set(node, true);
         let mut failed = Vec::new();
         for shard in 0..self.nodes[node].shards().len() as u16 {
             let asked = self.nodes[node].shard(shard);
@@ -245,6 +246,6 @@ impl World {
     /// Whether a node has met what it cannot read.
     pub fn has_met_damage(&self, node: usize) -> bool {
         let hurt = &self.hurts[node];
-        hurt.is_damaged && self.nodes[node].shards().iter().any(|shard| !shard.observe().failures.is_empty())
+        hurt.is_damaged && self.nodes[node].shards().iter().any(|shard| shard.failures().next().is_some())
     }
 }

@@ -114,7 +114,7 @@ impl World {
 
     /// Of a node that serves nobody it is another fault: nothing is lost that a Client could have been told.
     pub fn tell_death(&mut self, node: usize, fault: Fault) {
-        let served = self.nodes.len() == 1 || self.serving[node];
+        let served = self.nodes.len() == 1 || self.serving.has(node);
         let fault = if served { fault } else { Fault::Fleet(Fleet::Died(Node::id_of(node).get())) };
         self.log.record(What::Fault(fault));
     }
@@ -252,6 +252,7 @@ impl World {
         }
         let counted = self.clocks[node].pass(away);
         self.nodes[node].wake(counted);
+        self.unseen.set(node, true);
         self.log.record(What::Fault(Fault::Fleet(Fleet::Woken(Node::id_of(node).get()))));
         let waiting = std::mem::take(&mut self.waiting[node]);
         let mut chance = Seed(order).stream("wake");

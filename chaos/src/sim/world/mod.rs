@@ -25,6 +25,7 @@ use super::disk::{CutAt, Disk};
 use super::links::Links;
 use super::node::{Lane, Node, Step, Taken};
 use super::node_clock::{Clocks, NodeClock};
+use super::places::Places;
 use super::seed::{Seed, Stream};
 use super::strike::{Schedule, Strike};
 
@@ -33,6 +34,7 @@ use connections::{Connection, Way};
 use disks::{Hurt, Relief};
 pub use moves::Moving;
 use moves::{Meta, Moved};
+use replicas::Seen;
 
 /// No run takes longer than this to come to rest once everything is well.
 const REST_LIMIT: Micros = 120 * SECOND;
@@ -212,9 +214,13 @@ struct World {
     /// What came to each node while it stood still.
     waiting: Vec<Vec<Event>>,
     /// Which nodes believed that they could serve Clients, when they were looked at last.
-    serving: Vec<bool>,
+    serving: Places,
     /// What each of them led then.
     led: Vec<BTreeSet<(SlotId, Term)>>,
+    /// What was seen of each shard of each node.
+    seen: Vec<Vec<Seen>>,
+    /// Of these nodes all shards may have changed since.
+    unseen: Places,
     /// A majority of nodes serves, and nobody else. One of them that leads something, by turns.
     settled: Option<usize>,
     /// Who has led each slot in each term.
@@ -286,8 +292,10 @@ pub fn run(setup: Setup) -> Outcome {
         agenda: Agenda::default(),
         chance,
         waiting: (0..count).map(|_| Vec::new()).collect(),
-        serving: vec![false; count],
+        serving: Places::default(),
         led: vec![BTreeSet::new(); count],
+        seen: (0..count).map(|_| Vec::new()).collect(),
+        unseen: Places::default(),
         settled: None,
         leaders: BTreeMap::new(),
         rivals: BTreeSet::new(),
@@ -588,7 +596,7 @@ impl World {
         }
         self.say(node, shard);
         self.say_to_shards(node, shard);
-        self.look_at(node);
+        self.look_at_shard(node, shard);
         if self.nodes[node].is_slow(self.agenda.micros()) {
             self.settle();
         }

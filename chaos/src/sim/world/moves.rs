@@ -384,7 +384,7 @@ impl World {
         if !self.nodes[node].is_up() {
             return;
         }
-        let served = self.serving[node];
+        let served = self.serving.has(node);
         let id = Node::id_of(node).get();
         let fault = if served { Fault::Killed } else { Fault::Fleet(oracle::Fleet::Died(id)) };
         self.log.record(What::Fault(fault));

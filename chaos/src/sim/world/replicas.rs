@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use convoy_ids::SlotId;
+use convoy_actors::Shard;
+use convoy_ids::{SlotId, Term};
 use convoy_storage::engine::{Engine, Family};
 
 use super::World;
 use crate::oracle::{Fault, Fleet, What};
 use crate::sim::node::Node;
+use crate::sim::places::Places;
 
 /// Families of which each replica holds the same rows. The log of each is cut where it suits its node, and `meta` has the
 /// node's own facts.
@@ -19,10 +21,36 @@ const TOLD: usize = 5;
 
 pub type Rows = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 
+/// What was seen of a shard.
+pub struct Seen {
+    is_ready: bool,
+    led: Vec<(SlotId, Term)>,
+}
+
+impl Seen {
+    fn is_of(&self, shard: &Shard) -> bool {
+        self.is_ready == shard.is_ready() && Node::led_by(shard).eq(self.led.iter().copied())
+    }
+}
+
 impl World {
-    /// What a node leads, and whether it serves Clients, may have changed.
+    /// What a shard leads, and whether its node serves Clients, may have changed.
+    pub fn look_at_shard(&mut self, node: usize, shard: u16) {
+        let (shards, seen, shard) = (self.nodes[node].shards(), &self.seen[node], usize::from(shard));
+        if self.unseen.has(node) || seen.len() != shards.len() || !seen[shard].is_of(&shards[shard]) {
+            self.look_at(node);
+        } else if self.nodes.len() > 1 {
+            self.settle();
+        }
+    }
+
+    /// The same of all shards of a node.
     pub fn look_at(&mut self, node: usize) {
-        for led in self.nodes[node].led() {
+        let see = |shard: &Shard| Seen { is_ready: shard.is_ready(), led: Node::led_by(shard).collect() };
+        self.seen[node] = self.nodes[node].shards().iter().map(see).collect();
+        self.unseen.set(node, false);
+        let led: BTreeSet<_> = self.nodes[node].led().collect();
+        for &led in &led {
             let leader = *self.leaders.entry(led).or_insert(node);
             if leader != node && self.rivals.insert(led) {
                 let ((slot, term), index) = (led, self.log.events.len());
@@ -34,8 +62,7 @@ impl World {
         if self.nodes.len() == 1 {
             return;
         }
-        self.serving[node] = self.nodes[node].is_ready();
-        let led: BTreeSet<_> = self.nodes[node].led().collect();
+        self.serving.set(node, self.nodes[node].is_ready());
         let had = std::mem::replace(&mut self.led[node], led);
         let id = Node::id_of(node).get();
         if self.led[node].difference(&had).next().is_some() {
@@ -52,16 +79,13 @@ impl World {
         if self.nodes.len() == 1 {
             return;
         }
-        let serves = self.calm_majority().is_some_and(|majority| {
-            (0..self.nodes.len()).all(|node| self.serving[node] == majority.contains(&node))
-        });
-        let leading = || (0..self.nodes.len()).max_by_key(|node| self.led[*node].len());
-        let settled = serves.then(leading).flatten();
-        if settled.is_some() != self.settled.is_some() {
-            let told = if settled.is_some() { Fleet::Settled } else { Fleet::Disturbed };
+        let serves = self.calm_majority() == Some(self.serving);
+        if serves != self.settled.is_some() {
+            let told = if serves { Fleet::Settled } else { Fleet::Disturbed };
             self.log.record(What::Fault(Fault::Fleet(told)));
         }
-        self.settled = settled;
+        let leading = || (0..self.nodes.len()).max_by_key(|node| self.led[*node].len());
+        self.settled = serves.then(leading).flatten();
     }
 
     /// What the nodes are, or who hears whom, is different from now on.
@@ -85,19 +109,9 @@ impl World {
     }
 
     /// So many nodes that they are a majority, which run, hear each other, and hear nobody else.
-    pub fn calm_majority(&self) -> Option<Vec<usize>> {
-        let running: Vec<usize> = (0..self.nodes.len()).filter(|node| self.runs(*node)).collect();
-        running.iter().find_map(|one| {
-            let (with, without): (Vec<usize>, Vec<usize>) =
-                running.iter().partition(|other| self.links.is_open_both_ways(*one, **other));
-            let all = |of: &[usize], like: &dyn Fn(usize, usize) -> bool| {
-                with.iter().all(|one| of.iter().all(|other| like(*other, *one)))
-            };
-            let is_calm = with.len() >= self.enough()
-                && all(&with, &|other, one| self.links.is_open(other, one))
-                && all(&without, &|other, one| !self.links.is_open(other, one));
-            is_calm.then_some(with)
-        })
+    pub fn calm_majority(&self) -> Option<Places> {
+        let running = (0..self.nodes.len()).filter(|node| self.runs(*node)).collect();
+        self.links.calm_part(running, self.enough())
     }
 
     /// Whether a node does something, and what it writes is soon on its disk.

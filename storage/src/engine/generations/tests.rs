@@ -288,12 +288,24 @@ fn a_node_with_damage_or_a_full_disk_starts_and_stages_nothing_on_what_it_could_
         engine.write_staged(&staged, &one(SLOTS[0], b"a", b"2")).unwrap();
         let model = Arc::new(model.restart());
         spoil(&model);
-        Generations::open(model).unwrap()
+        (Generations::open(model.clone()).unwrap(), model)
     };
-    let full = left(|model| model.set_full(true));
+    let (full, disk) = left(|model| model.set_full(true));
     assert_eq!((full.stage(SLOTS[0]), all_of(&full, Family::Session, SLOTS[2]).len()), (None, 1));
-    let damaged = left(|model| assert!(model.damage(Family::Session, &key(SlotId(0x8000), b"a"))));
+    let (damaged, bits) = left(|model| assert!(model.damage(Family::Session, &key(SlotId(0x8000), b"a"))));
     assert_eq!(damaged.stage(SLOTS[0]), None);
-    let well = left(|_| {});
+    let (well, _) = left(|_| {});
     assert!(well.stage(SLOTS[0]).is_some());
+    // As soon as it can be deleted, copies are taken.
+    disk.set_full(false);
+    bits.mend();
+    for (engine, model) in [(full, disk), (damaged, bits)] {
+        let staged = engine.stage(SLOTS[0]).unwrap();
+        assert_eq!(numbers(&*model, Family::Session).unwrap(), []);
+        engine.write_staged(&staged, &one(SLOTS[0], b"b", b"3")).unwrap();
+        assert!(engine.stage(SLOTS[1]).is_some_and(|next| next != staged));
+        engine.switch(&staged, &Batch::new()).unwrap();
+        assert_eq!(all_of(&engine, Family::Session, SLOTS[0]).len(), 1);
+        assert_eq!(all_of(&engine, Family::Session, SLOTS[2]).len(), 1);
+    }
 }

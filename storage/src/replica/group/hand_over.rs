@@ -36,6 +36,15 @@ impl Group {
         self.after(options);
     }
 
+    /// What is led here cannot be served. The others elect one of them, and go on without this replica: one that only led no
+    /// longer would be handed the slot again and again.
+    pub(in crate::replica) fn leave(&mut self) {
+        if !self.failed && !self.has_one_voter() && self.role().is_leader() {
+            self.fail(None);
+            (self.is_left, self.unsent) = (true, false);
+        }
+    }
+
     /// The voter that has most of the log among those that were heard of lately.
     fn heir(&self) -> Option<u64> {
         let raft = &self.raft.raft;
