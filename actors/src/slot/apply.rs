@@ -177,8 +177,14 @@ impl Slot {
                 self.inbox(SlotId(from), number, op, true, context, turn)?;
                 return Ok(None);
             }
-            Op::Given { from, number } => self.apply_given(SlotId(from), number, turn),
-            Op::GivenUp { node } => self.apply_given_up(node, turn),
+            Op::Given { from, number } => {
+                self.apply_given(SlotId(from), number, turn);
+                return Ok(None);
+            }
+            Op::GivenUp { node } => {
+                self.apply_given_up(node, turn);
+                return Ok(None);
+            }
             Op::Trim { to, number } => self.trim(SlotId(to), number, turn),
             Op::Due { at, session } => self.due(at, session, context, turn)?,
             Op::Will { partition, message, .. } => {
