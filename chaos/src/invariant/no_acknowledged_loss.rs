@@ -1,20 +1,21 @@
 //! Invariant 1: an acknowledged message of QoS 1 or 2 reaches every Session whose SUBACK came before the PUBLISH.
 //!
-//! Judged when the queues have drained. A Session that has ended took with it what was on its way then, and no more: what was
-//! acknowledged before its publisher sent the next one of the topic and QoS was due before that one. Declared overflow is kept out by the workload, which holds publishers back before a queue is full; where it does not,
+//! Judged when the queues have drained. A Session without a queue that has ended took with it what was on its way then, and no
+//! more: what was acknowledged before its publisher sent the next one of the topic and QoS was due before that one. One that its
+//! Client let end takes its queue with it, which nobody holds publishers back for. Declared overflow is kept out by the workload, which holds publishers back before a queue is full; where it does not,
 //! [`overflow`](super::overflow) judges.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::{Violation, overflow};
-use crate::oracle::{Fault, Ledger, Life, Message, Name, Qos, Retain, Sent, matches};
+use crate::oracle::{Connection, Fault, Ledger, Life, Message, Name, Qos, Retain, Sent, matches};
 
 const NAME: &str = "1 no acknowledged loss";
 
 pub fn check(ledger: &Ledger) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for life in &ledger.lives {
+    for life in ledger.lives.iter().filter(|life| life.ends.is_none() || has_no_queue(ledger, life)) {
         let delivered: HashSet<&Message> = life.deliveries.iter().map(|delivery| &delivery.message).collect();
         let latest = life.ends.map(|_| Latest::of(ledger, life));
         for span in &life.spans {
@@ -45,6 +46,15 @@ pub fn check(ledger: &Ledger) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// Whether a Session lived with one connection.
+fn has_no_queue(ledger: &Ledger, life: &Life) -> bool {
+    let until = life.ends.unwrap_or(usize::MAX);
+    let is_of_life =
+        |of: &&Connection| of.link.client == life.client && (life.begins..until).contains(&of.connect);
+    let mut connections = ledger.connections.iter().filter(is_of_life);
+    connections.all(|of| of.terms.clean_start && of.terms.expiry.is_zero())
 }
 
 /// When the last message that reached a Session was sent, by its publisher, topic and QoS.
