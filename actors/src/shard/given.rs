@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use convoy_ids::SlotId;
 
+use crate::metric;
 use crate::session::Home;
 
 /// Numbers of one outbox that are remembered. Nobody has so many under way: it holds less.
@@ -38,7 +39,11 @@ impl Given {
             return true;
         }
         let numbers = self.numbers.entry((by, from)).or_default();
-        if numbers.whole.contains(&number) || numbers.parts.len() >= NUMBERS {
+        if numbers.whole.contains(&number) {
+            return false;
+        }
+        if numbers.parts.len() >= NUMBERS {
+            metrics::counter!(metric::FRAMES_REFUSED).increment(1);
             return false;
         }
         numbers.parts.entry(number).or_default().insert((home.key, home.serial))

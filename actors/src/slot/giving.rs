@@ -12,7 +12,7 @@ use super::op::Op;
 use super::{Slot, Turn, rows};
 use crate::call::{Answer, ReplyTo};
 use crate::message::Message;
-use crate::topic::{Choice, Found, Pick};
+use crate::topic::{Choice, Found};
 
 /// A message that came by the log, and is being given to connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,17 +76,8 @@ impl Slot {
         };
         // It was applied, so it can be read.
         let Ok(message) = Message::decode(message) else { return };
-        let mut fan_out = std::mem::take(turn.fan_out);
-        fan_out.clear();
-        let pick = Pick::Agreed(Choice { number, chosen: &[], again: None });
-        if let Some(routes) = self.partitions.get(&partition) {
-            routes.find(&message, pick, &mut fan_out);
-        }
-        if !turn.roots.is_empty() {
-            turn.roots.find(self.id, &message, pick, &mut fan_out);
-        }
-        fan_out.merge_in_order();
-        *turn.work += fan_out.work();
+        let choice = Choice { number, chosen: &[], again: None };
+        let fan_out = self.find_agreed(partition, &message, choice, turn);
         let is_wanted = |found: &&Found| found.home.is_some() && found.delivery.group().is_none();
         let live: Vec<Found> = fan_out.found().iter().filter(is_wanted).copied().collect();
         *turn.fan_out = fan_out;

@@ -11,7 +11,7 @@ use super::{Emitted, Note, Slot, Turn, client_of, rows};
 use crate::call::Answer;
 use crate::message::Message;
 use crate::session::{Epoch, Place, SessionNumber, Target};
-use crate::topic::{Again, Choice, Found, Pick};
+use crate::topic::{Again, Choice, FanOut, Found, Pick};
 
 impl Slot {
     #[expect(clippy::too_many_arguments, reason = "the fields of PUBLISH")]
@@ -63,6 +63,28 @@ impl Slot {
         Ok(())
     }
 
+    /// Who gets a message, as every replica finds them; to be given back to `turn.fan_out`.
+    pub(super) fn find_agreed(
+        &self,
+        partition: u64,
+        message: &Message<'_>,
+        choice: Choice<'_>,
+        turn: &mut Turn<'_>,
+    ) -> FanOut {
+        let mut fan_out = std::mem::take(turn.fan_out);
+        fan_out.clear();
+        let pick = Pick::Agreed(choice);
+        if let Some(routes) = self.partitions.get(&partition) {
+            routes.find(message, pick, &mut fan_out);
+        }
+        if !turn.roots.is_empty() {
+            turn.roots.find(self.id, message, pick, &mut fan_out);
+        }
+        fan_out.merge_in_order();
+        *turn.work += fan_out.work();
+        fan_out
+    }
+
     /// A message that came by the log: matched here, where the routes are, and passed on by the log. `number`: see
     /// [`Op::InLine`]. Tells whether anybody had subscribed.
     pub(super) fn publish(
@@ -81,19 +103,10 @@ impl Slot {
         if message.retain && choice.again.is_none() {
             self.retain(partition, bytes, number.unwrap_or(0), turn)?;
         }
-        let mut fan_out = std::mem::take(turn.fan_out);
-        fan_out.clear();
-        let pick = Pick::Agreed(choice);
-        if let Some(routes) = self.partitions.get(&partition) {
-            routes.find(&message, pick, &mut fan_out);
-        }
-        if !turn.roots.is_empty() {
-            turn.roots.find(self.id, &message, pick, &mut fan_out);
-        }
+        let fan_out = self.find_agreed(partition, &message, choice, turn);
         if let Some(number) = number {
             self.line.take(number);
         }
-        fan_out.merge_in_order();
         if self.leading && choice.again.is_some() && fan_out.found().is_empty() {
             turn.effects.note(Note::SharedDropped);
             self.dropped += 1;
@@ -138,7 +151,6 @@ impl Slot {
             let whole = turn.effects.whole(&message);
             turn.effects.cast(message.topic, whole, casting, self.leadership());
         }
-        *turn.work += fan_out.work();
         let matched = !fan_out.found().is_empty();
         *turn.fan_out = fan_out;
         for (slot, targets) in by_slot.into_iter().filter(|(_, targets)| !targets.is_empty()) {
