@@ -6,6 +6,7 @@
 //! - [`Partitioning`]: which partition of its parent topic a Topic Name or Topic Filter belongs to, and [`Locator`],
 //!   which remembers the slots of partitions;
 //! - [`support`]: whether a node may acknowledge for the Sessions of a slot;
+//! - [`swim`]: which nodes are alive, suspect or down;
 //! - [`View`]: who leads each slot, as far as this node knows.
 //!
 //! This room knows nodes, zones and names. It opens no file and no socket, and reads no clock.
@@ -17,6 +18,7 @@ mod partition;
 pub mod ring;
 mod slot_of;
 pub mod support;
+pub mod swim;
 mod view;
 
 pub use error::Error;
