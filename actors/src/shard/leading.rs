@@ -183,14 +183,16 @@ impl Shard {
 
     /// A slot has applied what earlier leaders promised: it is led from here, if it is heard that far.
     pub(super) fn lead(&mut self, now: Now, id: SlotId) {
-        let is_in_touch = self.is_in_touch() && self.hears_quorum(id);
+        // Where nothing can be written any more, others lead.
+        let could =
+            self.is_in_touch() && self.hears_quorum(id) && !(self.has_others && self.failure.is_some());
         let Some(slot) = self.slots.get(id).filter(|slot| slot.elected.is_some()) else { return };
         slot.caught_up = slot.elected;
         // What it proposed when it led before in this term has lost its replies. A connection that such a record takes the Session
         // from is not to be adopted meanwhile.
         let (term, index) = slot.proposed;
         let is_behind = slot.elected == Some(term) && slot.applied < index;
-        if !is_in_touch || is_behind {
+        if !could || is_behind {
             return;
         }
         slot.lead();

@@ -284,6 +284,12 @@ impl Shard {
             slot.underway.lose(std::mem::take(&mut slot.pending));
         }
         self.give_back_lost();
+        if self.has_others {
+            // Others lead soon, and whoever is of this node is to hear them at once.
+            let led: Vec<convoy_ids::SlotId> =
+                self.slots.iter().filter(|slot| slot.leading).map(|slot| slot.id).collect();
+            led.into_iter().for_each(|id| self.lose(id));
+        }
     }
 
     /// Applies what is committed, and carries on what follows from it.

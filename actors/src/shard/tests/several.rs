@@ -1,7 +1,8 @@
 //! What a fleet of three nodes has promised holds, whoever leads.
 
+use super::super::slots::fail;
 use super::fleet::{
-    Fleet, REST, SENT_AWAY, TURNED_AWAY, WELCOME, WELCOME_BACK, client_of, preferred, topic_of,
+    Fleet, REST, SENT_AWAY, TURNED_AWAY, WELCOME, WELCOME_BACK, client_of, preferred, slot_of_topic, topic_of,
 };
 use super::*;
 use crate::options::Without;
@@ -140,4 +141,22 @@ fn a_node_that_leads_again_takes_leave_of_the_connections_that_it_had_before() {
     assert_eq!(fleet.join(0, lasting(&name)).1, [WELCOME_BACK, sent.again().got()]);
     let sessions = fleet.nodes[0].shards[0].observe().sessions;
     assert_eq!(sessions, 1, "the writer's ended with its connection");
+}
+
+/// What leads a slot that has stopped is silent to the other replicas, and has nothing more to say to its own node either.
+#[test]
+fn where_a_slot_stopped_its_next_leader_is_taken_for_one_as_soon_as_it_is_heard() {
+    let mut fleet = Fleet::new(Without::Nothing);
+    fleet.step = 10;
+    let (topic, name) = (topic_of(0, "a"), client_of(1, "writer"));
+    let (writer, slot) = (fleet.connect(0, passing(&name)), slot_of_topic(&topic));
+    fleet.nodes[0].shards[0].sync_failed("the disk is gone");
+    let leads = |fleet: &Fleet| (1..3).find(|at| fleet.led(*at).contains(&slot));
+    fleet.pass_until(|fleet| leads(fleet).is_some());
+    fleet.pass(50);
+    let got = fleet.publish(0, writer, publish(&topic, "1", 7));
+    assert_eq!(got, [Got::Puback(7, ReasonCode::Success)]);
+    fleet.pass(REST);
+    assert!(!fleet.led(0).contains(&slot), "it does not come back to where it stopped");
+    assert!(fleet.is_connected(0, writer));
 }

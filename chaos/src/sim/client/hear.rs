@@ -121,7 +121,7 @@ impl Client {
         } else if terms.clean_start {
             self.find(log, "Session Present for a Clean Start".into());
         }
-        self.begins_anew = false;
+        (self.begins_anew, self.is_unsure) = (false, false);
         self.fleeting = terms.expiry.is_zero();
         self.phase = Phase::Open(link.clone());
         // [MQTT-4.4.0-1]: in the order of the original PUBLISHes.

@@ -76,6 +76,11 @@ pub struct Client {
     /// It wished for a new Session and was not answered. The Session that is there may be the one before, or the new one,
     /// which knows nothing of what was under way: nothing can be resumed, and it wishes again [MQTT-3.1.2-4].
     begins_anew: bool,
+    /// A CONNECT was not answered. It may have made a Session where the one before had expired: that one would be present, and
+    /// not be the one that this Client knows.
+    is_unsure: bool,
+    /// When its last connection ended.
+    left_at: Duration,
     /// Sequence numbers outlive Sessions: a payload is never written twice.
     sequences: HashMap<(Name, Qos), u64>,
     /// Retained topics whose last value is not answered yet.
@@ -117,6 +122,8 @@ impl Client {
             state: State::default(),
             fleeting: false,
             begins_anew: false,
+            is_unsure: false,
+            left_at: Duration::ZERO,
             sequences: HashMap::new(),
             unanswered: HashMap::new(),
             outbox: Vec::new(),
@@ -289,11 +296,15 @@ impl Client {
         Act::Nothing
     }
 
-    fn terms(&mut self, chance: &mut Stream) -> Terms {
+    fn terms(&mut self, now: Duration, chance: &mut Stream) -> Terms {
         let mut terms = match self.character.stay {
             Stay::Clean => Terms::clean(),
             Stay::Lasting => Terms::lasting(),
-            Stay::Seconds(seconds) => Terms { expiry: Duration::from_secs(seconds), ..Terms::lasting() },
+            Stay::Seconds(seconds) => {
+                let (expiry, away) = (Duration::from_secs(seconds), now.saturating_sub(self.left_at));
+                // Clocks may differ.
+                Terms { clean_start: self.is_unsure && away * 2 >= expiry, expiry, will: None }
+            }
             Stay::Moody => Terms {
                 clean_start: chance.one_in(4),
                 expiry: if chance.one_in(4) { Duration::ZERO } else { Terms::LASTING },
@@ -309,7 +320,7 @@ impl Client {
     }
 
     fn connect(&mut self, chance: &mut Stream, log: &mut Log) {
-        let terms = self.terms(chance);
+        let terms = self.terms(log.at, chance);
         let link = log.link(&self.name);
         log.record(What::Connect { link: link.clone(), terms: terms.clone() });
         self.outbox.clear();
@@ -353,6 +364,11 @@ impl Client {
         }
         self.moves_on |= by == Closer::Server && !matches!(self.phase, Phase::Leaving(_));
         self.begins_anew |= matches!(&self.phase, Phase::Connecting(_, terms) if terms.clean_start);
+        match self.phase {
+            Phase::Connecting(..) => self.is_unsure = true,
+            Phase::Open(_) | Phase::Leaving(_) => self.left_at = log.at,
+            Phase::Away => {}
+        }
         self.phase = Phase::Away;
         self.outbox.clear();
         self.forget_connection();
