@@ -247,6 +247,7 @@ impl Effects for Outlet {
             Note::NotItsOwner => metric::denied("session"),
             Note::Met(limit) => metric::met(limit),
             Note::OutboxFull => metrics::counter!(metric::OUTBOX_FULL).increment(1),
+            Note::WaitingFull => metrics::counter!(metric::WAITING_FULL).increment(1),
             Note::QueueDropped(messages) => {
                 metrics::counter!(metric::QUEUE_DROPPED).increment(messages);
             }
