@@ -7,6 +7,7 @@ use convoy_wire::ReasonCode;
 use super::Shard;
 use super::mail::{Letter, Mail, Origin, Part, Where};
 use super::outlet::Applied;
+use super::successors::Claim;
 use crate::activity::Activity;
 use crate::call::{Answer, Begun, ReplyTo, SessionCall, token};
 use crate::clock::Now;
@@ -85,7 +86,7 @@ impl Shard {
             }
             Letter::Short { is } => self.outlet.edge.note_shortage(Some(sender), is),
             Letter::Led { slot, term, given, given_up } => {
-                self.hear_led(sender, slot, term, given, given_up);
+                self.hear_led(Claim { from: sender, slot, term, given, given_up });
             }
             Letter::GivenUp { slot, times } if self.outlet.post.is_led_by(slot, sender) => {
                 self.hear_given_up(slot, times);

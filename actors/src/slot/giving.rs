@@ -228,6 +228,9 @@ impl Slot {
     pub(super) fn apply_given_up(&mut self, node: u64, turn: &mut Turn<'_>) {
         let times = self.given_up.entry(node).or_default();
         *times += 1;
+        // The row stays, also of a node that is removed from the fleet. That one may be cut off, know nothing of it, and serve
+        // connections that were given up here. When it is heard again it ends them because it is told another number than it
+        // knew; a leader without the row would tell it the same one. A row has about 20 bytes.
         turn.state.put(rows::given_up(self.id, node), times);
         if self.leading {
             turn.effects.given_up(self.id, node, *times);
