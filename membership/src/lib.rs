@@ -5,7 +5,6 @@
 //! - [`slot_of`] and [`PartitionKey`]: which slot an actor belongs to;
 //! - [`Partitioning`]: which partition of its parent topic a Topic Name or Topic Filter belongs to, and [`Locator`],
 //!   which remembers the slots of partitions;
-//! - [`support`]: whether a node may acknowledge for the Sessions of a slot;
 //! - [`View`]: who leads each slot, as far as this node knows.
 //!
 //! This room knows nodes, zones and names. It opens no file and no socket, and reads no clock.
@@ -16,7 +15,6 @@ mod options;
 mod partition;
 pub mod ring;
 mod slot_of;
-pub mod support;
 mod view;
 
 pub use error::Error;
