@@ -12,6 +12,7 @@ use crate::call::{Answer, ReplyTo, token};
 use crate::dest::Dest;
 use crate::edge::Edge;
 use crate::message::Message;
+use crate::options::{Options, Without};
 use crate::session::{Delivery, Home, SessionNumber};
 use crate::slot::{Effects, Leadership, Live};
 
@@ -82,6 +83,24 @@ pub struct LiveTo {
 }
 
 impl Outlet {
+    pub(super) fn new(edge: Edge, post: Post, options: &Options) -> Self {
+        Self {
+            edge,
+            post,
+            applied: VecDeque::new(),
+            applying: Leadership { slot: SlotId::META, times: 0 },
+            live: None,
+            given: Given::new(options.without == Without::Known),
+            taken: VecDeque::new(),
+            given_up: VecDeque::new(),
+            casts: Casts::new(options.fan_out_piece),
+            receipts: Default::default(),
+            unreached: Default::default(),
+            last_unreached: 0,
+            uncleared: Default::default(),
+        }
+    }
+
     /// A connection waits for the end of another one; its number is never given again, for an answer may come when nobody waits
     /// for it any more.
     pub(super) fn wait_for_end(&mut self, unreached: Unreached) -> u64 {

@@ -111,25 +111,7 @@ impl Slot {
     ) -> Result<Option<Answer>, Error> {
         let agreed = Choice { number: context.agreed, chosen: &[], again: None };
         match op {
-            Op::Connect {
-                name,
-                clean_start,
-                owner,
-                binds,
-                expiry_seconds,
-                home,
-                limits,
-                will,
-                sent,
-                yields,
-            } => {
-                if let Some(reason) = self.refuses(name, owner, binds, yields, context, turn)? {
-                    return Ok(Some(Answer::Refused(reason)));
-                }
-                let wanted = Wanted { name, clean_start, owner, expiry_seconds, home, limits, will, sent };
-                self.connect(wanted, context, turn)?;
-                return Ok(None);
-            }
+            connect @ Op::Connect { .. } => return self.apply_connect(connect, context, turn),
             Op::Disconnect { session, epoch, farewell, expiry_seconds, sent } => {
                 self.disconnect(session, epoch, farewell, expiry_seconds, sent, context, turn)?;
             }
@@ -147,12 +129,10 @@ impl Slot {
             }
             Op::Release { session, epoch, packet_id } => self.released(session, epoch, packet_id, turn)?,
             Op::Route { partition, subscriber, filter, route } => {
-                self.route(partition, subscriber, filter, Some(route), context, turn);
-                return Ok(None);
+                return Ok(self.route(partition, subscriber, filter, Some(route), context, turn));
             }
             Op::Unroute { partition, subscriber, filter } => {
-                self.route(partition, subscriber, filter, None, context, turn);
-                return Ok(None);
+                return Ok(self.route(partition, subscriber, filter, None, context, turn));
             }
             Op::Publish { partition, message, again, chosen, .. } => {
                 let choice = Choice { chosen: &chosen, again, ..agreed };
@@ -193,24 +173,38 @@ impl Slot {
             Op::End { session } => self.end_by_order(session, context, turn)?,
             Op::EndOn { sessions, work } => self.end_on(&sessions, work, context, turn)?,
             Op::Roots { subscriber, home, filters } => {
-                self.route_everywhere(subscriber, home, &filters, turn);
-                if filters.iter().any(|filter| filter.subscription.is_some()) {
-                    let registered = Answer::RootsRegistered { slot: self.id, until: self.numbered };
-                    if home.is_none() {
-                        return Ok(Some(registered));
-                    }
-                    self.answer_route(context.reply, registered, turn);
-                    return Ok(None);
-                }
+                return Ok(self.route_everywhere(subscriber, home, &filters, context, turn));
             }
-            Op::EnqueueBody { body, .. } | Op::RootsBody { body, .. } => {
-                return Err(Error::Damaged {
-                    place: format!("slot {}", self.id),
-                    reason: format!("operation {body} of an outbox was sent on without its body"),
-                });
-            }
+            Op::EnqueueBody { body, .. } | Op::RootsBody { body, .. } => return Err(self.bodiless(body)),
         }
         Ok(Some(Answer::Done))
+    }
+
+    #[inline(never)] // Or what it takes apart has its place beside that of messages.
+    fn apply_connect(
+        &mut self,
+        op: Op<'_>,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<Answer>, Error> {
+        let Op::Connect { name, clean_start, owner, binds, expiry_seconds, home, limits, will, sent, yields } =
+            op
+        else {
+            unreachable!("it is a CONNECT");
+        };
+        if let Some(reason) = self.refuses(name, owner, binds, yields, context, turn)? {
+            return Ok(Some(Answer::Refused(reason)));
+        }
+        let wanted = Wanted { name, clean_start, owner, expiry_seconds, home, limits, will, sent };
+        self.connect(wanted, context, turn)?;
+        Ok(None)
+    }
+
+    fn bodiless(&self, body: u64) -> Error {
+        Error::Damaged {
+            place: format!("slot {}", self.id),
+            reason: format!("operation {body} of an outbox was sent on without its body"),
+        }
     }
 
     pub(super) fn answer(&self, context: Context, answer: Answer, turn: &mut Turn<'_>) {
