@@ -16,7 +16,7 @@ use super::{Effects, Note, Slot, Turn};
 use crate::call::Ack;
 use crate::clock::{Millis, Now};
 use crate::message::Message;
-use crate::session::{self, Behind, Delivery, Epoch, Home, Inflight, Seq, SessionNumber, Stage};
+use crate::session::{self, Behind, Delivery, Epoch, Home, Inflight, Queue, Seq, SessionNumber, Stage};
 
 /// Acknowledged messages that are kept in memory before a record is made of them; more often where a record is made
 /// anyway.
@@ -39,17 +39,7 @@ impl Slot {
             return Ok(());
         };
         let Some(queue) = &active.queue else { return Ok(()) };
-        active.link = Some(Box::new(Link {
-            home,
-            inflight: Inflight::new(queue.floor(), receive_maximum),
-            cursor: queue.floor(),
-            sent_until: queue.sent(),
-            dup_until: queue.perhaps_sent(),
-            finished: Vec::new(),
-            received: Vec::new(),
-            is_paused: self.pauses.hold(&active.name),
-            behind: (!queue.is_empty()).then(|| Box::new(Behind::new(queue.next()))),
-        }));
+        active.link = Some(Box::new(Link::new(home, queue, receive_maximum, self.pauses.hold(&active.name))));
         self.pump(session, turn)
     }
 
@@ -285,6 +275,21 @@ impl Slot {
 }
 
 impl Link {
+    /// To a connection that is sent everything from the first message on.
+    pub(super) fn new(home: Home, queue: &Queue, receive_maximum: u16, is_paused: bool) -> Self {
+        Self {
+            home,
+            inflight: Inflight::new(queue.floor(), receive_maximum),
+            cursor: queue.floor(),
+            sent_until: queue.sent(),
+            dup_until: queue.perhaps_sent(),
+            finished: Vec::new(),
+            received: Vec::new(),
+            is_paused,
+            behind: (!queue.is_empty()).then(|| Box::new(Behind::new(queue.next()))),
+        }
+    }
+
     /// Whether a message may go out now.
     fn has_room(&self) -> bool {
         self.inflight.has_room() && !self.is_paused

@@ -18,6 +18,8 @@ pub use roots::Roots;
 pub use route::{Again, RouteRow};
 pub use routes::{Choice, Chooser, Pick, Routes, find_all, group_of};
 pub use shared::{Options as SharedOptions, SHARED, Strategy};
+#[cfg(test)]
+pub use trie::naive;
 
 /// Tells topics apart, but for a few that only wait for each other.
 pub fn hash_of(topic: &str) -> u64 {
