@@ -4,8 +4,9 @@ use bytes::Bytes;
 use convoy_ids::SlotId;
 use convoy_wire::{PacketId, QoS, ReasonCode};
 
+use super::live_to::LiveTo;
 use super::mail::{Letter, Where};
-use super::outlet::{Applied, LiveTo, Outlet, Unreached};
+use super::outlet::{Applied, Outlet, Unreached};
 use super::receipts::Taken;
 use crate::call::{Answer, Begun, ReplyTo, token};
 use crate::clock::Now;

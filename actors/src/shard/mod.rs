@@ -23,6 +23,7 @@ mod in_line;
 mod inbound;
 mod leaderless;
 mod leading;
+mod live_to;
 mod mail;
 mod mailroom;
 mod moving;

@@ -6,6 +6,7 @@ use convoy_ids::SlotId;
 
 use super::casting::Casts;
 use super::given::Given;
+use super::live_to::LiveTo;
 use super::mail::{Letter, Part, Post, Where};
 use super::receipts::Receipts;
 use crate::call::{Answer, ReplyTo, token};
@@ -71,15 +72,6 @@ pub struct Applied {
     pub number: u64,
     /// Nothing up to this one is asked for again.
     pub given: u64,
-}
-
-/// A message that came by the log, and the shards whose connections are given it.
-#[derive(Debug)]
-pub struct LiveTo {
-    pub live: Live,
-    pub shards: Vec<Dest>,
-    /// It is passed on in pieces.
-    pub is_cast: bool,
 }
 
 impl Outlet {

@@ -7,29 +7,11 @@ use std::ops::ControlFlow;
 use convoy_storage::engine::Error;
 use convoy_wire::ReasonCode;
 
-use super::active::{Link, read_queue};
-use super::apply::work_of;
+use super::active::{Adoption, Link, read_queue};
+use super::context::work_of;
 use super::{Slot, Turn};
 use crate::call::{Answer, ReplyTo};
 use crate::session::{self, Epoch, Home, Progress, SessionNumber, Stage};
-
-/// How a connection of before has come to this leader.
-#[derive(Debug, Default)]
-pub enum Adoption {
-    /// It has not.
-    #[default]
-    None,
-    /// It goes on from there when the rows of its queue can be read, and hears of it then: what its Client acknowledges
-    /// before would be taken for nothing.
-    Waits(ReplyTo, Box<Progress>),
-    Done,
-}
-
-impl Adoption {
-    pub fn is_done(&self) -> bool {
-        matches!(self, Self::Done)
-    }
-}
 
 impl Slot {
     /// A connection is there that got its Session from an earlier leader.

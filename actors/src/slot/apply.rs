@@ -9,25 +9,14 @@ use convoy_storage::record;
 
 use super::active::{Active, activate, load};
 use super::ahead::Copy;
+use super::context::{Context, UNIT_BYTES};
 use super::leader::Aside;
 use super::lifetime::Wanted;
 use super::op::{self, Op};
 use super::{Emitted, Slot, Turn, ending, rows};
 use crate::call::{Answer, Begun, ReplyTo};
-use crate::clock::Millis;
 use crate::session::SessionNumber;
 use crate::topic::Choice;
-
-/// Bytes of a record that are as much work as one small operation.
-pub(super) const UNIT_BYTES: usize = 512;
-
-/// Bytes of a message or an operation, copied once, that are as much work as a small one.
-const COPIED_BYTES: usize = 2048;
-
-/// Units of work of a message or an operation of so many bytes that is read and passed on.
-pub fn work_of(bytes: usize) -> u64 {
-    1 + (bytes / COPIED_BYTES) as u64
-}
 
 /// Why a slot cannot go on. Nothing after this record is applied until the reason is gone.
 #[derive(Debug, thiserror::Error)]
@@ -36,25 +25,6 @@ pub enum Failure {
     Engine(#[from] Error),
     #[error("record {index} of slot {slot} cannot be read: {error}")]
     Record { slot: SlotId, index: Index, error: record::Error },
-}
-
-/// What is known of the operation being applied.
-#[derive(Clone, Copy)]
-pub(super) struct Context {
-    pub(super) at: Millis,
-    /// A number that every replica knows, and the one that gave the operation out: of a message that came out of an
-    /// outbox its number there, of any other operation the place of its record.
-    pub(super) agreed: u64,
-    pub(super) reply: Option<ReplyTo>,
-    /// It came out of an outbox.
-    pub(super) is_forwarded: bool,
-}
-
-impl Context {
-    /// Of something that follows from the operation and that nobody waits for.
-    pub(super) fn unanswered(self) -> Self {
-        Self { reply: None, ..self }
-    }
 }
 
 impl Slot {

@@ -9,7 +9,7 @@ use convoy_wire::{PacketId, QoS, ReasonCode};
 
 use super::active::{Active, Link, Row, read_queue};
 use super::ahead::Copy;
-use super::apply::work_of;
+use super::context::work_of;
 use super::leader::SLOT_BYTES;
 use super::op::Op;
 use super::{Effects, Note, Slot, Turn};

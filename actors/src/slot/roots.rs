@@ -10,7 +10,7 @@ use convoy_membership::PartitionKey;
 use convoy_storage::engine::{Batch, Engine, Error, Family, Pair};
 use convoy_storage::record;
 
-use super::apply::Context;
+use super::context::Context;
 use super::op::{Op, RootFilter};
 use super::rows::Key;
 use super::state::decode;

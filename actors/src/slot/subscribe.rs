@@ -5,7 +5,7 @@ use convoy_ids::SlotId;
 use convoy_storage::engine::Error;
 use convoy_wire::ReasonCode;
 
-use super::apply::Context;
+use super::context::Context;
 use super::op::{Entry, Op, RootFilter};
 use super::{Slot, Turn, rows};
 use crate::call::Answer;
