@@ -12,9 +12,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use convoy_actors::{
-    FAN_OUT_PIECE, Identity, Limits, Listener, Now, Options, Output, Peer, Secret, Shard, Transport,
-};
+use convoy_actors::{Identity, Listener, Now, Options, Output, Peer, Secret, Shard, Transport};
 use convoy_ids::NodeId;
 use convoy_membership::Partitioning;
 use convoy_storage::engine::{Engine, Generations, Model};
@@ -103,20 +101,8 @@ struct Bench {
 
 impl Bench {
     fn new(row: &'static Row) -> Self {
-        let options = Options {
-            slots: 64,
-            partitioning: Partitioning { partitions: 8, partition_levels: 2 },
-            limits: Limits::default(),
-            server_reference: None,
-            shared: Default::default(),
-            min_free_bytes: 1 << 20,
-            secret: Secret::from_number(7),
-            replicas: Vec::new(),
-            moves: None,
-            catch_up: Default::default(),
-            fan_out_piece: FAN_OUT_PIECE,
-            without: Default::default(),
-        };
+        let partitioning = Partitioning { partitions: 8, partition_levels: 2 };
+        let options = Options::alone(64, partitioning, Secret::from_number(7));
         let engine = Arc::new(Model::new());
         let rows = Generations::open(Arc::clone(&engine) as Arc<dyn Engine>).expect("it is empty");
         let node = NodeId::new(1).expect("one is not zero");

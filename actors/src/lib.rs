@@ -28,6 +28,8 @@ mod retained;
 mod session;
 mod shard;
 mod slot;
+#[cfg(test)]
+mod spoil;
 mod tally;
 mod tenant;
 mod topic;

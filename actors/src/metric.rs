@@ -83,6 +83,9 @@ metrics! {
     REFUSED = "convoy_publications_refused_total",
     /// Publications that go by a log, and SUBSCRIBE packets, refused because too much waits for a slot that they have to reach.
     OUTBOX_FULL = "convoy_refused_outbox_full_total",
+    /// Connections that were closed with Quota Exceeded because too many Subscriptions of Sessions without a queue wait in one
+    /// slot until messages from before them are with all nodes.
+    WAITING_FULL = "convoy_subscriptions_waiting_full_total",
     /// What Clients were denied by rules, by the label `action`: connect, publish, subscribe, receive, will; retained for what its publisher may not publish any more; by bans, by `ban`; and the
     /// Sessions of others that they asked for: session.
     DENIED = "convoy_access_denied_total",

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use convoy_wire::{PacketType, ProtocolVersion};
+use convoy_wire::{PacketType, ProtocolVersion, QoS};
 
 use crate::peer::Listener;
 use crate::query::Traffic;
@@ -72,6 +72,13 @@ impl Traffic {
 }
 
 impl Tally {
+    /// A PUBLISH of a Client, with so many bytes of payload.
+    #[inline]
+    pub fn count_published(&mut self, qos: QoS, bytes: usize) {
+        self.published[qos as usize] += 1;
+        self.published_bytes += bytes as u64;
+    }
+
     /// Adds what another shard has counted.
     pub fn merge(&mut self, other: &Self) {
         self.packets_received.iter_mut().zip(other.packets_received).for_each(|(all, more)| *all += more);

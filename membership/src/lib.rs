@@ -5,7 +5,6 @@
 //! - [`slot_of`] and [`PartitionKey`]: which slot an actor belongs to;
 //! - [`Partitioning`]: which partition of its parent topic a Topic Name or Topic Filter belongs to, and [`Locator`],
 //!   which remembers the slots of partitions;
-//! - [`support`]: whether a node may acknowledge for the Sessions of a slot;
 //! - [`swim`]: which nodes are alive, suspect or down;
 //! - [`View`]: who leads each slot, as far as this node knows.
 //!
@@ -17,7 +16,6 @@ mod options;
 mod partition;
 pub mod ring;
 mod slot_of;
-pub mod support;
 pub mod swim;
 mod view;
 

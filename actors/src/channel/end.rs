@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 use convoy_ids::NodeId;
-use convoy_membership::support::Process;
 
 #[cfg(test)]
 use super::Without;
 use super::pair::Pair;
-use super::{End, Frame, Limits, Payload, Refused, Side, Times};
+use super::{End, Frame, Limits, Payload, Process, Refused, Side, Times};
 
 /// What whoever has a channel is told.
 #[derive(Clone, Debug, PartialEq, Eq)]

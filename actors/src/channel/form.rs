@@ -10,11 +10,10 @@
 
 use bytes::Bytes;
 use convoy_ids::NodeId;
-use convoy_membership::support::Process;
 use convoy_storage::record::{BorrowDecode, Encode};
 use convoy_storage::sealed;
 
-use super::{End, Frame, Payload, Side};
+use super::{End, Frame, Payload, Process, Side};
 
 const KIND: u8 = 0x42;
 const VERSION: u8 = 1;

@@ -42,7 +42,7 @@ pub use end::{Channel, Event};
 pub use form::Error;
 pub use frame::{Frame, Payload};
 pub use outbound::{Limits, Refused};
-pub use side::{End, Side};
+pub use side::{End, Process, Side};
 pub use times::Times;
 
 /// A rule that is left out, to see that the runs in `tests` would notice.

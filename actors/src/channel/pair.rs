@@ -1,11 +1,9 @@
 //! What is known in one pair, from when it was opened to its lapse.
 
-use convoy_membership::support::Process;
-
 #[cfg(test)]
 use super::Without;
 use super::outbound::Outbound;
-use super::{Event, Frame, Times};
+use super::{Event, Frame, Process, Times};
 
 #[derive(Debug)]
 pub(super) struct Pair {

@@ -1,6 +1,14 @@
 //! Who the two ends of a channel are, and what they are called in a pair.
 
-use convoy_membership::support::Process;
+use convoy_ids::NodeId;
+
+/// One start of a node: what it promised in an earlier one is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Process {
+    pub node: NodeId,
+    /// Not the same as that of another start of the node.
+    pub start: u64,
+}
 
 /// One shard of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

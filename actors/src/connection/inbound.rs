@@ -1,7 +1,7 @@
 //! What a Client publishes, from its PUBLISH to our acknowledgement. Acknowledgements leave in the order in which the
 //! messages came [MQTT-4.6.0-2], [MQTT-4.6.0-3], whenever they become safe.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use convoy_ids::SlotId;
@@ -66,9 +66,12 @@ impl Waiting {
 
     /// Whether one of these slots is to answer for it, `by` that of its publisher's Session.
     fn waits_for(&self, kept: Option<&Kept>, is_one: impl Fn(SlotId) -> bool, by: SlotId) -> bool {
-        let goes_by = |kept: &Kept| if self.qos == QoS::ExactlyOnce { by } else { SlotId(kept.place.slot) };
         // Of one that is not kept it is not known where it went.
-        !self.is_done() && kept.is_none_or(|kept| is_one(goes_by(kept)))
+        !self.is_done() && kept.is_none_or(|kept| is_one(self.goes_by(kept, by)))
+    }
+
+    fn goes_by(&self, kept: &Kept, by: SlotId) -> SlotId {
+        if self.qos == QoS::ExactlyOnce { by } else { SlotId(kept.place.slot) }
     }
 }
 
@@ -201,6 +204,13 @@ impl Inbound {
             let kept = Kept { place, message };
             self.kept.get_or_insert_default().0.push_back((self.first + newest, kept));
         }
+    }
+
+    /// The slots that are to answer for what is not acknowledged yet, `by` that of the publisher's Session; of what is not kept
+    /// it is not known.
+    pub fn asked(&self, by: SlotId) -> BTreeSet<SlotId> {
+        let open = self.waiting_and_kept().filter(|(waiting, _)| !waiting.is_done());
+        open.filter_map(|(waiting, kept)| Some(waiting.goes_by(kept?, by))).collect()
     }
 
     /// What waits, with what is kept of it.

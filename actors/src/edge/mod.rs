@@ -19,8 +19,9 @@ mod shortage;
 mod time;
 mod unfinished;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
+use convoy_ids::SlotId;
 use convoy_wire::ReasonCode;
 use metrics::Gauge;
 use slab::Slab;
@@ -278,13 +279,16 @@ impl Edge {
         self.changes.is_walking() || self.is_visiting() || self.shortage.has_more()
     }
 
-    /// The Session went to another connection [MQTT-3.1.4-3].
-    pub fn taken_over(&mut self, home: &Home) {
-        let Some(connection) = self.find(home) else { return };
+    /// The Session went to another connection [MQTT-3.1.4-3]. Returns the slots that have yet to answer for what this one
+    /// published.
+    pub fn taken_over(&mut self, home: &Home) -> BTreeSet<SlotId> {
+        let Some(connection) = self.find(home) else { return BTreeSet::new() };
+        let asked = connection.inbound.asked(connection.session.slot());
         connection.owns_session = false;
         connection.take_back_welcome();
         self.close(home.key, ReasonCode::SessionTakenOver);
         self.leave_groups(home.key);
+        asked
     }
 
     /// An operator closes the connection. If the Session has ended there is nothing to take leave of.

@@ -46,6 +46,26 @@ pub struct Options {
     pub without: Without,
 }
 
+impl Options {
+    /// Those of a node that is alone, with everything else as it is where nothing is said of it.
+    pub fn alone(slots: u16, partitioning: Partitioning, secret: Secret) -> Self {
+        Self {
+            slots,
+            partitioning,
+            limits: Limits::default(),
+            server_reference: None,
+            replicas: Vec::new(),
+            moves: None,
+            catch_up: CatchUp::default(),
+            shared: SharedOptions::default(),
+            min_free_bytes: 1 << 20,
+            secret,
+            fan_out_piece: FAN_OUT_PIECE,
+            without: Without::default(),
+        }
+    }
+}
+
 /// What a node has to be told, at its start, of a fleet whose replicas move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moves {

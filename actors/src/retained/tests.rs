@@ -7,6 +7,7 @@ use convoy_storage::engine::{Model, Space, View};
 use proptest::prelude::*;
 
 use super::*;
+use crate::topic::naive;
 
 const SLOT: SlotId = SlotId(3);
 const PARTITION: u64 = 0x0102_0304_0506_0708;
@@ -278,24 +279,6 @@ fn a_key_that_is_no_topic_is_damage_and_is_not_visited() {
     let message = error.unwrap_err().to_string();
     assert!(message.ends_with(r"a\x00\xc3: its topic is not UTF-8"), "{message}");
     assert_eq!(visited, 1);
-}
-
-/// MQTT 5.0, 4.7, as the text of the specification has it.
-fn naive(filter: &str, topic: &str) -> bool {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
-        return false;
-    }
-    let mut names = topic.split('/');
-    for level in filter.split('/') {
-        if level == "#" {
-            return true;
-        }
-        match names.next() {
-            Some(name) if level == "+" || level == name => {}
-            _ => return false,
-        }
-    }
-    names.next().is_none()
 }
 
 fn level() -> impl Strategy<Value = &'static str> {

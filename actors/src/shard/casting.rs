@@ -15,8 +15,8 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use super::Shard;
+use super::live_to::LiveTo;
 use super::mail::Origin;
-use super::outlet::LiveTo;
 use super::proving::Waits;
 use super::receipts::Address;
 use crate::call::{Answer, ReplyTo};

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use convoy_ids::SlotId;
 use convoy_wire::{PacketId, QoS, ReasonCode};
 
+use super::live_to::LiveTo;
 use super::mail::{Letter, Where};
-use super::outlet::{Applied, LiveTo, Outlet, Unreached};
+use super::outlet::{Applied, Outlet, Unreached};
 use super::receipts::Taken;
 use crate::call::{Answer, Begun, ReplyTo, token};
 use crate::clock::Now;
@@ -62,20 +63,13 @@ impl Effects for Outlet {
         let is_cleared =
             !matches!(&answer, Answer::Granted(grant) if self.uncleared.contains(&grant.session.slot()));
         match self.post.where_home(&old) {
-            Where::Here if is_cleared => {
-                self.edge.taken_over(&old);
-                self.answer(to, answer);
-            }
+            Where::Here if is_cleared => self.take_from(&old, to, answer),
             Where::There(dest) if self.post.is_alone() => {
                 // The answer travels by way of the old one's shard.
                 let then = Some((to, Box::new(answer)));
                 self.post.send(dest, Letter::TakenOver { home: old, then });
             }
-            Where::Here => {
-                self.edge.taken_over(&old);
-                self.wait_for_end(Unreached { home: old, to, answer, is_closed: true });
-            }
-            Where::There(_) | Where::Nowhere => {
+            Where::Here | Where::There(_) | Where::Nowhere => {
                 let id = self.wait_for_end(Unreached { home: old, to, answer, is_closed: false });
                 self.close_there(id);
             }
@@ -84,7 +78,7 @@ impl Effects for Outlet {
 
     fn close_old(&mut self, old: Home) {
         match self.post.where_home(&old) {
-            Where::Here if self.edge.may_be_there(&old) => self.edge.taken_over(&old),
+            Where::Here if self.edge.may_be_there(&old) => _ = self.edge.taken_over(&old),
             Where::There(dest) if self.edge.may_be_there(&old) => {
                 self.post.send(dest, Letter::TakenOver { home: old, then: None });
             }
@@ -247,6 +241,7 @@ impl Effects for Outlet {
             Note::NotItsOwner => metric::denied("session"),
             Note::Met(limit) => metric::met(limit),
             Note::OutboxFull => metrics::counter!(metric::OUTBOX_FULL).increment(1),
+            Note::WaitingFull => metrics::counter!(metric::WAITING_FULL).increment(1),
             Note::QueueDropped(messages) => {
                 metrics::counter!(metric::QUEUE_DROPPED).increment(messages);
             }

@@ -15,6 +15,7 @@ const NUMBERS: usize = 65_536;
 /// What connections of this shard were given of the outboxes of slots, by the slot that matched it and the one of the outbox.
 #[derive(Debug, Default)]
 pub struct Given {
+    /// An entry stays for each pair of slots that ever had one, mostly with a number or two: of 64 slots there are 4,096 at most.
     numbers: BTreeMap<(SlotId, SlotId), Numbers>,
     /// Of none it is known: a rule that is left out, see [`crate::options::Without::Known`].
     forgets: bool,

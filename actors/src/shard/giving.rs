@@ -68,10 +68,12 @@ impl Shard {
         if self.options.without == Without::GivenUp {
             return self.take_receipts(ids);
         }
+        let mut of_others = Vec::new();
         for id in ids {
-            let Some(by) = self.outlet.receipts.slot_of(id) else { continue };
-            let Some(slot) = self.slots.get(by).filter(|slot| slot.is_serving()) else {
-                self.take_receipts(vec![id]);
+            let by = self.outlet.receipts.slot_of(id);
+            let slot = by.and_then(|by| self.slots.get(by)).filter(|slot| slot.is_serving());
+            let (Some(by), Some(slot)) = (by, slot) else {
+                of_others.push(id);
                 continue;
             };
             let owed = self.giving.owed.entry((by, node)).or_default();
@@ -82,6 +84,8 @@ impl Shard {
             }
             owed.push(id);
         }
+        // Their slots are led here no longer: what is owed is the next leader's.
+        self.take_receipts(of_others);
     }
 
     /// A slot is led here no longer: what it owes is the next leader's.

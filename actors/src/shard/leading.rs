@@ -14,6 +14,7 @@ use convoy_storage::replica::{Outgoing, Role, StepError};
 use super::mail::Letter;
 use super::moving::is_word;
 use super::slots::fail;
+use super::successors::Claim;
 use super::{Shard, turn};
 use crate::call::Answer;
 use crate::clock::Now;
@@ -68,8 +69,8 @@ impl Shard {
             let given_up = self.times_given_up(slot, dest);
             self.outlet.post.send(dest, Letter::Led { slot, term, given: given.clone(), given_up });
         }
-        let this = self.outlet.post.this();
-        self.hear_led(this, slot, term, given, 0);
+        let from = self.outlet.post.this();
+        self.hear_led(Claim { from, slot, term, given, given_up: 0 });
     }
 
     /// How many times connections of that shard's node were given up by a slot that is here.
@@ -90,17 +91,10 @@ impl Shard {
     }
 
     /// A slot is led in that shard from now on, or no longer.
-    pub(super) fn hear_led(
-        &mut self,
-        from: Dest,
-        slot: SlotId,
-        term: Term,
-        given: Option<Box<[(SlotId, u64)]>>,
-        given_up: u64,
-    ) {
-        if given.is_some() && self.waits_for_predecessor(from, slot, term, &given, given_up) {
+    pub(super) fn hear_led(&mut self, claim: Claim) {
+        let Some(Claim { from, slot, term, given, given_up }) = self.wait_for_predecessor(claim) else {
             return;
-        }
+        };
         let was_led = self.led.contains(slot);
         let is_news = self.outlet.post.note_leader(slot, from, term, given.is_some());
         if is_news {

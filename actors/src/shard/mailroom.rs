@@ -7,13 +7,17 @@ use convoy_wire::ReasonCode;
 use super::Shard;
 use super::mail::{Letter, Mail, Origin, Part, Where};
 use super::outlet::Applied;
+use super::successors::Claim;
 use crate::activity::Activity;
-use crate::call::{Answer, Begun, ReplyTo, token};
+use crate::call::{Answer, Begun, ReplyTo, SessionCall, token};
 use crate::clock::Now;
 use crate::dest::Dest;
 use crate::message::Message;
-use crate::session::{Home, Place};
+use crate::session::{Delivery, Home, Place, SessionNumber};
 use crate::slot::{Effects, Op};
+
+/// The message that was begun last, by its number, and where it lies.
+type Begins = Option<(u64, Part)>;
 
 impl Shard {
     /// Mail from another shard, all at once.
@@ -32,173 +36,212 @@ impl Shard {
             return false;
         }
         let until = self.end_of_piece();
-        let sender = mail.from;
         let mut letters = std::mem::take(&mut mail.letters).into_iter();
-        let part = |part: Part| mail.part(part);
-        // The message that was begun last, by its number, and where it lies.
         let mut begun = None;
         while self.work < until
             && let Some(letter) = letters.next()
         {
             self.work += 1;
-            match letter {
-                Letter::Publish { place, origin, message, reply } => {
-                    if let Some(whole) = mail.shared(message) {
-                        self.outlet.edge.begin_with(whole);
-                    }
-                    let message = Message::decode(part(message)).expect("another shard has encoded it");
-                    let answer = match self.publish_from(now, sender, place, &message, origin, reply) {
-                        Ok(begun) => begun.map(Answer::Begun),
-                        Err(reason) => {
-                            if origin.again.is_some() {
-                                self.outlet.edge.drop_shared();
-                            }
-                            Some(self.refusal(reason))
-                        }
-                    };
-                    if let Some((reply, answer)) = reply.zip(answer) {
-                        self.outlet.answer(reply, answer);
-                    }
-                }
-                Letter::Enqueue { from, slot, message, targets, reply } => {
-                    // Behind a message of the partition's next leader it would be out of order.
-                    let has_heard = self.is_for_now(slot, sender);
-                    let is_led = self.outlet.post.is_led_by(from, sender) && has_heard;
-                    let is_taken = self.takes_records() && is_led;
-                    match self.slots.get(slot).filter(|slot| slot.is_serving() && is_taken) {
-                        Some(slot) => {
-                            let targets = part(targets);
-                            match mail.shared(message) {
-                                Some(whole) => slot.pending.push_shared(now.wall, whole, targets, reply),
-                                None => {
-                                    let op = Op::Enqueue { message: part(message), targets };
-                                    slot.pending.push(now.wall, &op, reply);
-                                }
-                            }
-                            let is_full = slot.pending.is_full() || self.is_short;
-                            if let Some(reply) = reply.filter(|_| is_full) {
-                                self.outlet.answer(reply, Answer::Full);
-                            }
-                        }
-                        None => {
-                            if let Some(reply) = reply {
-                                let answer = self.why_not_queued(slot, is_led);
-                                self.outlet.answer(reply, answer);
-                            }
-                        }
-                    }
-                }
-                Letter::Pass { from, session, delivery, message } => {
-                    if self.outlet.post.is_led_by(from, sender) {
-                        let shared = mail.shared(message).cloned();
-                        let message = shared.unwrap_or_else(|| Bytes::copy_from_slice(part(message)));
-                        self.pass(now, from, session, delivery, message);
-                    }
-                }
-                Letter::Session { slot, call } => match call.reply() {
-                    // It was for an earlier leader, and comes again.
-                    Some(reply) if !self.is_for_now(slot, sender) => {
-                        self.turn_away(reply);
-                        self.outlet.answer(reply, Answer::Unknown);
-                    }
-                    _ => self.called(now, slot, call),
-                },
-                Letter::Outbox { from, to, number, op, reply } => {
-                    self.forwarded(now, from, to, number, part(op), mail.shared(op), reply);
-                }
-                Letter::OutboxMessage { from, to, number, message, targets } => {
-                    let message = mail.shared(message).expect("it was shared").clone();
-                    self.forwarded_message(now, from, to, number, &message, part(targets));
-                }
-                Letter::OutboxApplied { from, to, number, given } => {
-                    self.outbox_applied(now, Applied { from, to, number, given });
-                }
-                Letter::Stored(report) => self.budget.hear(&report),
-                Letter::Presence(announcement) => self.presence.take(sender, &announcement),
-                Letter::Hear { reply, passes_on } => {
-                    if passes_on {
-                        let parts = self.outlet.post.others().count() as u32;
-                        self.outlet.answer(reply, Answer::Begun(Begun { parts, matched: true }));
-                    }
-                    self.hear(reply, passes_on);
-                }
-                Letter::BackedUp { slot, is } if self.outlet.post.is_led_by(slot, sender) => {
-                    self.note_backed_up(slot, is);
-                }
-                Letter::BackedUp { .. } => {}
-                Letter::Short { is } => self.outlet.edge.note_shortage(Some(sender), is),
-                Letter::Led { slot, term, given, given_up } => {
-                    self.hear_led(sender, slot, term, given, given_up);
-                }
-                Letter::GivenUp { slot, times } => {
-                    if self.outlet.post.is_led_by(slot, sender) {
-                        self.hear_given_up(slot, times);
-                    }
-                }
-                Letter::HeardLed { slot, term } => self.hear_heard(sender, slot, term),
-                Letter::AllAsked { slot, term } => self.hear_all_asked(sender, slot, term),
-                Letter::Retained(request) => self.read_retained(now, *request),
-                Letter::Deliver { home, session, delivery, message, live } => {
-                    self.begin(mail, message, &mut begun);
-                    let message = Message::decode(part(message)).expect("another shard has encoded it");
-                    if self.has_others && !self.is_of_leader(sender, message.topic) {
-                        // It knows old routes.
-                        continue;
-                    }
-                    if let Some((from, number)) = live
-                        && !self.takes_live(message.topic, from, number, &home)
-                    {
-                        continue;
-                    }
-                    self.outlet.edge.deliver(&home, session, &delivery, &message, now);
-                }
-                Letter::Given { by, from, number, given } => {
-                    if self.outlet.post.is_led_by(by, sender) {
-                        self.outlet.given.complete(by, from, number, given);
-                    }
-                }
-                Letter::Send { home, .. } | Letter::Release { home, .. }
-                    if self.has_others && !self.is_of_leader_of(sender, &home) =>
-                {
-                    // Another leader goes on with the connection.
-                    continue;
-                }
-                Letter::Send { home, seq, dup, delivery, message } => {
-                    self.begin(mail, message, &mut begun);
-                    let message = Message::decode(part(message)).expect("another shard has encoded it");
-                    self.outlet.edge.send(&home, seq, dup, &delivery, &message, now);
-                }
-                Letter::Release { home, packet_id } => self.outlet.edge.release(&home, packet_id),
-                Letter::Answer { to, .. } if to.token & token::KIND == token::TAKEN => {
-                    self.outlet.closed_there(to.token & !token::KIND);
-                }
-                Letter::Answer { to, answer } if to.token & token::KIND == token::QUEUED => {
-                    self.hear_queued(to.token & !token::KIND, answer);
-                }
-                Letter::Answer { to, answer: Answer::Granted(grant) }
-                    if self.has_others && !self.outlet.post.is_led_by(grant.session.slot(), sender) =>
-                {
-                    // Whoever leads since knows nothing of a connection, or takes leave of it.
-                    self.outlet.edge.answer(to, Answer::Unknown);
-                }
-                Letter::Answer { to, answer } => {
-                    let to = self.of_the_attempt(to);
-                    self.outlet.edge.answer(to, answer);
-                }
-                Letter::TakenOver { home, then } => {
-                    self.outlet.edge.taken_over(&home);
-                    if let Some((reply, answer)) = then {
-                        self.outlet.answer(reply, *answer);
-                    }
-                }
-                Letter::Evict { home, session_ended } => self.outlet.edge.evict(&home, session_ended),
-                Letter::RetainedChunk(chunk) => self.outlet.edge.on_retained(*chunk, now),
-            }
+            self.open_letter(now, mail, letter, &mut begun);
             self.settle(now);
         }
         self.return_to_led(now);
         mail.letters = letters.collect();
         mail.letters.is_empty()
+    }
+
+    #[inline(always)] // It has one caller.
+    fn open_letter(&mut self, now: Now, mail: &Mail, letter: Letter, begun: &mut Begins) {
+        let sender = mail.from;
+        match letter {
+            Letter::Publish { place, origin, message, reply } => {
+                self.open_publish(now, mail, place, message, origin, reply);
+            }
+            Letter::Enqueue { from, slot, message, targets, reply } => {
+                self.open_enqueue(now, mail, (from, slot), message, targets, reply);
+            }
+            Letter::Pass { from, session, delivery, message } => {
+                if self.outlet.post.is_led_by(from, sender) {
+                    let shared = mail.shared(message).cloned();
+                    let message = shared.unwrap_or_else(|| Bytes::copy_from_slice(mail.part(message)));
+                    self.pass(now, from, session, delivery, message);
+                }
+            }
+            Letter::Session { slot, call } => self.open_call(now, sender, slot, call),
+            Letter::Outbox { from, to, number, op, reply } => {
+                self.forwarded(now, from, to, number, mail.part(op), mail.shared(op), reply);
+            }
+            Letter::OutboxMessage { from, to, number, message, targets } => {
+                let message = mail.shared(message).expect("it was shared").clone();
+                self.forwarded_message(now, from, to, number, &message, mail.part(targets));
+            }
+            Letter::OutboxApplied { from, to, number, given } => {
+                self.outbox_applied(now, Applied { from, to, number, given });
+            }
+            Letter::Stored(report) => self.budget.hear(&report),
+            Letter::Presence(announcement) => self.presence.take(sender, &announcement),
+            Letter::Hear { reply, passes_on } => self.open_hear(reply, passes_on),
+            Letter::BackedUp { slot, is } if self.outlet.post.is_led_by(slot, sender) => {
+                self.note_backed_up(slot, is);
+            }
+            Letter::Short { is } => self.outlet.edge.note_shortage(Some(sender), is),
+            Letter::Led { slot, term, given, given_up } => {
+                self.hear_led(Claim { from: sender, slot, term, given, given_up });
+            }
+            Letter::GivenUp { slot, times } if self.outlet.post.is_led_by(slot, sender) => {
+                self.hear_given_up(slot, times);
+            }
+            Letter::HeardLed { slot, term } => self.hear_heard(sender, slot, term),
+            Letter::AllAsked { slot, term } => self.hear_all_asked(sender, slot, term),
+            Letter::Retained(request) => self.read_retained(now, *request),
+            Letter::Deliver { home, session, delivery, message, live } => {
+                self.open_delivery(now, mail, (home, session), &delivery, message, live, begun);
+            }
+            Letter::Given { by, from, number, given } if self.outlet.post.is_led_by(by, sender) => {
+                self.outlet.given.complete(by, from, number, given);
+            }
+            Letter::BackedUp { .. } | Letter::GivenUp { .. } | Letter::Given { .. } => {}
+            // Another leader goes on with the connection.
+            Letter::Send { home, .. } | Letter::Release { home, .. }
+                if self.has_others && !self.is_of_leader_of(sender, &home) => {}
+            Letter::Send { home, seq, dup, delivery, message } => {
+                let message = self.begin(mail, message, begun);
+                self.outlet.edge.send(&home, seq, dup, &delivery, &message, now);
+            }
+            Letter::Release { home, packet_id } => self.outlet.edge.release(&home, packet_id),
+            Letter::Answer { to, answer } => self.open_answer(sender, to, answer),
+            Letter::TakenOver { home, then } => match then {
+                Some((reply, answer)) => self.outlet.take_from(&home, reply, *answer),
+                None => _ = self.outlet.edge.taken_over(&home),
+            },
+            Letter::Evict { home, session_ended } => self.outlet.edge.evict(&home, session_ended),
+            Letter::RetainedChunk(chunk) => self.outlet.edge.on_retained(*chunk, now),
+        }
+    }
+
+    /// A message for a partition.
+    #[inline(always)] // It has one caller.
+    fn open_publish(
+        &mut self,
+        now: Now,
+        mail: &Mail,
+        place: Place,
+        message: Part,
+        origin: Origin,
+        reply: Option<ReplyTo>,
+    ) {
+        if let Some(whole) = mail.shared(message) {
+            self.outlet.edge.begin_with(whole);
+        }
+        let message = decode(mail.part(message));
+        let answer = match self.publish_from(now, mail.from, place, &message, origin, reply) {
+            Ok(begun) => begun.map(Answer::Begun),
+            Err(reason) => {
+                if origin.again.is_some() {
+                    self.outlet.edge.drop_shared();
+                }
+                Some(self.refusal(reason))
+            }
+        };
+        if let Some((reply, answer)) = reply.zip(answer) {
+            self.outlet.answer(reply, answer);
+        }
+    }
+
+    /// A message for the queues of Sessions of a slot, which another one has matched.
+    #[inline(always)] // It has one caller.
+    fn open_enqueue(
+        &mut self,
+        now: Now,
+        mail: &Mail,
+        (from, slot): (SlotId, SlotId),
+        message: Part,
+        targets: Part,
+        reply: Option<ReplyTo>,
+    ) {
+        // Behind a message of the partition's next leader it would be out of order.
+        let has_heard = self.is_for_now(slot, mail.from);
+        let is_led = self.outlet.post.is_led_by(from, mail.from) && has_heard;
+        let is_taken = self.takes_records() && is_led;
+        let Some(taking) = self.slots.get(slot).filter(|slot| slot.is_serving() && is_taken) else {
+            if let Some(reply) = reply {
+                let answer = self.why_not_queued(slot, is_led);
+                self.outlet.answer(reply, answer);
+            }
+            return;
+        };
+        let targets = mail.part(targets);
+        match mail.shared(message) {
+            Some(whole) => taking.pending.push_shared(now.wall, whole, targets, reply),
+            None => {
+                let op = Op::Enqueue { message: mail.part(message), targets };
+                taking.pending.push(now.wall, &op, reply);
+            }
+        }
+        let is_full = taking.pending.is_full() || self.is_short;
+        if let Some(reply) = reply.filter(|_| is_full) {
+            self.outlet.answer(reply, Answer::Full);
+        }
+    }
+
+    /// What a connection asks of its Session's slot.
+    fn open_call(&mut self, now: Now, sender: Dest, slot: SlotId, call: SessionCall) {
+        match call.reply() {
+            // It was for an earlier leader, and comes again.
+            Some(reply) if !self.is_for_now(slot, sender) => {
+                self.turn_away(reply);
+                self.outlet.answer(reply, Answer::Unknown);
+            }
+            _ => self.called(now, slot, call),
+        }
+    }
+
+    fn open_hear(&mut self, reply: ReplyTo, passes_on: bool) {
+        if passes_on {
+            let parts = self.outlet.post.others().count() as u32;
+            self.outlet.answer(reply, Answer::Begun(Begun { parts, matched: true }));
+        }
+        self.hear(reply, passes_on);
+    }
+
+    /// A message for a Session that lives with its connection. `live`: see [`Letter::Deliver`].
+    #[inline(always)] // It has one caller.
+    #[expect(clippy::too_many_arguments, reason = "the fields of a letter")]
+    fn open_delivery(
+        &mut self,
+        now: Now,
+        mail: &Mail,
+        (home, session): (Home, SessionNumber),
+        delivery: &Delivery,
+        message: Part,
+        live: Option<(u16, u64)>,
+        begun: &mut Begins,
+    ) {
+        let message = self.begin(mail, message, begun);
+        // Another one than the leader knows old routes.
+        let is_known = !self.has_others || self.is_of_leader(mail.from, message.topic);
+        if is_known && live.is_none_or(|(from, number)| self.takes_live(message.topic, from, number, &home)) {
+            self.outlet.edge.deliver(&home, session, delivery, &message, now);
+        }
+    }
+
+    /// What a slot, or another shard, answers.
+    #[inline(always)] // It has one caller.
+    fn open_answer(&mut self, sender: Dest, to: ReplyTo, answer: Answer) {
+        match (to.token & token::KIND, &answer) {
+            (token::TAKEN, _) => self.outlet.closed_there(to.token & !token::KIND),
+            (token::QUEUED, _) => self.hear_queued(to.token & !token::KIND, answer),
+            (_, Answer::Granted(grant))
+                if self.has_others && !self.outlet.post.is_led_by(grant.session.slot(), sender) =>
+            {
+                // Whoever leads since knows nothing of a connection, or takes leave of it.
+                self.outlet.edge.answer(to, Answer::Unknown);
+            }
+            _ => {
+                let to = self.of_the_attempt(to);
+                self.outlet.edge.answer(to, answer);
+            }
+        }
     }
 
     /// A message of another shard, if its partition's slot is led here, and was when it was sent: whoever has sent it elsewhere
@@ -244,15 +287,19 @@ impl Shard {
     }
 
     /// Begins a message of the mail, unless it is the one that was begun last.
-    fn begin(&mut self, mail: &Mail, message: Part, begun: &mut Option<(u64, Part)>) {
+    fn begin<'a>(&mut self, mail: &'a Mail, message: Part, begun: &mut Begins) -> Message<'a> {
         let edge = &mut self.outlet.edge;
-        if *begun == Some((edge.encoded.number(), message)) {
-            return;
+        if *begun != Some((edge.encoded.number(), message)) {
+            match mail.shared(message) {
+                Some(whole) => edge.begin_with(whole),
+                None => edge.begin_message(),
+            }
+            *begun = Some((edge.encoded.number(), message));
         }
-        match mail.shared(message) {
-            Some(whole) => edge.begin_with(whole),
-            None => edge.begin_message(),
-        }
-        *begun = Some((edge.encoded.number(), message));
+        decode(mail.part(message))
     }
+}
+
+fn decode(message: &[u8]) -> Message<'_> {
+    Message::decode(message).expect("another shard has encoded it")
 }

@@ -23,6 +23,7 @@ mod in_line;
 mod inbound;
 mod leaderless;
 mod leading;
+mod live_to;
 mod mail;
 mod mailroom;
 mod moving;
@@ -70,13 +71,11 @@ use crate::options::{Options, Without};
 use crate::peer::Peer;
 use crate::retained;
 use crate::session::{Delivery, SessionNumber};
-use crate::slot::{Emitted, Leadership, Led, Slot, State};
+use crate::slot::{Emitted, Led, Slot, State};
 use crate::tally::Tally;
 use crate::tenant::TENANT;
 use crate::topic::{FanOut, Presence, Roots};
 
-pub use casting::Casts;
-use given::Given;
 use mail::Where;
 pub use mail::{Bounds, Error as MailError, Mail, OfOneNode, Post};
 pub use moving::CommandError;
@@ -293,6 +292,22 @@ impl Observation {
     }
 }
 
+/// How slots are replicated.
+fn replication(options: &Options, seed: u64) -> replica::Options {
+    let mut replication = replica::Options {
+        kept_log_bytes: options.catch_up.kept_log_bytes,
+        segment_entries: options.catch_up.segment_entries,
+        seed,
+        lone_groups: options.without == Without::OneBatch,
+        ..replica::Options::default()
+    };
+    if options.replicas.len() < 2 {
+        // There are no followers to whom applied entries could go from memory.
+        replication.cached_log_bytes = 0;
+    }
+    replication
+}
+
 impl Shard {
     /// Opens the slots of this shard. It leads them once its first round is synced.
     pub fn new(identity: Identity, rows: Arc<Generations>, options: Options) -> Result<Self, Error> {
@@ -301,38 +316,12 @@ impl Shard {
         let post = Post::new(node, shard, shards, options.slots, options.replicas.len() < 2);
         let edge = Edge::new(node.get(), shard, shards, start, &options);
         let mut chance = Chance::of(&options.secret, &identity);
-        let mut replication = replica::Options {
-            kept_log_bytes: options.catch_up.kept_log_bytes,
-            segment_entries: options.catch_up.segment_entries,
-            seed: chance.number(),
-            lone_groups: options.without == Without::OneBatch,
-            ..replica::Options::default()
-        };
-        if options.replicas.len() < 2 {
-            // There are no followers to whom applied entries could go from memory.
-            replication.cached_log_bytes = 0;
-        }
-        let mut driver = Driver::new(Arc::clone(&engine), node, replication);
+        let mut driver = Driver::new(Arc::clone(&engine), node, replication(&options, chance.number()));
         let mut budget = Budget::new(options.limits.stored);
         let (slots, roots) = moving::open_all(&options, &post, &engine, &mut driver, &mut budget)?;
         let has_others = driver.has_others() || options.moves.is_some();
-        let outlet = Outlet {
-            edge,
-            post,
-            applied: VecDeque::new(),
-            applying: Leadership { slot: SlotId::META, times: 0 },
-            live: None,
-            given: Given::new(options.without == Without::Known),
-            taken: VecDeque::new(),
-            given_up: VecDeque::new(),
-            casts: Casts::new(options.fan_out_piece),
-            receipts: Default::default(),
-            unreached: Default::default(),
-            last_unreached: 0,
-            uncleared: Default::default(),
-        };
         let mut opened = Self {
-            outlet,
+            outlet: Outlet::new(edge, post, &options),
             work: 0,
             turn_began_at: 0,
             dear_work: 0,

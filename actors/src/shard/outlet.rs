@@ -6,12 +6,14 @@ use convoy_ids::SlotId;
 
 use super::casting::Casts;
 use super::given::Given;
+use super::live_to::LiveTo;
 use super::mail::{Letter, Part, Post, Where};
-use super::receipts::Receipts;
+use super::receipts::{Address, Receipts, Taken};
 use crate::call::{Answer, ReplyTo, token};
 use crate::dest::Dest;
 use crate::edge::Edge;
 use crate::message::Message;
+use crate::options::{Options, Without};
 use crate::session::{Delivery, Home, SessionNumber};
 use crate::slot::{Effects, Leadership, Live};
 
@@ -72,16 +74,25 @@ pub struct Applied {
     pub given: u64,
 }
 
-/// A message that came by the log, and the shards whose connections are given it.
-#[derive(Debug)]
-pub struct LiveTo {
-    pub live: Live,
-    pub shards: Vec<Dest>,
-    /// It is passed on in pieces.
-    pub is_cast: bool,
-}
-
 impl Outlet {
+    pub(super) fn new(edge: Edge, post: Post, options: &Options) -> Self {
+        Self {
+            edge,
+            post,
+            applied: VecDeque::new(),
+            applying: Leadership { slot: SlotId::META, times: 0 },
+            live: None,
+            given: Given::new(options.without == Without::Known),
+            taken: VecDeque::new(),
+            given_up: VecDeque::new(),
+            casts: Casts::new(options.fan_out_piece),
+            receipts: Default::default(),
+            unreached: Default::default(),
+            last_unreached: 0,
+            uncleared: Default::default(),
+        }
+    }
+
     /// A connection waits for the end of another one; its number is never given again, for an answer may come when nobody waits
     /// for it any more.
     pub(super) fn wait_for_end(&mut self, unreached: Unreached) -> u64 {
@@ -90,13 +101,40 @@ impl Outlet {
         self.last_unreached
     }
 
-    /// Closes the connection on another node whose Session another one gets: that one is told when this was done.
+    /// The Session of a connection here goes to another one. That is told when nothing of what the old one has published is on
+    /// its way to another node any more: it would take effect behind what the new connection says.
+    pub(super) fn take_from(&mut self, old: &Home, to: ReplyTo, answer: Answer) {
+        let asked = self.edge.taken_over(old);
+        let away = |slot| match self.post.where_is(slot) {
+            Where::There(dest) if self.post.is_away(dest) => self.post.address_of(dest),
+            _ => None,
+        };
+        let addresses: BTreeSet<Address> = asked.into_iter().filter_map(away).collect();
+        match addresses.is_empty() {
+            true => self.answer_next(to, answer),
+            false => self.receipts.wait(addresses, Taken::Over(to, Box::new(answer))),
+        }
+    }
+
+    /// The old connection has published all that it will: tells the next one, or whoever waits for that on its behalf.
+    pub(super) fn answer_next(&mut self, to: ReplyTo, answer: Answer) {
+        match (to.token & token::KIND, self.post.where_home(&to.home)) {
+            (token::TAKEN, Where::Here) => self.closed_there(to.token & !token::KIND),
+            _ => self.answer(to, answer),
+        }
+    }
+
+    /// Closes the connection whose Session another one gets: that one is told when this was done.
     pub(super) fn close_there(&mut self, id: u64) {
-        let Some(Unreached { home, .. }) = self.unreached.get(&id) else { return };
-        if let Where::There(dest) = self.post.where_home(home) {
-            let to = ReplyTo { home: self.edge.operators_home(), token: token::TAKEN | id };
-            let then = Some((to, Box::new(Answer::Done)));
-            self.post.send(dest, Letter::TakenOver { home: *home, then });
+        let Some(&Unreached { home, .. }) = self.unreached.get(&id) else { return };
+        let to = ReplyTo { home: self.edge.operators_home(), token: token::TAKEN | id };
+        match self.post.where_home(&home) {
+            Where::Here => self.take_from(&home, to, Answer::Done),
+            Where::There(dest) => {
+                let then = Some((to, Box::new(Answer::Done)));
+                self.post.send(dest, Letter::TakenOver { home, then });
+            }
+            Where::Nowhere => {}
         }
     }
 

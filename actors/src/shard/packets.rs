@@ -155,12 +155,7 @@ impl Shard {
         }
         let is_heard_on = !matches!(connection.stage, Stage::Leaving | Stage::Closing | Stage::Gone);
         if is_heard_on && at < input.len() {
-            if kept.is_empty() {
-                connection.input = bytes[at..].to_vec();
-            } else {
-                kept.drain(..at);
-                connection.input = kept;
-            }
+            connection.input = rest_of(bytes, kept, at);
         }
         if connection.weigh_unfinished() != connection.unfinished {
             self.outlet.edge.weigh_unfinished(key);
@@ -382,4 +377,13 @@ impl Shard {
         }
         self.settle(now);
     }
+}
+
+/// What is kept of these bytes behind `at`. `kept`: all of them, if some had been kept before.
+fn rest_of(bytes: &[u8], mut kept: Vec<u8>, at: usize) -> Vec<u8> {
+    if kept.is_empty() {
+        return bytes[at..].to_vec();
+    }
+    kept.drain(..at);
+    kept
 }

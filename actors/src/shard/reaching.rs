@@ -7,13 +7,12 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use convoy_ids::{NodeId, SlotId};
-use convoy_membership::support::Process;
 
 use super::Shard;
 use super::mail::{Bounds, Letter, Mail};
 use super::outlet::Unreached;
 use crate::call::Answer;
-use crate::channel::{self, Channel, End, Event, Frame};
+use crate::channel::{self, Channel, End, Event, Frame, Process};
 use crate::clock::Now;
 use crate::dest::Dest;
 use crate::edge::Change;

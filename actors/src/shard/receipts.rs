@@ -19,20 +19,23 @@ use crate::slot::{Effects, Leadership, Live};
 pub type Address = (u64, u16);
 
 /// What happens when a message is taken over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// A publisher is told, once it is proven that the slot is led here still.
     Publish(Leadership, ReplyTo),
     /// It came by the log: see [`crate::slot::Live`].
     Live(Live),
+    /// Messages of a connection whose Session another one gets: it is answered.
+    Over(ReplyTo, Box<Answer>),
 }
 
 impl Taken {
     /// The slot that matched it.
-    fn slot(&self) -> SlotId {
+    fn slot(&self) -> Option<SlotId> {
         match self {
-            Self::Publish(by, _) => by.slot,
-            Self::Live(live) => live.by.slot,
+            Self::Publish(by, _) => Some(by.slot),
+            Self::Live(live) => Some(live.by.slot),
+            Self::Over(..) => None,
         }
     }
 }
@@ -83,8 +86,20 @@ impl Receipts {
 
     /// This happens when the message that was just delivered is taken over wherever it went.
     pub fn gather(&mut self, then: Taken) {
-        let id = self.waiting.insert((then, self.touched.len()));
-        for address in self.touched.drain(..) {
+        let mut touched = std::mem::take(&mut self.touched);
+        self.wait(touched.drain(..), then);
+        self.touched = touched;
+    }
+
+    /// This happens when all that was sent there so far is taken over.
+    pub fn wait(
+        &mut self,
+        addresses: impl IntoIterator<Item = Address, IntoIter: ExactSizeIterator>,
+        then: Taken,
+    ) {
+        let addresses = addresses.into_iter();
+        let id = self.waiting.insert((then, addresses.len()));
+        for address in addresses {
             self.gathered.entry(address).or_default().push(id);
         }
     }
@@ -96,7 +111,7 @@ impl Receipts {
 
     /// Which slot matched that message.
     pub fn slot_of(&self, id: usize) -> Option<SlotId> {
-        self.waiting.get(id).map(|(then, _)| then.slot())
+        self.waiting.get(id).and_then(|(then, _)| then.slot())
     }
 
     /// One of the shards has taken the message over: what happens, if that was the last one.
@@ -156,6 +171,7 @@ impl Shard {
                     }
                 }
                 Some(Taken::Live(live)) => self.outlet.taken.push_back(live),
+                Some(Taken::Over(to, answer)) => self.outlet.answer_next(to, *answer),
                 None => {}
             }
         }
@@ -193,7 +209,7 @@ mod tests {
         for home in [home(2, 0), home(3, 1), home(2, 0)] {
             receipts.touch(home);
         }
-        receipts.gather(then);
+        receipts.gather(then.clone());
         assert!(!receipts.is_touched());
         let gathered = receipts.take_gathered();
         let ids: Vec<usize> = gathered.values().flatten().copied().collect();

@@ -19,26 +19,30 @@ pub(super) struct Successors(Vec<Successor>);
 
 #[derive(Debug)]
 struct Successor {
-    slot: SlotId,
-    from: Dest,
-    term: Term,
-    given: Option<Box<[(SlotId, u64)]>>,
-    given_up: u64,
+    claim: Claim,
     since: u64,
 }
 
+/// A shard says that it leads a slot, or (without `given`) no longer: see [`super::mail::Letter::Led`].
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub from: Dest,
+    pub slot: SlotId,
+    pub term: Term,
+    pub given: Option<Box<[(SlotId, u64)]>>,
+    pub given_up: u64,
+}
+
 impl Shard {
-    /// Whether a leader is to wait for the one before it.
-    pub(super) fn waits_for_predecessor(
-        &mut self,
-        from: Dest,
-        slot: SlotId,
-        term: Term,
-        given: &Option<Box<[(SlotId, u64)]>>,
-        given_up: u64,
-    ) -> bool {
-        if !self.has_others || !self.outlet.post.is_away(from) || !self.outlet.post.is_newer(slot, term) {
-            return false;
+    /// A leader may have to wait for the one before it: if not, it is given back.
+    pub(super) fn wait_for_predecessor(&mut self, claim: Claim) -> Option<Claim> {
+        let Claim { from, slot, term, .. } = claim;
+        if claim.given.is_none()
+            || !self.has_others
+            || !self.outlet.post.is_away(from)
+            || !self.outlet.post.is_newer(slot, term)
+        {
+            return Some(claim);
         }
         let before_leads = match self.outlet.post.where_is(slot) {
             Where::Here => self.slots.get(slot).is_some_and(|slot| slot.leading),
@@ -46,41 +50,35 @@ impl Shard {
             Where::Nowhere => false,
         };
         if !before_leads {
-            return false;
+            return Some(claim);
         }
         let waits = &mut self.successors.0;
-        if waits.iter().any(|other| other.slot == slot && other.term > term) {
-            return true;
+        let other = waits.iter().position(|of| of.claim.slot == slot);
+        match other.map(|at| &mut waits[at]) {
+            Some(other) if other.claim.term > term => {}
+            Some(other) => other.claim = claim,
+            None => waits.push(Successor { claim, since: self.outlet.edge.now }),
         }
-        let since = waits.iter().find(|other| other.slot == slot).map(|other| other.since);
-        let since = since.unwrap_or(self.outlet.edge.now);
-        waits.retain(|other| other.slot != slot);
-        waits.push(Successor { slot, from, term, given: given.clone(), given_up, since });
-        true
+        None
     }
 
     /// A shard has said that it leads a slot no more: its successor does, if it was one.
     pub(super) fn follow_predecessor(&mut self, before: Dest, slot: SlotId) {
         if self.outlet.post.is_away(before) {
-            return self.successors.0.retain(|of| of.slot != slot || of.from != before);
+            return self.successors.0.retain(|of| of.claim.slot != slot || of.claim.from != before);
         }
         if self.outlet.post.where_is(slot) != Where::Nowhere {
             return;
         }
-        if let Some(at) = self.successors.0.iter().position(|of| of.slot == slot) {
+        if let Some(at) = self.successors.0.iter().position(|of| of.claim.slot == slot) {
             let next = self.successors.0.swap_remove(at);
-            self.take_successor(next);
+            self.hear_led(next.claim);
         }
-    }
-
-    fn take_successor(&mut self, next: Successor) {
-        let Successor { slot, from, term, given, given_up, .. } = next;
-        self.hear_led(from, slot, term, given, given_up);
     }
 
     /// A shard is not heard any more.
     pub(super) fn forget_successors(&mut self, from: Dest) {
-        self.successors.0.retain(|of| of.from != from);
+        self.successors.0.retain(|of| of.claim.from != from);
     }
 
     /// Waits no longer for shards of this node that do nothing.
@@ -88,17 +86,18 @@ impl Shard {
         let now = self.outlet.edge.now;
         let is_long = |of: &Successor| now >= of.since + LATEST;
         while let Some(at) = self.successors.0.iter().position(is_long) {
-            let next = self.successors.0.swap_remove(at);
-            if self.outlet.post.where_is(next.slot) == Where::Here {
-                self.lose(next.slot);
-            } else if let Where::There(before) = self.outlet.post.where_is(next.slot) {
-                tracing::warn!(slot = %next.slot, "another shard does not say that it leads a slot no more");
-                self.outlet.post.note_leader(next.slot, before, Term(0), false);
-                self.led.set(next.slot, false);
-                self.moved.insert(next.slot);
+            let Successor { claim, .. } = self.successors.0.swap_remove(at);
+            let slot = claim.slot;
+            if self.outlet.post.where_is(slot) == Where::Here {
+                self.lose(slot);
+            } else if let Where::There(before) = self.outlet.post.where_is(slot) {
+                tracing::warn!(%slot, "another shard does not say that it leads a slot no more");
+                self.outlet.post.note_leader(slot, before, Term(0), false);
+                self.led.set(slot, false);
+                self.moved.insert(slot);
                 self.outlet.edge.change(Change::Missed);
             }
-            self.take_successor(next);
+            self.hear_led(claim);
         }
     }
 }

@@ -6,15 +6,16 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use convoy_storage::engine::{Engine, Error, Family};
-use convoy_storage::envelope;
 
-use super::adopt::Adoption;
-use super::budget::Counted;
-use super::overflow::Overflow;
+use super::counted::Counted;
 use super::state::State;
-use super::stored::Stored;
+use super::stored::{Stored, damaged};
 use super::{rows, stored};
-use crate::session::{Behind, Delivery, Head, Home, Inflight, Queue, Seq, SessionNumber, SessionRow};
+use crate::call::ReplyTo;
+use crate::clock::Millis;
+use crate::session::{
+    Behind, Delivery, Head, Home, Inflight, Progress, Queue, Seq, SessionNumber, SessionRow,
+};
 
 /// An active Session.
 #[derive(Debug)]
@@ -73,6 +74,56 @@ pub struct Link {
     pub behind: Option<Box<Behind>>,
 }
 
+/// How a connection of before has come to this leader.
+#[derive(Debug, Default)]
+pub enum Adoption {
+    /// It has not.
+    #[default]
+    None,
+    /// It goes on from there when the rows of its queue can be read, and hears of it then: what its Client acknowledges
+    /// before would be taken for nothing.
+    Waits(ReplyTo, Box<Progress>),
+    Done,
+}
+
+impl Adoption {
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
+/// Of a Session whose queue was full, while it is in memory; of the leader alone.
+#[derive(Debug, Default)]
+pub struct Overflow {
+    /// Messages that are proposed to go, ascending: none of them is sent any more.
+    pub going: Vec<Seq>,
+    /// Bytes that came while the Sessions of its user held more than they may: as many go.
+    pub owed: u64,
+    /// In the list of Sessions whose queues are to be looked at.
+    pub is_listed: bool,
+    /// The next message to be looked at for its expiry, and the soonest expiry of those before it.
+    pub at: Seq,
+    pub soonest: Option<Millis>,
+    /// No message that waits expires before this.
+    pub expires: Millis,
+}
+
+impl Overflow {
+    pub fn is_going(&self, seq: Seq) -> bool {
+        self.going.binary_search(&seq).is_ok()
+    }
+
+    /// Nothing is proposed.
+    pub fn is_idle(&self) -> bool {
+        self.going.is_empty() && !self.is_listed
+    }
+
+    /// A message has come that expires then.
+    pub fn comes(&mut self, expires_at: Option<Millis>) {
+        self.expires = self.expires.min(expires_at.unwrap_or(Millis::MAX));
+    }
+}
+
 /// Reads a Session's queue state from its rows.
 pub fn queue(state: &mut State, session: SessionNumber) -> Result<Queue, Error> {
     let head: Head = state.get(&rows::head(session))?.unwrap_or_default();
@@ -98,10 +149,6 @@ pub fn end_of_queue(
 pub fn end_of(key: &[u8], value: &[u8]) -> Result<(Seq, u64), Error> {
     let seq = rows::seq_of_queued(key).ok_or_else(|| damaged(key, "key"))?;
     Ok((seq, stored::open(key, value)?.came))
-}
-
-fn damaged(key: &[u8], reason: &str) -> Error {
-    Error::Damaged { place: format!("row {}", key.escape_ascii()), reason: reason.to_string() }
 }
 
 /// Activates a Session by its row.
@@ -163,9 +210,4 @@ pub fn read_queue(
         }
     })?;
     outcome
-}
-
-/// An envelope that could not be opened, as a damaged row.
-pub fn torn(key: &[u8], error: envelope::Error) -> Error {
-    damaged(key, &error.to_string())
 }

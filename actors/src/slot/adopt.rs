@@ -7,29 +7,11 @@ use std::ops::ControlFlow;
 use convoy_storage::engine::Error;
 use convoy_wire::ReasonCode;
 
-use super::active::{Link, read_queue};
-use super::apply::work_of;
+use super::active::{Adoption, Link, read_queue};
+use super::context::work_of;
 use super::{Slot, Turn};
 use crate::call::{Answer, ReplyTo};
-use crate::session::{self, Behind, Epoch, Home, Inflight, Progress, SessionNumber, Stage};
-
-/// How a connection of before has come to this leader.
-#[derive(Debug, Default)]
-pub enum Adoption {
-    /// It has not.
-    #[default]
-    None,
-    /// It goes on from there when the rows of its queue can be read, and hears of it then: what its Client acknowledges
-    /// before would be taken for nothing.
-    Waits(ReplyTo, Box<Progress>),
-    Done,
-}
-
-impl Adoption {
-    pub fn is_done(&self) -> bool {
-        matches!(self, Self::Done)
-    }
-}
+use crate::session::{self, Epoch, Home, Progress, SessionNumber, Stage};
 
 impl Slot {
     /// A connection is there that got its Session from an earlier leader.
@@ -79,17 +61,9 @@ impl Slot {
         };
         let Some(queue) = &active.queue else { return Ok(()) };
         let home = reply.home;
-        let mut link = Link {
-            home,
-            inflight: Inflight::new(queue.floor(), progress.receive_maximum),
-            cursor: progress.next.clamp(queue.floor(), queue.next()),
-            sent_until: queue.sent(),
-            dup_until: queue.perhaps_sent(),
-            finished: Vec::new(),
-            received: Vec::new(),
-            is_paused: self.pauses.hold(&active.name),
-            behind: (!queue.is_empty()).then(|| Box::new(Behind::new(queue.next()))),
-        };
+        let is_paused = self.pauses.hold(&active.name);
+        let mut link = Link::new(home, queue, progress.receive_maximum, is_paused);
+        link.cursor = progress.next.clamp(queue.floor(), queue.next());
         let (cursor, mut to_release) = (link.cursor, Vec::new());
         let work = &mut *turn.work;
         read_queue(turn.state, session, queue.floor(), &mut |seq, row| {

@@ -9,25 +9,14 @@ use convoy_storage::record;
 
 use super::active::{Active, activate, load};
 use super::ahead::Copy;
+use super::context::{Context, UNIT_BYTES};
 use super::leader::Aside;
 use super::lifetime::Wanted;
 use super::op::{self, Op};
 use super::{Emitted, Slot, Turn, ending, rows};
 use crate::call::{Answer, Begun, ReplyTo};
-use crate::clock::Millis;
 use crate::session::SessionNumber;
 use crate::topic::Choice;
-
-/// Bytes of a record that are as much work as one small operation.
-pub(super) const UNIT_BYTES: usize = 512;
-
-/// Bytes of a message or an operation, copied once, that are as much work as a small one.
-const COPIED_BYTES: usize = 2048;
-
-/// Units of work of a message or an operation of so many bytes that is read and passed on.
-pub fn work_of(bytes: usize) -> u64 {
-    1 + (bytes / COPIED_BYTES) as u64
-}
 
 /// Why a slot cannot go on. Nothing after this record is applied until the reason is gone.
 #[derive(Debug, thiserror::Error)]
@@ -36,25 +25,6 @@ pub enum Failure {
     Engine(#[from] Error),
     #[error("record {index} of slot {slot} cannot be read: {error}")]
     Record { slot: SlotId, index: Index, error: record::Error },
-}
-
-/// What is known of the operation being applied.
-#[derive(Clone, Copy)]
-pub(super) struct Context {
-    pub(super) at: Millis,
-    /// A number that every replica knows, and the one that gave the operation out: of a message that came out of an
-    /// outbox its number there, of any other operation the place of its record.
-    pub(super) agreed: u64,
-    pub(super) reply: Option<ReplyTo>,
-    /// It came out of an outbox.
-    pub(super) is_forwarded: bool,
-}
-
-impl Context {
-    /// Of something that follows from the operation and that nobody waits for.
-    pub(super) fn unanswered(self) -> Self {
-        Self { reply: None, ..self }
-    }
 }
 
 impl Slot {
@@ -111,25 +81,7 @@ impl Slot {
     ) -> Result<Option<Answer>, Error> {
         let agreed = Choice { number: context.agreed, chosen: &[], again: None };
         match op {
-            Op::Connect {
-                name,
-                clean_start,
-                owner,
-                binds,
-                expiry_seconds,
-                home,
-                limits,
-                will,
-                sent,
-                yields,
-            } => {
-                if let Some(reason) = self.refuses(name, owner, binds, yields, context, turn)? {
-                    return Ok(Some(Answer::Refused(reason)));
-                }
-                let wanted = Wanted { name, clean_start, owner, expiry_seconds, home, limits, will, sent };
-                self.connect(wanted, context, turn)?;
-                return Ok(None);
-            }
+            connect @ Op::Connect { .. } => return self.apply_connect(connect, context, turn),
             Op::Disconnect { session, epoch, farewell, expiry_seconds, sent } => {
                 self.disconnect(session, epoch, farewell, expiry_seconds, sent, context, turn)?;
             }
@@ -147,12 +99,10 @@ impl Slot {
             }
             Op::Release { session, epoch, packet_id } => self.released(session, epoch, packet_id, turn)?,
             Op::Route { partition, subscriber, filter, route } => {
-                self.route(partition, subscriber, filter, Some(route), context, turn);
-                return Ok(None);
+                return Ok(self.route(partition, subscriber, filter, Some(route), context, turn));
             }
             Op::Unroute { partition, subscriber, filter } => {
-                self.route(partition, subscriber, filter, None, context, turn);
-                return Ok(None);
+                return Ok(self.route(partition, subscriber, filter, None, context, turn));
             }
             Op::Publish { partition, message, again, chosen, .. } => {
                 let choice = Choice { chosen: &chosen, again, ..agreed };
@@ -193,24 +143,38 @@ impl Slot {
             Op::End { session } => self.end_by_order(session, context, turn)?,
             Op::EndOn { sessions, work } => self.end_on(&sessions, work, context, turn)?,
             Op::Roots { subscriber, home, filters } => {
-                self.route_everywhere(subscriber, home, &filters, turn);
-                if filters.iter().any(|filter| filter.subscription.is_some()) {
-                    let registered = Answer::RootsRegistered { slot: self.id, until: self.numbered };
-                    if home.is_none() {
-                        return Ok(Some(registered));
-                    }
-                    self.answer_route(context.reply, registered, turn);
-                    return Ok(None);
-                }
+                return Ok(self.route_everywhere(subscriber, home, &filters, context, turn));
             }
-            Op::EnqueueBody { body, .. } | Op::RootsBody { body, .. } => {
-                return Err(Error::Damaged {
-                    place: format!("slot {}", self.id),
-                    reason: format!("operation {body} of an outbox was sent on without its body"),
-                });
-            }
+            Op::EnqueueBody { body, .. } | Op::RootsBody { body, .. } => return Err(self.bodiless(body)),
         }
         Ok(Some(Answer::Done))
+    }
+
+    #[inline(never)] // Or what it takes apart has its place beside that of messages.
+    fn apply_connect(
+        &mut self,
+        op: Op<'_>,
+        context: Context,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<Answer>, Error> {
+        let Op::Connect { name, clean_start, owner, binds, expiry_seconds, home, limits, will, sent, yields } =
+            op
+        else {
+            unreachable!("it is a CONNECT");
+        };
+        if let Some(reason) = self.refuses(name, owner, binds, yields, context, turn)? {
+            return Ok(Some(Answer::Refused(reason)));
+        }
+        let wanted = Wanted { name, clean_start, owner, expiry_seconds, home, limits, will, sent };
+        self.connect(wanted, context, turn)?;
+        Ok(None)
+    }
+
+    fn bodiless(&self, body: u64) -> Error {
+        Error::Damaged {
+            place: format!("slot {}", self.id),
+            reason: format!("operation {body} of an outbox was sent on without its body"),
+        }
     }
 
     pub(super) fn answer(&self, context: Context, answer: Answer, turn: &mut Turn<'_>) {

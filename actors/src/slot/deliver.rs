@@ -7,16 +7,16 @@ use bytes::Bytes;
 use convoy_storage::engine::Error;
 use convoy_wire::{PacketId, QoS, ReasonCode};
 
-use super::active::{Active, Link, read_queue};
+use super::active::{Active, Link, Row, read_queue};
 use super::ahead::Copy;
-use super::apply::work_of;
+use super::context::work_of;
 use super::leader::SLOT_BYTES;
 use super::op::Op;
 use super::{Effects, Note, Slot, Turn};
 use crate::call::Ack;
-use crate::clock::Now;
+use crate::clock::{Millis, Now};
 use crate::message::Message;
-use crate::session::{self, Behind, Delivery, Epoch, Home, Inflight, Seq, SessionNumber, Stage};
+use crate::session::{self, Behind, Delivery, Epoch, Home, Inflight, Queue, Seq, SessionNumber, Stage};
 
 /// Acknowledged messages that are kept in memory before a record is made of them; more often where a record is made
 /// anyway.
@@ -39,17 +39,7 @@ impl Slot {
             return Ok(());
         };
         let Some(queue) = &active.queue else { return Ok(()) };
-        active.link = Some(Box::new(Link {
-            home,
-            inflight: Inflight::new(queue.floor(), receive_maximum),
-            cursor: queue.floor(),
-            sent_until: queue.sent(),
-            dup_until: queue.perhaps_sent(),
-            finished: Vec::new(),
-            received: Vec::new(),
-            is_paused: self.pauses.hold(&active.name),
-            behind: (!queue.is_empty()).then(|| Box::new(Behind::new(queue.next()))),
-        }));
+        active.link = Some(Box::new(Link::new(home, queue, receive_maximum, self.pauses.hold(&active.name))));
         self.pump(session, turn)
     }
 
@@ -121,27 +111,10 @@ impl Slot {
                 link.cursor = seq + 1;
                 return ControlFlow::Continue(());
             }
-            let bytes = row.message.len() as u32;
-            // What was sent once is sent again, expired or not [MQTT-4.4.0-1], [MQTT-4.3.3-7]. Where nobody knows any more
-            // whether it was, one of QoS 2 is: the Client may hold its identifier, and would take the next message
-            // under it for this one.
-            let was_sent =
-                seq < link.sent_until || seq < link.dup_until && row.delivery.qos == QoS::ExactlyOnce;
-            let too_old = message.published_at.saturating_add(age) < now.wall;
             if queue.received.contains(&seq) {
-                link.inflight.send(seq, Stage::Released, bytes);
-                link.cursor = seq + 1;
-                effects.release(link.home, session::packet_id(seq));
-            } else if !was_sent && (too_old || message.remaining(now.wall).is_none()) {
-                link.inflight.skip_to(seq + 1);
-                link.cursor = seq + 1;
-                link.finished.push((seq, bytes));
+                link.release_again(seq, row.message.len() as u32, effects);
             } else {
-                match row.shared {
-                    Some(whole) => effects.begin_with(whole),
-                    None => effects.begin_message(),
-                }
-                link.send_by(seq, row.delivery, &message, bytes, effects, now);
+                link.send_queued(seq, &row, &message, age, effects, now);
             }
             ControlFlow::Continue(())
         })?;
@@ -302,6 +275,21 @@ impl Slot {
 }
 
 impl Link {
+    /// To a connection that is sent everything from the first message on.
+    pub(super) fn new(home: Home, queue: &Queue, receive_maximum: u16, is_paused: bool) -> Self {
+        Self {
+            home,
+            inflight: Inflight::new(queue.floor(), receive_maximum),
+            cursor: queue.floor(),
+            sent_until: queue.sent(),
+            dup_until: queue.perhaps_sent(),
+            finished: Vec::new(),
+            received: Vec::new(),
+            is_paused,
+            behind: (!queue.is_empty()).then(|| Box::new(Behind::new(queue.next()))),
+        }
+    }
+
     /// Whether a message may go out now.
     fn has_room(&self) -> bool {
         self.inflight.has_room() && !self.is_paused
@@ -312,6 +300,42 @@ impl Link {
         while let Some((delivery, message)) = self.behind.as_mut().and_then(|behind| behind.take(seq)) {
             self.send_copy(&delivery, &message, effects, now);
         }
+    }
+
+    /// A message out of the queue whose PUBREC is on record.
+    fn release_again(&mut self, seq: Seq, bytes: u32, effects: &mut dyn Effects) {
+        self.inflight.send(seq, Stage::Released, bytes);
+        self.cursor = seq + 1;
+        effects.release(self.home, session::packet_id(seq));
+    }
+
+    /// A message out of the queue, unless it has expired before it was sent. `age`: how old one may be.
+    #[inline(always)] // It has one caller.
+    fn send_queued(
+        &mut self,
+        seq: Seq,
+        row: &Row<'_>,
+        message: &Message<'_>,
+        age: Millis,
+        effects: &mut dyn Effects,
+        now: Now,
+    ) {
+        let bytes = row.message.len() as u32;
+        // What was sent once is sent again, expired or not [MQTT-4.4.0-1], [MQTT-4.3.3-7]. Where nobody knows any more
+        // whether it was, one of QoS 2 is: the Client may hold its identifier, and would take the next message
+        // under it for this one.
+        let was_sent = seq < self.sent_until || seq < self.dup_until && row.delivery.qos == QoS::ExactlyOnce;
+        let too_old = message.published_at.saturating_add(age) < now.wall;
+        if !was_sent && (too_old || message.remaining(now.wall).is_none()) {
+            self.inflight.skip_to(seq + 1);
+            self.cursor = seq + 1;
+            return self.finished.push((seq, bytes));
+        }
+        match row.shared {
+            Some(whole) => effects.begin_with(whole),
+            None => effects.begin_message(),
+        }
+        self.send_by(seq, row.delivery, message, bytes, effects, now);
     }
 
     fn send_copy(&self, delivery: &Delivery, message: &Bytes, effects: &mut dyn Effects, now: Now) {

@@ -26,7 +26,7 @@ pub trait Effects {
     /// An operator closes a connection, perhaps with the Session that it had.
     fn evict(&mut self, home: Home, session_ended: bool);
 
-    /// The Client of a connection has broken a rule.
+    /// The Client of a connection has broken a rule, or there is no room for it.
     fn break_off(&mut self, home: Home, reason: ReasonCode);
 
     /// PUBREL for a message out of a Session's queue.
@@ -97,6 +97,8 @@ pub enum Note {
     Met(&'static str),
     /// A Client was refused something because too much waits for another slot.
     OutboxFull,
+    /// A connection was closed because too many Subscriptions wait to be answered.
+    WaitingFull,
     /// So many messages fell out of a full queue.
     QueueDropped(u64),
     /// A message of a Shared Subscription has nobody left to go to.

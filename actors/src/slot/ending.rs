@@ -9,7 +9,7 @@ use convoy_storage::record::{Decode, Encode};
 use convoy_wire::QoS;
 
 use super::active::Active;
-use super::apply::{Context, UNIT_BYTES};
+use super::context::{Context, UNIT_BYTES};
 use super::op::{Op, RootFilter};
 use super::rows::Key;
 use super::state::decode;

@@ -2,7 +2,7 @@
 
 use convoy_storage::engine::Error;
 
-use super::apply::Context;
+use super::context::Context;
 use super::stored::Body;
 use super::{Slot, Turn, rows, stored};
 use crate::session::{Seq, SessionNumber, Target};

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use convoy_ids::SlotId;
 use convoy_storage::record;
+use convoy_wire::ReasonCode;
 
 use super::inbox::{Change, Comes};
 use super::op::Op;
-use super::{Slot, Turn, rows};
+use super::{Note, Slot, Turn, rows};
 use crate::call::{Answer, ReplyTo};
 use crate::message::Message;
 use crate::topic::{Choice, Found};
@@ -31,20 +32,60 @@ pub struct Leadership {
     pub times: u32,
 }
 
+/// Bytes of Subscriptions of one slot that wait to be answered. Connections wait for one SUBSCRIBE at a time, but there are
+/// many, and each may come again while its earlier ones wait still. One that finds no room ends: its routes are on record, so
+/// it would not be true that it has not subscribed, and they go with its Session.
+const WAITING_BYTES: usize = 8 << 20;
+
 /// Who waits until messages are with the connections that they are for; of the leader alone.
 #[derive(Debug, Default)]
 pub struct Waiting {
     routes: VecDeque<Route>,
+    bytes: usize,
+    /// Of each outbox the newest that one of them waits for.
+    named: BTreeMap<SlotId, u64>,
 }
 
 /// A Subscription of a Session without a queue has begun. What was published before may be given to its connection again by
 /// the next leader, and would come behind newer Retained Messages. So it is not answered before that is over.
 #[derive(Debug)]
 struct Route {
-    /// Until these are with their connections.
-    until: Vec<(SlotId, u64)>,
+    /// Until these are with their connections, and those of the ones before it.
+    until: Box<[(SlotId, u64)]>,
     reply: ReplyTo,
     answer: Answer,
+}
+
+impl Route {
+    fn len_bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.until)
+    }
+}
+
+impl Waiting {
+    fn has_room(&self) -> bool {
+        self.bytes < WAITING_BYTES
+    }
+
+    /// Another one waits for these: of each outbox its newest.
+    fn push(&mut self, open: impl Iterator<Item = (SlotId, u64)>, reply: ReplyTo, answer: Answer) {
+        // It waits for those before it in any case. So what they name is named once.
+        let is_news = |(from, number): &(SlotId, u64)| self.named.insert(*from, *number) != Some(*number);
+        let route = Route { until: open.filter(is_news).collect(), reply, answer };
+        self.bytes += route.len_bytes();
+        self.routes.push_back(route);
+    }
+
+    /// Takes out the first one, if what it waits for is with its connections.
+    fn pop(&mut self, is_given: impl Fn(&(SlotId, u64)) -> bool) -> Option<(ReplyTo, Answer)> {
+        self.routes.front().filter(|route| route.until.iter().all(is_given))?;
+        let route = self.routes.pop_front()?;
+        self.bytes -= route.len_bytes();
+        if self.routes.is_empty() {
+            self.named.clear();
+        }
+        Some((route.reply, route.answer))
+    }
 }
 
 impl Slot {
@@ -154,10 +195,14 @@ impl Slot {
     pub(super) fn answer_route(&mut self, reply: Option<ReplyTo>, answer: Answer, turn: &mut Turn<'_>) {
         let Some(reply) = reply.filter(|_| self.leading) else { return };
         let open = self.inboxes.iter().filter(|(_, inbox)| inbox.is_open());
-        let until: Vec<_> = open.map(|(from, inbox)| (*from, inbox.applied())).collect();
-        match until.is_empty() {
-            true => turn.effects.answer(reply, answer),
-            false => self.waiting.routes.push_back(Route { until, reply, answer }),
+        let mut open = open.map(|(from, inbox)| (*from, inbox.applied())).peekable();
+        if open.peek().is_none() {
+            turn.effects.answer(reply, answer);
+        } else if self.waiting.has_room() {
+            self.waiting.push(open, reply, answer);
+        } else {
+            turn.effects.note(Note::WaitingFull);
+            turn.effects.break_off(reply.home, ReasonCode::QuotaExceeded);
         }
     }
 
@@ -165,9 +210,7 @@ impl Slot {
         let Self { waiting, inboxes, .. } = self;
         let is_given =
             |(from, number): &(SlotId, u64)| inboxes.get(from).is_none_or(|inbox| inbox.given() >= *number);
-        // Later ones wait for all that earlier ones do.
-        while waiting.routes.front().is_some_and(|route| route.until.iter().all(is_given)) {
-            let Route { reply, answer, .. } = waiting.routes.pop_front().expect("there is a front");
+        while let Some((reply, answer)) = waiting.pop(is_given) {
             turn.effects.answer(reply, answer);
         }
     }
@@ -185,6 +228,9 @@ impl Slot {
     pub(super) fn apply_given_up(&mut self, node: u64, turn: &mut Turn<'_>) {
         let times = self.given_up.entry(node).or_default();
         *times += 1;
+        // The row stays, also of a node that is removed from the fleet. That one may be cut off, know nothing of it, and serve
+        // connections that were given up here. When it is heard again it ends them because it is told another number than it
+        // knew; a leader without the row would tell it the same one. A row has about 20 bytes.
         turn.state.put(rows::given_up(self.id, node), times);
         if self.leading {
             turn.effects.given_up(self.id, node, *times);

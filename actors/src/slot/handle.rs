@@ -15,37 +15,7 @@ impl Slot {
     pub fn on_call(&mut self, call: SessionCall, limits: &Limits, turn: &mut Turn<'_>) -> Result<(), Error> {
         let at = turn.now.wall;
         match call {
-            SessionCall::Connect {
-                name,
-                clean_start,
-                owner,
-                binds,
-                expiry_seconds,
-                limits,
-                will,
-                yields,
-                reply,
-            } => {
-                // As before a Disconnect, where another connection has the Session.
-                if let Some(&session) = self.names.get(&name[..]) {
-                    self.save_acknowledged_of(session, at);
-                }
-                let op = Op::Connect {
-                    name: &name,
-                    clean_start,
-                    owner: &owner,
-                    binds,
-                    expiry_seconds,
-                    home: reply.home,
-                    limits,
-                    will: will.map(|will| *will),
-                    sent: self.sent_so_far(&name, turn)?,
-                    yields,
-                };
-                self.connects(&op, true);
-                self.pause(&name);
-                self.pending.push(at, &op, Some(reply));
-            }
+            connect @ SessionCall::Connect { .. } => self.on_connect(connect, turn)?,
             SessionCall::Abandon { home, .. } => {
                 // Nobody is there to be told. One that was proposed is given back when it is granted.
                 self.refuse(|_, op| matches!(op, Op::Connect { home: of, .. } if *of == home));
@@ -98,6 +68,44 @@ impl Slot {
                 self.pending.push(at, &op, Some(reply));
             }
         }
+        Ok(())
+    }
+
+    fn on_connect(&mut self, call: SessionCall, turn: &mut Turn<'_>) -> Result<(), Error> {
+        let SessionCall::Connect {
+            name,
+            clean_start,
+            owner,
+            binds,
+            expiry_seconds,
+            limits,
+            will,
+            yields,
+            reply,
+        } = call
+        else {
+            unreachable!("it is a CONNECT");
+        };
+        let at = turn.now.wall;
+        // As before a Disconnect, where another connection has the Session.
+        if let Some(&session) = self.names.get(&name[..]) {
+            self.save_acknowledged_of(session, at);
+        }
+        let op = Op::Connect {
+            name: &name,
+            clean_start,
+            owner: &owner,
+            binds,
+            expiry_seconds,
+            home: reply.home,
+            limits,
+            will: will.map(|will| *will),
+            sent: self.sent_so_far(&name, turn)?,
+            yields,
+        };
+        self.connects(&op, true);
+        self.pause(&name);
+        self.pending.push(at, &op, Some(reply));
         Ok(())
     }
 

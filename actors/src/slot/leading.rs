@@ -5,7 +5,7 @@
 use convoy_ids::SlotId;
 use convoy_storage::engine::Error;
 
-use super::adopt::Adoption;
+use super::active::Adoption;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::outbox_body::Unpacking;

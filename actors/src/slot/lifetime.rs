@@ -8,8 +8,8 @@ use convoy_storage::engine::Error;
 use convoy_wire::ReasonCode;
 
 use super::active::Active;
-use super::apply::Context;
-use super::budget::Counted;
+use super::context::Context;
+use super::counted::Counted;
 use super::{Note, Op, Slot, Turn, WillsUnderway, client_of, rows};
 use crate::call::{Answer, Farewell};
 use crate::clock::Millis;

@@ -7,6 +7,8 @@ mod ahead;
 mod apply;
 mod body;
 mod budget;
+mod context;
+mod counted;
 mod deliver;
 mod effects;
 mod ending;
@@ -66,8 +68,8 @@ use heir::Heir;
 use idle::Idle;
 
 pub use active::Active;
-pub use apply::work_of;
-pub use budget::wanted_by;
+pub use context::work_of;
+pub use counted::wanted_by;
 
 pub use effects::{Effects, Note};
 pub use farewells::{Farewells, WillRoom, WillsUnderway};

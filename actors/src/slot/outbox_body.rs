@@ -9,8 +9,8 @@ use convoy_ids::SlotId;
 use convoy_storage::engine::Error;
 use convoy_storage::record;
 
-use super::apply::{Context, work_of};
 use super::body::{BODY_FROM, WORTH};
+use super::context::{Context, work_of};
 use super::op::Op;
 use super::state::State;
 use super::{Emitted, Slot, Turn, rows};

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 
 use convoy_storage::engine::Error;
 
-use super::active::{Active, Row, read_queue};
+use super::active::{Active, Overflow, Row, read_queue};
 use super::op::Op;
 use super::{Note, Slot, State, Turn};
 use crate::clock::Millis;
@@ -29,38 +29,6 @@ const SCAN_BYTES: usize = 1 << 20;
 /// What has expired is not taken from between other messages where there are so many gaps already: the row beside the
 /// queue holds them all.
 const RUNS: usize = 1024;
-
-/// Of a Session whose queue was full, while it is in memory; of the leader alone.
-#[derive(Debug, Default)]
-pub struct Overflow {
-    /// Messages that are proposed to go, ascending: none of them is sent any more.
-    going: Vec<Seq>,
-    /// Bytes that came while the Sessions of its user held more than they may: as many go.
-    owed: u64,
-    /// In the list of Sessions whose queues are to be looked at.
-    is_listed: bool,
-    /// The next message to be looked at for its expiry, and the soonest expiry of those before it.
-    at: Seq,
-    soonest: Option<Millis>,
-    /// No message that waits expires before this.
-    expires: Millis,
-}
-
-impl Overflow {
-    pub fn is_going(&self, seq: Seq) -> bool {
-        self.going.binary_search(&seq).is_ok()
-    }
-
-    /// Nothing is proposed.
-    pub fn is_idle(&self) -> bool {
-        self.going.is_empty() && !self.is_listed
-    }
-
-    /// A message has come that expires then.
-    fn comes(&mut self, expires_at: Option<Millis>) {
-        self.expires = self.expires.min(expires_at.unwrap_or(Millis::MAX));
-    }
-}
 
 /// Looks through a queue for what goes.
 struct Search<'a> {

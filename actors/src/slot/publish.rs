@@ -5,7 +5,7 @@ use convoy_ids::SlotId;
 use convoy_storage::engine::Error;
 use convoy_wire::{QoS, ReasonCode};
 
-use super::apply::Context;
+use super::context::Context;
 use super::op::{Obsolete, Op, targets_run};
 use super::{Emitted, Note, Slot, Turn, client_of, rows};
 use crate::call::Answer;

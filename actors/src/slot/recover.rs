@@ -2,7 +2,7 @@
 
 use convoy_ids::SlotId;
 use convoy_storage::engine::{Engine, Error, Family};
-use convoy_storage::record;
+use convoy_storage::record::{self, BorrowDecode};
 use rustc_hash::FxHashMap;
 use std::ops::ControlFlow;
 
@@ -39,49 +39,44 @@ impl Slot {
         roots: &mut Roots,
         budget: &mut Budget,
     ) -> Result<Self, Error> {
-        let route_seed = options.secret.of_tables();
-        let mut grants = Vec::new();
-        let grants = match engine.get(Family::Session, &rows::grants(id), &mut grants)? {
-            true => decode(&rows::grants(id), &grants)?,
-            false => 0,
-        };
-        let mut counts = Vec::new();
-        let counts = match engine.get(Family::Session, &rows::counts(id), &mut counts)? {
-            true => decode(&rows::counts(id), &counts)?,
-            false => Counts::default(),
-        };
-        let mut size = Vec::new();
-        let retained = match engine.get(Family::Session, &rows::retained(id), &mut size)? {
-            true => decode(&rows::retained(id), &size)?,
-            false => RetainedSize::default(),
-        };
-        let mut bodies = Vec::new();
-        let bodies = match engine.get(Family::Session, &rows::bodies(id), &mut bodies)? {
-            true => decode(&rows::bodies(id), &bodies)?,
-            false => 0,
-        };
-        let mut numbered = Vec::new();
-        let numbered = match engine.get(Family::Session, &rows::numbered(id), &mut numbered)? {
-            true => decode(&rows::numbered(id), &numbered)?,
-            false => 0,
-        };
-        let mut slot = Self {
+        let mut slot = Self::before_its_rows(id, options);
+        slot.recover_counters(engine)?;
+        count_stored(id, engine, budget);
+        scan(engine, rows::all_retained_of(id), |key, value| {
+            if let Some(user) = rows::user_of(key) {
+                slot.recover_retained(user, decode(key, value)?, budget);
+            }
+            Ok(())
+        })?;
+        slot.recover_retained_of_nobody(budget);
+        slot.recover_routes(engine, roots)?;
+        slot.recover_inboxes(engine)?;
+        slot.recover_outboxes(engine)?;
+        scan(engine, rows::all_ending(id), |key, _| {
+            slot.ending.extend(rows::session_of(key));
+            Ok(())
+        })?;
+        Ok(slot)
+    }
+
+    fn before_its_rows(id: SlotId, options: &Options) -> Self {
+        Self {
             id,
-            bodies,
+            bodies: 0,
             leading: false,
             expired: 0,
             dropped: 0,
             elected: None,
             heir: Default::default(),
             failure: None,
-            grants,
-            counts,
+            grants: 0,
+            counts: Counts::default(),
             connecting: Sums::default(),
             pauses: Default::default(),
-            retained,
+            retained: RetainedSize::default(),
             retained_of: FxHashMap::default(),
             recounted: Vec::new(),
-            numbered,
+            numbered: 0,
             line: InLine::default(),
             wills: Wills::default(),
             farewells: Farewells::default(),
@@ -114,18 +109,24 @@ impl Slot {
             sweep: Sweep::default(),
             asked: Asked::default(),
             next_due: 0,
-            route_seed,
+            route_seed: options.secret.of_tables(),
             slots: options.slots,
             partitioning: options.partitioning,
-        };
-        count_stored(id, engine, budget);
-        scan(engine, rows::all_retained_of(id), |key, value| {
-            if let Some(user) = rows::user_of(key) {
-                slot.recover_retained(user, decode(key, value)?, budget);
-            }
-            Ok(())
-        })?;
-        slot.recover_retained_of_nobody(budget);
+        }
+    }
+
+    fn recover_counters(&mut self, engine: &dyn Engine) -> Result<(), Error> {
+        let id = self.id;
+        self.grants = read(engine, &rows::grants(id))?;
+        self.counts = read(engine, &rows::counts(id))?;
+        self.retained = read(engine, &rows::retained(id))?;
+        self.bodies = read(engine, &rows::bodies(id))?;
+        self.numbered = read(engine, &rows::numbered(id))?;
+        Ok(())
+    }
+
+    fn recover_routes(&mut self, engine: &dyn Engine, roots: &mut Roots) -> Result<(), Error> {
+        let (id, route_seed) = (self.id, self.route_seed);
         let everywhere = super::roots::everywhere();
         scan(engine, rows::routes(id), |key, value| {
             let Some((partition, subscriber, filter)) = rows::split_route(key) else { return Ok(()) };
@@ -134,32 +135,41 @@ impl Slot {
                 roots.insert(id, filter, SessionNumber(subscriber), route);
                 return Ok(());
             }
-            let routes = slot.partitions.entry(partition).or_insert_with(|| Routes::new(route_seed));
+            let routes = self.partitions.entry(partition).or_insert_with(|| Routes::new(route_seed));
             routes.insert(filter, SessionNumber(subscriber), route);
             Ok(())
         })?;
-        slot.partitions_in_order = slot.partitions.keys().copied().collect();
+        self.partitions_in_order = self.partitions.keys().copied().collect();
+        Ok(())
+    }
+
+    fn recover_inboxes(&mut self, engine: &dyn Engine) -> Result<(), Error> {
+        let id = self.id;
         scan(engine, rows::inboxes(id), |key, value| {
             if let Some(from) = rows::peer_of(key) {
-                slot.inboxes.insert(from, Inbox::recover(decode(key, value)?));
+                self.inboxes.insert(from, Inbox::recover(decode(key, value)?));
             }
             Ok(())
         })?;
         scan(engine, rows::all_open(id), |key, value| {
             if let Some(from) = rows::peer_of(key) {
-                slot.inboxes.entry(from).or_default().recover_open(decode(key, value)?);
+                self.inboxes.entry(from).or_default().recover_open(decode(key, value)?);
             }
             Ok(())
         })?;
         scan(engine, rows::all_given_up(id), |key, value| {
             if let Some(node) = rows::node_of_given_up(key) {
-                slot.given_up.insert(node, decode(key, value)?);
+                self.given_up.insert(node, decode(key, value)?);
             }
             Ok(())
-        })?;
+        })
+    }
+
+    fn recover_outboxes(&mut self, engine: &dyn Engine) -> Result<(), Error> {
+        let id = self.id;
         scan(engine, rows::outbox_nexts(id), |key, value| {
             if let Some(to) = rows::peer_of(key) {
-                slot.outboxes.insert(to, Outbox::recover(decode(key, value)?));
+                self.outboxes.insert(to, Outbox::recover(decode(key, value)?));
             }
             Ok(())
         })?;
@@ -167,25 +177,21 @@ impl Slot {
             if let Some((to, number)) = rows::split_outbox(key) {
                 let counted = match record::decode(op) {
                     Ok(Op::EnqueueBody { body, bytes, targets }) => {
-                        slot.outbox_bodies.hold(to, number, body);
+                        self.outbox_bodies.hold(to, number, body);
                         bytes as usize + targets.len()
                     }
                     Ok(Op::RootsBody { body, bytes }) => {
-                        slot.outbox_bodies.hold(to, number, body);
+                        self.outbox_bodies.hold(to, number, body);
                         bytes as usize
                     }
                     _ => op.len(),
                 };
-                slot.outboxes.entry(to).or_default().recover_row(number, counted);
+                self.outboxes.entry(to).or_default().recover_row(number, counted);
             }
             Ok(())
         })?;
-        scan(engine, rows::all_ending(id), |key, _| {
-            slot.ending.extend(rows::session_of(key));
-            Ok(())
-        })?;
-        slot.is_backed_up = slot.outboxes.values().any(Outbox::is_full);
-        Ok(slot)
+        self.is_backed_up = self.outboxes.values().any(Outbox::is_full);
+        Ok(())
     }
 
     /// Takes back what this slot has in the surroundings that it shares with others: its root routes in `roots`, and what is
@@ -298,6 +304,12 @@ impl Slot {
         self.outboxes.entry(to).or_default().applied(number, given);
         self.weigh_outboxes();
     }
+}
+
+/// A row of which there is one; what it is before it was written, if it was not.
+fn read<T: Default + for<'a> BorrowDecode<'a, ()>>(engine: &dyn Engine, key: &[u8]) -> Result<T, Error> {
+    let mut value = Vec::new();
+    if engine.get(Family::Session, key, &mut value)? { decode(key, &value) } else { Ok(T::default()) }
 }
 
 fn scan_some(

@@ -10,7 +10,7 @@ use convoy_storage::engine::Error;
 use convoy_wire::QoS;
 
 use super::active::read_queue;
-use super::apply::{Context, work_of};
+use super::context::{Context, work_of};
 use super::op::Op;
 use super::publish::publish;
 use super::{Note, Slot, Turn, client_of, rows};

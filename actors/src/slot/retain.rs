@@ -2,7 +2,7 @@
 
 use convoy_storage::engine::Error;
 
-use super::apply::Context;
+use super::context::Context;
 use super::state::Kept;
 use super::{RetainedSize, Slot, Turn, rows};
 use crate::budget::{Budget, Usage, User};

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use convoy_storage::engine::Error;
 
-use super::budget::wanted_by;
+use super::counted::wanted_by;
 use super::op::Op;
 use super::{Slot, State, rows};
 use crate::budget::User;

@@ -10,11 +10,12 @@ use convoy_membership::PartitionKey;
 use convoy_storage::engine::{Batch, Engine, Error, Family, Pair};
 use convoy_storage::record;
 
-use super::apply::Context;
+use super::context::Context;
 use super::op::{Op, RootFilter};
 use super::rows::Key;
 use super::state::decode;
 use super::{Slot, Turn, rows};
+use crate::call::Answer;
 use crate::session::{Home, SessionNumber};
 use crate::tenant::TENANT;
 use crate::topic::RouteRow;
@@ -64,14 +65,15 @@ impl Slot {
         more
     }
 
-    /// Root routes begin, change or end in this slot.
+    /// Root routes begin, change or end in this slot. What is answered, unless it waits.
     pub(super) fn route_everywhere(
         &mut self,
         subscriber: SessionNumber,
         home: Option<Home>,
         filters: &[RootFilter<'_>],
+        context: Context,
         turn: &mut Turn<'_>,
-    ) {
+    ) -> Option<Answer> {
         *turn.work += filters.len() as u64;
         let (everywhere, mut value) = (everywhere(), Vec::new());
         for &RootFilter { filter, subscription } in filters {
@@ -90,6 +92,15 @@ impl Slot {
                 }
             }
         }
+        if filters.iter().all(|filter| filter.subscription.is_none()) {
+            return Some(Answer::Done);
+        }
+        let registered = Answer::RootsRegistered { slot: self.id, until: self.numbered };
+        if home.is_some() {
+            self.answer_route(context.reply, registered, turn);
+            return None;
+        }
+        Some(registered)
     }
 }
 

@@ -3,7 +3,6 @@
 use convoy_storage::engine::Error;
 use convoy_storage::envelope;
 
-use super::active::torn;
 use crate::session::Delivery;
 
 const KIND: u8 = b'Q';
@@ -63,6 +62,16 @@ pub fn open<'a>(key: &[u8], value: &'a [u8]) -> Result<Stored<'a>, Error> {
         Some(Stored { came, delivery, message: &[], body })
     });
     parts.ok_or_else(|| torn(key, envelope::Error::Short { present: row.len() }))
+}
+
+/// A row that cannot be read.
+pub fn damaged(key: &[u8], reason: &str) -> Error {
+    Error::Damaged { place: format!("row {}", key.escape_ascii()), reason: reason.to_string() }
+}
+
+/// An envelope that could not be opened, as a damaged row.
+fn torn(key: &[u8], error: envelope::Error) -> Error {
+    damaged(key, &error.to_string())
 }
 
 #[cfg(test)]

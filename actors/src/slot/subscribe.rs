@@ -5,7 +5,7 @@ use convoy_ids::SlotId;
 use convoy_storage::engine::Error;
 use convoy_wire::ReasonCode;
 
-use super::apply::Context;
+use super::context::Context;
 use super::op::{Entry, Op, RootFilter};
 use super::{Slot, Turn, rows};
 use crate::call::Answer;
@@ -150,7 +150,7 @@ impl Slot {
         places.len() as u32
     }
 
-    /// A Subscription begins (with a route) or ends in a partition of this slot.
+    /// A Subscription begins (with a route) or ends in a partition of this slot. What is answered, unless it waits.
     pub(super) fn route(
         &mut self,
         partition: u64,
@@ -159,7 +159,7 @@ impl Slot {
         route: Option<RouteRow>,
         context: Context,
         turn: &mut Turn<'_>,
-    ) {
+    ) -> Option<Answer> {
         let key = rows::route(self.id, partition, subscriber.0, filter);
         match &route {
             Some(route) => turn.state.put(key, route),
@@ -187,9 +187,10 @@ impl Slot {
                 }
             }
         }
-        match is_live {
-            true => self.answer_route(context.reply, answer, turn),
-            false => self.answer(context, answer, turn),
+        if is_live {
+            self.answer_route(context.reply, answer, turn);
+            return None;
         }
+        Some(answer)
     }
 }

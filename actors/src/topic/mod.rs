@@ -14,10 +14,12 @@ mod trie;
 
 pub use fan_out::{FanOut, Found};
 pub use presence::{Announcement, Level, News, Presence};
-pub use roots::Roots;
+pub use roots::{Roots, find_all};
 pub use route::{Again, RouteRow};
-pub use routes::{Choice, Chooser, Pick, Routes, find_all, group_of};
+pub use routes::{Choice, Chooser, Pick, Routes, group_of};
 pub use shared::{Options as SharedOptions, SHARED, Strategy};
+#[cfg(test)]
+pub use trie::naive;
 
 /// Tells topics apart, but for a few that only wait for each other.
 pub fn hash_of(topic: &str) -> u64 {

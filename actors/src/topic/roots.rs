@@ -296,6 +296,24 @@ impl SlotSet {
     }
 }
 
+/// Finds everybody for a message of a slot anew: in the routes of its partition, and in those that are of no partition.
+#[inline]
+pub fn find_all(
+    of_partition: Option<&Routes>,
+    (slot, roots): (SlotId, &Roots),
+    message: &Message<'_>,
+    pick: Pick<'_>,
+    into: &mut FanOut,
+) {
+    into.clear();
+    if let Some(routes) = of_partition {
+        routes.find(message, pick, into);
+    }
+    if !roots.is_empty() {
+        roots.find(slot, message, pick, into);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

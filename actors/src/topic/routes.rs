@@ -3,13 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use convoy_ids::SlotId;
 use convoy_wire::SharedFilter;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::fan_out::FanOut;
 use super::presence::{Level, Presence};
-use super::roots::Roots;
 use super::shared::{self, Draw, Group};
 use super::trie::Trie;
 use crate::message::Message;
@@ -231,24 +229,6 @@ impl Routes {
     /// See [`Routes::receivers_by`].
     pub fn receivers(&self, topic: &str, add: &mut impl FnMut(Receiver)) {
         self.receivers_by(topic, &|(), route| Some(route), add);
-    }
-}
-
-/// Finds everybody for a message of a slot anew: in the routes of its partition, and in those that are of no partition.
-#[inline]
-pub fn find_all(
-    of_partition: Option<&Routes>,
-    (slot, roots): (SlotId, &Roots),
-    message: &Message<'_>,
-    pick: Pick<'_>,
-    into: &mut FanOut,
-) {
-    into.clear();
-    if let Some(routes) = of_partition {
-        routes.find(message, pick, into);
-    }
-    if !roots.is_empty() {
-        roots.find(slot, message, pick, into);
     }
 }
 

@@ -71,20 +71,8 @@ impl Bench {
             subscriptions_per_session: 100,
             ..Limits::default()
         };
-        let options = Options {
-            slots: 4,
-            partitioning: Partitioning { partitions: 2, partition_levels: 2 },
-            limits,
-            server_reference: None,
-            shared: Default::default(),
-            min_free_bytes: 1 << 20,
-            secret: Secret::from_number(7),
-            replicas: Vec::new(),
-            moves: None,
-            catch_up: Default::default(),
-            fan_out_piece: convoy_actors::FAN_OUT_PIECE,
-            without: Default::default(),
-        };
+        let partitioning = Partitioning { partitions: 2, partition_levels: 2 };
+        let options = Options { limits, ..Options::alone(4, partitioning, Secret::from_number(7)) };
         let engine = Arc::new(Model::new());
         let rows = Generations::open(Arc::clone(&engine) as Arc<dyn Engine>).expect("it is empty");
         let node = NodeId::new(1).expect("one is not zero");

@@ -224,13 +224,7 @@ fn a_copy_that_is_not_needed_any_more_changes_nothing() {
 #[test]
 fn a_follower_behind_the_leaders_log_goes_on_from_a_copy_of_the_state() {
     let options = Options { kept_log_bytes: 200, segment_entries: 8, ..Options::default() };
-    let mut fleet = Fleet::led(&options);
-    let leader = fleet.leader().unwrap();
-    let away = fleet.others(leader)[0];
-    let down = fleet.take_down(away);
-    for number in 0..100 {
-        fleet.propose(&format!("record {number}"));
-    }
+    let (mut fleet, leader, away, down) = Fleet::led_without_one(&options, 100);
     assert!(fleet.at(leader).driver.log_entries(SLOT).unwrap() <= 24);
     fleet.restart(&down, 0);
     fleet.tick(5);

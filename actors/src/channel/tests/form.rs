@@ -1,8 +1,8 @@
 use convoy_storage::{envelope, sealed};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::exhaust::exhaust;
 use super::*;
+use crate::spoil::Spoiler;
 
 /// Frames as the first release writes them. They must be readable for ever.
 fn samples() -> Vec<(Frame, &'static [u8])> {
@@ -109,30 +109,15 @@ fn what_cannot_be_is_refused_though_its_checksum_is_right() {
 
 #[test]
 fn no_bytes_panic_and_what_is_read_is_written_alike() {
-    let mut chance = 1_u64;
-    let mut below = |end: usize| {
-        chance = xxh3_64_with_seed(&chance.to_le_bytes(), 3);
-        (chance % end as u64) as usize
-    };
+    let mut spoiler = Spoiler::new();
     let samples = samples();
     let (mut read, mut refused) = (0, 0);
     for _ in 0..60_000 {
         // The checksum is right in most of them: without it nothing gets as far as the fields.
-        let mut body = samples[below(samples.len())].1.to_vec();
-        for _ in 0..1 + below(3) {
-            let at = below(body.len());
-            match below(4) {
-                0 => body[at] = below(256) as u8,
-                1 => body.insert(at, [0, 1, 0xfa, 0xfb, 0xfc, 0xfd, 0xfe, 0xff][below(8)]),
-                2 if body.len() > 1 => drop(body.remove(at)),
-                _ => body[at] ^= 1 << below(8),
-            }
-        }
+        let mut body = samples[spoiler.below(samples.len())].1.to_vec();
+        spoiler.spoil(&mut body);
         let mut bytes = sealed_as(1, &body).to_vec();
-        if below(10) == 0 {
-            let at = below(bytes.len());
-            bytes[at] = below(256) as u8;
-        }
+        spoiler.spoil_some(&mut bytes);
         *if exhaust(&bytes) { &mut read } else { &mut refused } += 1;
     }
     assert!(read > 5_000 && refused > 5_000, "{read} frames, {refused} refused");

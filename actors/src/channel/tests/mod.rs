@@ -10,7 +10,6 @@ mod run;
 
 use bytes::Bytes;
 use convoy_ids::NodeId;
-use convoy_membership::support::Process;
 
 use super::*;
 

@@ -241,10 +241,15 @@ impl Post {
         self.remotes.is_empty()
     }
 
+    /// Such a shard, and its node.
+    pub fn address_of(&self, dest: Dest) -> Option<(u64, u16)> {
+        let found = self.known.iter().find(|(_, known)| **known == dest);
+        found.map(|((node, shard), _)| (node.get(), *shard))
+    }
+
     /// The node of such a shard.
     pub fn node_of(&self, dest: Dest) -> Option<u64> {
-        let found = self.known.iter().find(|(_, known)| **known == dest);
-        found.map(|((node, _), _)| node.get())
+        self.address_of(dest).map(|(node, _)| node)
     }
 
     /// Whether it is a shard of another node.

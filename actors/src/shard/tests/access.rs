@@ -377,13 +377,7 @@ fn found(world: &mut World, connect: Connect<'_>) -> Vec<String> {
 fn what_is_retained_is_served_as_long_as_its_publisher_may_publish_it() {
     let mut world = World::new();
     world.set_access(publishers(&["good", "bad"], CHECKS()));
-    let will = Will {
-        topic: TopicName::new("will/1").unwrap(),
-        payload: b"will of bad",
-        qos: QoS::AtLeastOnce,
-        retain: true,
-        properties: WillProperties::default(),
-    };
+    let will = Will { retain: true, ..will_on("will/1", b"will of bad") };
     for (name, qos) in [("good", QoS::AtLeastOnce), ("bad", QoS::AtMostOnce), ("bad", QoS::ExactlyOnce)] {
         let connect = if qos == QoS::ExactlyOnce { lasting(name) } else { passing(name) };
         let client = world.connect(Connect { will: Some(will).filter(|_| name == "bad"), ..connect });

@@ -3,13 +3,7 @@
 use super::*;
 
 fn will(payload: &[u8]) -> convoy_wire::Will<'_> {
-    convoy_wire::Will {
-        topic: convoy_wire::TopicName::new("will").unwrap(),
-        payload,
-        qos: QoS::AtLeastOnce,
-        retain: false,
-        properties: Default::default(),
-    }
+    will_on("will", payload)
 }
 
 const REFUSED: [Got; 2] = [Got::Connack(ReasonCode::QuotaExceeded, false), Got::Closed];

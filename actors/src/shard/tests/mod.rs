@@ -669,6 +669,12 @@ fn accepted(reason: ReasonCode) -> ReasonCode {
     if reason == ReasonCode::NoMatchingSubscribers { ReasonCode::Success } else { reason }
 }
 
+/// A Will of QoS 1.
+fn will_on<'a>(topic: &'a str, payload: &'a [u8]) -> convoy_wire::Will<'a> {
+    let topic = convoy_wire::TopicName::new(topic).expect("it is a Topic Name");
+    convoy_wire::Will { topic, payload, qos: QoS::AtLeastOnce, retain: false, properties: Default::default() }
+}
+
 /// The node that is alone.
 fn first() -> NodeId {
     NodeId::new(1).expect("one is not zero")
@@ -676,21 +682,9 @@ fn first() -> NodeId {
 
 pub(super) fn options(limits: Limits, shards: usize) -> Options {
     let partitioning = Partitioning { partitions: 4, partition_levels: 2 };
-    Options {
-        slots: 8,
-        partitioning,
-        limits,
-        server_reference: None,
-        shared: Default::default(),
-        min_free_bytes: 1 << 20,
-        secret: Secret::from_number(7),
-        replicas: Vec::new(),
-        moves: None,
-        catch_up: Default::default(),
-        // Across shards two receivers are very many.
-        fan_out_piece: if shards == 1 { crate::options::FAN_OUT_PIECE } else { 1 },
-        without: Default::default(),
-    }
+    // Across shards two receivers are very many.
+    let fan_out_piece = if shards == 1 { crate::options::FAN_OUT_PIECE } else { 1 };
+    Options { limits, fan_out_piece, ..Options::alone(8, partitioning, Secret::from_number(7)) }
 }
 
 fn open(

@@ -1,6 +1,6 @@
 //! Slots that move while Clients wait for something.
 
-use super::fleet::{Fleet, REST, SENT_AWAY, WELCOME_BACK, client_of, node, slot_of_client};
+use super::fleet::{Fleet, REST, SENT_AWAY, WELCOME_BACK, client_of, node, slot_of_client, topic_of};
 use super::parting::comes_back_late;
 use super::refusing::{BOTH_TAKEN, between_leaders, first_times, hand_over, seen};
 use super::*;
@@ -129,4 +129,39 @@ fn a_subscribe_whose_route_is_on_its_way_to_a_slot_that_moves_is_answered_or_its
         fleet.pass(REST);
         assert_ne!(fleet.got(1, reader), [], "it waits for ever");
     }
+}
+
+/// Else it would take effect behind what the Client says on the connection anew: it would reach a Subscription that came later.
+#[test]
+fn what_the_old_connection_has_published_is_taken_before_the_next_one_is_granted_the_session() {
+    for leader in 0..3 {
+        let mut fleet = Fleet::new(Without::Nothing);
+        fleet.step = 10;
+        let (name, topic) = (client_of(leader, "writer"), topic_of(0, "a"));
+        let old = fleet.connect(1, lasting(&name));
+        fleet.lost.insert((1, 0));
+        assert_eq!(fleet.publish(1, old, publish(&topic, "late", 7)), []);
+        let new = fleet.nodes[2].ask(lasting(&name));
+        fleet.pass(200);
+        assert_eq!(fleet.got(2, new), [], "led at {leader}");
+        assert!(!fleet.is_connected(1, old));
+        fleet.lost.clear();
+        fleet.pass(500);
+        assert_eq!(fleet.got(2, new), [WELCOME_BACK], "led at {leader}");
+        fleet.subscribe(2, new, &topic);
+        fleet.pass(REST);
+        assert_eq!(fleet.got(2, new), []);
+    }
+}
+
+#[test]
+fn what_the_old_connection_has_published_to_a_node_that_is_gone_is_not_waited_for() {
+    let mut fleet = Fleet::new(Without::Nothing);
+    let (name, topic) = (client_of(2, "writer"), topic_of(0, "a"));
+    let old = fleet.connect(1, lasting(&name));
+    fleet.cut.insert(0);
+    assert_eq!(fleet.publish(1, old, publish(&topic, "late", 7)), []);
+    let new = fleet.nodes[2].ask(lasting(&name));
+    fleet.pass(5_000);
+    assert_eq!(fleet.got(2, new), [WELCOME_BACK]);
 }

@@ -1,23 +1,13 @@
 //! Nodes that hear each other no more, and nodes that start again: nobody is served twice, no Will is early, and nobody
 //! waits for long.
 
-use convoy_wire::{TopicName, Will};
-
 use super::fleet::{Fleet, REST, SENT_AWAY, TURNED_AWAY, WELCOME, WELCOME_BACK, client_of, topic_of};
 use super::*;
 use crate::options::Without;
 
 /// A lasting Client whose Will is published on this topic at once.
 fn with_will<'a>(name: &'a str, topic: &'a str) -> Connect<'a> {
-    let topic = TopicName::new(topic).unwrap();
-    let will = Will {
-        topic,
-        payload: b"will",
-        qos: QoS::AtLeastOnce,
-        retain: false,
-        properties: Default::default(),
-    };
-    Connect { will: Some(will), ..lasting(name) }
+    Connect { will: Some(will_on(topic, b"will")), ..lasting(name) }
 }
 
 #[test]

@@ -69,13 +69,7 @@ fn the_will_of_a_connection_that_was_open_is_due() {
     let mut world = World::new();
     let watcher = world.subscriber(lasting("watcher"), &["will"]);
     world.cut_and_settle(watcher);
-    let will = convoy_wire::Will {
-        topic: convoy_wire::TopicName::new("will").unwrap(),
-        payload: b"gone",
-        qos: QoS::AtLeastOnce,
-        retain: false,
-        properties: Default::default(),
-    };
+    let will = will_on("will", b"gone");
     world.connect(Connect { will: Some(will), ..passing("a") });
     world.restart();
     world.restart();

@@ -38,13 +38,7 @@ fn engine_of<'a>(rows: impl Iterator<Item = &'a (Family, Vec<u8>, Vec<u8>)>) -> 
 /// Sessions with all that Sessions have.
 fn lived() -> World {
     let mut world = World::new();
-    let will = convoy_wire::Will {
-        topic: convoy_wire::TopicName::new("will").unwrap(),
-        payload: b"gone",
-        qos: QoS::AtLeastOnce,
-        retain: false,
-        properties: Default::default(),
-    };
+    let will = will_on("will", b"gone");
     let van = world.subscriber(lasting("van"), &["x/y", "+/y", "$share/g/x/#"]);
     let bus = world.subscriber(Connect { will: Some(will), ..lasting("bus") }, &["x/y"]);
     let car = world.subscriber(lasting("car"), &["x/#"]);

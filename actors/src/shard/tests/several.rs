@@ -1,6 +1,5 @@
 //! What a fleet of three nodes has promised holds, whoever leads.
 
-use super::super::slots::fail;
 use super::fleet::{
     Fleet, REST, SENT_AWAY, TURNED_AWAY, WELCOME, WELCOME_BACK, client_of, preferred, slot_of_topic, topic_of,
 };

@@ -1,7 +1,5 @@
 //! What time brings about comes in time on a slot that is never idle.
 
-use convoy_wire::{TopicName, Will};
-
 use super::*;
 
 /// A piece of work, and what one record may do behind its end: so many operations, and one more, or so much of Sessions that
@@ -46,13 +44,7 @@ fn observed(world: &World, of: impl Fn(&Observation) -> u64) -> u64 {
 fn a_will_is_due_on_a_busy_slot() {
     let (mut world, publisher) = busy();
     let watcher = world.subscriber(passing("watcher"), &["will/#"]);
-    let mut will = Will {
-        topic: TopicName::new("will/a").unwrap(),
-        payload: b"gone",
-        qos: QoS::AtLeastOnce,
-        retain: false,
-        properties: Default::default(),
-    };
+    let mut will = will_on("will/a", b"gone");
     will.properties.will_delay_interval = Some(1);
     let client = world.join(Connect { will: Some(will), ..lasting("a") });
     world.cut_and_settle(client);

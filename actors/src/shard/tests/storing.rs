@@ -109,9 +109,7 @@ fn a_will_that_there_is_no_room_for_is_refused_and_one_that_is_not_larger_is_tak
 
 /// A Will of so many bytes with its topic and what is known of it.
 fn will(payload: &[u8]) -> Option<convoy_wire::Will<'_>> {
-    let topic = convoy_wire::TopicName::new("will").unwrap();
-    let (qos, properties) = (QoS::AtLeastOnce, Default::default());
-    Some(convoy_wire::Will { topic, payload, qos, retain: false, properties })
+    Some(will_on("will", payload))
 }
 
 #[test]
@@ -349,9 +347,7 @@ fn retained_messages_that_wait_for_the_log_count() {
 fn a_will_that_cannot_be_retained_is_published() {
     let mut world = world(Usage::UNLIMITED, retained(1, 1 << 20));
     let subscriber = world.subscriber(passing("s"), &["#"]);
-    let topic = convoy_wire::TopicName::new("will/1").unwrap();
-    let (qos, properties) = (QoS::AtLeastOnce, Default::default());
-    let will = convoy_wire::Will { topic, payload: b"gone", qos, retain: true, properties };
+    let will = convoy_wire::Will { retain: true, ..will_on("will/1", b"gone") };
     let ann = world.join_as("ann", Connect { will: Some(will), ..passing("ann") });
     world.got(ann);
     assert_eq!(retain(&mut world, ann, QoS::AtLeastOnce, "x/y", "1"), DONE);

@@ -87,6 +87,57 @@ fn a_subscription_without_a_queue_is_answered_when_nothing_before_it_is_open() {
 }
 
 #[test]
+fn subscriptions_that_wait_have_a_bound_and_a_connection_ends_that_goes_beyond_it() {
+    let (mut bench, op) = with_a_subscriber();
+    bench.apply(0, &[Op::Live { from: OTHER.0, number: 1, op: &op }]);
+    let later = SessionNumber(FAR.0 + 1);
+    let (mut asked, mut effects) = (0, Vec::new());
+    while effects.is_empty() {
+        for _ in 0..1_000 {
+            asked += 1;
+            let reply = ReplyTo { home: home(asked), token: 7 };
+            bench.slot.pending.push(NOW.wall, &route(later, "a", 1, Some(home(4))), Some(reply));
+        }
+        effects = bench.apply_pending();
+    }
+    let ends = |key| [Effect::Noted(Note::WaitingFull), Effect::BrokenOff(key, ReasonCode::QuotaExceeded)];
+    let waiting = asked - effects.len() as u32 / 2;
+    assert!((30_000..100_000).contains(&waiting), "{waiting}");
+    assert_eq!(effects, (waiting + 1..=asked).flat_map(ends).collect::<Vec<_>>());
+    // The others are answered, and there is room again.
+    let effects = bench.apply(0, &[Op::Given { from: OTHER.0, number: 1 }]);
+    let answered = effects.iter().filter(|of| matches!(of, Effect::Told(7, Answer::Registered(_))));
+    assert_eq!(answered.count() as u32, waiting);
+    bench.apply(0, &[Op::Live { from: OTHER.0, number: 2, op: &op }]);
+    assert_eq!(bench.apply(0, &[route(later, "a", 1, Some(home(4)))]), []);
+}
+
+#[test]
+fn each_subscription_that_waits_is_answered_when_all_is_given_that_was_applied_before_it() {
+    let (mut bench, op) = with_a_subscriber();
+    let live = |from: SlotId, number| Op::Live { from: from.0, number, op: &op };
+    let given = |from: SlotId, number| Op::Given { from: from.0, number };
+    let another = SlotId(3);
+    let subscribe = |bench: &mut Bench, number| {
+        let (reply, later) = (ReplyTo { home: home(4), token: number }, SessionNumber(FAR.0 + number));
+        bench.slot.pending.push(NOW.wall, &route(later, "a/b", 1, Some(home(4))), Some(reply));
+        assert_eq!(bench.apply_pending(), []);
+    };
+    bench.apply(0, &[live(OTHER, 1), live(another, 1)]);
+    subscribe(&mut bench, 11);
+    subscribe(&mut bench, 12);
+    bench.apply(0, &[live(OTHER, 2)]);
+    subscribe(&mut bench, 13);
+    let told = |effects: Vec<Effect>| {
+        let token = |of| if let Effect::Told(token, Answer::Registered(_)) = of { Some(token) } else { None };
+        effects.into_iter().filter_map(token).collect::<Vec<_>>()
+    };
+    assert_eq!(told(bench.apply(0, &[given(OTHER, 1)])), []);
+    assert_eq!(told(bench.apply(0, &[given(another, 1)])), [11, 12]);
+    assert_eq!(told(bench.apply(0, &[given(OTHER, 2)])), [13]);
+}
+
+#[test]
 fn how_many_times_a_node_was_given_up_is_known_to_who_leads_next() {
     let mut bench = Bench::new();
     assert_eq!(bench.apply(0, &[Op::GivenUp { node: 5 }]), [Effect::GivenUp(5, 1)]);

@@ -1,7 +1,7 @@
 //! What waits in outboxes is given to slots that are led, from behind what they have applied.
 
 use super::*;
-use crate::slot::apply::Context;
+use crate::slot::context::Context;
 
 /// Puts an operation for [`OTHER`] into the outbox: what of it leaves.
 fn unroute(bench: &mut Bench, count: u64) -> Vec<Effect> {

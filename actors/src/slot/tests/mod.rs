@@ -22,7 +22,7 @@ use crate::budget::Allowance;
 use crate::call::{Answer, Farewell, ReplyTo};
 use crate::chance::Secret;
 use crate::message::Message;
-use crate::options::{Limits, Options};
+use crate::options::Options;
 use crate::session::{
     Delivery, Epoch, Grant, Home, Place, QueueLimits, SessionNumber, Subscription, SubscriptionRow, Target,
     Will, name_of,
@@ -182,20 +182,9 @@ struct Bench {
 impl Bench {
     /// Its slot leads.
     fn new() -> Self {
-        let options = Options {
-            slots: 8,
-            partitioning: Partitioning { partitions: 4, partition_levels: 2 },
-            limits: Limits::default(),
-            server_reference: None,
-            shared: Default::default(),
-            min_free_bytes: 0,
-            secret: Secret::from_number(7),
-            replicas: Vec::new(),
-            moves: None,
-            catch_up: Default::default(),
-            fan_out_piece: crate::options::FAN_OUT_PIECE,
-            without: Default::default(),
-        };
+        let partitioning = Partitioning { partitions: 4, partition_levels: 2 };
+        let options =
+            Options { min_free_bytes: 0, ..Options::alone(8, partitioning, Secret::from_number(7)) };
         Self::on(Arc::new(Model::new()), options, NOW, 0)
     }
 

@@ -23,6 +23,8 @@ use std::hash::Hash;
 mod arena;
 mod edges;
 mod label;
+#[cfg(test)]
+mod naive;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,9 @@ use edges::Edges;
 use label::Label;
 use routes::RouteLists;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+#[cfg(test)]
+pub use naive::naive;
 
 /// Number of a node, or of a list of routes.
 type Id = u32;

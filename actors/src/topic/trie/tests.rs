@@ -6,24 +6,6 @@ use super::*;
 
 const SEED: u64 = 0x5eed;
 
-/// MQTT 5.0, 4.7, as the text of the specification has it.
-fn naive(filter: &str, topic: &str) -> bool {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
-        return false;
-    }
-    let mut names = topic.split('/');
-    for level in filter.split('/') {
-        if level == "#" {
-            return true;
-        }
-        match names.next() {
-            Some(name) if level == "+" || level == name => {}
-            _ => return false,
-        }
-    }
-    names.next().is_none()
-}
-
 fn trie(filters: &[&str]) -> Trie<u64, &'static str> {
     let mut trie = Trie::new(SEED);
     for (key, filter) in (0..).zip(filters) {

@@ -38,6 +38,18 @@ impl Fleet {
         fleet
     }
 
+    /// The same, while one of them is away and so many records are written: who leads, and who is away.
+    pub fn led_without_one(options: &Options, records: u64) -> (Self, u64, u64, Station) {
+        let mut fleet = Self::led(options);
+        let leader = fleet.leader().unwrap();
+        let away = fleet.others(leader)[0];
+        let down = fleet.take_down(away);
+        for number in 0..records {
+            fleet.propose(&format!("record {number}"));
+        }
+        (fleet, leader, away, down)
+    }
+
     pub fn at(&mut self, number: u64) -> &mut Station {
         self.stations[number as usize - 1].as_mut().expect("the node is up")
     }
@@ -48,6 +60,15 @@ impl Fleet {
 
     pub fn take_down(&mut self, number: u64) -> Station {
         self.stations[number as usize - 1].take().expect("the node is up")
+    }
+
+    /// Starts all again but one that is away, and lets them elect a leader.
+    pub fn restart_all_but(&mut self, away: u64) {
+        for number in (1..=3).filter(|number| *number != away) {
+            let down = self.take_down(number);
+            self.restart(&down, usize::MAX);
+        }
+        self.elect();
     }
 
     /// Starts a node again after a loss of power.
@@ -280,13 +301,7 @@ fn a_minority_commits_nothing_and_its_leader_steps_down() {
 #[test]
 fn a_follower_that_was_away_reads_old_entries_from_the_leaders_disk() {
     let options = Options { cached_log_bytes: 50, message_bytes_limit: 200, ..Options::default() };
-    let mut fleet = Fleet::led(&options);
-    let leader = fleet.leader().unwrap();
-    let away = fleet.others(leader)[0];
-    let down = fleet.take_down(away);
-    for number in 0..100 {
-        fleet.propose(&format!("record {number}"));
-    }
+    let (mut fleet, leader, away, down) = Fleet::led_without_one(&options, 100);
     fleet.restart(&down, 0);
     fleet.tick(10);
     let expected = fleet.records(leader);
@@ -297,13 +312,7 @@ fn a_follower_that_was_away_reads_old_entries_from_the_leaders_disk() {
 #[test]
 fn a_leader_that_meets_a_damaged_entry_does_not_serve_it() {
     let options = Options { cached_log_bytes: 0, ..Options::default() };
-    let mut fleet = Fleet::led(&options);
-    let old = fleet.leader().unwrap();
-    let away = fleet.others(old)[0];
-    let down = fleet.take_down(away);
-    for number in 0..10 {
-        fleet.propose(&format!("record {number}"));
-    }
+    let (mut fleet, old, away, down) = Fleet::led_without_one(&options, 10);
     fleet.tick(5);
     assert!(fleet.at(old).engine.damage(Family::Log, &row::key(SLOT, Kind::Entry, 6)));
     fleet.restart(&down, 0);

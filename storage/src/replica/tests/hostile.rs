@@ -121,15 +121,21 @@ proptest! {
     }
 }
 
-#[test]
-fn an_acknowledgement_of_what_was_not_sent_is_refused() {
-    let mut fleet = Fleet::led(&Options::default());
+/// What a follower could answer the leader, without its numbers.
+fn append_response(fleet: &mut Fleet) -> (u64, u64, Message) {
     let leader = fleet.leader().unwrap();
     let peer = if leader == 2 { 3 } else { 2 };
     let mut message = Message::default();
     message.set_msg_type(MessageType::MsgAppendResponse);
     (message.from, message.to) = (peer, leader);
     message.term = fleet.at(leader).driver.role(SLOT).unwrap().term().0;
+    (leader, peer, message)
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_not_sent_is_refused() {
+    let mut fleet = Fleet::led(&Options::default());
+    let (leader, peer, mut message) = append_response(&mut fleet);
     message.index = 100;
     let bytes = transport::encode(&message, |_, _| None).unwrap();
     let refused = fleet.at(leader).driver.step(SLOT, node(peer), &bytes);
@@ -140,12 +146,7 @@ fn an_acknowledgement_of_what_was_not_sent_is_refused() {
 fn a_late_refusal_does_not_set_a_follower_back() {
     let mut fleet = Fleet::led(&Options::default());
     fleet.propose("one");
-    let leader = fleet.leader().unwrap();
-    let peer = if leader == 2 { 3 } else { 2 };
-    let mut message = Message::default();
-    message.set_msg_type(MessageType::MsgAppendResponse);
-    (message.from, message.to) = (peer, leader);
-    message.term = fleet.at(leader).driver.role(SLOT).unwrap().term().0;
+    let (leader, peer, mut message) = append_response(&mut fleet);
     (message.reject, message.index, message.reject_hint) = (true, 2, 0);
     let bytes = transport::encode(&message, |_, _| None).unwrap();
     fleet.at(leader).driver.step(SLOT, node(peer), &bytes).unwrap();

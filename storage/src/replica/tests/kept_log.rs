@@ -142,11 +142,7 @@ fn a_leader_that_was_started_anew_reads_what_a_follower_lacks() {
         fleet.settle();
     }
     fleet.tick(5);
-    for number in (1..=3).filter(|number| *number != away) {
-        let down = fleet.take_down(number);
-        fleet.restart(&down, usize::MAX);
-    }
-    fleet.elect();
+    fleet.restart_all_but(away);
     fleet.restart(&down, 0);
     fleet.tick(20);
     let leader = fleet.leader().unwrap();
@@ -173,11 +169,7 @@ fn a_change_of_the_group_among_what_is_kept_is_known_without_reading_it() {
     }
     fleet.tick(3);
     let members = fleet.at(leader).driver.members(SLOT);
-    for number in (1..=3).filter(|number| *number != away) {
-        let down = fleet.take_down(number);
-        fleet.restart(&down, usize::MAX);
-    }
-    fleet.elect();
+    fleet.restart_all_but(away);
     fleet.restart(&down, 0);
     fleet.tick(20);
     assert_eq!(fleet.at(away).driver.members(SLOT), members);

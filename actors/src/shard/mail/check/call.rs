@@ -15,30 +15,7 @@ impl Check<'_> {
             (session.slot() == slot).then_some(session).ok_or(Error::Impossible("Session"))
         };
         Ok(match call {
-            CallForm::Connect {
-                name,
-                clean_start,
-                owner,
-                binds,
-                expiry_seconds,
-                limits,
-                will,
-                yields,
-                reply,
-            } => {
-                self.check_name(slot, name)?;
-                SessionCall::Connect {
-                    name: name.into(),
-                    clean_start,
-                    owner: owner.into(),
-                    binds,
-                    expiry_seconds,
-                    limits,
-                    will: will.map(|will| self.will(*will)).transpose()?,
-                    yields,
-                    reply: self.reply(reply)?,
-                }
-            }
+            connect @ CallForm::Connect { .. } => self.connect(slot, connect)?,
             CallForm::Ready { session, epoch, home, receive_maximum, is_plain } => {
                 let (session, home) = (of(session)?, self.home(home)?);
                 SessionCall::Ready { session, epoch, home, receive_maximum, is_plain }
@@ -100,6 +77,35 @@ impl Check<'_> {
                 self.check_name(slot, name)?;
                 SessionCall::Abandon { name: name.into(), home: self.home(home)? }
             }
+        })
+    }
+
+    fn connect(&self, slot: SlotId, call: CallForm<'_>) -> Result<SessionCall, Error> {
+        let CallForm::Connect {
+            name,
+            clean_start,
+            owner,
+            binds,
+            expiry_seconds,
+            limits,
+            will,
+            yields,
+            reply,
+        } = call
+        else {
+            unreachable!("it is a CONNECT");
+        };
+        self.check_name(slot, name)?;
+        Ok(SessionCall::Connect {
+            name: name.into(),
+            clean_start,
+            owner: owner.into(),
+            binds,
+            expiry_seconds,
+            limits,
+            will: will.map(|will| self.will(*will)).transpose()?,
+            yields,
+            reply: self.reply(reply)?,
         })
     }
 

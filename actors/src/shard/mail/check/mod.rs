@@ -12,15 +12,18 @@ use bytes::Bytes;
 use convoy_ids::{SlotId, Term};
 use convoy_wire::{Forwardable, PacketId, QoS, ReasonCode, TopicFilter, TopicName};
 
-use super::form::{AnswerForm, Form, LevelForm, NewsForm, PartForm, ReplyForm};
+use super::form::{AnswerForm, CallForm, Form, LevelForm, List, NewsForm, PartForm, ReplyForm};
 use super::{Bounds, Error, Letter, Origin, Part};
 use crate::call::{Answer, Begun, ReplyTo, token};
 use crate::connection::UNTOLD;
 use crate::message::{self, Message};
 use crate::retained::{self, Chunk, RequestForm};
-use crate::session::{Grant, Home, Place, SessionNumber, Subscription, Target};
+use crate::session::{Delivery, Epoch, Grant, Home, Place, Seq, SessionNumber, Subscription, Target};
 use crate::slot::targets_run;
 use crate::topic::{Announcement, Level, News};
+
+/// A number in the outbox of a slot.
+type Numbered = (SlotId, u64);
 
 /// What letters of one batch are judged by.
 pub(super) struct Check<'a> {
@@ -39,12 +42,11 @@ impl<'a> Check<'a> {
     /// The letter of these fields.
     pub(super) fn letter(&mut self, form: Form<'_>) -> Result<Letter, Error> {
         Ok(match form {
-            Form::Publish { place, client, epoch, again, message, reply } => Letter::Publish {
-                place: self.place(place)?,
-                origin: Origin { client, epoch, again },
-                message: self.message(message)?,
-                reply: self.reply_if_any(reply)?,
-            },
+            Form::Publish { place, client, epoch, again, message, reply } => {
+                let (place, message) = (self.place(place)?, self.message(message)?);
+                let (origin, reply) = (Origin { client, epoch, again }, self.reply_if_any(reply)?);
+                Letter::Publish { place, origin, message, reply }
+            }
             Form::Enqueue { from, slot, message, targets, reply } => {
                 let (from, slot, message) = (self.slot(from)?, self.slot(slot)?, self.message(message)?);
                 let targets = self.targets(slot, targets, message)?;
@@ -54,20 +56,14 @@ impl<'a> Check<'a> {
                 let (from, session) = (self.slot(from)?, self.session(session)?);
                 Letter::Pass { from, session, delivery, message: self.message(message)? }
             }
-            Form::Session { slot, call } => {
-                let slot = self.slot(slot)?;
-                Letter::Session { slot, call: self.call(slot, call)? }
-            }
+            Form::Session { slot, call } => self.session_call(slot, call)?,
             Form::Outbox { from, to, number, op, reply } => {
                 let (from, to, op) = (self.slot(from)?, self.slot(to)?, self.part(op)?);
                 self.op(to, self.bytes_of(op))?;
                 Letter::Outbox { from, to, number, op, reply: self.reply_if_any(reply)? }
             }
-            Form::OutboxMessage { message: PartForm::Laid { .. }, .. } => {
-                return Err(Error::Impossible("part that is not shared"));
-            }
             Form::OutboxMessage { from, to, number, message, targets } => {
-                let (from, to, message) = (self.slot(from)?, self.slot(to)?, self.message(message)?);
+                let (from, to, message) = (self.slot(from)?, self.slot(to)?, self.shared(message)?);
                 let targets = self.targets(to, targets, message)?;
                 Letter::OutboxMessage { from, to, number, message, targets }
             }
@@ -77,11 +73,8 @@ impl<'a> Check<'a> {
             Form::BackedUp { slot, is } => Letter::BackedUp { slot: self.slot_or_meta(slot)?, is },
             Form::Short { is } => Letter::Short { is },
             Form::Led { slot, term, given, given_up } => {
-                let given = given.map(|given| given.into_vec().into_boxed_slice());
-                for (from, _) in given.iter().flatten() {
-                    self.slot_or_meta(from.0)?;
-                }
-                Letter::Led { slot: self.slot_or_meta(slot)?, term: Term(term), given, given_up }
+                let (slot, term, given) = (self.slot_or_meta(slot)?, Term(term), self.outboxes(given)?);
+                Letter::Led { slot, term, given, given_up }
             }
             Form::GivenUp { slot, times } => Letter::GivenUp { slot: self.slot_or_meta(slot)?, times },
             Form::HeardLed { slot, term } => {
@@ -91,10 +84,7 @@ impl<'a> Check<'a> {
                 Letter::AllAsked { slot: self.slot_or_meta(slot)?, term: Term(term) }
             }
             Form::Hear { reply, passes_on } => Letter::Hear { reply: self.reply(reply)?, passes_on },
-            Form::Presence { session, epoch, news } => {
-                let (session, news) = (self.session(session)?, news_of(news)?);
-                Letter::Presence(Announcement { session, epoch, news })
-            }
+            Form::Presence { session, epoch, news } => self.presence(session, epoch, news)?,
             Form::Retained(request) => Letter::Retained(Box::new(self.request(*request)?)),
             Form::Deliver { home, session, delivery, message, live } => {
                 let (home, session) = (self.home(home)?, self.session(session)?);
@@ -106,9 +96,7 @@ impl<'a> Check<'a> {
             }
             Form::Given { .. } => return Err(Error::Impossible("number of what is given")),
             Form::Send { home, seq, dup, delivery, message } => {
-                if seq.is_some() != (delivery.qos > QoS::AtMostOnce) {
-                    return Err(Error::Impossible("number for its QoS"));
-                }
+                check_number(seq, &delivery)?;
                 let (home, message) = (self.home(home)?, self.message(message)?);
                 Letter::Send { home, seq, dup, delivery, message }
             }
@@ -119,12 +107,8 @@ impl<'a> Check<'a> {
                 Letter::Answer { to: self.reply(to)?, answer: self.answer(answer)? }
             }
             Form::TakenOver { home, then } => {
-                let home = self.home(home)?;
-                let then = match then {
-                    None => None,
-                    Some((reply, answer)) => Some((self.reply(reply)?, Box::new(self.answer(*answer)?))),
-                };
-                Letter::TakenOver { home, then }
+                let then = then.map(|(reply, answer)| self.answered(reply, *answer)).transpose()?;
+                Letter::TakenOver { home: self.home(home)?, then }
             }
             Form::RetainedChunk { home, serial, messages, unused, next } => {
                 let (home, messages) = (self.home(home)?, messages.into_vec());
@@ -134,6 +118,20 @@ impl<'a> Check<'a> {
             }
             Form::Evict { home, session_ended } => Letter::Evict { home: self.home(home)?, session_ended },
         })
+    }
+
+    fn session_call(&self, slot: u16, call: CallForm<'_>) -> Result<Letter, Error> {
+        let slot = self.slot(slot)?;
+        Ok(Letter::Session { slot, call: self.call(slot, call)? })
+    }
+
+    fn presence(&self, session: SessionNumber, epoch: Epoch, news: NewsForm<'_>) -> Result<Letter, Error> {
+        let (session, news) = (self.session(session)?, news_of(news)?);
+        Ok(Letter::Presence(Announcement { session, epoch, news }))
+    }
+
+    fn answered(&self, reply: ReplyForm, answer: AnswerForm<'_>) -> Result<(ReplyTo, Box<Answer>), Error> {
+        Ok((self.reply(reply)?, Box::new(self.answer(answer)?)))
     }
 
     /// What it is, it lies in the batch.
@@ -167,6 +165,21 @@ impl<'a> Check<'a> {
             self.message = Some(part);
         }
         Ok(part)
+    }
+
+    /// A message that is to be shared.
+    fn shared(&mut self, part: PartForm) -> Result<Part, Error> {
+        match part {
+            PartForm::Shared(_) => self.message(part),
+            PartForm::Laid { .. } => Err(Error::Impossible("part that is not shared")),
+        }
+    }
+
+    /// Outboxes of other slots, with numbers in them.
+    fn outboxes(&self, given: Option<List<'_, Numbered>>) -> Result<Option<Box<[Numbered]>>, Error> {
+        let given = given.map(|given| given.into_vec().into_boxed_slice());
+        given.iter().flatten().try_for_each(|(from, _)| self.slot_or_meta(from.0).map(drop))?;
+        Ok(given)
     }
 
     /// Sessions of a slot that get a message.
@@ -260,6 +273,13 @@ impl<'a> Check<'a> {
 /// A connection knows a number of parts by what it is above [`UNTOLD`].
 fn counted(parts: u32) -> Result<u32, Error> {
     (parts <= UNTOLD as u32).then_some(parts).ok_or(Error::Impossible("number of parts"))
+}
+
+/// A message has a number if it is of a queue.
+#[inline]
+fn check_number(seq: Option<Seq>, delivery: &Delivery) -> Result<(), Error> {
+    let is_queued = delivery.qos > QoS::AtMostOnce;
+    (seq.is_some() == is_queued).then_some(()).ok_or(Error::Impossible("number for its QoS"))
 }
 
 fn numbered(packet_id: u16) -> Result<PacketId, Error> {

@@ -2,10 +2,9 @@ mod frozen;
 mod refusing;
 mod samples;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
 use super::exhaust::{BOUNDS, exhaust};
 use super::*;
+use crate::spoil::Spoiler;
 use frozen::FIELDS;
 use samples::{body, letters, mail, sealed};
 
@@ -60,35 +59,20 @@ fn what_a_node_has_stored_does_not_leave_it() {
 
 #[test]
 fn no_bytes_panic_and_what_is_read_is_written_alike() {
-    let mut chance = 1_u64;
-    let mut below = |end: usize| {
-        chance = xxh3_64_with_seed(&chance.to_le_bytes(), 3);
-        (chance % end as u64) as usize
-    };
+    let mut spoiler = Spoiler::new();
     let (mut read, mut refused) = (0, 0);
     for _ in 0..60_000 {
         // The checksum is right in most of them: without it nothing gets as far as the fields.
-        let mut fields = FIELDS[below(FIELDS.len())].to_vec();
-        for _ in 0..1 + below(3) {
-            let at = below(fields.len());
-            match below(4) {
-                0 => fields[at] = below(256) as u8,
-                1 => fields.insert(at, [0, 1, 0xfa, 0xfb, 0xfc, 0xfd, 0xfe, 0xff][below(8)]),
-                2 if fields.len() > 1 => drop(fields.remove(at)),
-                _ => fields[at] ^= 1 << below(8),
-            }
-        }
-        let mut body = body(&[&fields, FIELDS[below(FIELDS.len())]]);
-        if below(4) == 0 {
+        let mut fields = FIELDS[spoiler.below(FIELDS.len())].to_vec();
+        spoiler.spoil(&mut fields);
+        let mut body = body(&[&fields, FIELDS[spoiler.below(FIELDS.len())]]);
+        if spoiler.below(4) == 0 {
             // In the frame, or in what parts name.
-            let at = below(body.len());
-            body[at] ^= 1 << below(8);
+            let at = spoiler.below(body.len());
+            body[at] ^= 1 << spoiler.below(8);
         }
         let mut bytes = sealed(1, &body);
-        if below(10) == 0 {
-            let at = below(bytes.len());
-            bytes[at] = below(256) as u8;
-        }
+        spoiler.spoil_some(&mut bytes);
         *if exhaust(&bytes) { &mut read } else { &mut refused } += 1;
     }
     assert!(read > 5_000 && refused > 5_000, "{read} batches, {refused} refused");
