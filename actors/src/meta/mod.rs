@@ -65,6 +65,13 @@ pub struct Member {
     pub state: State,
 }
 
+impl Member {
+    /// Its weight in the next ring version.
+    fn share(&self) -> u16 {
+        if self.state == State::Active { self.weight } else { 0 }
+    }
+}
+
 /// What a command has brought about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -147,14 +154,23 @@ impl Fleet {
         BEFORE_NUMBERS + self.numbered
     }
 
+    /// The number of the next ring version, if the members have changed since the one in force.
+    pub fn unshaped(&self) -> Option<RingVersion> {
+        let ring = self.ring.as_ref()?;
+        let is_in_ring = |(node, member): (&NodeId, &Member)| {
+            ring.member(*node).is_some_and(|of| of.weight == member.share() && of.zone == member.zone)
+        };
+        let is_shaped = ring.members().len() == self.members.len() && self.members.iter().all(is_in_ring);
+        (!is_shaped).then_some(RingVersion(ring.version().0 + 1))
+    }
+
     /// The next ring version, of the members as they are now.
     pub fn next_ring(&self) -> Result<Ring, Refusal> {
         let birth = self.birth.as_ref().ok_or(Refusal::Unborn)?;
-        let weight = |member: &Member| if member.state == State::Active { member.weight } else { 0 };
         let members = self.members.iter().map(|(node, member)| ring::Member {
             node: *node,
             zone: member.zone.clone(),
-            weight: weight(member),
+            weight: member.share(),
         });
         let version = RingVersion(self.ring.as_ref().map_or(0, |ring| ring.version().0) + 1);
         Ring::new(version, birth.slots, birth.replication, members.collect()).map_err(Refusal::Ring)

@@ -78,6 +78,9 @@ pub struct Moves {
     /// Numbers of replicas that were given out when this node was given an empty disk. What had one of them here is lost, and
     /// has voted.
     pub given: u64,
+    /// Milliseconds after which others take the place of a node that is away; and when members have changed for whatever reason,
+    /// a ring version follows. None where an operator says both.
+    pub replace_after: Option<u64>,
 }
 
 /// What is kept of logs for replicas that were away, and how the state goes to those for whom that is too little.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use convoy_actors::{Identity, Mail, Now, Options, Parcel, Shard};
 use convoy_ids::{NodeId, SlotId, Term};
+use convoy_membership::swim::{Datagram, Process, Swim};
 use convoy_storage::engine::Generations;
 use convoy_storage::replica::{Outgoing, Round};
 
@@ -61,6 +62,8 @@ pub struct Node {
     moves: u64,
     /// None while the node is down.
     shards: Vec<Shard>,
+    /// Where the fleet changes.
+    swim: Option<Swim>,
     starts: u32,
     /// Shards whose turn is entered.
     turns: Vec<bool>,
@@ -93,6 +96,7 @@ impl Node {
             copies: 0,
             moves: 0,
             shards: Vec::new(),
+            swim: None,
             starts: 0,
             turns: Vec::new(),
             mail: BTreeMap::new(),
@@ -226,6 +230,29 @@ impl Node {
         Ok(())
     }
 
+    /// What time brings about of its membership, which its meta shard hears of: what it says to other nodes. Only where the
+    /// fleet changes.
+    pub fn tick_swim(&mut self, now: u64) -> Vec<Datagram> {
+        let (place, starts, chance) = (self.place, self.starts, &mut self.chance.node);
+        let Some(shard) = self.shards.first_mut() else { return Vec::new() };
+        let swim = self.swim.get_or_insert_with(|| {
+            Swim::new(now, Process::new(Self::id_of(place), starts, "sim"), chance.word())
+        });
+        let members: Vec<NodeId> = shard.known_fleet().members().map(|(node, _)| node).collect();
+        swim.set_fleet(now, members.into_iter().map(|node| (node, "sim")));
+        swim.tick(now);
+        shard.see_away(swim.away());
+        swim.take_datagrams()
+    }
+
+    /// Another node says something of who is there: what this one says to that.
+    pub fn hear_swim(&mut self, now: u64, bytes: &[u8]) -> Vec<Datagram> {
+        let Some(swim) = &mut self.swim else { return Vec::new() };
+        // One that was removed is heard no more.
+        let _ = swim.hear(now, bytes);
+        swim.take_datagrams()
+    }
+
     /// The process is killed: the disk keeps all it was given.
     pub fn kill(&mut self) {
         self.disk.kill();
@@ -241,6 +268,7 @@ impl Node {
     fn end(&mut self) {
         (self.copies, self.moves) = (self.copies(), self.moves());
         self.shards.clear();
+        self.swim = None;
         self.mail.clear();
         self.keys.clear();
         self.slow_until = 0;

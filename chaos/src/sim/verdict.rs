@@ -39,6 +39,8 @@ pub struct Verdict {
     pub copies: u64,
     /// Replicas of slots that came to nodes and went.
     pub moves: u64,
+    /// Nodes whose place others took without an order.
+    pub replaced: u64,
     /// What was wrong, in words.
     pub wrong: Vec<String>,
 }
@@ -73,9 +75,9 @@ impl Outcome {
         census.add("8 messages of a Shared Subscription", ledger.sent.iter().filter(grouped).count());
         census.add("10 terms that were led", self.terms);
         census.add("13 rows that a node met and could not read", self.refused.iter().sum());
-        let Self { struck, damaged, refused, copies, moves, .. } = self;
+        let Self { struck, damaged, refused, copies, moves, replaced, .. } = self;
         let lasted = ledger.end();
-        Verdict { ledger, tally, census, struck, damaged, refused, lasted, copies, moves, wrong }
+        Verdict { ledger, tally, census, struck, damaged, refused, lasted, copies, moves, replaced, wrong }
     }
 }
 

@@ -19,7 +19,7 @@ fn characters() -> Vec<Character> {
 fn calm(seed: u64, nodes: u16, shards: u16) -> Setup {
     Setup {
         nodes,
-        moving: Some(Moving { founders: 3, every: 2 * SECOND }),
+        moving: Some(Moving { founders: 3, every: 2 * SECOND, replaces_after: None }),
         characters: characters(),
         work: 20 * SECOND,
         ..setup(seed, shards)
@@ -46,9 +46,23 @@ fn forgetful(seed: u64, nodes: u16, shards: u16) -> Setup {
     Setup { catch_up, characters, ..stormy(seed, nodes, shards) }
 }
 
+/// Nobody says that a node is to be replaced.
+fn unattended(seed: u64, nodes: u16, shards: u16) -> Setup {
+    let moving = Moving { founders: 3, every: 2 * SECOND, replaces_after: Some(4 * SECOND) };
+    Setup { moving: Some(moving), work: 40 * SECOND, ..stormy(seed, nodes, shards) }
+}
+
+/// What happened on some days.
+#[derive(Default)]
+struct Sum {
+    moves: u64,
+    copies: u64,
+    replaced: u64,
+}
+
 /// Judges days of such fleets: how many replicas came and went.
-fn all_hold(standard: u64, day: impl Fn(u64, u16, u16) -> Setup) -> (u64, u64) {
-    let (mut failed, mut moves, mut copies) = (Vec::new(), 0, 0);
+fn all_hold(standard: u64, day: impl Fn(u64, u16, u16) -> Setup) -> Sum {
+    let (mut failed, mut sum) = (Vec::new(), Sum::default());
     for seed in seeds(standard) {
         let (nodes, shards) = [(5, 1), (5, 2), (6, 3)][seed as usize % 3];
         match judge(day(seed, nodes, shards)) {
@@ -57,32 +71,39 @@ fn all_hold(standard: u64, day: impl Fn(u64, u16, u16) -> Setup) -> (u64, u64) {
                     "SIM_SEED={seed}, {nodes} nodes, {shards} shards: {} moves, {} copies, {}",
                     verdict.moves, verdict.copies, verdict.tally
                 );
-                moves += verdict.moves;
-                copies += verdict.copies;
+                sum.moves += verdict.moves;
+                sum.copies += verdict.copies;
+                sum.replaced += verdict.replaced;
             }
             Err(said) => failed.push(said),
         }
     }
     assert!(failed.is_empty(), "{} runs failed\n{}", failed.len(), failed.join("\n"));
-    (moves, copies)
+    sum
 }
 
 #[test]
 fn promises_hold_while_nodes_come_and_go() {
-    let (moves, _) = all_hold(1, calm);
+    let Sum { moves, .. } = all_hold(1, calm);
     assert!(moves > 15, "{moves} moves");
 }
 
 #[test]
 fn promises_hold_while_nodes_come_and_go_in_a_storm() {
-    let (moves, _) = all_hold(2, stormy);
+    let Sum { moves, .. } = all_hold(2, stormy);
     assert!(moves > 15, "{moves} moves");
 }
 
 #[test]
 fn promises_hold_where_who_comes_gets_a_copy() {
-    let (moves, copies) = all_hold(2, forgetful);
+    let Sum { moves, copies, .. } = all_hold(2, forgetful);
     assert!(moves > 15 && copies > 15, "{moves} moves, {copies} copies");
+}
+
+#[test]
+fn promises_hold_where_the_fleet_replaces_nodes_that_are_away_by_itself() {
+    let Sum { moves, replaced, .. } = all_hold(2, unattended);
+    assert!(moves > 15 && replaced > 0, "{moves} moves, {replaced} nodes replaced");
 }
 
 #[test]

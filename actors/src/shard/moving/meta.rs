@@ -71,6 +71,11 @@ impl Shard {
         (self.options.moves.is_some() && self.slots.iter().any(leads)).then_some(&self.moving.known.applied)
     }
 
+    /// The newest of the fleet that was heard of here; nothing before that.
+    pub fn known_fleet(&self) -> &Fleet {
+        &self.moving.known.fleet
+    }
+
     /// Whether what the log of this slot carries are commands.
     pub(in crate::shard) fn is_of_commands(&self, slot: SlotId) -> bool {
         slot.is_meta() && self.options.moves.is_some()

@@ -3,13 +3,15 @@
 //!
 //! - who leads a slot walks its group towards the newest ring version, one change at a time ([`walking`]);
 //! - a node makes a replica when the leader of its group first speaks to it ([`opening`]), and it catches up as any other does;
-//! - the meta group says what the ring version is and which number comes next ([`meta`]);
+//! - the meta group says what the ring version is and which number comes next ([`meta`]), and that nodes which are away for long
+//!   keep nothing any more ([`absent`]);
 //! - a replica that hears no leader asks around, is told that it is no member any more ([`words`]), and ends with all of its
 //!   rows ([`closing`]).
 //!
 //! A number is a voter's identity, and has one life. So a node that is spoken to under a number that it had before (it was
 //! ended, or its disk was lost) says that it is gone, and its group has to take another one.
 
+mod absent;
 mod closing;
 mod meta;
 mod opening;
@@ -44,6 +46,7 @@ pub(super) struct Moving {
     ending: BTreeMap<SlotId, ReplicaId>,
     walks: BTreeMap<SlotId, walking::Walk>,
     known: meta::Known,
+    absent: absent::Absent,
     /// The nodes of the fleet that could be heard when that was last looked at.
     heard: Vec<NodeId>,
     looks_at: u64,
@@ -91,6 +94,7 @@ impl Shard {
         if now.monotonic >= self.moving.looks_at {
             self.moving.looks_at = now.monotonic + LOOK;
             self.walk_all(now);
+            self.shape(now);
         }
         if now.monotonic >= self.moving.asks_at {
             self.moving.asks_at = now.monotonic + ASK;

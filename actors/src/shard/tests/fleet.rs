@@ -93,7 +93,8 @@ impl Fleet {
     pub fn moving(nodes: usize) -> Self {
         let replicas: Vec<_> = (0..nodes).map(node).collect();
         let founders = replicas[..3].to_vec();
-        let moves = |at| Some(Moves { founders: founders.clone(), founds: at < 3, given: 0 });
+        let moves =
+            |at| Some(Moves { founders: founders.clone(), founds: at < 3, given: 0, replace_after: None });
         let options = Options { replicas, ..options(Limits::default(), 1) };
         let opened = |at| World::opened(node(at), Options { moves: moves(at), ..options.clone() });
         Self::of((0..nodes).map(opened).collect())

@@ -6,6 +6,7 @@ mod disks;
 mod faults;
 mod moves;
 mod replicas;
+mod swim;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,6 +117,8 @@ pub struct Outcome {
     pub refused: [usize; 2],
     /// Replicas of slots that came to nodes and went, on all nodes.
     pub moves: u64,
+    /// Nodes whose place others took without an order.
+    pub replaced: u64,
     /// Why the fleet did not come to rest, if so.
     pub restless: Option<String>,
     /// The longest time that a fleet did not serve its Clients, though nothing stood in the way.
@@ -150,6 +153,12 @@ enum Event {
         node: usize,
         from: usize,
         shard: u16,
+        bytes: Bytes,
+    },
+    /// A datagram of membership.
+    HearSwim {
+        node: usize,
+        from: usize,
         bytes: Bytes,
     },
     Accept {
@@ -331,6 +340,7 @@ pub fn run(setup: Setup) -> Outcome {
         terms: world.leaders.len(),
         refused: world.refused,
         moves: world.nodes.iter().map(Node::moves).sum(),
+        replaced: world.meta.as_ref().map_or(0, |meta| meta.replaced),
         restless,
         leaderless: Duration::from_micros(world.leaderless),
         failures,
@@ -468,7 +478,10 @@ impl World {
     /// The node that an event waits for while that stands still.
     fn waits_for(&self, event: &Event) -> Option<usize> {
         let node = match event {
-            Event::Step { node, .. } | Event::Hear { node, .. } | Event::HearShard { node, .. } => *node,
+            Event::Step { node, .. }
+            | Event::Hear { node, .. }
+            | Event::HearShard { node, .. }
+            | Event::HearSwim { node, .. } => *node,
             Event::Accept { connection } | Event::ToNode { connection } => self.connections[*connection].node,
             _ => return None,
         };
@@ -483,6 +496,7 @@ impl World {
             Event::Tick { node } => {
                 self.agenda.enter(self.clocks[node].until(100 * MILLISECOND), Event::Tick { node });
                 self.tick(node, convoy_actors::Shard::tick);
+                self.tick_swim(node);
             }
             Event::TickConnections { node } => {
                 self.agenda.enter(self.clocks[node].until(SECOND), Event::TickConnections { node });
@@ -493,6 +507,7 @@ impl World {
             Event::Step { .. } => {}
             Event::Hear { node, from, lane, slot, bytes } => self.hear(node, from, lane, slot, &bytes),
             Event::HearShard { node, from, shard, bytes } => self.hear_shard(node, from, shard, &bytes),
+            Event::HearSwim { node, from, bytes } => self.hear_swim(node, from, &bytes),
             Event::Accept { connection } => self.accept(connection),
             Event::ToNode { connection } => self.arrive_at_node(connection),
             Event::ToClient { connection } => self.arrive_at_client(connection),

@@ -33,6 +33,8 @@ pub struct Moving {
     pub founders: u16,
     /// Something is changed about so often.
     pub every: Micros,
+    /// The fleet replaces nodes that are away for so long by itself, and reshapes itself; else the operator does.
+    pub replaces_after: Option<Micros>,
 }
 
 /// What became of a node's place.
@@ -89,9 +91,12 @@ pub struct Meta {
     places: Vec<Place>,
     founders: u16,
     every: Micros,
+    replaces_after: Option<Micros>,
     /// Numbers that were given out when each node got its disk; of the first disk of a founder none.
     given: Vec<Option<u64>>,
     change: Option<Change>,
+    /// Nodes whose place others took without an order.
+    pub replaced: u64,
     /// To whom each replica has given its vote in each term.
     votes: BTreeMap<(SlotId, ReplicaId, Term), ReplicaId>,
     chance: Stream,
@@ -109,8 +114,10 @@ impl Meta {
             places,
             founders: moving.founders,
             every: moving.every,
+            replaces_after: moving.replaces_after,
             given: vec![None; usize::from(setup.nodes)],
             change: None,
+            replaced: 0,
             votes: BTreeMap::new(),
             chance: seed.stream("moves"),
         };
@@ -204,7 +211,8 @@ impl World {
             Some(_) if self.setup.without == Without::NewNumbers => (node < usize::from(meta.founders), 0),
             Some(given) => (false, given),
         };
-        Options { replicas, moves: Some(Moves { founders, founds, given }), ..options }
+        let replace_after = meta.replaces_after.map(|after| after / MILLISECOND);
+        Options { replicas, moves: Some(Moves { founders, founds, given, replace_after }), ..options }
     }
 
     pub fn plan_move(&mut self) {
@@ -276,6 +284,13 @@ impl World {
                     meta.orders.pop_front();
                     return self.agenda.enter(MILLISECOND, event);
                 }
+                Some(Order::Reshape(_)) if meta.replaces_after.is_some() => {
+                    if fleet.unshaped().is_some() {
+                        return;
+                    }
+                    meta.orders.pop_front();
+                    continue;
+                }
                 Some(Order::Command(command)) => command.clone(),
                 Some(Order::Reshape(version)) => Command::Reshape { version: version.get_or_insert(next).0 },
             };
@@ -314,6 +329,18 @@ impl World {
                     self.reshape(Command::Restore { node: Node::id_of(node).get() });
                 } else if self.keeps_nothing(node) {
                     self.remove(node);
+                }
+            }
+            Some(Change::IsDown(node)) if meta.replaces_after.is_some() => {
+                let (soon, removes) = (meta.chance.one_in(8), meta.chance.one_in(2));
+                let is_replaced = self.state_of(node) == Some(State::Down) && self.keeps_nothing(node);
+                self.meta.as_mut().expect("the fleet changes").replaced += u64::from(is_replaced);
+                if is_replaced && removes {
+                    self.remove(node);
+                } else if is_replaced || soon {
+                    self.meta.as_mut().expect("the fleet changes").change = None;
+                    let shards = self.setup.shards;
+                    self.agenda.enter(MILLISECOND, Event::Start { node, shards });
                 }
             }
             Some(Change::IsDown(node)) => {
@@ -362,9 +389,20 @@ impl World {
 
     /// A node goes down and does not come again soon: others are to take its place.
     fn replace(&mut self, node: usize) {
-        self.meta.as_mut().expect("the fleet changes").change = Some(Change::IsDown(node));
+        let meta = self.meta.as_mut().expect("the fleet changes");
+        meta.change = Some(Change::IsDown(node));
+        let by_itself = meta.replaces_after.is_some();
         self.take_down(node);
-        self.reshape(Command::Replace { node: Node::id_of(node).get() });
+        if !by_itself {
+            self.reshape(Command::Replace { node: Node::id_of(node).get() });
+        }
+    }
+
+    /// What a node is to the meta group.
+    fn state_of(&self, node: usize) -> Option<State> {
+        let leader = self.meta_leader()?;
+        let fleet = self.nodes[leader].shards()[0].fleet()?;
+        fleet.member(Node::id_of(node)).map(|member| member.state)
     }
 
     /// A node loses all that it had, and comes again. Not while others need it: what it has alone would be lost.
@@ -481,6 +519,10 @@ impl World {
             return vec![format!("at rest these nodes do not serve: {idle:?}")];
         }
         let (mut wrong, placement) = (Vec::new(), self.placement());
+        if meta.replaces_after.is_some() {
+            let down = members.iter().filter(|node| self.state_of(**node) == Some(State::Down));
+            wrong.extend(down.map(|node| format!("12 moves: the node at {node} is back and takes no part")));
+        }
         if !meta.orders.is_empty() {
             wrong.push(format!("12 moves: orders were not carried out: {:?}", meta.orders));
         }
