@@ -13,7 +13,7 @@ use crate::call::{Answer, Begun, ReplyTo, SessionCall, token};
 use crate::clock::Now;
 use crate::dest::Dest;
 use crate::message::Message;
-use crate::session::{Delivery, Home, Place, SessionNumber};
+use crate::session::{Delivery, Grant, Home, Place, SessionNumber};
 use crate::slot::{Effects, Op};
 
 /// The message that was begun last, by its number, and where it lies.
@@ -60,12 +60,10 @@ impl Shard {
             Letter::Enqueue { from, slot, message, targets, reply } => {
                 self.open_enqueue(now, mail, (from, slot), message, targets, reply);
             }
-            Letter::Pass { from, session, delivery, message } => {
-                if self.outlet.post.is_led_by(from, sender) {
-                    let shared = mail.shared(message).cloned();
-                    let message = shared.unwrap_or_else(|| Bytes::copy_from_slice(mail.part(message)));
-                    self.pass(now, from, session, delivery, message);
-                }
+            Letter::Pass { from, session, delivery, message } if self.outlet.post.is_led_by(from, sender) => {
+                let shared = mail.shared(message).cloned();
+                let message = shared.unwrap_or_else(|| Bytes::copy_from_slice(mail.part(message)));
+                self.pass(now, from, session, delivery, message);
             }
             Letter::Session { slot, call } => self.open_call(now, sender, slot, call),
             Letter::Outbox { from, to, number, op, reply } => {
@@ -100,7 +98,8 @@ impl Shard {
             Letter::Given { by, from, number, given } if self.outlet.post.is_led_by(by, sender) => {
                 self.outlet.given.complete(by, from, number, given);
             }
-            Letter::BackedUp { .. } | Letter::GivenUp { .. } | Letter::Given { .. } => {}
+            Letter::Pass { .. } | Letter::BackedUp { .. } | Letter::GivenUp { .. } | Letter::Given { .. } => {
+            }
             // Another leader goes on with the connection.
             Letter::Send { home, .. } | Letter::Release { home, .. }
                 if self.has_others && !self.is_of_leader_of(sender, &home) => {}
@@ -109,7 +108,19 @@ impl Shard {
                 self.outlet.edge.send(&home, seq, dup, &delivery, &message, now);
             }
             Letter::Release { home, packet_id } => self.outlet.edge.release(&home, packet_id),
-            Letter::Answer { to, answer } => self.open_answer(sender, to, answer),
+            Letter::Answer { to, .. } if to.token & token::KIND == token::TAKEN => {
+                self.outlet.closed_there(to.token & !token::KIND);
+            }
+            Letter::Answer { to, answer } if to.token & token::KIND == token::QUEUED => {
+                self.hear_queued(to.token & !token::KIND, answer);
+            }
+            Letter::Answer { to, answer: Answer::Granted(grant) } if !self.may_grant(sender, &grant) => {
+                self.outlet.edge.answer(to, Answer::Unknown);
+            }
+            Letter::Answer { to, answer } => {
+                let to = self.of_the_attempt(to);
+                self.outlet.edge.answer(to, answer);
+            }
             Letter::TakenOver { home, then } => match then {
                 Some((reply, answer)) => self.outlet.take_from(&home, reply, *answer),
                 None => _ = self.outlet.edge.taken_over(&home),
@@ -225,23 +236,9 @@ impl Shard {
         }
     }
 
-    /// What a slot, or another shard, answers.
-    #[inline(always)] // It has one caller.
-    fn open_answer(&mut self, sender: Dest, to: ReplyTo, answer: Answer) {
-        match (to.token & token::KIND, &answer) {
-            (token::TAKEN, _) => self.outlet.closed_there(to.token & !token::KIND),
-            (token::QUEUED, _) => self.hear_queued(to.token & !token::KIND, answer),
-            (_, Answer::Granted(grant))
-                if self.has_others && !self.outlet.post.is_led_by(grant.session.slot(), sender) =>
-            {
-                // Whoever leads since knows nothing of a connection, or takes leave of it.
-                self.outlet.edge.answer(to, Answer::Unknown);
-            }
-            _ => {
-                let to = self.of_the_attempt(to);
-                self.outlet.edge.answer(to, answer);
-            }
-        }
+    /// Whether a Session is granted by who leads it. Whoever leads since knows nothing of a connection, or takes leave of it.
+    fn may_grant(&self, sender: Dest, grant: &Grant) -> bool {
+        !self.has_others || self.outlet.post.is_led_by(grant.session.slot(), sender)
     }
 
     /// A message of another shard, if its partition's slot is led here, and was when it was sent: whoever has sent it elsewhere
@@ -287,6 +284,7 @@ impl Shard {
     }
 
     /// Begins a message of the mail, unless it is the one that was begun last.
+    #[inline(always)] // To hand a message out copies it.
     fn begin<'a>(&mut self, mail: &'a Mail, message: Part, begun: &mut Begins) -> Message<'a> {
         let edge = &mut self.outlet.edge;
         if *begun != Some((edge.encoded.number(), message)) {
@@ -300,6 +298,7 @@ impl Shard {
     }
 }
 
+#[inline(always)] // The same.
 fn decode(message: &[u8]) -> Message<'_> {
     Message::decode(message).expect("another shard has encoded it")
 }
