@@ -45,6 +45,7 @@ mod successors;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod turned_away;
 mod will_flow;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -84,6 +85,7 @@ pub use outlet::Outlet;
 pub use reaching::Parcel;
 use slots::Slots;
 pub use sys::SysTopics;
+use turned_away::TurnedAway;
 
 /// The slots' surroundings, borrowed apart from the slots themselves.
 macro_rules! turn {
@@ -327,6 +329,7 @@ impl Shard {
             given_up: VecDeque::new(),
             casts: Casts::new(options.fan_out_piece),
             receipts: Default::default(),
+            turned_away: TurnedAway::new(has_others),
             unreached: Default::default(),
             last_unreached: 0,
             uncleared: Default::default(),

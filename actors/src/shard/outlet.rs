@@ -8,6 +8,7 @@ use super::casting::Casts;
 use super::given::Given;
 use super::mail::{Letter, Part, Post, Where};
 use super::receipts::Receipts;
+use super::turned_away::TurnedAway;
 use crate::call::{Answer, ReplyTo, token};
 use crate::dest::Dest;
 use crate::edge::Edge;
@@ -34,6 +35,8 @@ pub struct Outlet {
     pub casts: Casts,
     /// Messages that other nodes are to take over before they are acknowledged.
     pub receipts: Receipts,
+    /// Whose messages were not taken.
+    pub turned_away: TurnedAway,
     /// Sessions that were taken over from connections on other nodes, which are not known to be closed.
     pub unreached: BTreeMap<u64, Unreached>,
     /// The last number that was given to one of them.
