@@ -25,6 +25,11 @@ impl ReplyTo {
         self.token & token::KIND == 0
     }
 
+    /// Whether it acknowledges one to its Client or, on the way there, to the shard of its partition.
+    pub fn is_of_publisher(&self) -> bool {
+        self.is_publish() || self.token & token::KIND == token::QUEUED
+    }
+
     /// The same, of one Topic Filter among those of a SUBSCRIBE.
     pub fn of_entry(self, at: u64) -> Self {
         Self { token: self.token | at.min(token::ENTRY), ..self }
@@ -107,8 +112,11 @@ pub mod token {
     pub const OPENED: u64 = 9 << 56;
     /// Whether another node has closed a connection whose Session another one gets; the rest says which.
     pub const TAKEN: u64 = 10 << 56;
-    /// Whether another shard has queued a message; the rest says in whose name it was asked.
+    /// Whether another shard has queued a message: of which attempt, of which of the publishers that ask by this shard, and a
+    /// number.
     pub const QUEUED: u64 = 11 << 56;
+    pub const QUEUED_NUMBER: u64 = (1 << QUEUED_NUMBER_BITS) - 1;
+    pub const QUEUED_NUMBER_BITS: u32 = 30;
     /// Whether the slot goes on with a connection that it did not know.
     pub const ADOPT: u64 = 12 << 56;
 }

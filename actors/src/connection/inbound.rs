@@ -135,7 +135,14 @@ pub struct Inbound {
     waiting_bytes: usize,
     /// Number of the first in `waiting`.
     first: u64,
+    /// Of what comes next.
     attempt: u8,
+    /// That in which what was open was sent again last.
+    retried_in: u8,
+    /// A message was refused, and with it what is behind it, until all is answered.
+    is_refusing: bool,
+    /// That was said.
+    is_draining: bool,
     /// What is sent again if a change of leader leaves open what became of it. None where a node is alone.
     kept: Option<Box<AllKept>>,
     received: FxHashMap<PacketId, Received>,
@@ -235,10 +242,32 @@ impl Inbound {
     /// What is said of the attempt before is not heard any more.
     pub fn next_attempt(&mut self) {
         self.attempt = self.attempt.wrapping_add(1);
+        self.retried_in = self.attempt;
     }
 
     pub fn attempt(&self) -> u8 {
         self.attempt
+    }
+
+    pub fn retried_in(&self) -> u8 {
+        self.retried_in
+    }
+
+    /// Whether nothing more is taken until all is answered: a Client was told that a message was refused. Until then what it sends
+    /// is refused where that one was. It could not go on otherwise, if it never waits for all of its answers.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
+    /// Whether something open would overtake a message that was refused, which its Client was not told, if it was sent again.
+    pub fn would_overtake(&self) -> bool {
+        let mut behind = self.waiting.iter().skip_while(|waiting| waiting.refused.is_none());
+        self.is_refusing && behind.any(|waiting| !waiting.is_done())
+    }
+
+    /// Whether it is still to be told what became of this message.
+    pub fn is_open(&mut self, token: u64) -> bool {
+        self.find(token).is_some_and(|waiting| !waiting.is_done())
     }
 
     /// All whose outcome is open, to be sent again in their order.
@@ -289,10 +318,11 @@ impl Inbound {
         }
     }
 
-    /// A message that will not be safe.
-    pub fn refuse(&mut self, token: u64, reason: ReasonCode) {
+    /// A message that will not be safe. `others`: nor will those behind it in this attempt, where it was refused.
+    pub fn refuse(&mut self, token: u64, reason: ReasonCode, others: bool) {
         if let Some(waiting) = self.find(token) {
             waiting.refused.get_or_insert(reason);
+            self.is_refusing |= others;
         }
     }
 
@@ -323,6 +353,7 @@ impl Inbound {
                 None => return false,
             };
             let (packet_id, bytes) = (oldest.packet_id, oldest.bytes);
+            self.is_draining |= self.is_refusing && oldest.refused.is_some();
             let written = match oldest.qos {
                 QoS::ExactlyOnce => {
                     if oldest.again {
@@ -349,6 +380,11 @@ impl Inbound {
                 kept.pop_front();
             }
             self.first += 1;
+        }
+        self.is_draining = false;
+        if std::mem::take(&mut self.is_refusing) {
+            // Those who turned it away take what comes now.
+            self.attempt = self.attempt.wrapping_add(1);
         }
         false
     }
@@ -427,7 +463,7 @@ mod tests {
         for (version, said) in [(V5, vec![0x40, 3, 0, 1, 0x97]), (ProtocolVersion::V311, vec![])] {
             let mut inbound = Inbound::default();
             let token = inbound.begin(id(1), QoS::AtLeastOnce, 2, 0, 0);
-            inbound.refuse(token, ReasonCode::QuotaExceeded);
+            inbound.refuse(token, ReasonCode::QuotaExceeded, false);
             let mut out = Vec::new();
             assert_eq!(inbound.acknowledge(version, &mut out), said.is_empty());
             assert_eq!(out, said);
@@ -491,7 +527,7 @@ mod tests {
             assert!(acknowledged(&mut inbound, V5).is_empty());
             match reason {
                 None => inbound.part_done(token),
-                Some(reason) => inbound.refuse(token, reason),
+                Some(reason) => inbound.refuse(token, reason, false),
             }
             assert_eq!(acknowledged(&mut inbound, V5), [&said[..], &said].concat());
             assert_eq!((inbound.release(id(7)), inbound.unfinished()), (reason.is_none(), 0));

@@ -247,6 +247,7 @@ impl Connection {
             Stage::Open => {
                 // What came behind a message that was refused, and is sent once more, must not overtake it.
                 self.doomed_at.is_none()
+                    && !self.inbound.is_draining()
                     && self.paused_until == 0
                     && !self.waits_for_leader()
                     && !self.is_casting

@@ -58,7 +58,7 @@ impl Edge {
             }
             token::RELEASE => {
                 let packet_id = PacketId::new(to.token as u16).expect("the token was made of an identifier");
-                if token::split_attempt(to.token).1 != connection.inbound.attempt() {
+                if token::split_attempt(to.token).1 != connection.inbound.retried_in() {
                     return;
                 }
                 if answer == Answer::Unknown {
@@ -88,12 +88,11 @@ impl Edge {
                         if connection.inbound.is_perhaps_taken(to.token) {
                             connection.close(ReasonCode::ServerBusy);
                         }
-                        connection.inbound.refuse(to.token, reason);
+                        connection.inbound.refuse(to.token, reason, !self.is_alone);
                     }
                     Answer::Full => connection.credit.tighten(),
                     Answer::Unknown => {
-                        let is_of_now = token::split_attempt(to.token).1 == connection.inbound.attempt();
-                        if is_of_now {
+                        if connection.inbound.is_open(to.token) {
                             self.begin_retry(to.home.key, RETRY);
                         }
                         return;

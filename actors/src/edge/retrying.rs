@@ -71,7 +71,7 @@ impl Edge {
     }
 
     /// A connection ends because of a change of leaders, and may come again at once.
-    pub(super) fn fail_over(&mut self, key: u32, reason: &'static str) {
+    pub(crate) fn fail_over(&mut self, key: u32, reason: &'static str) {
         metric::failed_over(reason);
         self.close(key, ReasonCode::ServerBusy);
     }
@@ -103,7 +103,7 @@ impl Connection {
 
     /// PUBREL goes on record.
     pub(crate) fn releases_on_record(&self, packet_id: PacketId) -> SessionCall {
-        let token = token::of_attempt(token::RELEASE | u64::from(packet_id.get()), self.inbound.attempt());
+        let token = token::of_attempt(token::RELEASE | u64::from(packet_id.get()), self.inbound.retried_in());
         let reply = ReplyTo { home: self.home, token };
         SessionCall::Release { session: self.session, epoch: self.epoch, packet_id, reply }
     }

@@ -1,13 +1,10 @@
-//! A message goes from its partition to the queues of slots that are led elsewhere, and from its publisher to its partition.
-//! On either way a change of leader may come between two messages: the first is not taken, the second is, and the first is
-//! sent again behind it. So whoever's message was not taken for that reason gets none taken any more in that attempt: the node
-//! of the connection begins another one, with the first message that is open, or ends the connection. And of what was asked of another shard it is known here whose message it was, also when that shard is not
-//! heard any more.
+//! A message goes from its partition to the queues of slots that are led elsewhere. Of what was asked of another shard it is
+//! known here whose message it was, also when that shard is not heard any more.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::hash::BuildHasher;
 
 use convoy_ids::SlotId;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::Shard;
 use crate::call::{Answer, ReplyTo, token};
@@ -15,19 +12,6 @@ use crate::dest::Dest;
 use crate::options::Without;
 use crate::session::Home;
 use crate::slot::Effects;
-
-/// Milliseconds for which a publisher is turned away: its attempt has ended long before, and nothing comes of it any more.
-const TURNED_AWAY: u64 = 30_000;
-
-/// Publishers that are turned away at once.
-const PUBLISHERS: usize = 1 << 16;
-
-/// A connection, by its node, shard and serial, and which of its attempts.
-type Publisher = (u64, u16, u64, u8);
-
-fn publisher(of: &ReplyTo) -> Publisher {
-    (of.home.node, of.home.shard, of.home.serial, token::split_attempt(of.token).1)
-}
 
 /// A message that another shard was asked to queue.
 #[derive(Debug)]
@@ -41,20 +25,20 @@ struct Asked {
 /// What other shards were asked to queue.
 #[derive(Debug, Default)]
 pub(super) struct Asking {
-    /// By a number that is never given again: an answer may come when nobody waits for it any more.
+    /// By a number that is not given again for very long: an answer may come when nobody waits for it any more.
     asked: FxHashMap<u64, Asked>,
     last: u64,
-    turned_away: BTreeSet<Publisher>,
-    /// The same, with the monotonic milliseconds until which they are.
-    until: VecDeque<(u64, Publisher)>,
 }
 
 impl Asking {
     /// The shard that leads this slot is asked, in the name of this publisher: to whom it answers.
     pub fn ask(&mut self, slot: SlotId, dest: Dest, reply: ReplyTo, here: Home) -> ReplyTo {
-        self.last += 1;
+        self.last = (self.last + 1) & token::QUEUED_NUMBER;
         self.asked.insert(self.last, Asked { slot, dest, reply });
-        ReplyTo { home: here, token: token::QUEUED | self.last }
+        // Two publishers may look like one: then one is refused with the other, which only costs time.
+        let publisher = FxBuildHasher.hash_one((reply.home.node, reply.home.shard, reply.home.serial));
+        let token = token::QUEUED | (publisher << token::QUEUED_NUMBER_BITS & !token::KIND) | self.last;
+        ReplyTo { home: here, token: token::of_attempt(token, token::split_attempt(reply.token).1) }
     }
 
     fn those(&self, are: impl Fn(&Asked) -> bool) -> Vec<u64> {
@@ -63,33 +47,14 @@ impl Asking {
         those.sort_unstable();
         those
     }
-
-    fn turn_away(&mut self, of: &ReplyTo, now: u64) {
-        let publisher = publisher(of);
-        let is_over = |until: &(u64, Publisher), len| until.0 <= now || len >= PUBLISHERS;
-        while self.until.front().is_some_and(|until| is_over(until, self.turned_away.len())) {
-            let oldest = self.until.pop_front().map(|(_, oldest)| oldest);
-            oldest.map(|oldest| self.turned_away.remove(&oldest));
-        }
-        if self.turned_away.insert(publisher) {
-            self.until.push_back((now + TURNED_AWAY, publisher));
-        }
-    }
-
-    /// Whether an earlier message of this attempt was not taken.
-    #[inline]
-    pub fn is_turned_away(&self, of: &ReplyTo) -> bool {
-        !self.turned_away.is_empty() && self.turned_away.contains(&publisher(of))
-    }
 }
 
 impl Shard {
-    /// Whether nothing more is taken of who publishes this.
+    /// What whoever publishes this is told, if nothing more is taken of it.
     #[inline]
-    pub(super) fn turns_away(&self, reply: Option<ReplyTo>) -> bool {
-        self.has_others
-            && reply.is_some_and(|reply| reply.is_publish() && self.asking.is_turned_away(&reply))
-            && self.options.without != Without::TurnAway
+    pub(super) fn turns_away(&self, reply: Option<ReplyTo>) -> Option<Answer> {
+        let answer = self.outlet.turned_away.of(&reply?)?;
+        (self.options.without != Without::TurnAway).then_some(answer)
     }
 
     /// Whom an answer is for: as it says, but where the rule is left out that an attempt which is over hears nothing.
@@ -98,19 +63,17 @@ impl Shard {
         if self.options.without != Without::Attempt || !is_of_one {
             return to;
         }
-        let attempt = self.outlet.edge.find(&to.home).map(|connection| connection.inbound.attempt());
-        ReplyTo { token: attempt.map_or(to.token, |now| token::of_attempt(to.token, now)), ..to }
-    }
-
-    /// A message was not taken because its slot is led elsewhere, or by nobody.
-    pub(super) fn turn_away(&mut self, reply: ReplyTo) {
-        if reply.is_publish() && self.has_others {
-            self.asking.turn_away(&reply, self.outlet.edge.now);
-        }
+        let Some(connection) = self.outlet.edge.find(&to.home) else { return to };
+        let attempt = match to.is_publish() {
+            true => connection.inbound.attempt(),
+            false => connection.inbound.retried_in(),
+        };
+        ReplyTo { token: token::of_attempt(to.token, attempt), ..to }
     }
 
     /// Another shard answers what it was asked.
     pub(super) fn hear_queued(&mut self, id: u64, answer: Answer) {
+        let id = id & token::QUEUED_NUMBER;
         if answer == Answer::Full {
             if let Some(Asked { reply, .. }) = self.asking.asked.get(&id) {
                 self.outlet.answer(*reply, answer);
@@ -118,9 +81,6 @@ impl Shard {
             return;
         }
         if let Some(Asked { reply, .. }) = self.asking.asked.remove(&id) {
-            if answer == Answer::Unknown {
-                self.turn_away(reply);
-            }
             self.outlet.answer(reply, answer);
         }
     }
@@ -138,27 +98,5 @@ impl Shard {
         for id in self.asking.those(|asked| asked.slot == slot) {
             self.hear_queued(id, Answer::Unknown);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_publisher_is_turned_away_for_a_while() {
-        let mut asking = Asking::default();
-        let home = |serial| ReplyTo { home: Home { node: 1, shard: 0, key: 0, serial }, token: 7 };
-        asking.turn_away(&home(1), 0);
-        asking.turn_away(&home(2), 10);
-        assert!(asking.is_turned_away(&home(1)) && asking.is_turned_away(&home(2)));
-        let next = ReplyTo { token: token::of_attempt(7, 1), ..home(1) };
-        assert!(!asking.is_turned_away(&next));
-        asking.turn_away(&home(3), TURNED_AWAY);
-        assert!(!asking.is_turned_away(&home(1)) && asking.is_turned_away(&home(2)));
-        for serial in 0..2 * PUBLISHERS as u64 {
-            asking.turn_away(&home(serial), TURNED_AWAY);
-        }
-        assert_eq!(asking.turned_away.len(), PUBLISHERS);
     }
 }

@@ -75,9 +75,6 @@ impl Shard {
             true => self.refusal(reason),
             false => Answer::Refused(reason),
         };
-        if answer == Answer::Unknown {
-            self.turn_away(reply);
-        }
         self.outlet.answer(reply, answer);
     }
 
@@ -117,7 +114,10 @@ impl Shard {
             // and could not come back to read.
             return;
         }
-        let unable = unable.or(self.turns_away(call.reply()).then_some(ReasonCode::ServerBusy));
+        let unable = unable.or_else(|| match self.turns_away(call.reply())? {
+            Answer::Refused(reason) => Some(reason),
+            _ => Some(ReasonCode::ServerBusy),
+        });
         if let Some(reason) = unable
             && let Some(reply) = call.reply()
         {

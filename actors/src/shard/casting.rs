@@ -370,13 +370,12 @@ impl Shard {
         let message = Message::decode(whole).expect("it was encoded by this shard");
         self.outlet.casts.forget_newest();
         // One before it may have been turned away meanwhile.
-        let published = match self.turns_away(reply) {
-            true => self.refuse_leaderless(reply),
-            false => self.publish_here(now, place, &message, origin, reply),
-        };
-        let answer = match published {
-            Ok(begun) => begun.map(Answer::Begun),
-            Err(reason) => Some(self.refusal(reason)),
+        let answer = match self.turns_away(reply) {
+            Some(answer) => Some(answer),
+            None => match self.publish_here(now, place, &message, origin, reply) {
+                Ok(begun) => begun.map(Answer::Begun),
+                Err(reason) => Some(self.refusal(reason)),
+            },
         };
         if let Some((reply, answer)) = reply.zip(answer) {
             self.outlet.answer(reply, answer);

@@ -37,6 +37,7 @@ impl Effects for Outlet {
                 _ => {}
             }
         }
+        self.turned_away.note(&to, &answer, self.edge.now);
         match self.post.where_home(&to.home) {
             Where::Here => self.edge.answer(to, answer),
             Where::There(dest) => self.post.send(dest, Letter::Answer { to, answer }),

@@ -8,7 +8,7 @@ use super::mail::{Origin, Where};
 use super::packets::Outcome;
 use crate::access::DeniedPublish;
 use crate::author::Author;
-use crate::call::{ReplyTo, token};
+use crate::call::{Answer, ReplyTo, token};
 use crate::clock::Now;
 use crate::connection::{Admit, Barrier, Inbound, Received, UNTOLD, Verdict};
 use crate::edge::{RETRY, acknowledge};
@@ -190,8 +190,13 @@ impl Shard {
                 self.outlet.edge.begin_retry(key, RETRY);
                 return false;
             }
-            Err(reason) => connection.inbound.refuse(token, reason),
+            Err(reason) => {
+                connection.inbound.refuse(token, reason, self.has_others);
+                let reply = ReplyTo { home: connection.home, token };
+                self.outlet.turned_away.note(&reply, &Answer::Refused(reason), now.monotonic);
+            }
         }
+        let connection = &mut self.outlet.edge.connections[key as usize];
         acknowledge(connection, &mut self.outlet.edge.tally.acknowledged, now.monotonic);
         self.outlet.edge.mark(key);
         true
@@ -273,7 +278,7 @@ impl Shard {
     fn refuse(&mut self, now: Now, key: u32, packet_id: PacketId, qos: QoS, reason: ReasonCode) {
         let connection = &mut self.outlet.edge.connections[key as usize];
         let token = connection.inbound.begin(packet_id, qos, 0, 0, now.monotonic);
-        connection.inbound.refuse(token, reason);
+        connection.inbound.refuse(token, reason, false);
         acknowledge(connection, &mut self.outlet.edge.tally.acknowledged, now.monotonic);
         self.outlet.edge.mark(key);
     }

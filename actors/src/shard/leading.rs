@@ -46,7 +46,6 @@ impl Shard {
         let Some(slot) = self.slots.get(id) else { return };
         let elected = slot.elected;
         for reply in slot.follow() {
-            self.turn_away(reply);
             self.outlet.answer(reply, Answer::Unknown);
         }
         for waits in self.proving.forget(id) {

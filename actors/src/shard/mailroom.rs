@@ -173,10 +173,11 @@ impl Shard {
         // Behind a message of the partition's next leader it would be out of order.
         let has_heard = self.is_for_now(slot, mail.from);
         let is_led = self.outlet.post.is_led_by(from, mail.from) && has_heard;
-        let is_taken = self.takes_records() && is_led;
+        let turned_away = self.turns_away(reply);
+        let is_taken = self.takes_records() && is_led && turned_away.is_none();
         let Some(taking) = self.slots.get(slot).filter(|slot| slot.is_serving() && is_taken) else {
             if let Some(reply) = reply {
-                let answer = self.why_not_queued(slot, is_led);
+                let answer = turned_away.unwrap_or_else(|| self.why_not_queued(slot, is_led));
                 self.outlet.answer(reply, answer);
             }
             return;
@@ -200,7 +201,6 @@ impl Shard {
         match call.reply() {
             // It was for an earlier leader, and comes again.
             Some(reply) if !self.is_for_now(slot, sender) => {
-                self.turn_away(reply);
                 self.outlet.answer(reply, Answer::Unknown);
             }
             _ => self.called(now, slot, call),

@@ -46,6 +46,7 @@ mod successors;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod turned_away;
 mod will_flow;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -321,7 +322,7 @@ impl Shard {
         let (slots, roots) = moving::open_all(&options, &post, &engine, &mut driver, &mut budget)?;
         let has_others = driver.has_others() || options.moves.is_some();
         let mut opened = Self {
-            outlet: Outlet::new(edge, post, &options),
+            outlet: Outlet::new(edge, post, &options, has_others),
             work: 0,
             turn_began_at: 0,
             dear_work: 0,

@@ -9,6 +9,7 @@ use super::given::Given;
 use super::live_to::LiveTo;
 use super::mail::{Letter, Part, Post, Where};
 use super::receipts::{Address, Receipts, Taken};
+use super::turned_away::TurnedAway;
 use crate::call::{Answer, ReplyTo, token};
 use crate::dest::Dest;
 use crate::edge::Edge;
@@ -36,6 +37,8 @@ pub struct Outlet {
     pub casts: Casts,
     /// Messages that other nodes are to take over before they are acknowledged.
     pub receipts: Receipts,
+    /// Whose messages were not taken.
+    pub turned_away: TurnedAway,
     /// Sessions that were taken over from connections on other nodes, which are not known to be closed.
     pub unreached: BTreeMap<u64, Unreached>,
     /// The last number that was given to one of them.
@@ -75,7 +78,7 @@ pub struct Applied {
 }
 
 impl Outlet {
-    pub(super) fn new(edge: Edge, post: Post, options: &Options) -> Self {
+    pub(super) fn new(edge: Edge, post: Post, options: &Options, has_others: bool) -> Self {
         Self {
             edge,
             post,
@@ -87,6 +90,7 @@ impl Outlet {
             given_up: VecDeque::new(),
             casts: Casts::new(options.fan_out_piece),
             receipts: Default::default(),
+            turned_away: TurnedAway::new(has_others),
             unreached: Default::default(),
             last_unreached: 0,
             uncleared: Default::default(),

@@ -126,10 +126,7 @@ impl Shard {
     /// There will be no proof of this.
     pub(super) fn leave_unproven(&mut self, waits: Waits) {
         match waits {
-            Waits::Reply(reply) => {
-                self.turn_away(reply);
-                self.outlet.answer(reply, Answer::Unknown);
-            }
+            Waits::Reply(reply) => self.outlet.answer(reply, Answer::Unknown),
             // Whoever leads next is asked.
             Waits::Read(request) => self.leaderless.keep_request(*request),
         }

@@ -45,20 +45,30 @@ impl Shard {
         }
     }
 
-    /// Whether nothing is taken of who publishes this, or it is late: its Client has published on a later connection since.
+    /// Nothing is taken of who was turned away, or has published on a later connection since.
     #[inline(never)]
-    fn is_void(&mut self, message: &Message<'_>, origin: Origin, reply: Option<ReplyTo>) -> bool {
-        if self.turns_away(reply) {
-            return true;
+    fn take_of(
+        &mut self,
+        message: &Message<'_>,
+        origin: Origin,
+        reply: Option<ReplyTo>,
+    ) -> Result<(), ReasonCode> {
+        match self.turns_away(reply) {
+            Some(Answer::Refused(reason)) => return Err(reason),
+            Some(_) => return Err(ReasonCode::ServerBusy),
+            None => {}
         }
         let is_of_client = message.qos > QoS::AtMostOnce && origin.epoch > Epoch(0);
-        is_of_client && !self.epochs.take(message.publisher, origin.epoch, self.outlet.edge.now)
+        match is_of_client && !self.epochs.take(message.publisher, origin.epoch, self.outlet.edge.now) {
+            true => Err(ReasonCode::ServerBusy),
+            false => Ok(()),
+        }
     }
 
-    /// Nothing of this connection is taken here any more: see [`super::asking`].
+    /// Nothing of this connection is taken here any more: see [`super::turned_away`].
     pub(super) fn refuse_leaderless<T>(&mut self, reply: Option<ReplyTo>) -> Result<T, ReasonCode> {
         if let Some(reply) = reply {
-            self.turn_away(reply);
+            self.outlet.turned_away.note(&reply, &Answer::Unknown, self.outlet.edge.now);
         }
         Err(ReasonCode::ServerBusy)
     }
@@ -81,8 +91,8 @@ impl Shard {
         origin: Origin,
         reply: Option<ReplyTo>,
     ) -> Result<Option<Begun>, ReasonCode> {
-        if self.has_others && self.is_void(message, origin, reply) {
-            return Err(ReasonCode::ServerBusy);
+        if self.has_others {
+            self.take_of(message, origin, reply)?;
         }
         if let Some(again) = origin.again.filter(|again| again.ended) {
             // It is offered to each member once.

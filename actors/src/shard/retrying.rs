@@ -7,7 +7,7 @@ use super::Shard;
 use super::mail::{Origin, Where};
 use crate::call::{ReplyTo, SessionCall};
 use crate::clock::Now;
-use crate::connection::{Again, Barrier, Stage};
+use crate::connection::{Again, Barrier, Connection, Stage};
 use crate::edge::RETRY;
 use crate::message::Message;
 use crate::session::Home;
@@ -31,6 +31,9 @@ impl Shard {
         if is_early {
             return self.outlet.edge.retry_later(home.key, now.monotonic + RETRY);
         }
+        if connection.inbound.would_overtake() {
+            return self.outlet.edge.fail_over(home.key, "refused");
+        }
         connection.succession_mut().retry_at = None;
         let again = connection.inbound.retry();
         let releases: Vec<_> =
@@ -52,6 +55,10 @@ impl Shard {
         for again in again {
             if !self.send_again(now, home, again) {
                 break;
+            }
+            let is_refused = |connection: &mut Connection| connection.inbound.would_overtake();
+            if self.outlet.edge.find(&home).is_some_and(is_refused) {
+                return self.outlet.edge.fail_over(home.key, "refused");
             }
         }
         match ask {

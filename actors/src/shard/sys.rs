@@ -74,7 +74,7 @@ impl Shard {
         let connection = &mut self.outlet.edge.connections[key as usize];
         let token = connection.inbound.begin(packet_id, qos, UNTOLD, 0, now.monotonic);
         match connection.version.has_properties() {
-            true => connection.inbound.refuse(token, reason),
+            true => connection.inbound.refuse(token, reason, false),
             false => connection.inbound.parts_begun(token, Begun { parts: 0, matched: true }),
         }
         acknowledge(connection, &mut self.outlet.edge.tally.acknowledged, now.monotonic);

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use convoy_storage::replica::Role;
 
-use super::fleet::{Fleet, REST, SENT_AWAY, WELCOME, client_of, node, slot_of_topic, topic_of};
+use super::fleet::{
+    Fleet, REST, SENT_AWAY, WELCOME, client_of, node, slot_of_client, slot_of_topic, topic_of,
+};
 use super::*;
 use crate::channel::{Frame, Payload};
 use crate::options::Without;
@@ -170,4 +172,69 @@ fn an_unsubscribe_behind_a_message_that_is_sent_again_is_asked_for_once() {
     let got = fleet.got(1, client);
     assert!(got.contains(&Got::Puback(7, ReasonCode::Success)), "{got:?}");
     assert_eq!(got.last(), Some(&Got::Unsuback(9, vec![ReasonCode::Success])), "{got:?}");
+}
+
+/// What a Client at the second node is answered, without an end of its connection.
+fn granted() -> [Got; 1] {
+    [Got::Suback(77, vec![ReasonCode::GrantedQoS1])]
+}
+
+fn subscribe_at_second(fleet: &mut Fleet, client: Client, filter: &str) {
+    fleet.nodes[1].subscribe_by(client, filter, SubscriptionOptions::new(QoS::AtLeastOnce), None);
+    fleet.settle();
+    assert_eq!(fleet.got(1, client), []);
+}
+
+#[test]
+fn a_subscribe_whose_route_waits_where_the_disk_fails_is_not_refused_and_asked_for_anew() {
+    let mut fleet = Fleet::new(Without::Nothing);
+    let topic = topic_of(2, "a");
+    let reader = fleet.connect(1, lasting(&client_of(1, "reader")));
+    // What the partition's slot is told by the log of the Session's slot has no record there yet.
+    fleet.nodes[2].engine.set_full(true);
+    subscribe_at_second(&mut fleet, reader, &topic);
+    fleet.nodes[2].shards[0].sync_failed("the disk is gone");
+    fleet.settle();
+    assert_eq!(fleet.got(1, reader), [], "it stands in the outbox, and the next leader carries it out");
+    fleet.cut.insert(2);
+    fleet.pass(REST);
+    assert_eq!(fleet.got(1, reader), granted());
+    let writer = fleet.connect(0, passing(&client_of(0, "writer")));
+    fleet.publish(0, writer, publish(&topic, "1", 7));
+    assert_eq!(fleet.nodes[1].payloads(reader), ["1"]);
+}
+
+/// A SUBSCRIBE was carried out by a leader whose answer is lost, and is about to be asked for anew of the third node.
+fn carried_out_unheard() -> (Fleet, Client) {
+    let mut fleet = Fleet::new(Without::Nothing);
+    let name = client_of(0, "reader");
+    let reader = fleet.connect(1, lasting(&name));
+    fleet.lost.extend([(0, 1), (2, 1)]);
+    subscribe_at_second(&mut fleet, reader, "a/b");
+    hand_over(&mut fleet, slot_of_client(&name), 0, 2);
+    (fleet, reader)
+}
+
+#[test]
+fn a_subscribe_that_was_carried_out_is_not_refused_for_want_of_room_when_it_is_asked_for_anew() {
+    let (mut fleet, reader) = carried_out_unheard();
+    fleet.nodes[2].engine.leave_free(1_000);
+    fleet.lost.remove(&(2, 1));
+    fleet.pass(900);
+    assert_eq!(fleet.got(1, reader), granted());
+}
+
+#[test]
+fn a_subscribe_that_was_carried_out_is_not_said_to_be_refused_where_the_next_leader_can_write_nothing() {
+    let (mut fleet, reader) = carried_out_unheard();
+    fleet.step = 10;
+    let slot = slot_of_client(&client_of(0, "reader"));
+    let led_at = |fleet: &Fleet| fleet.nodes[1].shards[0].outlet.post.where_is(slot);
+    let before = led_at(&fleet);
+    fleet.lost.remove(&(2, 1));
+    fleet.pass_until(|fleet| led_at(fleet) != before && fleet.is_served(1, reader));
+    fleet.nodes[2].engine.set_full(true);
+    fleet.nodes[2].shards[0].stalled = true;
+    fleet.pass(900);
+    assert_eq!(fleet.got(1, reader), SENT_AWAY, "it comes again, and finds its Session as it is");
 }

@@ -24,6 +24,8 @@ mod copying;
 mod crediting;
 #[path = "cutting.rs"]
 mod cutting;
+#[path = "declining.rs"]
+mod declining;
 #[path = "delivering.rs"]
 mod delivering;
 #[path = "features.rs"]

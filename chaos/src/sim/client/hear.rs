@@ -181,7 +181,10 @@ impl Client {
             self.subscribed.insert(filter.to_string());
         }
         if self.character.shared {
-            log.members.entry(self.name.clone()).or_insert(log.events.len());
+            // Whoever was refused is no member: nothing is owed to the group yet.
+            if granted.is_some() {
+                log.members.entry(self.name.clone()).or_insert(log.events.len());
+            }
         } else {
             log.record(What::Suback { link, filter, granted });
         }
@@ -271,6 +274,42 @@ impl Client {
                     self.put(&Packet::Pubcomp(Pubcomp::new(packet_id, ReasonCode::Success)));
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use convoy_wire::{Connack, ProtocolVersion, Suback};
+
+    use super::super::{Act, Character, Stay};
+    use super::*;
+    use crate::sim::seed::Seed;
+
+    fn hear(client: &mut Client, packet: &Packet<'_>, chance: &mut Stream, log: &mut Log) {
+        let mut bytes = Vec::new();
+        packet.encode(ProtocolVersion::V5, &mut bytes).expect("the test builds what can be written");
+        client.receive(&bytes, chance, log);
+    }
+
+    #[test]
+    fn whose_shared_subscription_is_refused_is_no_member() {
+        for (reason, members) in [(ReasonCode::QuotaExceeded, 0), (ReasonCode::GrantedQoS2, 1)] {
+            let mut character = Character::new("ant", ProtocolVersion::V5, Stay::Lasting)
+                .filters(&[("$share/farm/job/#", Qos::ExactlyOnce)]);
+            (character.shared, character.restless) = (true, 0);
+            let (mut client, mut chance, mut log) =
+                (Client::new(character), Seed(1).stream("ant"), Log::default());
+            assert_eq!(client.act(true, &mut chance, &mut log), Act::Open);
+            hear(&mut client, &Packet::Connack(Connack::refused(ReasonCode::Success)), &mut chance, &mut log);
+            client.act(true, &mut chance, &mut log);
+            let packet_id = client.request.as_ref().expect("it has nothing else to do").packet_id;
+            let reasons = [reason];
+            let suback =
+                Suback { packet_id, properties: Default::default(), reasons: reasons.as_slice().into() };
+            hear(&mut client, &Packet::Suback(suback), &mut chance, &mut log);
+            assert_eq!(log.members.len(), members, "{reason:?}");
+            assert!(log.findings.is_empty(), "{:?}", log.findings);
         }
     }
 }
