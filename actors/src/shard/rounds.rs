@@ -10,7 +10,7 @@ use convoy_wire::ReasonCode;
 use super::slots::fail;
 use super::{Shard, turn};
 use crate::activity::Activity;
-use crate::call::{Answer, token};
+use crate::call::{Answer, ReplyTo, token};
 use crate::clock::Now;
 use crate::edge::Change;
 use crate::metric;
@@ -239,12 +239,7 @@ impl Shard {
         for (slot, index) in std::mem::take(&mut self.unwritten) {
             let Some(slot) = self.slots.get(slot) else { continue };
             for reply in slot.underway.withdraw(index, &mut slot.pending) {
-                // A SUBSCRIBE may wait for what stands in another slot's outbox.
-                let answer = match reply.token & token::KIND {
-                    token::ASK if self.has_others => Answer::Unknown,
-                    _ => Answer::Refused(ReasonCode::ServerUnavailable),
-                };
-                self.outlet.answer(reply, answer);
+                self.outlet.answer(reply, unwritten(reply, self.has_others));
             }
         }
     }
@@ -279,7 +274,7 @@ impl Shard {
                 self.outlet.answer(reply, Answer::Unknown);
             }
             for reply in slot.refuse(|_, _| true) {
-                self.outlet.answer(reply, Answer::Refused(ReasonCode::ServerUnavailable));
+                self.outlet.answer(reply, unwritten(reply, self.has_others));
             }
             slot.underway.lose(std::mem::take(&mut slot.pending));
         }
@@ -529,5 +524,16 @@ impl Shard {
         for (id, error) in failures {
             fail(self.slots.get(id).expect("it was visited"), &error);
         }
+    }
+}
+
+/// What is told of something that could not be written: where others lead soon, it is for them.
+fn unwritten(reply: ReplyTo, has_others: bool) -> Answer {
+    // A SUBSCRIBE may wait for what stands in another slot's outbox.
+    let may_come_again =
+        reply.is_publish() || matches!(reply.token & token::KIND, token::ASK | token::QUEUED);
+    match has_others && may_come_again {
+        true => Answer::Unknown,
+        false => Answer::Refused(ReasonCode::ServerUnavailable),
     }
 }
