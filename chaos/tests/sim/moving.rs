@@ -48,7 +48,7 @@ fn forgetful(seed: u64, nodes: u16, shards: u16) -> Setup {
 
 /// Nobody says that a node is to be replaced.
 fn unattended(seed: u64, nodes: u16, shards: u16) -> Setup {
-    let moving = Moving { founders: 3, every: 2 * SECOND, replaces_after: Some(4 * SECOND) };
+    let moving = Moving { founders: 3, every: 2 * SECOND, replaces_after: Some(2 * SECOND) };
     Setup { moving: Some(moving), work: 40 * SECOND, ..stormy(seed, nodes, shards) }
 }
 
@@ -102,7 +102,7 @@ fn promises_hold_where_who_comes_gets_a_copy() {
 
 #[test]
 fn promises_hold_where_the_fleet_replaces_nodes_that_are_away_by_itself() {
-    let Sum { moves, replaced, .. } = all_hold(2, unattended);
+    let Sum { moves, replaced, .. } = all_hold(3, unattended);
     assert!(moves > 15 && replaced > 0, "{moves} moves, {replaced} nodes replaced");
 }
 

@@ -11,7 +11,7 @@ use convoy_storage::replica::{Replica, Role};
 
 use super::fleet::{Fleet, REST, WELCOME_BACK, client_of, node, slot_of_client, topic_of};
 use super::*;
-use crate::meta::{Command, Entrant, FleetId, TokenHash};
+use crate::meta::{Command, Entrant, FleetId, State, TokenHash};
 use crate::shard::CommandError;
 
 /// What the first node that has a number given by the meta group is spoken to by.
@@ -270,4 +270,56 @@ fn a_message_makes_a_replica_only_where_its_slot_belongs_and_under_a_number_that
     assert!(!kept(&fleet, 3).contains(&slot));
     assert_eq!(speak(&mut fleet, node(0), slot, GIVEN + 9), (false, 1));
     assert!(speak(&mut fleet, node(0), slot, GIVEN + 10).0);
+}
+
+/// Tells all nodes that these are away from now on.
+fn see_away(fleet: &mut Fleet, away: &[usize]) {
+    for world in &mut fleet.nodes {
+        let since = world.now.monotonic;
+        world.shards[0].see_away(away.iter().map(|at| (node(*at), since)));
+    }
+}
+
+fn state(fleet: &Fleet, at: usize) -> State {
+    let known = fleet.nodes[0].shards[0].known_fleet();
+    known.member(node(at)).expect("it is a member").state
+}
+
+#[test]
+fn a_member_that_is_away_for_long_is_replaced_and_takes_part_again_when_it_is_back() {
+    let mut fleet = founded(4);
+    join(&mut fleet, 3);
+    for world in &mut fleet.nodes {
+        world.shards[0].options.moves.as_mut().unwrap().replace_after = Some(5_000);
+    }
+    // Nobody says so: the members are others than those of the ring.
+    fleet.pass_until(|fleet| fleet.nodes[0].shards[0].known_fleet().unshaped().is_none());
+    fleet.pass_until(is_in_place);
+    fleet.pass(REST);
+    assert!((0..4).all(|at| !kept(&fleet, at).is_empty()));
+
+    // Whom the others hear is not away, whatever SWIM says.
+    see_away(&mut fleet, &[2]);
+    fleet.pass(10_000);
+    assert_eq!(state(&fleet, 2), State::Active);
+
+    fleet.cut.insert(2);
+    see_away(&mut fleet, &[2]);
+    fleet.pass(4_500);
+    assert_eq!(state(&fleet, 2), State::Active);
+    fleet.pass(1_500);
+    assert_eq!(state(&fleet, 2), State::Down);
+    let others_have_all = |fleet: &Fleet| {
+        let of = |at: &usize| kept(fleet, *at) == target(fleet, *at) && !kept(fleet, *at).is_empty();
+        [0, 1, 3].iter().all(of) && kept(fleet, 0).len() == slots().count()
+    };
+    fleet.pass_until(others_have_all);
+
+    fleet.cut.clear();
+    see_away(&mut fleet, &[]);
+    fleet.pass(3_000);
+    assert_eq!(state(&fleet, 2), State::Down, "it may go again");
+    fleet.pass(4_000);
+    assert_eq!(state(&fleet, 2), State::Active);
+    fleet.pass_until(|fleet| is_in_place(fleet) && !target(fleet, 2).is_empty());
 }

@@ -95,7 +95,8 @@ pub struct Meta {
     /// Numbers that were given out when each node got its disk; of the first disk of a founder none.
     given: Vec<Option<u64>>,
     change: Option<Change>,
-    /// Nodes whose place others took without an order.
+    /// Nodes whose place others take now, and how often that began without an order.
+    down: BTreeSet<NodeId>,
     pub replaced: u64,
     /// To whom each replica has given its vote in each term.
     votes: BTreeMap<(SlotId, ReplicaId, Term), ReplicaId>,
@@ -117,6 +118,7 @@ impl Meta {
             replaces_after: moving.replaces_after,
             given: vec![None; usize::from(setup.nodes)],
             change: None,
+            down: BTreeSet::new(),
             replaced: 0,
             votes: BTreeMap::new(),
             chance: seed.stream("moves"),
@@ -273,6 +275,13 @@ impl World {
         if fleet.ring().map(Ring::version) > meta.ring.as_ref().map(Ring::version) {
             meta.ring = fleet.ring().cloned();
         }
+        if meta.replaces_after.is_some() {
+            let down =
+                fleet.members().filter(|(_, member)| member.state == State::Down).map(|(node, _)| node);
+            let down: BTreeSet<NodeId> = down.collect();
+            meta.replaced += down.difference(&meta.down).count() as u64;
+            meta.down = down;
+        }
         let next = RingVersion(fleet.ring().map_or(0, |ring| ring.version().0) + 1);
         let command = loop {
             let command = match meta.orders.front_mut() {
@@ -333,8 +342,7 @@ impl World {
             }
             Some(Change::IsDown(node)) if meta.replaces_after.is_some() => {
                 let (soon, removes) = (meta.chance.one_in(8), meta.chance.one_in(2));
-                let is_replaced = self.state_of(node) == Some(State::Down) && self.keeps_nothing(node);
-                self.meta.as_mut().expect("the fleet changes").replaced += u64::from(is_replaced);
+                let is_replaced = self.is_replaced(node) && self.keeps_nothing(node);
                 if is_replaced && removes {
                     self.remove(node);
                 } else if is_replaced || soon {
@@ -356,7 +364,9 @@ impl World {
             None => {
                 let free = meta.places.iter().position(|place| *place == Place::Free);
                 let node = *meta.chance.pick(&members);
+                let dies = meta.replaces_after.is_some() && meta.chance.one_in(2);
                 match (meta.chance.below(4), free) {
+                    _ if dies && members.len() > usize::from(REPLICATION) => self.replace(node),
                     (0 | 1, Some(place)) => self.join(place),
                     (_, Some(place)) if members.len() <= usize::from(REPLICATION) => self.join(place),
                     (0, _) | (1, None) if members.len() > usize::from(REPLICATION) => {
@@ -396,6 +406,12 @@ impl World {
         if !by_itself {
             self.reshape(Command::Replace { node: Node::id_of(node).get() });
         }
+    }
+
+    /// Whether others have taken the place of a node, and the ring says so.
+    fn is_replaced(&self, node: usize) -> bool {
+        let fleet = self.meta_leader().and_then(|leader| self.nodes[leader].shards()[0].fleet());
+        self.state_of(node) == Some(State::Down) && fleet.is_some_and(|fleet| fleet.unshaped().is_none())
     }
 
     /// What a node is to the meta group.
