@@ -402,10 +402,10 @@ impl Walk {
                     None => Present::Either,
                 },
             };
-            if present != Present::Must(true) {
-                if let Some(life) = walked.life.take() {
-                    ledger.lives[life].ends.get_or_insert(connection.connect);
-                }
+            if present != Present::Must(true)
+                && let Some(life) = walked.life.take()
+            {
+                ledger.lives[life].ends.get_or_insert(connection.connect);
             }
             ledger.connections[at].present = present;
         }
@@ -420,10 +420,8 @@ impl Walk {
                     && walked.last.is_some_and(as_before)
                     && ledger.connections[at].present == Present::Must(true);
                 walked.unanswered |= !changes_nothing;
-                if !changes_nothing {
-                    if let Some(life) = walked.life.take() {
-                        ledger.lives[life].ends.get_or_insert(connection.connect);
-                    }
+                if !changes_nothing && let Some(life) = walked.life.take() {
+                    ledger.lives[life].ends.get_or_insert(connection.connect);
                 }
             }
         }
@@ -462,10 +460,10 @@ impl Walk {
         let Some(&life) = self.life_of_connection.get(&connection.link.connection) else { return };
         ledger.lives[life].ends.get_or_insert(index);
         let client = connection.link.client.clone();
-        if let Some(walked) = self.clients.get_mut(&client) {
-            if walked.life == Some(life) {
-                walked.life = None;
-            }
+        if let Some(walked) = self.clients.get_mut(&client)
+            && walked.life == Some(life)
+        {
+            walked.life = None;
         }
     }
 

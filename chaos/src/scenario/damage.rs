@@ -241,12 +241,14 @@ fn flip(data: &Path, seed: Seed, target: Target, round: u64) -> anyhow::Result<V
     };
     let mut files = damage::files(data, suffixes)?;
     // A table of the log may hold what is not needed any more; all that is in those of the queue is.
-    if let (Target::Table, true, Some(table)) = (target, round % 3 != 0, damage::table_of(data, "queue")?) {
+    if let (Target::Table, true, Some(table)) =
+        (target, !round.is_multiple_of(3), damage::table_of(data, "queue")?)
+    {
         files = vec![table];
     }
     ensure!(!files.is_empty(), "there is no file of {suffixes:?} under {}", data.display());
     files.sort_by_key(|file| fs::metadata(file).map_or(0, |metadata| metadata.len()));
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         let desk: Name = "desk".into();
         let message =
             Message::new(&desk, &"cmd/desk".into(), Qos::AtLeastOnce, chance.between(10, QUEUED / 2));

@@ -32,7 +32,7 @@ fn stormy(seed: u64, nodes: u16, shards: u16) -> Setup {
         cut_every: Some(8 * SECOND),
         pause_every: Some(8 * SECOND),
         disorder: true,
-        stalls: seed % 2 == 0,
+        stalls: seed.is_multiple_of(2),
         work: 25 * SECOND,
         ..calm(seed, nodes, shards)
     }

@@ -28,10 +28,10 @@ pub fn stormy(seed: u64, nodes: u16, shards: u16) -> Setup {
         crash_every: Some(6 * SECOND),
         cut_every: Some(5 * SECOND),
         pause_every: Some(6 * SECOND),
-        clocks: if seed % 3 == 0 { Clocks::Near } else { Clocks::Apart },
+        clocks: if seed.is_multiple_of(3) { Clocks::Near } else { Clocks::Apart },
         disorder: true,
         hurt_every: (seed % 2 == 1).then_some(7 * SECOND),
-        stalls: seed % 2 == 0,
+        stalls: seed.is_multiple_of(2),
         work: 18 * SECOND,
         ..calm(seed, nodes, shards)
     }
@@ -62,7 +62,7 @@ pub fn listening(seed: u64, nodes: u16, shards: u16) -> Setup {
     Setup {
         characters: fleet::searching(fleet::listening()),
         crash_every: Some(2 * SECOND),
-        cut_every: (seed % 2 == 0).then_some(3 * SECOND),
+        cut_every: seed.is_multiple_of(2).then_some(3 * SECOND),
         disorder: true,
         work: 14 * SECOND,
         ..calm(seed, nodes, shards)

@@ -84,7 +84,7 @@ impl Fleet {
                 for Datagram { to, bytes, .. } in swim.take_datagrams() {
                     assert!(bytes.len() <= DATAGRAM_LIMIT);
                     self.sent += 1;
-                    if self.sent % self.loses != 0 {
+                    if !self.sent.is_multiple_of(self.loses) {
                         self.under_way.push((number, to.get(), bytes));
                     }
                 }

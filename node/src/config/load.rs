@@ -649,7 +649,7 @@ fn show_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (unit, size) = DURATION_UNITS
         .iter()
-        .find(|(_, size)| seconds != 0 && seconds % *size == 0)
+        .find(|(_, size)| seconds != 0 && seconds.is_multiple_of(*size))
         .unwrap_or(&DURATION_UNITS[3]);
     format!("{}{unit}", seconds / size)
 }

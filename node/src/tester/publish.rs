@@ -33,10 +33,10 @@ async fn publish(options: &PubOptions, client: ClientOptions, topic: String) -> 
 
     loop {
         while let Some(event) = link.poll().map_err(|error| unfinished(&link.client, error))? {
-            if let Event::Published { reason, text } = event {
-                if reason.is_error() {
-                    refused = Some(Error::PublishRefused { reason, text });
-                }
+            if let Event::Published { reason, text } = event
+                && reason.is_error()
+            {
+                refused = Some(Error::PublishRefused { reason, text });
             }
         }
         if exhausted && link.client.is_connected() && link.client.unacknowledged() == 0 {

@@ -332,7 +332,8 @@ fn what_a_member_leaves_that_ends_goes_to_another_in_pieces_and_in_order() {
         world.cut_and_settle(client);
     }
     let publisher = world.connect(passing("p"));
-    let payload = |number: u16| format!("{number}/{}", "x".repeat(if number % 2 == 0 { 10 } else { 40_000 }));
+    let payload =
+        |number: u16| format!("{number}/{}", "x".repeat(if number.is_multiple_of(2) { 10 } else { 40_000 }));
     for number in 1..=600 {
         world.publish(publisher, publish("x/y", &payload(number), number));
     }

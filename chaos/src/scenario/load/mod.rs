@@ -197,7 +197,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Both versions by turns.
 fn version(at: usize) -> ProtocolVersion {
-    if at % 2 == 0 { ProtocolVersion::V5 } else { ProtocolVersion::V311 }
+    if at.is_multiple_of(2) { ProtocolVersion::V5 } else { ProtocolVersion::V311 }
 }
 
 impl Field {

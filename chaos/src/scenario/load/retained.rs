@@ -35,7 +35,7 @@ fn door_topic(at: usize) -> String {
 pub(super) async fn door(field: Arc<Field>, at: usize) {
     let (mut client, mut chance) = field.client("door", at);
     let topic = door_topic(at);
-    let qos = if at % 2 == 0 { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
+    let qos = if at.is_multiple_of(2) { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
     while field.is_running() {
         if !client.is_connected() && field.come_back(&mut client, Terms::lasting()).await.is_none() {
             return;

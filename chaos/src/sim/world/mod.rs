@@ -373,7 +373,7 @@ impl Setup {
             secret: Secret::from_number(self.seed.0),
             // Two receivers are very many, but for half of the seeds and where another rule is looked for.
             fan_out_piece: match self.without {
-                Without::Nothing if self.seed.0 % 2 == 0 => 1,
+                Without::Nothing if self.seed.0.is_multiple_of(2) => 1,
                 _ => FAN_OUT_PIECE,
             },
             without: self.without,
