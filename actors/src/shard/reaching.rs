@@ -196,12 +196,16 @@ impl Shard {
         if from.process.node != node || node == self.driver.node() {
             return refuse(&"it is of another node than the one that sent it");
         }
+        if !self.options.replicas.contains(&node) {
+            // It was removed, or is not known yet: then it says so again.
+            return;
+        }
         if self.reaching.arrived_bytes > ARRIVED_BYTES {
             frame.payload = None;
         }
         let of = |link: &Link| link.node == from.process.node && link.shard == from.shard;
         if !self.reaching.links.iter().any(of) {
-            if !self.options.replicas.contains(&from.process.node) || from.shard >= SHARDS {
+            if from.shard >= SHARDS {
                 return;
             }
             self.know(from.process.node, from.shard);

@@ -9,7 +9,7 @@ use convoy_storage::engine::Family;
 use convoy_storage::envelope;
 use convoy_storage::replica::{Replica, Role};
 
-use super::fleet::{Fleet, REST, WELCOME_BACK, client_of, node, slot_of_client, topic_of};
+use super::fleet::{Fleet, REST, TURNED_AWAY, WELCOME_BACK, client_of, node, slot_of_client, topic_of};
 use super::*;
 use crate::meta::{Command, Entrant, FleetId, State, TokenHash};
 use crate::shard::CommandError;
@@ -322,4 +322,21 @@ fn a_member_that_is_away_for_long_is_replaced_and_takes_part_again_when_it_is_ba
     fleet.pass(4_000);
     assert_eq!(state(&fleet, 2), State::Active);
     fleet.pass_until(|fleet| is_in_place(fleet) && !target(fleet, 2).is_empty());
+}
+
+#[test]
+fn a_node_that_was_removed_is_heard_no_more_and_closes_its_clients() {
+    let mut fleet = founded(4);
+    join(&mut fleet, 3);
+    order(&mut fleet, &Command::Drain { node: node(0).get() });
+    reshape(&mut fleet);
+    fleet.pass_until(is_in_place);
+    fleet.pass(REST);
+    let names = [client_of(1, "there"), client_of(2, "elsewhere")];
+    let clients = [fleet.connect(0, lasting(&names[0])), fleet.connect(1, lasting(&names[1]))];
+    order(&mut fleet, &Command::Remove { node: node(0).get() });
+    fleet.pass(5_000);
+    assert!(!fleet.is_connected(0, clients[0]) && fleet.is_connected(1, clients[1]));
+    assert_eq!(fleet.join(0, lasting(&names[0])).1, TURNED_AWAY);
+    assert_eq!(fleet.join(2, lasting(&names[0])).1, [WELCOME_BACK]);
 }
