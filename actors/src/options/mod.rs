@@ -146,6 +146,18 @@ pub enum Without {
     TurnAway,
     /// A leader takes nothing that was meant for an earlier one.
     HeardLed,
+    /// A message for a queue is acknowledged when its record is committed, and not when it comes.
+    Commit,
+    /// A slot applies what comes out of an outbox once.
+    Number,
+    /// Routes are replicated: who begins to lead has those of the leader before.
+    Routes,
+    /// A Session is granted when the connection that had it is closed.
+    Fence,
+    /// What is sent to a Client again has DUP.
+    Dup,
+    /// Of two Retained Messages the one that comes later in the log is kept, whatever clocks say.
+    LogOrder,
 }
 
 /// What becomes of a second connection with a Client Identifier that is connected.

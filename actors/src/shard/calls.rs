@@ -365,6 +365,12 @@ impl Shard {
             Err(_) => None,
         };
         let op = decided.as_deref().unwrap_or(op);
+        if self.options.without == Without::Number
+            && matches!(comes, Comes::Known | Comes::Again)
+            && let (Ok(op), Some(slot)) = (record::decode::<Op<'_>>(op), self.slots.get(to))
+        {
+            return slot.pending.push(now.wall, &op, None);
+        }
         if comes == Comes::Again {
             self.give_again(now, from, to, number, op);
         }

@@ -13,6 +13,7 @@ use crate::clock::Now;
 use crate::dest::Dest;
 use crate::message::Message;
 use crate::metric;
+use crate::options::Without;
 use crate::session::{Delivery, Home, Seq, SessionNumber};
 use crate::slot::{Effects, Leadership, Live, Note};
 use crate::topic::Found;
@@ -51,7 +52,8 @@ impl Effects for Outlet {
     }
 
     fn take_over(&mut self, old: Option<Home>, to: ReplyTo, answer: Answer) {
-        let Some(old) = old.filter(|old| self.edge.may_be_there(old)) else {
+        let is_fenced = self.without != Without::Fence;
+        let Some(old) = old.filter(|old| is_fenced && self.edge.may_be_there(old)) else {
             return self.answer(to, answer);
         };
         // Whoever waits for the end of another one has not had the Session yet: that one is still to be waited for.
@@ -178,6 +180,7 @@ impl Effects for Outlet {
         message: &Message<'_>,
         now: Now,
     ) {
+        let dup = dup && self.without != Without::Dup;
         match self.post.where_home(&home) {
             Where::Here => self.edge.send(&home, seq, dup, delivery, message, now),
             Where::There(dest) => {

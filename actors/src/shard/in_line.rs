@@ -4,10 +4,11 @@ use convoy_ids::SlotId;
 use convoy_wire::ReasonCode;
 
 use super::Shard;
-use crate::call::{Answer, ReplyTo};
+use crate::call::{Answer, Begun, ReplyTo};
 use crate::clock::Now;
 use crate::message::Message;
 use crate::metric;
+use crate::options::Without;
 use crate::session::{Place, SessionNumber};
 use crate::slot::{Effects, Obsolete, Op};
 use crate::topic::{Again, Chooser, Pick, Routes};
@@ -42,6 +43,14 @@ impl Shard {
         }
         if self.has_no_room_for(place, message, client) {
             return Err(ReasonCode::QuotaExceeded);
+        }
+        if self.options.without == Without::LogOrder && message.retain {
+            let slot = self.slots.get(id).expect("the caller has found it");
+            if slot.keeps_later(place.partition, message, &self.state).unwrap_or(false) {
+                let begun = Answer::Begun(Begun { parts: 0, matched: true });
+                reply.into_iter().for_each(|reply| self.outlet.answer(reply, begun.clone()));
+                return Ok(());
+            }
         }
         let chosen = self.decision(id, place.partition, message, client, None);
         let number = self.enter(id, message);

@@ -189,8 +189,10 @@ impl Shard {
             return;
         }
         slot.lead();
-        if self.options.without == Without::Again {
-            slot.pass_over_open();
+        match self.options.without {
+            Without::Again => slot.pass_over_open(),
+            Without::Routes => slot.forget_routes(),
+            _ => {}
         }
         let (numbered, given) = (slot.numbered, slot.inboxes().collect());
         let term = slot.elected.unwrap_or_default();

@@ -13,6 +13,7 @@ use crate::call::{Answer, Begun, ReplyTo, SessionCall, token};
 use crate::clock::Now;
 use crate::dest::Dest;
 use crate::message::Message;
+use crate::options::Without;
 use crate::session::{Delivery, Grant, Home, Place, SessionNumber};
 use crate::slot::{Effects, Op};
 
@@ -182,6 +183,12 @@ impl Shard {
             }
             return;
         };
+        let mut reply = reply;
+        if self.options.without == Without::Commit
+            && let Some(reply) = reply.take()
+        {
+            self.outlet.answer(reply, Answer::Done);
+        }
         let targets = mail.part(targets);
         match mail.shared(message) {
             Some(whole) => taking.pending.push_shared(now.wall, whole, targets, reply),

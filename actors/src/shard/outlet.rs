@@ -21,6 +21,7 @@ use crate::slot::{Effects, Leadership, Live};
 pub struct Outlet {
     pub edge: Edge,
     pub post: Post,
+    pub without: Without,
     /// What slots have applied of the outboxes of slots of this shard, to be taken up when the current event is done.
     pub applied: VecDeque<Applied>,
     /// The slot whose record is being applied.
@@ -82,6 +83,7 @@ impl Outlet {
         Self {
             edge,
             post,
+            without: options.without,
             applied: VecDeque::new(),
             applying: Leadership { slot: SlotId::META, times: 0 },
             live: None,

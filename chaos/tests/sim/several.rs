@@ -218,6 +218,11 @@ fn standing_still(seed: u64, nodes: u16, shards: u16) -> Setup {
     Setup { pause_every: Some(2 * SECOND), disorder: true, ..calm(seed, nodes, shards) }
 }
 
+/// What the clocks of nodes say is seconds apart.
+fn by_their_clocks(seed: u64, nodes: u16, shards: u16) -> Setup {
+    Setup { clocks: Clocks::Apart, ..stormy(seed, nodes, shards) }
+}
+
 /// Not among them, and told step by step in `actors/src/shard/tests`:
 ///
 /// - `Proof` (`several.rs`). Without it a leader that nobody follows would lie for a few hundred milliseconds, which no few
@@ -227,7 +232,7 @@ fn standing_still(seed: u64, nodes: u16, shards: u16) -> Setup {
 /// - `HeardLed` (`moving.rs`). A node has to lose a slot and to lead it again while two messages of one publisher are on one
 ///   channel to it,
 ///   one before that and one after: elections take hundreds of times as long as that, and a hand-over back takes a second.
-const MUTANTS: [Mutant; 7] = [
+const MUTANTS: [Mutant; 13] = [
     (Without::Resend, stormy, 40, "was acknowledged and never reached"),
     (Without::Leave, stormy, 40, "was acknowledged and never reached"),
     (Without::Owner, stormy, 60, "that another had taken over"),
@@ -235,6 +240,12 @@ const MUTANTS: [Mutant; 7] = [
     (Without::Attempt, stormy, 5, "PUBCOMP"),
     (Without::Known, listening, 10, "exactly once"),
     (Without::TurnAway, standing_still, 60, "for the first time after"),
+    (Without::Commit, stormy, 40, "was acknowledged and never reached"),
+    (Without::Number, stormy, 40, "exactly once"),
+    (Without::Routes, stormy, 10, "was acknowledged and never reached"),
+    (Without::Fence, stormy, 40, "taken over"),
+    (Without::Dup, stormy, 10, "without DUP"),
+    (Without::LogOrder, by_their_clocks, 40, "6 Retained"),
 ];
 
 #[test]
