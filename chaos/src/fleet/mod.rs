@@ -21,7 +21,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 pub use certificates::{CLIENT, Certificates};
-pub use http::{get, request};
+pub use http::{get, get_from_elsewhere, request};
 pub use listeners::Listeners;
 pub use operator::Ban;
 

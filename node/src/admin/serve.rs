@@ -1,7 +1,8 @@
 //! Takes the connections of the API. There are places for so many; when all are taken, one that has shown no key gives way
 //! to the next: of the address that has most of them, whoever does not take its answer, or else the oldest that is not
-//! being answered. So health answers, however many strangers sit there and say nothing or hear nothing: a question comes
-//! with its connection and is answered before enough others have come.
+//! being answered. So health answers, however many strangers sit there and say nothing or hear nothing: who asks from an
+//! address of its own is never the one of many. Of their address, it is displaced only if enough others come between its
+//! connection and its question.
 
 use actix_http::HttpService;
 use actix_service::{

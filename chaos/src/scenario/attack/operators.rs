@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Attack, Ground, PLAIN};
-use crate::fleet::get;
+use crate::fleet::get_from_elsewhere;
 
 pub(super) const ATTACK: Attack =
     Attack { name: "slow API requests, huge bodies, no key", run: |ground| Box::pin(run(ground)), ..PLAIN };
@@ -43,7 +43,7 @@ async fn run(mut ground: Ground) -> anyhow::Result<String> {
     let (mut asked, mut longest) = (0, Duration::ZERO);
     while !ground.is_over() {
         let began = Instant::now();
-        let (status, _) = get(ground.api, "/livez").await.context("/livez")?;
+        let (status, _) = get_from_elsewhere(ground.api, "/livez").await.context("/livez")?;
         ensure!(status == 200, "/livez says {status}");
         longest = longest.max(began.elapsed());
         asked += 1;
