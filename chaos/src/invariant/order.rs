@@ -82,15 +82,23 @@ fn may_come_late(ledger: &Ledger, delivery: &Delivery) -> bool {
             || ledger.crashed_between(sent.first, delivery.index))
 }
 
-/// No Subscription was there from the first PUBLISH of a message until the last. Its first copy may have met none, and a
-/// later message one: then the copy that its publisher sent again, having seen no acknowledgement, comes behind it.
+/// No Subscription was there from the first PUBLISH of a message until the last copy of it. The first may have met none, and a
+/// later message one: then the copy that was sent again, because nobody had acknowledged the first, comes behind it. It was
+/// sent by its publisher, or at QoS 1 by the node of its connection, where a leader went before the acknowledgement.
 fn may_have_been_passed_over(ledger: &Ledger, life: &Life, delivery: &Delivery) -> bool {
     let message = &delivery.message;
-    let Some(sent) = ledger.sent_of(message).filter(|sent| sent.last > sent.first) else { return false };
-    !life.spans_for(&message.topic).any(|span| {
-        span.sure_from.is_some_and(|since| since < sent.first)
-            && span.doubt_from.or(span.over).is_none_or(|until| until > sent.last)
-    })
+    let Some(sent) = ledger.sent_of(message) else { return false };
+    let open_until = sent.accepted.unwrap_or(usize::MAX).min(delivery.index);
+    let disturbances = ledger.disturbances();
+    let by_node = message.qos == Qos::AtLeastOnce
+        && disturbances.are_of_a_fleet()
+        && disturbances.lost_between(sent.first, open_until);
+    let last = if by_node { open_until.max(sent.last) } else { sent.last };
+    last > sent.first
+        && !life.spans_for(&message.topic).any(|span| {
+            span.sure_from.is_some_and(|since| since < sent.first)
+                && span.doubt_from.or(span.over).is_none_or(|until| until > last)
+        })
 }
 
 fn sending(ledger: &Ledger, message: &Message) -> String {
@@ -109,7 +117,7 @@ mod tests {
 
     use super::super::by_hand::{Tale, message};
     use super::check;
-    use crate::oracle::{Fault, Terms};
+    use crate::oracle::{Fault, Fleet, Terms};
 
     fn delivered(order: &[(u8, u64)]) -> usize {
         let mut tale = Tale::default();
@@ -176,6 +184,33 @@ mod tests {
                 expected,
                 "subscribed before: {before}, sent again: {again}"
             );
+        }
+    }
+
+    #[test]
+    fn message_that_its_node_sent_again_may_come_late_to_a_subscription_made_between() {
+        // Subscribed before the first copy, or between that and the next message; a leader went before the
+        // acknowledgement, or nothing happened.
+        for (before, moved, expected) in [(false, true, 0), (true, true, 1), (false, false, 1)] {
+            let mut tale = Tale::default();
+            let van = tale.connect("van", Terms::lasting(), false);
+            let desk = tale.connect("desk", Terms::lasting(), false);
+            let [first, next] = [1, 2].map(|seq| message("desk", "cmd", 1, seq));
+            if before {
+                tale.subscribe(&van, "#", 2);
+            }
+            tale.send(&desk, &first);
+            if !before {
+                tale.subscribe(&van, "#", 2);
+            }
+            tale.send(&desk, &next);
+            tale.deliver(&van, &next);
+            if moved {
+                tale.fault(Fault::Fleet(Fleet::Led(1)));
+            }
+            tale.deliver(&van, &first);
+            let found = check(&tale.ledger()).len();
+            assert_eq!(found, expected, "subscribed before: {before}, led elsewhere: {moved}");
         }
     }
 
