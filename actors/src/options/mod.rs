@@ -118,6 +118,8 @@ pub enum Without {
     Place,
     /// What no record stands behind is acknowledged when it is proven that the slot was led when it was matched.
     Proof,
+    /// Such a proof is begun after the match.
+    LaterProof,
     /// What waits in outboxes is sent again to a slot that is led anew.
     Resend,
     /// Connections end when another node leads the slots that they rest on, or is not heard any more.

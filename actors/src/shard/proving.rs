@@ -44,6 +44,15 @@ impl Proving {
         self.slots.entry(slot).or_default().gathered.push(waits);
     }
 
+    /// The same where the proof that is under way, which knows nothing of it, is taken for its own: see [`Without`].
+    #[cold]
+    fn gather_early(&mut self, slot: SlotId, waits: Waits) {
+        match self.slots.get_mut(&slot).and_then(|questions| questions.asked.as_mut()) {
+            Some((_, replies)) => replies.push(waits),
+            None => self.gather(slot, waits),
+        }
+    }
+
     /// Asks for those who were gathered, where nothing is under way.
     fn ask(&mut self, driver: &mut Driver, effects: &mut replica::Effects) {
         let due = |questions: &Questions| questions.asked.is_none() && !questions.gathered.is_empty();
@@ -99,7 +108,10 @@ impl Shard {
             return 0;
         }
         let Some(reply) = reply.filter(|reply| !reply.is_credit()) else { return 0 };
-        self.proving.gather(slot, Waits::Reply(reply));
+        match self.options.without {
+            Without::LaterProof => self.proving.gather_early(slot, Waits::Reply(reply)),
+            _ => self.proving.gather(slot, Waits::Reply(reply)),
+        }
         1
     }
 

@@ -225,8 +225,9 @@ fn by_their_clocks(seed: u64, nodes: u16, shards: u16) -> Setup {
 
 /// Not among them, and told step by step in `actors/src/shard/tests`:
 ///
-/// - `Proof` (`several.rs`). Without it a leader that nobody follows would lie for a few hundred milliseconds, which no few
-///   seeds meet: nor did sixty cuts of single nodes, among Clients that did nothing but subscribe and publish.
+/// - `Proof` and `LaterProof` (`several.rs`). Without the one a leader that nobody follows would lie for a few hundred
+///   milliseconds, which no few seeds meet: nor did sixty cuts of single nodes, among Clients that did nothing but subscribe
+///   and publish. Without the other it lies while answers that were given before are on their way.
 /// - `Receipt` and `GivenUp` (`schedules/links.rs`). A node has to live while its link does not, for as long as it is given up.
 /// - `Again` (`giving.rs`). A leader has to go in the millisecond between a record and what it causes.
 /// - `HeardLed` (`moving.rs`). A node has to lose a slot and to lead it again while two messages of one publisher are on one

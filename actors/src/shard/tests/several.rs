@@ -1,7 +1,8 @@
 //! What a fleet of three nodes has promised holds, whoever leads.
 
 use super::fleet::{
-    Fleet, REST, SENT_AWAY, TURNED_AWAY, WELCOME, WELCOME_BACK, client_of, preferred, slot_of_topic, topic_of,
+    Fleet, REST, SENT_AWAY, TURNED_AWAY, WELCOME, WELCOME_BACK, client_of, node, preferred, slot_of_topic,
+    topic_of,
 };
 use super::*;
 use crate::options::Without;
@@ -76,6 +77,37 @@ fn without_a_proof_it_would() {
     fleet.cut.insert(0);
     let got = fleet.publish(0, writer, publish(&topic, "1", 7));
     assert_eq!(got, [Got::Puback(7, ReasonCode::Success)]);
+}
+
+/// What its Client hears of a second message that was matched while the proof for the first one was under way, if the node
+/// hears that proof and nothing more.
+fn with_an_older_proof(without: Without) -> Vec<Got> {
+    let mut fleet = Fleet::new(without);
+    let topic = topic_of(0, "a");
+    let writer = fleet.connect(0, passing(&client_of(0, "writer")));
+    fleet.nodes[0].send(writer, Packet::Publish(publish(&topic, "1", 7)));
+    fleet.nodes[0].settle();
+    let asked = fleet.nodes[0].shards[0].take_to_replicas();
+    fleet.nodes[0].send(writer, Packet::Publish(publish(&topic, "2", 8)));
+    fleet.nodes[0].settle();
+    for question in asked {
+        let other = &mut fleet.nodes[question.to.get() as usize - 1];
+        other.shards[0].step(other.now, node(0), question.slot, &question.bytes);
+        other.settle();
+        for answer in other.shards[0].take_to_replicas() {
+            let me = &mut fleet.nodes[0];
+            me.shards[0].step(me.now, question.to, answer.slot, &answer.bytes);
+        }
+    }
+    fleet.nodes[0].settle();
+    fleet.got(0, writer)
+}
+
+#[test]
+fn a_proof_that_was_begun_before_the_match_proves_nothing() {
+    let [first, second] = [7, 8].map(|packet_id| Got::Puback(packet_id, ReasonCode::Success));
+    assert_eq!(with_an_older_proof(Without::Nothing), [first.clone()]);
+    assert_eq!(with_an_older_proof(Without::LaterProof), [first, second]);
 }
 
 #[test]
