@@ -22,9 +22,7 @@ const REFUSED_GRACE: u64 = 5_000;
 impl Edge {
     /// The outcome of what a connection asked.
     pub fn answer(&mut self, to: ReplyTo, answer: Answer) {
-        let now = self.now;
-        let Self { connections, tally, .. } = self;
-        let Some(connection) = find(connections, &to.home) else {
+        let Some(connection) = find(&mut self.connections, &to.home) else {
             match answer {
                 Answer::Granted(grant) => self.give_back(&grant),
                 answer => self.operators.hear(&to.home, to.token, &answer),
@@ -56,58 +54,67 @@ impl Edge {
                 let Answer::Refused(reason) = answer else { return };
                 connection.close(reason);
             }
-            token::RELEASE => {
-                let packet_id = PacketId::new(to.token as u16).expect("the token was made of an identifier");
-                if token::split_attempt(to.token).1 != connection.inbound.retried_in() {
-                    return;
+            token::RELEASE => return self.on_released(to, &answer),
+            _ => return self.on_published(to, answer),
+        }
+        self.mark(to.home.key);
+    }
+
+    /// What became of a message, or of a part of it.
+    fn on_published(&mut self, to: ReplyTo, answer: Answer) {
+        let (now, is_alone) = (self.now, self.is_alone);
+        let Self { connections, tally, .. } = self;
+        let Some(connection) = find(connections, &to.home) else { return };
+        match answer {
+            Answer::Begun(begun) => connection.inbound.parts_begun(to.token, begun),
+            Answer::Done => connection.inbound.part_done(to.token),
+            Answer::Refused(reason) => {
+                metrics::counter!(metric::REFUSED).increment(1);
+                if connection.inbound.is_perhaps_taken(to.token) {
+                    connection.close(ReasonCode::ServerBusy);
                 }
-                if answer == Answer::Unknown {
-                    return self.begin_retry(to.home.key, RETRY);
-                }
-                connection.releases.end(packet_id, now);
-                let reason = match answer {
-                    Answer::Refused(reason) => reason,
-                    _ => ReasonCode::Success,
-                };
-                if reason == ReasonCode::Success {
-                    let version = connection.version;
-                    let pubcomp = Pubcomp::new(packet_id, ReasonCode::Success);
-                    pubcomp
-                        .encode(version, connection.output.tail())
-                        .expect("a PUBCOMP without properties can be written");
-                } else {
-                    connection.close(reason);
-                }
+                connection.inbound.refuse(to.token, reason, !is_alone);
             }
-            _ => {
-                match answer {
-                    Answer::Begun(begun) => connection.inbound.parts_begun(to.token, begun),
-                    Answer::Done => connection.inbound.part_done(to.token),
-                    Answer::Refused(reason) => {
-                        metrics::counter!(metric::REFUSED).increment(1);
-                        if connection.inbound.is_perhaps_taken(to.token) {
-                            connection.close(ReasonCode::ServerBusy);
-                        }
-                        connection.inbound.refuse(to.token, reason, !self.is_alone);
-                    }
-                    Answer::Full => connection.credit.tighten(),
-                    Answer::Unknown => {
-                        if connection.inbound.is_open(to.token) {
-                            self.begin_retry(to.home.key, RETRY);
-                        }
-                        return;
-                    }
-                    Answer::Subscribed { .. }
-                    | Answer::Granting(_)
-                    | Answer::Registered(_)
-                    | Answer::RootsRegistered { .. }
-                    | Answer::Granted(_) => {}
+            Answer::Full => connection.credit.tighten(),
+            Answer::Unknown => {
+                if connection.inbound.is_open(to.token) {
+                    self.begin_retry(to.home.key, RETRY);
                 }
-                acknowledge(connection, &mut tally.acknowledged, now);
-                if connection.barrier.is_some() {
-                    self.step(to.home.key);
-                }
+                return;
             }
+            Answer::Subscribed { .. }
+            | Answer::Granting(_)
+            | Answer::Registered(_)
+            | Answer::RootsRegistered { .. }
+            | Answer::Granted(_) => {}
+        }
+        acknowledge(connection, &mut tally.acknowledged, now);
+        if connection.barrier.is_some() {
+            self.step(to.home.key);
+        }
+        self.mark(to.home.key);
+    }
+
+    /// A PUBREL is on record, or will not be.
+    fn on_released(&mut self, to: ReplyTo, answer: &Answer) {
+        let now = self.now;
+        let Some(connection) = find(&mut self.connections, &to.home) else { return };
+        let packet_id = PacketId::new(to.token as u16).expect("the token was made of an identifier");
+        if token::split_attempt(to.token).1 != connection.inbound.retried_in() {
+            return;
+        }
+        if *answer == Answer::Unknown {
+            return self.begin_retry(to.home.key, RETRY);
+        }
+        connection.releases.end(packet_id, now);
+        if let Answer::Refused(reason) = answer
+            && *reason != ReasonCode::Success
+        {
+            connection.close(*reason);
+        } else {
+            let (version, out) = (connection.version, connection.output.tail());
+            let pubcomp = Pubcomp::new(packet_id, ReasonCode::Success);
+            pubcomp.encode(version, out).expect("a PUBCOMP without properties can be written");
         }
         self.mark(to.home.key);
     }
