@@ -269,6 +269,10 @@ pub struct SlotEntry {
     pub shard: u16,
     /// It serves.
     pub leading: bool,
+    /// Replicas that vote, this one among them.
+    pub voters: u64,
+    /// Those of them that have all of the log, as far as its leader knows; of others none is known.
+    pub current: u64,
     pub term: u64,
     /// Last entry of the log.
     pub last: u64,

@@ -157,7 +157,7 @@ impl Edge {
             start: Home::serial_of(start),
             serials: 0,
             node,
-            is_alone: options.replicas.len() < 2,
+            is_alone: options.is_alone(),
             shard,
             now: 0,
             operators: Operators::default(),

@@ -47,6 +47,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether no other node ever takes part: a fleet of one node is none that others may join.
+    pub fn is_alone(&self) -> bool {
+        self.moves.is_none() && self.replicas.len() < 2
+    }
+
     /// Those of a node that is alone, with everything else as it is where nothing is said of it.
     pub fn alone(slots: u16, partitioning: Partitioning, secret: Secret) -> Self {
         Self {

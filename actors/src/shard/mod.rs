@@ -302,7 +302,7 @@ fn replication(options: &Options, seed: u64) -> replica::Options {
         lone_groups: options.without == Without::OneBatch,
         ..replica::Options::default()
     };
-    if options.replicas.len() < 2 {
+    if options.is_alone() {
         // There are no followers to whom applied entries could go from memory.
         replication.cached_log_bytes = 0;
     }
@@ -314,7 +314,7 @@ impl Shard {
     pub fn new(identity: Identity, rows: Arc<Generations>, options: Options) -> Result<Self, Error> {
         let engine = Arc::clone(&rows) as Arc<dyn Engine>;
         let Identity { node, start, shard, shards } = identity;
-        let post = Post::new(node, shard, shards, options.slots, options.replicas.len() < 2);
+        let post = Post::new(node, shard, shards, options.slots, options.is_alone());
         let edge = Edge::new(node.get(), shard, shards, start, &options);
         let mut chance = Chance::of(&options.secret, &identity);
         let mut driver = Driver::new(Arc::clone(&engine), node, replication(&options, chance.number()));

@@ -3,6 +3,7 @@
 
 use convoy_ids::SlotId;
 use convoy_storage::engine::Error;
+use convoy_storage::replica::Replica;
 use convoy_wire::QoS;
 
 use super::Shard;
@@ -198,6 +199,8 @@ impl Shard {
             slot: slot.id,
             shard,
             leading: slot.leading,
+            voters: self.driver.members(slot.id).map_or(0, |members| members.voters.len() as u64),
+            current: self.current_voters(slot.id),
             term: self.driver.role(slot.id).map_or(0, |role| role.term().0),
             last: self.driver.last(slot.id).map_or(0, |index| index.0),
             applied: self.driver.base(slot.id).map_or(0, |base| base.index.0),
@@ -209,6 +212,23 @@ impl Shard {
             failure: slot.failure.clone().or_else(|| self.failure.clone()),
         };
         self.slots.iter().map(entry).collect()
+    }
+
+    /// Voters that have all of the log of a slot that is led here, the leader among them.
+    fn current_voters(&self, slot: SlotId) -> u64 {
+        let Some(members) =
+            self.driver.members(slot).filter(|_| self.driver.role(slot).is_some_and(|role| role.is_leader()))
+        else {
+            return 0;
+        };
+        let followers = self.driver.followers(slot);
+        let is_current = |voter: &Replica| {
+            self.driver.replica(slot) == Some(voter.id)
+                || followers.iter().any(|follower| {
+                    follower.replica.id == voter.id && follower.is_current && follower.is_heard
+                })
+        };
+        members.voters.iter().filter(|voter| is_current(voter)).count() as u64
     }
 
     /// Closes the connection of a Session, wherever it is.

@@ -237,8 +237,15 @@ impl Shard {
             self.take_events(now, dest, events);
         }
         self.end_owed(now);
+        // No link tells of a node that is alone, or of others that are no members any more.
+        self.feel_touch(now);
         let due = self.reaching.links.iter().filter_map(|link| link.channel.next_deadline()).min();
         self.reaching.due = due.unwrap_or(u64::MAX).max(now.monotonic + 1);
+    }
+
+    /// Something has changed by which links are judged.
+    pub(super) fn look_at_links_soon(&mut self) {
+        self.reaching.due = 0;
     }
 
     /// Whether so many nodes hear this shard, and are heard, that with its own they are a majority of the replicas. A leader that is
@@ -248,11 +255,12 @@ impl Shard {
     }
 
     fn feel_touch(&mut self, now: Now) {
-        let mut nodes: Vec<NodeId> =
-            self.reaching.links.iter().filter(|link| link.channel.is_open()).map(|link| link.node).collect();
-        nodes.sort_unstable();
-        nodes.dedup();
-        let is_in_touch = nodes.len() + 1 > self.options.replicas.len() / 2;
+        let me = self.driver.node();
+        let is_heard = |node: &NodeId| {
+            *node == me || self.reaching.links.iter().any(|link| link.node == *node && link.channel.is_open())
+        };
+        let deciding = self.deciding_nodes();
+        let is_in_touch = deciding.iter().filter(|node| is_heard(node)).count() > deciding.len() / 2;
         if std::mem::replace(&mut self.reaching.is_in_touch, is_in_touch) == is_in_touch {
             return;
         }

@@ -239,7 +239,7 @@ mod tests {
         let mut links = links(5, false);
         for node in 0..5 {
             links.tear(Shape::Isolated(node));
-            assert_eq!(links.send(0, node, (node + 1) % 5), []);
+            assert_eq!(links.send(0, node, (node + 1) % 5), [0_u64; 0]);
             links.mend();
             assert_eq!(links.send(0, node, (node + 1) % 5).len(), 1);
         }

@@ -52,6 +52,12 @@ fn unattended(seed: u64, nodes: u16, shards: u16) -> Setup {
     Setup { moving: Some(moving), work: 40 * SECOND, ..stormy(seed, nodes, shards) }
 }
 
+/// The fleet begins with one node, and has three and more after a while.
+fn growing(seed: u64, nodes: u16, shards: u16) -> Setup {
+    let moving = Moving { founders: 1, every: 2 * SECOND, replaces_after: Some(2 * SECOND) };
+    Setup { moving: Some(moving), work: 30 * SECOND, ..calm(seed, nodes, shards) }
+}
+
 /// What happened on some days.
 #[derive(Default)]
 struct Sum {
@@ -104,6 +110,12 @@ fn promises_hold_where_who_comes_gets_a_copy() {
 fn promises_hold_where_the_fleet_replaces_nodes_that_are_away_by_itself() {
     let Sum { moves, replaced, .. } = all_hold(3, unattended);
     assert!(moves > 15 && replaced > 0, "{moves} moves, {replaced} nodes replaced");
+}
+
+#[test]
+fn promises_hold_while_a_fleet_of_one_node_grows() {
+    let Sum { moves, .. } = all_hold(2, growing);
+    assert!(moves > 15, "{moves} moves");
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub struct Post {
     laid: Vec<(usize, usize)>,
     /// Since that was asked last something went to a shard that gets enough in this turn.
     is_enough: bool,
+    /// What a node knows of messages that others may have to be given is kept before the first of them is known too.
+    is_alone: bool,
 }
 
 impl Post {
@@ -65,6 +67,7 @@ impl Post {
             sent_to: 0,
             laid: vec![(0, usize::MAX); usize::from(shards)],
             is_enough: false,
+            is_alone,
         };
         if is_alone {
             for slot in (0..slots).map(SlotId).chain([SlotId::META]) {
@@ -236,9 +239,9 @@ impl Post {
         self.others_here().chain(away.map(Dest))
     }
 
-    /// Whether no shard of another node is known.
+    /// Whether no other node ever takes part.
     pub fn is_alone(&self) -> bool {
-        self.remotes.is_empty()
+        self.is_alone
     }
 
     /// Such a shard, and its node.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use convoy_ids::NodeId;
+use convoy_membership::ring;
 
 use super::super::Shard;
 use crate::clock::Now;
@@ -72,6 +73,22 @@ impl Shard {
         self.reshape(now);
     }
 
+    /// Whether nothing is to be done but to take in nodes that are not heard: of what they kept there would be a replica less to
+    /// rely on, and of a fleet of one node it would be a half.
+    fn waits_for_newcomers(&mut self) -> bool {
+        let Some((fleet, ring)) = self.fleet().and_then(|fleet| Some((fleet, fleet.ring()?))) else {
+            return false;
+        };
+        let is_as_it_was = |of: &ring::Member| {
+            let member = fleet.member(of.node);
+            member.is_some_and(|member| (member.state == State::Active) == (of.weight > 0))
+        };
+        let is_new = |node: &NodeId| ring.member(*node).is_none();
+        let all_stay = ring.members().iter().all(is_as_it_was);
+        let new: Vec<NodeId> = fleet.members().map(|(node, _)| node).filter(is_new).collect();
+        all_stay && !new.into_iter().all(|node| self.hears(node))
+    }
+
     fn reshape(&mut self, now: Now) {
         let next = self.fleet().and_then(crate::meta::Fleet::unshaped);
         let absent = &mut self.moving.absent;
@@ -80,6 +97,10 @@ impl Shard {
             return;
         };
         let since = *absent.unshaped_since.get_or_insert(now.monotonic);
+        if self.waits_for_newcomers() {
+            return;
+        }
+        let absent = &mut self.moving.absent;
         if now.monotonic.saturating_sub(since) >= SETTLES {
             absent.unshaped_since = None;
             if let Err(error) = self.command(&Command::Reshape { version: version.0 }) {

@@ -71,6 +71,7 @@ impl Shard {
         if is_of_fleet && self.moving.ring.as_ref().is_none_or(|known| known.version() < ring.version()) {
             tracing::info!(version = ring.version().0, "ring version in force");
             self.moving.ring = Some(ring);
+            self.look_at_links_soon();
         }
     }
 
@@ -83,6 +84,13 @@ impl Shard {
             self.options.replicas = nodes;
             self.begin_reaching();
         }
+    }
+
+    /// The nodes of which a majority decides. Where replicas move they are those that keep some: whoever has just joined takes
+    /// nobody's majority away before it is heard.
+    pub(super) fn deciding_nodes(&self) -> Vec<NodeId> {
+        let Some(ring) = &self.moving.ring else { return self.options.replicas.clone() };
+        ring.members().iter().filter(|member| member.weight > 0).map(|member| member.node).collect()
     }
 
     /// What time brings about of replicas that move; at every tick.

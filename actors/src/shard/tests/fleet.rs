@@ -91,10 +91,15 @@ impl Fleet {
 
     /// Three nodes that found a fleet whose replicas move, and others that have nothing yet.
     pub fn moving(nodes: usize) -> Self {
+        Self::founded(3, nodes)
+    }
+
+    /// The same with so many founders.
+    pub fn founded(founders: usize, nodes: usize) -> Self {
         let replicas: Vec<_> = (0..nodes).map(node).collect();
-        let founders = replicas[..3].to_vec();
+        let of = replicas[..founders].to_vec();
         let moves =
-            |at| Some(Moves { founders: founders.clone(), founds: at < 3, given: 0, replace_after: None });
+            |at| Some(Moves { founders: of.clone(), founds: at < founders, given: 0, replace_after: None });
         let options = Options { replicas, ..options(Limits::default(), 1) };
         let opened = |at| World::opened(node(at), Options { moves: moves(at), ..options.clone() });
         Self::of((0..nodes).map(opened).collect())

@@ -7,6 +7,13 @@ use super::*;
 use crate::options::Without;
 
 #[test]
+fn a_fleet_of_one_node_that_others_may_join_serves() {
+    let fleet = Fleet::founded(1, 1);
+    assert!(fleet.nodes[0].is_ready());
+    assert_eq!(fleet.led(0).len(), 8 + 1);
+}
+
+#[test]
 fn a_client_that_is_turned_away_while_it_waits_for_that_waits_again() {
     for late in [0, 500, 1_000] {
         (0..3).for_each(|leader| comes_back_late(leader, late));

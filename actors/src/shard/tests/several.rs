@@ -106,7 +106,7 @@ fn with_an_older_proof(without: Without) -> Vec<Got> {
 #[test]
 fn a_proof_that_was_begun_before_the_match_proves_nothing() {
     let [first, second] = [7, 8].map(|packet_id| Got::Puback(packet_id, ReasonCode::Success));
-    assert_eq!(with_an_older_proof(Without::Nothing), [first.clone()]);
+    assert_eq!(with_an_older_proof(Without::Nothing), std::slice::from_ref(&first));
     assert_eq!(with_an_older_proof(Without::LaterProof), [first, second]);
 }
 
