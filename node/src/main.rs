@@ -7,6 +7,7 @@ mod ctl;
 mod data;
 mod file;
 mod observe;
+mod peer;
 mod tester;
 
 mod boot;
@@ -90,15 +91,25 @@ struct Sources {
     /// Address of the API for operators [default: 127.0.0.1:18083]
     #[arg(long, value_name = "ADDR")]
     api: Option<String>,
+    /// Address for the other nodes of the fleet, TCP and UDP; without it the node is alone
+    #[arg(long, value_name = "ADDR")]
+    peer: Option<String>,
+    /// Members of the fleet to join, with commas between
+    #[arg(long, value_name = "ADDR[,ADDR]")]
+    join: Option<String>,
+    /// What `convoy ctl token` on a member has printed
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
 }
 
 impl Sources {
     fn load(self) -> Result<Loaded, config::Error> {
-        let Self { config, data, node, zone, mqtt, mqtts, ws, wss, api } = self;
+        let Self { config, data, node, zone, mqtt, mqtts, ws, wss, api, peer, join, token } = self;
         // A variable that is not text is none of ours: our keys and values are.
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        config::load(config.as_deref(), environment, &Flags { data, node, zone, mqtt, mqtts, ws, wss, api })
+        let flags = Flags { data, node, zone, mqtt, mqtts, ws, wss, api, peer, join, token };
+        config::load(config.as_deref(), environment, &flags)
     }
 }
 
@@ -152,12 +163,5 @@ mod tests {
     #[test]
     fn every_command_is_well_formed() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn flags_of_features_that_are_not_there_are_refused() {
-        for flag in ["--peer", "--join", "--token"] {
-            assert!(Cli::try_parse_from(["convoy", "serve", flag, "127.0.0.1:1"]).is_err(), "{flag}");
-        }
     }
 }

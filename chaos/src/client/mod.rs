@@ -100,6 +100,11 @@ impl Client {
         }
     }
 
+    /// Connects there from now on.
+    pub fn go_to(&mut self, server: impl Into<Place>) {
+        self.server = server.into();
+    }
+
     pub fn with_payload_bytes(mut self, bytes: usize) -> Self {
         self.payload_bytes = bytes;
         self

@@ -1,11 +1,11 @@
-//! Real processes: started, killed, paused and started again, on ports of their own, with a data folder that stays.
-//!
-//! One node now. What a node is made of does not change when there are several: a fleet will be a list of them.
+//! Real processes: started, killed, paused and started again, on ports of their own, with a data folder that stays. A fleet
+//! is a list of them.
 
 mod certificates;
 pub mod http;
 mod listeners;
 mod operator;
+mod several;
 pub(crate) mod signal;
 
 use std::fmt;
@@ -24,6 +24,7 @@ pub use certificates::{CLIENT, Certificates};
 pub use http::{get, get_from_elsewhere, request};
 pub use listeners::Listeners;
 pub use operator::Ban;
+pub use several::Several;
 
 use crate::client::{Place, Transport};
 use crate::oracle::{Fault, History};

@@ -5,6 +5,7 @@ mod access;
 mod ask;
 mod bans;
 mod clients;
+mod fleet;
 mod head;
 mod health;
 pub mod key;
@@ -30,6 +31,7 @@ pub use access::{Draft, Preview};
 pub use ask::Shards;
 pub use bans::Added;
 pub use clients::{Client, version};
+pub use fleet::{Member, Token};
 pub use key::ApiKey;
 pub use liveness::Liveness;
 pub use node::{Setting, Slot};
@@ -66,6 +68,8 @@ pub struct State {
     pub recorder: Recorder,
     pub shards: Shards,
     pub bans: Arc<crate::auth::bans::Book>,
+    /// The fleet, if the node is of one.
+    pub peers: Option<crate::peer::Peers>,
     pub key: ApiKey,
     pub limits: LimitsOptions,
     /// The configuration, without secrets.
@@ -205,6 +209,8 @@ served! {
     get "/api/v1/retained/{topic}" => retained::one,
     delete "/api/v1/retained/{topic}" => retained::delete,
     post "/api/v1/publish" => publish::publish,
+    get "/api/v1/cluster" => fleet::members,
+    post "/api/v1/tokens" => fleet::token,
     get "/api/v1/listeners" => node::listeners,
     get "/api/v1/slots" => node::slots,
     get "/api/v1/config" => node::config,

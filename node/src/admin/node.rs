@@ -25,6 +25,12 @@ pub struct Slot {
     pub shard: u16,
     /// It is led here and serves.
     pub leading: bool,
+    /// Replicas that vote, this one among them.
+    #[serde(default)]
+    pub voters: u64,
+    /// Those of them that have all of its log: known to the leader alone.
+    #[serde(default)]
+    pub current: u64,
     pub term: u64,
     /// Last entry of its log.
     pub last: u64,
@@ -63,6 +69,8 @@ pub(super) async fn slots(shared: web::Data<Shared>) -> Result<web::Json<Vec<Slo
         node: node.clone(),
         shard: entry.shard,
         leading: entry.leading && entry.failure.is_none(),
+        voters: entry.voters,
+        current: entry.current,
         term: entry.term,
         last: entry.last,
         applied: entry.applied,

@@ -4,7 +4,7 @@ use actix_web::web;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{access, bans, clients, health, node, publish, retained, subscriptions, topics, users};
+use super::{access, bans, clients, fleet, health, node, publish, retained, subscriptions, topics, users};
 
 /// OpenAPI 3.1 of everything that is served.
 #[derive(OpenApi)]
@@ -15,7 +15,7 @@ use super::{access, bans, clients, health, node, publish, retained, subscription
         access::preview, clients::list, clients::one, clients::kick, bans::list, bans::add, bans::remove, subscriptions::of_client,
         subscriptions::list, topics::list, topics::way,
         users::stored, users::of_nobody, retained::list, retained::one, retained::delete,
-        publish::publish, node::listeners, node::slots, node::config,
+        publish::publish, fleet::members, fleet::token, node::listeners, node::slots, node::config,
     ),
     modifiers(&Key),
     security(("key" = []))

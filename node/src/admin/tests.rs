@@ -43,6 +43,7 @@ fn state(readiness: Readiness) -> State {
         recorder: Recorder::detached(),
         shards: Shards::new(layout, Arc::new([])),
         bans: Arc::new(Book::open(Path::new("/nonexistent"), Vec::new(), Arc::new([])).unwrap()),
+        peers: None,
         key: ApiKey::new(KEY, true),
         limits: LimitsOptions::default(),
         settings: Arc::new([]),

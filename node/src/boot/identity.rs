@@ -127,22 +127,23 @@ mod tests {
     use super::*;
     use convoy_storage::engine::model::Model;
 
-    const FLEET: FleetOptions = FleetOptions { slots: 64, partitions: 8, partition_levels: 2 };
+    fn fleet(slots: u16) -> FleetOptions {
+        FleetOptions { slots, ..FleetOptions::default() }
+    }
 
     #[test]
     fn a_node_keeps_its_identity_and_counts_its_starts() {
         let engine = Model::new();
-        let first = Identity::take_up(&engine, &FLEET).unwrap();
-        let second = Identity::take_up(&engine, &FLEET).unwrap();
+        let first = Identity::take_up(&engine, &fleet(64)).unwrap();
+        let second = Identity::take_up(&engine, &fleet(64)).unwrap();
         assert_eq!(second, Identity { start: first.start + 1, ..first });
     }
 
     #[test]
     fn what_was_fixed_at_birth_cannot_be_changed() {
         let engine = Model::new();
-        Identity::take_up(&engine, &FLEET).unwrap();
-        let changed = FleetOptions { slots: 128, ..FLEET };
-        match Identity::take_up(&engine, &changed) {
+        Identity::take_up(&engine, &fleet(64)).unwrap();
+        match Identity::take_up(&engine, &fleet(128)) {
             Err(Error::Changed { key: "slots", wanted: 128, kept: 64 }) => {}
             other => panic!("{other:?}"),
         }

@@ -29,8 +29,9 @@ use crate::drive::{self, ShardHandle};
 use crate::listen;
 use crate::observe::metrics::{CONNECTIONS_LIMIT, Recorder, STORAGE_BUFFER_BYTES};
 use crate::observe::sys::Sys;
+use crate::peer;
 use folder::Folder;
-pub use identity::{Identity, Layout as DataLayout};
+pub use identity::{Identity, Layout as DataLayout, chance as random};
 pub use private::begin as begin_private;
 pub use status::Board;
 pub use supervise::Watch;
@@ -65,7 +66,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Nothing was started, or a part died without which nothing could be acknowledged any more.
 pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     let Loaded { config, settings } = loaded;
-    let recorder = Recorder::install(&[convoy_actors::METRICS]).context("metrics cannot be recorded")?;
+    let recorder =
+        Recorder::install(&[convoy_actors::METRICS, peer::METRICS]).context("metrics cannot be recorded")?;
     let shards = shards_of(&config);
     arenas::bound(shards);
     let data = &config.node.data;
@@ -73,6 +75,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     let unusable = || format!("the data in {} cannot be used", data.display());
     let database = Arc::new(open(&config, shares.sorted_files)?);
     let identity = Identity::take_up(&*database, &config.fleet).with_context(unusable)?;
+    let prepared = peer::prepare(&config, identity.node, identity.start, &*database)?;
     let rows = Generations::open(Arc::clone(&database) as Arc<dyn Engine>).with_context(unusable)?;
     let rows = Arc::new(rows);
     convoy_actors::bring_over(&*rows, config.fleet.slots).with_context(unusable)?;
@@ -105,8 +108,8 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
         shared: config.shared_subscriptions.clone(),
         min_free_bytes: config.storage.min_free_bytes,
         secret: Secret::new(identity::chance().context("no random numbers to be had")?),
-        replicas: Vec::new(),
-        moves: None,
+        replicas: prepared.as_ref().map(peer::Prepared::members).unwrap_or_default(),
+        moves: prepared.as_ref().map(peer::Prepared::moves),
         catch_up: Default::default(),
         fan_out_piece: FAN_OUT_PIECE,
         without: Default::default(),
@@ -125,6 +128,8 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
     let mut bans = Book::open(data, config.access.bans.clone(), Arc::clone(&handles))?;
     let banned = bans.at_start();
     let bans = Arc::new(bans);
+    let begin = drive::boot_time();
+    let others = prepared.as_ref().map(|prepared| prepared.others(shards));
     let mut threads = Vec::new();
     for (number, mailbox) in (0..shards).zip(mailboxes) {
         let identity = ShardIdentity { node: identity.node, start: identity.start, shard: number, shards };
@@ -145,9 +150,28 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
             board: Arc::clone(&board),
             auth: auth.clone(),
             watchdog: watchdog.clone(),
+            begin,
+            others: others.clone(),
         };
         threads.push(drive::start(shard, mailbox, surroundings, supervisor.watch(TaskKind::Shard))?);
     }
+
+    let peers = match prepared.zip(others) {
+        None => None,
+        Some((prepared, others)) => {
+            let running = peer::Running {
+                shard: handles[0].clone(),
+                inward: others.inward,
+                outward: others.outward,
+                fleet: others.fleet,
+                engine: Arc::clone(&engine),
+                begin,
+            };
+            let (peers, thread) = prepared.start(running, supervisor.watch(TaskKind::Peers))?;
+            threads.push(thread);
+            Some(peers)
+        }
+    };
 
     let handshakes = listen::HandshakeOptions {
         threads: handshake_threads_of(&config),
@@ -167,6 +191,7 @@ pub fn serve(loaded: Loaded, source: reload::Source) -> anyhow::Result<()> {
         recorder,
         shards: admin::Shards::new(layout, Arc::clone(&handles)),
         bans: Arc::clone(&bans),
+        peers,
         key: admin::ApiKey::take_up(data, is_local || config.api.allow_anonymous)?
             .for_any_host(config.api.allow_anonymous),
         limits: config.limits.clone(),

@@ -15,6 +15,8 @@ pub enum TaskKind {
     Handshakes,
     /// Verifies passwords.
     Authentication,
+    /// Speaks with the other nodes of the fleet.
+    Peers,
 }
 
 /// What the end of a part means.
@@ -28,7 +30,9 @@ pub enum OnEnd {
 impl TaskKind {
     pub fn on_end(self) -> OnEnd {
         match self {
-            Self::Shard | Self::LogCommit | Self::Handshakes | Self::Authentication => OnEnd::StopNode,
+            Self::Shard | Self::LogCommit | Self::Handshakes | Self::Authentication | Self::Peers => {
+                OnEnd::StopNode
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ mod shared_subscriptions;
 
 use super::{
     AddressLimits, ApiOptions, Config, Error, Flags, FleetOptions, LimitsOptions, Listener, LogFormat,
-    LogOptions, NodeOptions, Origin, Problem, Problems, Profile, StorageOptions, check,
+    LogOptions, NodeOptions, Origin, PeerOptions, Problem, Problems, Profile, StorageOptions, check,
     sections::{NEVER, is_name},
     sources::{self, Entry, Located, Table, Value},
 };
@@ -174,6 +174,7 @@ impl Reader {
         Config {
             node: self.node(),
             fleet: self.fleet(),
+            peer: self.peer(),
             mqtt: self.mqtt(&tls, flags),
             api: self.api(),
             auth: self.auth(),
@@ -209,6 +210,20 @@ impl Reader {
         section.number("slots", &mut options.slots, 1..=16_384);
         section.number("partitions", &mut options.partitions, 1..=1024);
         section.number("partition_levels", &mut options.partition_levels, 1..=16);
+        section.number("replicas", &mut options.replicas, 1..=7);
+        section.duration("replace_after", &mut options.replace_after, SECOND * 10..=HOUR * 24 * 365);
+        section.end();
+        options
+    }
+
+    fn peer(&mut self) -> PeerOptions {
+        let mut options = PeerOptions::default();
+        let mut section = self.section("peer");
+        section.optional("addr", &mut options.addr, addr, |addr| quote(&addr.to_string()));
+        section.optional("advertise", &mut options.advertise, endpoint, |at| quote(at));
+        section.read("join", &mut options.join, endpoints, |join| listeners::show_texts(join));
+        // Whoever may read the configuration is not to become a member by it.
+        section.optional("token", &mut options.token, token, |_| quote("(hidden)"));
         section.end();
         options
     }
@@ -515,6 +530,29 @@ fn addr(value: &Value) -> Result<SocketAddr, Expected> {
     text(value)
         .and_then(|text| text.trim().parse().ok())
         .ok_or_else(|| "an IP address with a port, such as 127.0.0.1:1883 or [::1]:1883".to_owned())
+}
+
+/// Where a node is reached.
+fn endpoint(value: &Value) -> Result<String, Expected> {
+    let is_endpoint = |text: &&str| {
+        let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+        text.len() <= 255 && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+    };
+    let found = text(value).map(str::trim).filter(is_endpoint);
+    found.map(str::to_owned).ok_or_else(|| "a host or an address with a port, such as node-1:7883".to_owned())
+}
+
+/// A list, or one text with commas between, as a flag or a variable says it.
+fn endpoints(value: &Value) -> Result<Vec<String>, Expected> {
+    let several = || "hosts or addresses with ports, such as [\"node-1:7883\", \"node-2:7883\"]".to_owned();
+    let texts = listeners::texts(value).map_err(|_| several())?;
+    let one = |text: String| endpoint(&Value::Text(text)).map_err(|_| several());
+    texts.into_iter().filter(|text| !text.is_empty()).map(one).collect()
+}
+
+fn token(value: &Value) -> Result<String, Expected> {
+    let told = || "a token as convoy ctl token prints it".to_owned();
+    text(value).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).ok_or_else(told)
 }
 
 fn directives(value: &Value) -> Result<String, Expected> {

@@ -16,7 +16,7 @@ pub use listener::{ClientCertificate, ExpiredCrl, Listener, Network, TlsOptions,
 pub use load::{Loaded, load, of_text, parse_duration};
 pub use profile::Profile;
 pub use sections::{
-    AddressLimits, ApiOptions, FleetOptions, LimitsOptions, LogFormat, LogOptions, NodeOptions,
+    AddressLimits, ApiOptions, FleetOptions, LimitsOptions, LogFormat, LogOptions, NodeOptions, PeerOptions,
     StorageOptions,
 };
 pub use sources::{Flags, Origin};
@@ -29,6 +29,8 @@ use std::path::PathBuf;
 pub struct Config {
     pub node: NodeOptions,
     pub fleet: FleetOptions,
+    /// The other nodes.
+    pub peer: PeerOptions,
     /// Where Clients connect. Never empty.
     pub mqtt: Vec<Listener>,
     pub api: ApiOptions,
@@ -70,6 +72,7 @@ impl Config {
         let sections = [
             ("node", self.node == other.node),
             ("fleet", self.fleet == other.fleet),
+            ("peer", self.peer == other.peer),
             ("mqtt", self.mqtt == other.mqtt),
             ("api", self.api == other.api),
             ("auth", self.auth.is_fixed_like(&other.auth)),

@@ -22,9 +22,10 @@ const RULE: &str = include_str!("../../../actors/src/access/rule.rs");
 const BAN: &str = include_str!("../../../actors/src/access/ban.rs");
 
 /// Sections, and the structures whose fields are their keys.
-const OF_SECTIONS: [(&str, &[(&str, &str)]); 14] = [
+const OF_SECTIONS: [(&str, &[(&str, &str)]); 15] = [
     ("node", &[("NodeOptions", SECTIONS)]),
     ("fleet", &[("FleetOptions", SECTIONS)]),
+    ("peer", &[("PeerOptions", SECTIONS)]),
     ("mqtt", &[]),
     ("mqtt.listeners", &[("Listener", LISTENER), ("TlsOptions", LISTENER), ("WebOptions", LISTENER)]),
     ("tls", &[("TlsOptions", LISTENER)]),

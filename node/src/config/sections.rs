@@ -43,6 +43,29 @@ pub struct FleetOptions {
     /// Leading levels of a Topic Name that choose its partition. Raise it when the first levels say little
     /// (`fleet/eu/VIN/...`); filters with a wildcard within them cost more.
     pub partition_levels: usize,
+    /// Replicas of each slot, on nodes in as many zones as there are; a fleet of fewer nodes has as many as it has nodes. An
+    /// acknowledgement waits until most of them have what it promises on disk. Each costs its node the disk and the work of
+    /// one.
+    pub replicas: u8,
+    /// A node that is away for so long gives its place to others: what it kept is copied to them. It takes part again when it
+    /// comes back. Raise it where nodes are often away for long; until then fewer have a copy of what it kept.
+    pub replace_after: Duration,
+}
+
+/// `[peer]`: the other nodes of the fleet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PeerOptions {
+    /// Where this node listens for the others: TCP for links, UDP for membership. Without it the node is alone, and no other
+    /// can join it.
+    pub addr: Option<SocketAddr>,
+    /// Where the others reach it, a name or an address with a port; by default `peer.addr`. Behind NAT or in a container it
+    /// differs.
+    pub advertise: Option<String>,
+    /// Members of the fleet that a new node joins, each a name or an address with a port. A node that is a member needs none.
+    /// Without it a new node founds a fleet of its own.
+    pub join: Vec<String>,
+    /// Lets a new node join: `convoy ctl token` on a member makes one. A member needs none.
+    pub token: Option<String>,
 }
 
 /// `[api]`: health, metrics and state for operators.
@@ -301,7 +324,13 @@ impl Default for NodeOptions {
 
 impl Default for FleetOptions {
     fn default() -> Self {
-        Self { slots: 64, partitions: 8, partition_levels: 2 }
+        Self {
+            slots: 64,
+            partitions: 8,
+            partition_levels: 2,
+            replicas: 3,
+            replace_after: Duration::from_secs(600),
+        }
     }
 }
 

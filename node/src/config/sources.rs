@@ -107,6 +107,9 @@ pub struct Flags {
     pub ws: Vec<String>,
     pub wss: Vec<String>,
     pub api: Option<String>,
+    pub peer: Option<String>,
+    pub join: Option<String>,
+    pub token: Option<String>,
 }
 
 impl Flags {
@@ -116,6 +119,9 @@ impl Flags {
             ("node", "name", "--node", &self.node),
             ("node", "zone", "--zone", &self.zone),
             ("api", "addr", "--api", &self.api),
+            ("peer", "addr", "--peer", &self.peer),
+            ("peer", "join", "--join", &self.join),
+            ("peer", "token", "--token", &self.token),
         ];
         for (section, key, flag, value) in single {
             if let Some(value) = value {

@@ -57,7 +57,7 @@ pub struct New {
     dry_run: bool,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "expected a time such as 90s, 36h or 7d".to_owned())
 }
 

@@ -1,6 +1,7 @@
 //! `convoy ctl`: asks a running node over its API and prints the answer.
 
 mod bans;
+mod fleet;
 mod http;
 mod list;
 mod rows;
@@ -10,8 +11,8 @@ mod users;
 pub use http::{Api, Error};
 
 use crate::admin::{
-    Client, Draft, Holding, ListenerState, Preview, Retained, Slot, Status, Subscription, Topic, Way, Whole,
-    key,
+    Client, Draft, Holding, ListenerState, Member, Preview, Retained, Slot, Status, Subscription, Topic, Way,
+    Whole, key,
 };
 use crate::file;
 use anyhow::Context;
@@ -135,6 +136,14 @@ enum Question {
         #[arg(long)]
         session: bool,
     },
+    /// The nodes of the fleet
+    Cluster,
+    /// Make a token by which a node joins the fleet: whoever has it can become a member
+    Token {
+        /// It is valid for this time, such as 10m or 24h
+        #[arg(long = "for", value_name = "TIME", value_parser = bans::duration, default_value = "1h")]
+        valid: std::time::Duration,
+    },
     /// Where the node is reached
     Listeners,
     /// The slots of the node, their logs and what has stopped them
@@ -253,6 +262,8 @@ fn ask(ctl: &Ctl) -> anyhow::Result<()> {
             Ok(api.delete(&format!("/api/v1/clients/{}{session}", encode(client_id)))?)
         }
         Question::Listeners => all::<ListenerState>(&api, "/api/v1/listeners", json),
+        Question::Cluster => all::<Member>(&api, "/api/v1/cluster", json),
+        Question::Token { valid } => fleet::token(&api, *valid, json),
         Question::Ban(command) => bans::run(command, &api, json),
         Question::Preview { config } => preview(&api, config, json),
         Question::Users(_) => unreachable!("it asks no node"),

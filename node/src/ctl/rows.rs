@@ -70,13 +70,14 @@ impl Row for Retained {
 
 impl Row for Slot {
     const HEADING: &'static [&'static str] =
-        &["SLOT", "SHARD", "LEADER", "TERM", "LAST", "APPLIED", "RETAINED", "FAILURE"];
+        &["SLOT", "SHARD", "LEADER", "REPLICAS", "TERM", "LAST", "APPLIED", "RETAINED", "FAILURE"];
 
     fn row(&self) -> Vec<String> {
         vec![
             self.slot.clone(),
             self.shard.to_string(),
             if self.leading { self.node.clone() } else { String::new() },
+            if self.leading { format!("{} of {}", self.current, self.voters) } else { String::new() },
             self.term.to_string(),
             self.last.to_string(),
             self.applied.to_string(),

@@ -7,13 +7,20 @@ use convoy_storage::snapshot::{CopyId, Receiver, Sender};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 
 use super::{check, salvage};
 use crate::boot::Identity;
 use crate::config::FleetOptions;
 
-const FLEET: FleetOptions = FleetOptions { slots: 4, partitions: 8, partition_levels: 2 };
+const FLEET: FleetOptions = FleetOptions {
+    slots: 4,
+    partitions: 8,
+    partition_levels: 2,
+    replicas: 3,
+    replace_after: Duration::from_secs(600),
+};
 /// The slot that is copied.
 const SLOT: SlotId = SlotId(2);
 

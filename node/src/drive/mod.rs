@@ -4,19 +4,24 @@
 mod bulk;
 mod client;
 mod clock;
+mod others;
 mod room;
 mod shard;
 pub mod sync;
 
+use convoy_actors::meta::{Command, Fleet};
 use convoy_actors::query::{Answer, Query};
-use convoy_actors::{Access, Bans, CertificateId, Home, Mail, Peer, SysTopics, Verdict};
+use convoy_actors::{Access, Bans, CertificateId, CommandError, Home, Mail, Peer, SysTopics, Verdict};
+use convoy_ids::NodeId;
 use convoy_storage::replica::Round;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use tokio::sync::mpsc as queue;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+pub use clock::{Clock, boot_time, wall};
+pub use others::{Inward, Outward, Queues};
 use room::Room;
 pub use shard::start;
 
@@ -47,6 +52,10 @@ pub enum Event {
     Revoked(Arc<BTreeSet<String>>),
     /// Other certificates than before are revoked at this listener.
     RevokedCertificates(String, Arc<BTreeSet<CertificateId>>),
+    /// A command for the meta group, and who is told whether it is on its way. For the first shard.
+    Ordered(Box<Command>, oneshot::Sender<Result<(), CommandError>>),
+    /// Which members are away, and since when. For the first shard.
+    Away(Vec<(NodeId, u64)>),
     /// The node goes down. The sender is dropped when the last Client is gone.
     ShutDown(mpsc::Sender<()>),
 }
@@ -79,6 +88,20 @@ pub struct Surroundings {
     pub board: Arc<Board>,
     pub auth: Auth,
     pub watchdog: Watchdog,
+    /// Since when the node's shards count, as [`boot_time`] has it.
+    pub begin: u64,
+    /// The way to other nodes, if there may be some.
+    pub others: Option<Others>,
+}
+
+/// A shard's way to other nodes and from them.
+#[derive(Clone)]
+pub struct Others {
+    pub me: NodeId,
+    pub outward: Arc<Outward>,
+    pub inward: Arc<Inward>,
+    /// The fleet as it is known: told by the first shard.
+    pub fleet: Arc<watch::Sender<Arc<Fleet>>>,
 }
 
 pub fn mailbox() -> (ShardHandle, Mailbox) {
@@ -174,6 +197,18 @@ impl ShardHandle {
     /// The connections of this listener that were made with these certificates end.
     pub async fn revoke_certificates(&self, listener: String, ids: Arc<BTreeSet<CertificateId>>) {
         let _ = self.events.send(Event::RevokedCertificates(listener, ids)).await;
+    }
+
+    /// Gives the meta group a command, from whichever node leads it. `None` if the shard is gone.
+    pub async fn order(&self, command: Command) -> Option<Result<(), CommandError>> {
+        let (answer, answered) = oneshot::channel();
+        self.events.send(Event::Ordered(Box::new(command), answer)).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// Tells who of the fleet is away. A shard with much to do is told the next time.
+    pub fn see_away(&self, away: Vec<(NodeId, u64)>) {
+        let _ = self.events.try_send(Event::Away(away));
     }
 
     pub fn shut_down(&self, gone: mpsc::Sender<()>) {

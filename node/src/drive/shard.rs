@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
@@ -60,7 +61,7 @@ pub struct Driver {
     stop_said: Cell<Option<Instant>>,
     going_away: Cell<bool>,
     turn: Notify,
-    surroundings: Surroundings,
+    pub surroundings: Surroundings,
     /// The last number of an operator's question, and those that wait for an answer.
     asked: RefCell<(u64, HashMap<u64, oneshot::Sender<Answer>>)>,
     /// Mail that did not fit its shard's mailbox, in order, by shard.
@@ -170,6 +171,7 @@ impl Driver {
             }
             shard.take_sync()
         };
+        self.say_to_others();
         if let Some(round) = sync {
             let me = self.surroundings.shards[usize::from(self.surroundings.number)].clone();
             self.surroundings.syncer.request(me, round);
@@ -225,6 +227,22 @@ impl Driver {
         self.feel();
     }
 
+    /// Makes known what the first shard knows of the fleet.
+    fn tell_fleet(&self) {
+        let Some(others) = self.surroundings.others.as_ref().filter(|_| self.surroundings.number == 0) else {
+            return;
+        };
+        let shard = self.shard.borrow();
+        others.fleet.send_if_modified(|known| {
+            // Before it was heard of, what was on disk is the newest.
+            let is_news = shard.known_fleet().birth().is_some() && **known != *shard.known_fleet();
+            if is_news {
+                *known = Arc::new(shard.known_fleet().clone());
+            }
+            is_news
+        });
+    }
+
     fn report(&self) {
         let number = self.surroundings.number;
         metrics::gauge!(crate::observe::metrics::MAIL_BYTES, "shard" => number.to_string())
@@ -264,7 +282,7 @@ pub fn start(
             .expect("a runtime needs an epoll and nothing else");
         let driver = Rc::new(Driver {
             shard: RefCell::new(shard),
-            clock: Clock::new(),
+            clock: Clock::since(surroundings.begin),
             pulse,
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
             wakes: RefCell::new(Vec::new()),
@@ -317,8 +335,16 @@ async fn run(driver: Rc<Driver>, mut mailbox: Mailbox) {
 
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut ticked, mut ticked_at) = (0, Instant::now());
-    let mut events = Vec::new();
+    let (mut ticked, mut ticked_at) = (0, driver.clock.now().monotonic);
+    let (mut events, mut heard) = (Vec::new(), Vec::new());
+    let number = driver.surroundings.number;
+    let unheard = driver.surroundings.others.as_ref().map(|others| Arc::clone(others.inward.shard(number)));
+    let news = || async {
+        match &unheard {
+            Some(unheard) => unheard.news().await,
+            None => std::future::pending().await,
+        }
+    };
     let mut shutting_down = None;
     loop {
         tokio::select! {
@@ -339,9 +365,10 @@ async fn run(driver: Rc<Driver>, mut mailbox: Mailbox) {
                 let now = driver.clock.now();
                 let mut shard = driver.shard.borrow_mut();
                 // Nobody was listened to while this thread was stopped, or starved, or busy with one thing.
-                let away = std::mem::replace(&mut ticked_at, Instant::now()).elapsed().saturating_sub(TICK);
-                if away > TICK {
-                    shard.was_away(away.as_millis() as u64);
+                let passed = now.monotonic - std::mem::replace(&mut ticked_at, now.monotonic);
+                let (away, tick) = (passed.saturating_sub(TICK.as_millis() as u64), TICK.as_millis() as u64);
+                if away > tick {
+                    shard.was_away(away);
                 }
                 shard.tick(now);
                 ticked += 1;
@@ -350,7 +377,12 @@ async fn run(driver: Rc<Driver>, mut mailbox: Mailbox) {
                     shard.tick_connections(now);
                 }
                 drop(shard);
+                driver.tell_fleet();
                 driver.report();
+            }
+            () = news() => {
+                driver.pulse.begin(Activity::Event, 1);
+                driver.hear_others(&mut heard);
             }
         }
         driver.open_mail();
@@ -416,6 +448,10 @@ fn take(driver: &Rc<Driver>, event: Event) -> Flow {
             driver.shard.borrow_mut().revoke_certificates(now, listener, ids);
         }
         Event::Revoked(users) => driver.shard.borrow_mut().revoke(now, &users),
+        Event::Ordered(command, answer) => {
+            let _ = answer.send(driver.shard.borrow_mut().command(&command));
+        }
+        Event::Away(away) => driver.shard.borrow_mut().see_away(away),
         Event::ShutDown(gone) => {
             driver.going_away.set(true);
             driver.shard.borrow_mut().shut_down(now);

@@ -15,7 +15,7 @@ use convoy_actors::Listener;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-pub use accept::next as next_connection;
+pub use accept::{bind as bind_socket, next as next_connection};
 pub use addresses::Origin;
 pub use admit::Admitted;
 use admit::{Admission, Shared};

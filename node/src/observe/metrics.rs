@@ -48,6 +48,9 @@ pub const LISTENER_STOPPED: &str = "convoy_listener_stopped";
 pub const CERTIFICATE_RELOADS: &str = "convoy_certificate_reloads_total";
 pub const RECEIVED_BYTES: &str = "convoy_received_bytes_total";
 pub const SENT_BYTES: &str = "convoy_sent_bytes_total";
+pub const PEER_LINKS: &str = "convoy_peer_links";
+pub const PEER_UNHEARD_BYTES: &str = "convoy_peer_unheard_bytes_total";
+pub const PEER_DATAGRAMS_REFUSED: &str = "convoy_peer_datagrams_refused_total";
 pub const MAIL_BYTES: &str = "convoy_mail_bytes";
 pub const MAIL_ROOM: &str = "convoy_mail_room_bytes";
 pub const MAIL_HELD: &str = "convoy_mail_held_total";
@@ -131,6 +134,15 @@ pub const ALL: &[Metric] = &[
     counter(LOG_LINES_LOST, "lines of the log that could not be written"),
     counter(RECEIVED_BYTES, "bytes read from clients"),
     counter(SENT_BYTES, "bytes written to clients"),
+    gauge(PEER_LINKS, "1 while the link to another node is up, by node and lane"),
+    counter(
+        PEER_UNHEARD_BYTES,
+        "bytes from other nodes that were dropped because too much waited for a shard, by lane",
+    ),
+    counter(
+        PEER_DATAGRAMS_REFUSED,
+        "datagrams to the peer port that were refused, by reason: forged, a stranger, replayed, of an older process",
+    ),
     gauge(
         MAIL_BYTES,
         "bytes of mail from other shards that wait to be opened, by shard; a tenth of a second old",
