@@ -48,7 +48,14 @@ pub struct Kept {
 
 /// All of a connection, each with its number, in their order.
 #[derive(Debug, Default)]
-struct AllKept(VecDeque<(u64, Kept)>);
+struct AllKept {
+    messages: VecDeque<(u64, Kept)>,
+    /// When it was said last that messages were refused, after which nothing was open.
+    refused_at: u64,
+}
+
+/// Milliseconds after a refusal was said: who has sent without a pause until then goes on as if it had heard of it.
+const READS_OUT: u64 = 1_000;
 
 /// A message that is sent again, under this token.
 #[derive(Debug)]
@@ -139,8 +146,10 @@ pub struct Inbound {
     attempt: u8,
     /// That in which what was open was sent again last.
     retried_in: u8,
-    /// A message was refused, and with it what is behind it, until all is answered.
+    /// A message was refused, and with it what is behind it, until all is answered and what came before that is read.
     is_refusing: bool,
+    /// All of that is answered. What lies in the socket was sent by somebody who could not have heard of it.
+    reads_out: bool,
     /// That was said.
     is_draining: bool,
     /// What is sent again if a change of leader leaves open what became of it. None where a node is alone.
@@ -209,7 +218,7 @@ impl Inbound {
     pub fn keep(&mut self, place: Place, message: Bytes) {
         if let Some(newest) = (self.waiting.len() as u64).checked_sub(1) {
             let kept = Kept { place, message };
-            self.kept.get_or_insert_default().0.push_back((self.first + newest, kept));
+            self.kept.get_or_insert_default().messages.push_back((self.first + newest, kept));
         }
     }
 
@@ -222,7 +231,7 @@ impl Inbound {
 
     /// What waits, with what is kept of it.
     fn waiting_and_kept(&self) -> impl Iterator<Item = (&Waiting, Option<&Kept>)> {
-        let mut kept = self.kept.iter().flat_map(|all| &all.0).peekable();
+        let mut kept = self.kept.iter().flat_map(|all| &all.messages).peekable();
         (self.first..).zip(&self.waiting).map(move |(number, waiting)| {
             let its = kept.next_if(|(of, _)| *of == number);
             (waiting, its.map(|(_, kept)| kept))
@@ -259,10 +268,33 @@ impl Inbound {
         self.is_draining
     }
 
+    /// Whether what comes next would overtake a message that was refused, if another attempt began now.
+    pub fn is_refusing(&self) -> bool {
+        self.is_refusing
+    }
+
     /// Whether something open would overtake a message that was refused, which its Client was not told, if it was sent again.
     pub fn would_overtake(&self) -> bool {
         let mut behind = self.waiting.iter().skip_while(|waiting| waiting.refused.is_none());
         self.is_refusing && behind.any(|waiting| !waiting.is_done())
+    }
+
+    /// Whether it is to be told when nothing more lies in the socket.
+    pub fn reads_out(&self) -> bool {
+        self.reads_out
+    }
+
+    /// Nothing lies there any more: what comes next is of somebody who may have heard of all refusals.
+    pub fn read_out(&mut self) {
+        if self.reads_out && self.waiting.is_empty() {
+            self.end_refusing();
+        }
+    }
+
+    /// Those who turned it away take what comes now.
+    fn end_refusing(&mut self) {
+        (self.is_refusing, self.reads_out) = (false, false);
+        self.attempt = self.attempt.wrapping_add(1);
     }
 
     /// Whether it is still to be told what became of this message.
@@ -274,7 +306,7 @@ impl Inbound {
     pub fn retry(&mut self) -> Vec<Again> {
         let Self { first, attempt, waiting, kept, .. } = self;
         let mut again = Vec::new();
-        for (number, kept) in kept.iter().flat_map(|all| &all.0) {
+        for (number, kept) in kept.iter().flat_map(|all| &all.messages) {
             let waiting = &mut waiting[(number - *first) as usize];
             if waiting.is_done() {
                 continue;
@@ -340,7 +372,7 @@ impl Inbound {
 
     /// Writes the acknowledgements that are due. True if one of them cannot be said in this version: a refusal in 3.x,
     /// behind which no acknowledgement may pass.
-    pub fn acknowledge(&mut self, version: ProtocolVersion, out: &mut Vec<u8>) -> bool {
+    pub fn acknowledge(&mut self, version: ProtocolVersion, now: u64, out: &mut Vec<u8>) -> bool {
         while let Some(oldest) = self.waiting.front() {
             let reason = match oldest.refused {
                 Some(_) if !version.has_properties() => return true,
@@ -374,7 +406,7 @@ impl Inbound {
             written.expect("an acknowledgement without properties can be written");
             self.waiting_bytes -= bytes as usize;
             self.waiting.pop_front();
-            if let Some(AllKept(kept)) = self.kept.as_deref_mut()
+            if let Some(AllKept { messages: kept, .. }) = self.kept.as_deref_mut()
                 && kept.front().is_some_and(|(number, _)| *number == self.first)
             {
                 kept.pop_front();
@@ -382,11 +414,21 @@ impl Inbound {
             self.first += 1;
         }
         self.is_draining = false;
-        if std::mem::take(&mut self.is_refusing) {
-            // Those who turned it away take what comes now.
-            self.attempt = self.attempt.wrapping_add(1);
+        if self.is_refusing {
+            self.read_on(now);
         }
         false
+    }
+
+    /// All is answered, with a refusal among it.
+    #[cold]
+    fn read_on(&mut self, now: u64) {
+        let refused_at = &mut self.kept.get_or_insert_default().refused_at;
+        if !std::mem::replace(&mut self.reads_out, true) {
+            *refused_at = now;
+        } else if now >= *refused_at + READS_OUT {
+            self.end_refusing();
+        }
     }
 
     /// PUBREL came. False if nothing was received under this identifier.
@@ -438,7 +480,7 @@ mod tests {
 
     fn acknowledged(inbound: &mut Inbound, version: ProtocolVersion) -> Vec<u8> {
         let mut out = Vec::new();
-        inbound.acknowledge(version, &mut out);
+        inbound.acknowledge(version, 0, &mut out);
         out
     }
 
@@ -465,8 +507,43 @@ mod tests {
             let token = inbound.begin(id(1), QoS::AtLeastOnce, 2, 0, 0);
             inbound.refuse(token, ReasonCode::QuotaExceeded, false);
             let mut out = Vec::new();
-            assert_eq!(inbound.acknowledge(version, &mut out), said.is_empty());
+            assert_eq!(inbound.acknowledge(version, 0, &mut out), said.is_empty());
             assert_eq!(out, said);
+        }
+    }
+
+    #[test]
+    fn what_came_before_a_refusal_was_said_is_of_its_attempt() {
+        let mut inbound = Inbound::default();
+        let begin = |inbound: &mut Inbound, packet_id| {
+            let token = inbound.begin(id(packet_id), QoS::AtLeastOnce, 1, 0, 0);
+            (token, token::split_attempt(token).1)
+        };
+        let ([first, next], refused) = ([1, 2].map(|n| begin(&mut inbound, n).0), ReasonCode::QuotaExceeded);
+        inbound.refuse(first, refused, true);
+        inbound.refuse(next, refused, true);
+        assert_eq!(acknowledged(&mut inbound, V5).len(), 10);
+        // It lay in the socket.
+        let (late, attempt) = begin(&mut inbound, 3);
+        assert_eq!(attempt, 0);
+        inbound.read_out();
+        inbound.refuse(late, refused, true);
+        assert!(inbound.reads_out() && acknowledged(&mut inbound, V5).len() == 5);
+        inbound.read_out();
+        let (now, attempt) = begin(&mut inbound, 4);
+        assert_eq!((attempt, inbound.reads_out()), (1, false));
+        inbound.part_done(now);
+        assert_eq!(acknowledged(&mut inbound, V5), [0x40, 2, 0, 4]);
+    }
+
+    #[test]
+    fn who_sends_without_a_pause_is_heard_again_after_a_while() {
+        let mut inbound = Inbound::default();
+        for (at, attempt) in [(0, 0), (10, 0), (READS_OUT, 0), (READS_OUT + 10, 1)] {
+            let token = inbound.begin(id(1), QoS::AtLeastOnce, 1, 0, at);
+            assert_eq!(token::split_attempt(token).1, attempt, "at {at}");
+            inbound.refuse(token, ReasonCode::QuotaExceeded, true);
+            assert!(!inbound.acknowledge(V5, at, &mut Vec::new()));
         }
     }
 
@@ -500,7 +577,7 @@ mod tests {
             "of what is not kept nobody knows where it went"
         );
         assert_eq!(acknowledged(&mut inbound, V5).len(), 3 * 4);
-        assert!(inbound.kept.is_some_and(|kept| kept.0.is_empty()));
+        assert!(inbound.kept.is_some_and(|kept| kept.messages.is_empty()));
     }
 
     #[test]

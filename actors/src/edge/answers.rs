@@ -386,7 +386,7 @@ pub fn release_unknown(connection: &mut Connection, packet_id: PacketId) {
 /// Writes the acknowledgements of a publisher that are due, and counts how long it waited for them.
 pub fn acknowledge(connection: &mut Connection, waits: &mut Waits, now: u64) {
     let (since, waiting) = (connection.inbound.waiting_since(), connection.inbound.waiting());
-    if connection.inbound.acknowledge(connection.version, connection.output.tail()) {
+    if connection.inbound.acknowledge(connection.version, now, connection.output.tail()) {
         connection.doomed_at.get_or_insert(now + REFUSED_GRACE);
     }
     // What leaves together is counted by the oldest.

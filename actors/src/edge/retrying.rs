@@ -61,6 +61,10 @@ impl Edge {
         if connection.stage != Stage::Open || connection.retry_at().is_some() {
             return;
         }
+        if connection.inbound.is_refusing() {
+            // Those who turn it away take what comes in another attempt, and the Client has not heard of it.
+            return self.fail_over(key, "refused");
+        }
         let may_ask = connection.ask().is_none_or(Ask::may_retry);
         if connection.readings.is_some() || !connection.inbound.can_retry() || !may_ask {
             return self.fail_over(key, "unfinished");

@@ -88,6 +88,8 @@ impl Dues {
 pub enum Heed {
     /// They are read.
     Reads,
+    /// The same, and when none are left that is to be told: [`crate::Shard::read_out`].
+    ReadsOut,
     /// They stay in its socket.
     Waits,
     /// The same, and it is to be noticed if nothing is there but the end of them.
@@ -171,15 +173,16 @@ impl Edge {
         let Some(connection) = self.connections.get_mut(key as usize) else { return Heed::Gone };
         connection.is_dirty = false;
         let reads = connection.is_reading(&self.limits);
+        let heed = if connection.inbound.reads_out() { Heed::ReadsOut } else { Heed::Reads };
         if reads && !connection.keep_alive.is_deaf() {
             // Nothing has changed, as mostly: the clock is not asked.
-            return Heed::Reads;
+            return heed;
         }
         let at = self.listening.at(now().monotonic);
         connection.keep_alive.reads(reads, at);
         let is_long_deaf = connection.keep_alive.deaf_for(at).is_some_and(|millis| millis >= LONG_DEAF);
         match connection.stage {
-            _ if reads => Heed::Reads,
+            _ if reads => heed,
             Stage::Authenticating | Stage::Connecting => Heed::Watches,
             Stage::Open if is_long_deaf => Heed::Watches,
             Stage::Closing => Heed::Closes,

@@ -483,6 +483,15 @@ impl Shard {
         self.outlet.edge.heed(now, key)
     }
 
+    /// All that the Client has sent so far was read.
+    pub fn read_out(&mut self, key: u32) {
+        let connection = self.outlet.edge.connections.get_mut(key as usize);
+        // The rest of a packet is on its way.
+        if let Some(connection) = connection.filter(|connection| connection.input.is_empty()) {
+            connection.inbound.read_out();
+        }
+    }
+
     /// Where bytes are not read: the Client has ended its side of the Network Connection, and nothing is before that.
     /// Whether the connection is to be closed for it.
     pub fn ends(&mut self, now: Now, key: u32) -> bool {

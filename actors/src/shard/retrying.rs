@@ -31,7 +31,7 @@ impl Shard {
         if is_early {
             return self.outlet.edge.retry_later(home.key, now.monotonic + RETRY);
         }
-        if connection.inbound.would_overtake() {
+        if connection.inbound.is_refusing() {
             return self.outlet.edge.fail_over(home.key, "refused");
         }
         connection.succession_mut().retry_at = None;

@@ -3,7 +3,7 @@
 //! first comes again behind it: from the node of its connection, which sends again what was lost with a leader, or from a Client
 //! whose connection ended before it heard that it was refused. So whoever's message was not taken gets none taken any more in
 //! that attempt, and is told the same. The node of the connection begins another attempt when it sends again what is open, or
-//! when all of this one is answered.
+//! when all of this one is answered and what lay in the Client's socket then is read: that was sent before a refusal was heard.
 
 use std::collections::VecDeque;
 

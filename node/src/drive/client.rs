@@ -189,8 +189,9 @@ impl<S: Stream> Client<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
                 written => written.is_ready(),
             };
-            match self.heed() {
-                Heed::Reads => {}
+            let heed = self.heed();
+            match heed {
+                Heed::Reads | Heed::ReadsOut => {}
                 Heed::Gone => return Poll::Ready(End::Closed),
                 Heed::Closes if is_written => return Poll::Ready(End::Closed),
                 Heed::Closes | Heed::Waits => return Poll::Pending,
@@ -207,7 +208,12 @@ impl<S: Stream> Client<S> {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => return Poll::Ready(End::Closed),
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    if heed == Heed::ReadsOut {
+                        self.driver.shard.borrow_mut().read_out(self.key);
+                    }
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -216,7 +222,7 @@ impl<S: Stream> Client<S> {
     fn heed(&self) -> Heed {
         let heed = self.driver.shard.borrow_mut().heed(|| self.driver.clock.now(), self.key);
         match heed {
-            Heed::Reads if self.driver.is_congested() => Heed::Watches,
+            Heed::Reads | Heed::ReadsOut if self.driver.is_congested() => Heed::Watches,
             heed => heed,
         }
     }

@@ -325,8 +325,12 @@ impl<const SHARDS: usize> World<SHARDS> {
             line.key = None;
             shard.closed(self.now, key);
         } else {
-            if shard.heed(|| self.now, key) == Heed::Reads {
+            let heed = shard.heed(|| self.now, key);
+            if matches!(heed, Heed::Reads | Heed::ReadsOut) {
                 shard.receive(self.now, key, &[]);
+            }
+            if heed == Heed::ReadsOut {
+                shard.read_out(key);
             }
             shard.heed(|| self.now, key);
         }

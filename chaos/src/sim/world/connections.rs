@@ -72,7 +72,11 @@ impl World {
                 node.strike_key(number, key);
                 break;
             }
-            if shard.heed(|| now, key) != Heed::Reads || !shard.has_whole_input(key) {
+            let heed = shard.heed(|| now, key);
+            if heed == Heed::ReadsOut && connection.to_node.is_empty() && !shard.has_whole_input(key) {
+                shard.read_out(key);
+            }
+            if !matches!(heed, Heed::Reads | Heed::ReadsOut) || !shard.has_whole_input(key) {
                 break;
             }
             shard.receive(now, key, &[]);
@@ -123,7 +127,7 @@ impl World {
         let node = &mut self.nodes[place];
         let shard = node.shard(number);
         if !connection.to_node.is_empty() {
-            if shard.heed(|| now, key) != Heed::Reads {
+            if !matches!(shard.heed(|| now, key), Heed::Reads | Heed::ReadsOut) {
                 // It stays in the socket; the shard gives notice.
                 return;
             }
