@@ -119,4 +119,6 @@ pub mod token {
     pub const QUEUED_NUMBER_BITS: u32 = 30;
     /// Whether the slot goes on with a connection that it did not know.
     pub const ADOPT: u64 = 12 << 56;
+    /// Whether what a shard has said before has come; the rest says which CONNECT waits for that.
+    pub const LATE: u64 = 13 << 56;
 }

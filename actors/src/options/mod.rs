@@ -161,6 +161,8 @@ pub enum Without {
     Routes,
     /// A Session is granted when the connection that had it is closed.
     Fence,
+    /// A CONNECT that comes late takes no Session from a connection that is newer.
+    Late,
     /// What is sent to a Client again has DUP.
     Dup,
     /// Of two Retained Messages the one that comes later in the log is kept, whatever clocks say.

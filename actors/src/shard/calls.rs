@@ -17,7 +17,7 @@ use crate::message::Message;
 use crate::metric;
 use crate::options::Without;
 use crate::session::{Delivery, Epoch, Place, SessionNumber, split_name};
-use crate::slot::{Comes, Effects, Emitted, Held, Obsolete, Op, Turn, is_live, work_of};
+use crate::slot::{Comes, Effects, Emitted, Held, Obsolete, Op, Turn, client_of, is_live, work_of};
 use crate::topic::{Again, Announcement};
 
 /// Units of work in one piece: packets, receivers, operations, messages that are read. A few milliseconds.
@@ -91,6 +91,20 @@ impl Shard {
 
     /// What a connection asks of a slot of this shard.
     pub(super) fn called(&mut self, now: Now, id: SlotId, call: SessionCall) {
+        let call = match call {
+            SessionCall::Connect { .. } if self.has_others => match self.connects_now(now, id, call) {
+                Some(call) => call,
+                None => return,
+            },
+            call => call,
+        };
+        if let SessionCall::Abandon { name, home } = &call {
+            self.late_connects.abandon(client_of(name), home);
+        }
+        self.take_call(now, id, call);
+    }
+
+    pub(super) fn take_call(&mut self, now: Now, id: SlotId, call: SessionCall) {
         let unable = match self.slots.get(id) {
             Some(slot) if slot.failure.is_some() || self.failure.is_some() => {
                 Some(ReasonCode::ServerUnavailable)

@@ -52,6 +52,7 @@ impl Shard {
             self.leave_unproven(waits);
         }
         self.give_up_unreached(id);
+        self.give_up_late_connects(id);
         if let Some(slot) = self.slots.get(id) {
             slot.elected = elected;
         }

@@ -115,6 +115,9 @@ impl Shard {
             Letter::Answer { to, answer } if to.token & token::KIND == token::QUEUED => {
                 self.hear_queued(to.token & !token::KIND, answer);
             }
+            Letter::Answer { to, .. } if to.token & token::KIND == token::LATE => {
+                self.hear_what_was_said(now, to.token & !token::KIND);
+            }
             Letter::Answer { to, answer: Answer::Granted(grant) } if !self.may_grant(sender, &grant) => {
                 self.outlet.edge.answer(to, Answer::Unknown);
             }
@@ -215,6 +218,10 @@ impl Shard {
     }
 
     fn open_hear(&mut self, reply: ReplyTo, passes_on: bool) {
+        if reply.token & token::KIND == token::LATE {
+            // What was said before is on its way, and nothing else is asked.
+            return self.outlet.answer(reply, Answer::Done);
+        }
         if passes_on {
             let parts = self.outlet.post.others().count() as u32;
             self.outlet.answer(reply, Answer::Begun(Begun { parts, matched: true }));

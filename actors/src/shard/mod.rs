@@ -21,6 +21,7 @@ mod giving;
 mod holding;
 mod in_line;
 mod inbound;
+mod late_connects;
 mod leaderless;
 mod leading;
 mod live_to;
@@ -172,6 +173,7 @@ pub struct Shard {
     returning: Vec<SlotId>,
     leaderless: leaderless::Leaderless,
     asking: asking::Asking,
+    late_connects: late_connects::LateConnects,
     epochs: epochs::Epochs,
     adopting: adopting::Adopting,
     clearing: clearing::Clearing,
@@ -350,6 +352,7 @@ impl Shard {
             returning: Vec::new(),
             leaderless: Default::default(),
             asking: Default::default(),
+            late_connects: Default::default(),
             epochs: Default::default(),
             adopting: Default::default(),
             clearing: Default::default(),

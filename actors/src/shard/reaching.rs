@@ -376,6 +376,9 @@ impl Shard {
         self.reaching.arrived_bytes = self.reaching.arrived.iter().map(Mail::len_bytes).sum();
         self.reaching.link(dest).owe();
         self.give_up_asked(dest);
+        let link = self.reaching.link(dest);
+        let from = (link.node.get(), link.shard);
+        self.late_connects.forget(from);
         for slot in self.outlet.post.led_by(dest) {
             let term = Default::default();
             self.outlet.post.note_leader(slot, dest, term, false);

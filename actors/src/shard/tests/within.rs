@@ -42,6 +42,8 @@ mod giving;
 mod holding;
 #[path = "late.rs"]
 mod late;
+#[path = "late_connects.rs"]
+mod late_connects;
 #[path = "listing.rs"]
 mod listing;
 #[path = "malformed.rs"]
