@@ -70,6 +70,8 @@ pub struct Link {
     pub received: Vec<Seq>,
     /// A record is on its way that takes the Session from it: see `pause`.
     pub is_paused: bool,
+    /// A record is on its way that it has ended, and nothing makes it go on.
+    pub is_over: bool,
     /// While messages of the queue wait for room, what of QoS 0 has to wait for them.
     pub behind: Option<Box<Behind>>,
 }

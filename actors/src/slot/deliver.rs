@@ -286,13 +286,14 @@ impl Link {
             finished: Vec::new(),
             received: Vec::new(),
             is_paused,
+            is_over: false,
             behind: (!queue.is_empty()).then(|| Box::new(Behind::new(queue.next()))),
         }
     }
 
     /// Whether a message may go out now.
     fn has_room(&self) -> bool {
-        self.inflight.has_room() && !self.is_paused
+        self.inflight.has_room() && !self.is_paused && !self.is_over
     }
 
     /// The copies of QoS 0 that waited for what is before `seq`.

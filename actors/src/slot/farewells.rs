@@ -151,6 +151,7 @@ impl Slot {
             None if self.is_unknown(session, epoch) => Seq::MAX,
             None => self.sent(session),
         };
+        self.close_link(session, epoch);
         let op = Op::Disconnect { session, epoch, farewell, expiry_seconds, sent };
         self.pending.push(now.wall, &op, reply);
         self.farewells.propose(will_bytes);

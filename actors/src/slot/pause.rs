@@ -8,7 +8,7 @@ use super::op::Op;
 use super::{Slot, client_of};
 use crate::call::ReplyTo;
 use crate::clock::Millis;
-use crate::session::{Seq, SessionRow};
+use crate::session::{Epoch, Seq, SessionNumber, SessionRow};
 
 /// How many such records are on their way, by the hash of the Client Identifier; of the leader alone.
 #[derive(Debug, Default)]
@@ -44,6 +44,15 @@ impl Slot {
             && let Some(link) = self.active.get_mut(session).and_then(|active| active.link.as_mut())
         {
             link.is_paused = true;
+        }
+    }
+
+    /// A record is proposed that says how far the connection of this epoch was sent messages, which has ended.
+    pub(super) fn close_link(&mut self, session: SessionNumber, epoch: Epoch) {
+        if let Some(active) = self.active.get_mut(&session).filter(|active| active.row.epoch == epoch)
+            && let Some(link) = &mut active.link
+        {
+            link.is_over = true;
         }
     }
 

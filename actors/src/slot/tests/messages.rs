@@ -154,6 +154,32 @@ fn before_what_waits(bench: &mut Bench, act: impl FnOnce(&mut Bench)) {
     bench.slot.pending.restore(waiting);
 }
 
+#[test]
+fn nothing_goes_out_behind_what_a_record_says_of_a_connection_that_has_ended() {
+    let mut bench = Bench::new();
+    let grant = bench.connect(1, "a", FOREVER);
+    bench.ready(1, &grant);
+    assert_eq!(bench.enqueue(grant.session, QoS::ExactlyOnce, "one"), [sent(1, 1, false, "one"), done()]);
+    let Grant { session, epoch, .. } = grant;
+    let farewell = Farewell::WithWill;
+    let leaves = SessionCall::Disconnect { session, epoch, farewell, expiry_seconds: None, reply: None };
+    let limits = bench.options.limits.clone();
+    // One that would have taken the Session does not make it go on when it is given up.
+    asks_to_connect(&mut bench, 2, false);
+    bench.turn(|slot, turn| slot.on_call(leaves, &limits, turn).unwrap());
+    let abandon = SessionCall::Abandon { name: name_of("", "a"), home: home(2) };
+    bench.turn(|slot, turn| slot.on_call(abandon, &limits, turn).unwrap());
+    before_what_waits(&mut bench, |bench| {
+        assert_eq!(bench.enqueue(session, QoS::ExactlyOnce, "two"), [done()]);
+        assert_eq!(bench.turn(|slot, turn| slot.pump(session, turn).unwrap()), []);
+    });
+    bench.apply_pending();
+    // Every replica knows what was sent, and that nothing else was.
+    assert_eq!(head(&bench, session).sent, 1);
+    let again = bench.connect(3, "a", FOREVER);
+    assert_eq!(bench.ready(3, &again), [sent(3, 1, true, "one"), sent(3, 2, false, "two")]);
+}
+
 /// The head of a queue on disk.
 fn head(bench: &Bench, session: SessionNumber) -> crate::session::Head {
     record::decode(&bench.rows()[&rows::head(session)]).unwrap()
