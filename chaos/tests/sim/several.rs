@@ -230,6 +230,8 @@ fn by_their_clocks(seed: u64, nodes: u16, shards: u16) -> Setup {
 ///   and publish. Without the other it lies while answers that were given before are on their way.
 /// - `Receipt` and `GivenUp` (`schedules/links.rs`). A node has to live while its link does not, for as long as it is given up.
 /// - `Again` (`giving.rs`). A leader has to go in the millisecond between a record and what it causes.
+/// - `Late` (`late_connects.rs`). A CONNECT has to be on its way for longer than its Client takes to come to another node, and
+///   what is said behind it for longer than its record takes.
 /// - `HeardLed` (`moving.rs`). A node has to lose a slot and to lead it again while two messages of one publisher are on one
 ///   channel to it,
 ///   one before that and one after: elections take hundreds of times as long as that, and a hand-over back takes a second.
